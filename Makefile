@@ -1,0 +1,43 @@
+# Everything a developer types. The only tools needed beforehand are git, make and python3 with venv.
+SHELL := /bin/bash
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+RUN := .venv/bin
+
+.PHONY: run test check format lock notebooks soak bench clean
+
+run: .venv/.installed  ## everything on this machine, with 20 simulated viewers
+	$(RUN)/playhead up --viewers 20
+
+test: .venv/.installed  ## the whole test suite
+	$(RUN)/pytest
+
+check: .venv/.installed  ## format, lint, types, import contracts
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+
+format: .venv/.installed
+	$(RUN)/ruff format .
+	$(RUN)/ruff check --fix .
+
+notebooks: .venv/.installed  ## open the notebooks in a browser
+	$(RUN)/marimo edit notebooks
+
+lock: $(UV)  ## resolve pyproject.toml anew into requirements.lock (names, versions, hashes; no addresses)
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--python-version 3.11 --group dev pyproject.toml --output-file requirements.lock
+
+.venv/.installed: requirements.lock pyproject.toml | $(UV)
+	test -x .venv/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv
+	VIRTUAL_ENV=.venv $(UV) pip sync --quiet --require-hashes requirements.lock
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+.uv/bin/uv:
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip install --quiet uv
+
+clean:
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache build dist

@@ -1,0 +1,104 @@
+"""The event log: what a log promises (this file), and the adapters that keep the promise.
+
+A log is divided into partitions. A partition is a sequence of records, numbered by *offset*: dense, ascending,
+never reused. A *position* is a partition and an offset, and means "the next record to read". `embedded.py` is a
+SQLite file for one machine, `kafka.py` is Apache Kafka; one contract suite (`tests/test_eventlog.py`) holds both
+to this page.
+
+Writing. `append()` returns when the record is durable, or raises within the log's own deadline. After
+LogUnavailable the outcome is unknown: the record may yet be there, once or (when the caller tries again) twice;
+whoever must not count twice tells records apart by the event id inside. Records appended to one partition by one
+task, each after the other has returned, keep that order. A full queue raises LogUnavailable at once.
+
+Reading. A reader is given partitions (assigned) and loses them again (revoked): one owner each at a time, as far
+as the log can tell; only the owner's ledger can tell for certain. The reader asks its `Owner` where to start
+each time a partition is assigned, and reads from there on. Nothing moves a position but the owner: a first
+offset other than the one asked for raises LogGap, a log that ends before it raises LogTruncated; that partition
+then stands still until `seek()`, the others go on.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One record as read. `appended_ms` is the log's own clock, milliseconds since 1970, never a player's."""
+
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    appended_ms: int
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """What one read found in one partition: records in offset order (maybe none), and where the log ends.
+
+    `end_offset` is the offset that the next record appended will get, as known at the read; a chunk without
+    records whose owner stands at `end_offset` means: read to the end.
+    """
+
+    partition: int
+    records: list[Record]
+    end_offset: int
+
+
+class Writer(Protocol):
+    """Appends records. Safe for any number of tasks of one event loop."""
+
+    @property
+    def partitions(self) -> int:
+        """Number of partitions of the log; may grow while running."""
+
+    async def append(self, partition: int, *, key: bytes, value: bytes) -> int:
+        """Append one record and return its offset once it is durable.
+
+        Raises TooLarge (the record can never be taken) or LogUnavailable (not taken in time, or queue full).
+        """
+
+    async def check(self) -> None:
+        """Return if the log could take a record now; raises LogUnavailable within the deadline otherwise."""
+
+    async def close(self) -> None:
+        """Wait for what is being appended, within the deadline, and let go of the log."""
+
+
+class Owner(Protocol):
+    """Who reads: answers where each partition is to be read from, and lets go of it when asked."""
+
+    async def position(self, partition: int) -> int:
+        """Return the offset to read next in a partition that was just assigned."""
+
+    async def release(self, partitions: Collection[int]) -> None:
+        """Finish what is under way for these partitions; after this returns they may belong to another."""
+
+
+class Reader(Protocol):
+    """Reads the partitions it is assigned. For one task of one event loop."""
+
+    async def read(self, *, records_max: int, timeout_s: float) -> list[Chunk]:
+        """Return a chunk for each partition held, as soon as there is any record or the time is over.
+
+        Holding none, it returns an empty list after the time. Raises LogGap or LogTruncated for one partition,
+        which is not read again before `seek()`; LogUnavailable where the log does not answer.
+        """
+
+    def seek(self, partition: int, offset: int) -> None:
+        """Read a partition that is held from `offset` on. Ignored where it is not held any more."""
+
+    def reposition(self, partition: int) -> None:
+        """Ask the owner again where to read this partition from, before the next read."""
+
+    async def advertise(self, positions: Mapping[int, int]) -> None:
+        """Tell the log's own tools how far the owner is. Best effort; nothing is ever read from it."""
+
+    async def retain(self, *, older_than_ms: int, below: Mapping[int, int]) -> int:
+        """Drop records appended before `older_than_ms` with offsets below those given; return how many.
+
+        A log that has a retention of its own (Kafka) does nothing.
+        """
+
+    async def close(self) -> None:
+        """Let go of all partitions, after the owner has released them."""

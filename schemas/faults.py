@@ -1,0 +1,140 @@
+"""Everything that can go wrong on the way from a player to the lake, as one tree.
+
+    Fault
+    ├── Refusal                  the sender's mistake; sending the same again changes nothing
+    │   ├── NotJson              400  not_json
+    │   ├── InvalidEvent         400  invalid_event
+    │   ├── InvalidTracking      400  tracking_not_valid
+    │   ├── KeyRefused           401  key_refused
+    │   ├── NoSuchRoute          404  no_such_route
+    │   ├── UnknownSession       404  unknown_session
+    │   ├── MethodNotAllowed     405  method_not_allowed
+    │   ├── BodyTooSlow          408  body_too_slow
+    │   ├── SessionOver          410  session_over
+    │   └── TooLarge             413  too_large
+    ├── LogUnavailable           503  log_unavailable   (retry)
+    ├── LogGap                   500  log_gap
+    ├── LogTruncated             500  log_truncated
+    └── NotReady                 500  not_ready
+
+A fault knows its code, its HTTP status and whether to try again. The code is the reply's error code, the
+metric's label and the reason in `quarantine`; `ingest/replies.py` alone turns a fault into a reply.
+"""
+
+from typing import ClassVar
+
+
+class Fault(Exception):
+    """What every fault has: `code`, `status`, `retryable`, and a message for the person who reads it."""
+
+    code: ClassVar[str] = "fault"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+
+class Refusal(Fault):
+    """The request is refused; the message says which field, and what was expected."""
+
+    code = "refused"
+    status = 400
+
+
+class NotJson(Refusal):
+    """The body is not one JSON document in UTF-8."""
+
+    code = "not_json"
+
+
+class InvalidEvent(Refusal):
+    """The body is JSON, but no event of the Media Collection vocabulary."""
+
+    code = "invalid_event"
+
+
+class InvalidTracking(Refusal):
+    """No tracking session came with the request, or what came is none."""
+
+    code = "tracking_not_valid"
+
+
+class KeyRefused(Refusal):
+    """The API key is missing or unknown."""
+
+    code = "key_refused"
+    status = 401
+
+
+class NoSuchRoute(Refusal):
+    """Nothing lives at this path."""
+
+    code = "no_such_route"
+    status = 404
+
+
+class UnknownSession(Refusal):
+    """We never issued this session id."""
+
+    code = "unknown_session"
+    status = 404
+
+
+class MethodNotAllowed(Refusal):
+    """The path exists, the method does not."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
+class BodyTooSlow(Refusal):
+    """The body did not arrive within the deadline."""
+
+    code = "body_too_slow"
+    status = 408
+
+
+class SessionOver(Refusal):
+    """We issued this session id, and it is over: start a new session."""
+
+    code = "session_over"
+    status = 410
+
+
+class TooLarge(Refusal):
+    """The body, or the record made of it, is larger than the limit."""
+
+    code = "too_large"
+    status = 413
+
+
+class LogUnavailable(Fault):
+    """The log did not take the event in time. Whether it will be there is unknown: try again."""
+
+    code = "log_unavailable"
+    status = 503
+    retryable = True
+
+
+class LogGap(Fault):
+    """The log no longer has `asked`; the first offset it has is `found`."""
+
+    code = "log_gap"
+
+    def __init__(self, partition: int, asked: int, found: int) -> None:
+        super().__init__(f"partition {partition}: offsets {asked} to {found - 1} are gone from the log")
+        self.partition, self.asked, self.found = partition, asked, found
+
+
+class LogTruncated(Fault):
+    """The log ends at `end`, before the offset `asked` that the lake already counts as read."""
+
+    code = "log_truncated"
+
+    def __init__(self, partition: int, asked: int, end: int) -> None:
+        super().__init__(f"partition {partition}: the log ends at {end}, but the lake has read up to {asked}")
+        self.partition, self.asked, self.end = partition, asked, end
+
+
+class NotReady(Fault):
+    """Something that must exist before start-up does not; the message names the command that makes it."""
+
+    code = "not_ready"

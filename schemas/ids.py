@@ -1,0 +1,130 @@
+"""Ids that prove themselves: media session ids, tracking session ids, event ids.
+
+Any replica can tell an id that was issued from an invented one without asking a store, because part of each id
+is a MAC over the rest. Keys rotate: the newest signs, all of them verify.
+
+    media session id     64 hex characters = 32 bytes
+                         time 6 | key id 1 | partition 2 | random 7 | MAC 16
+                         (time: milliseconds since 1970; 0 = derived from the request, so of unknown age)
+    tracking session id  a UUIDv4 to look at; of its 122 free bits: time 50 | random 32 | MAC 40
+                         (time: microseconds since 2025-01-01)
+    event id             UUIDv7, or derived (UUIDv8) where the client gave an Idempotency-Key
+"""
+
+import hashlib
+import hmac
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+Entropy = Callable[[int], bytes]
+
+PARTITIONS_MAX = 1000
+_MEDIA = b"playhead media session v1\0"
+_TRACKING = b"playhead tracking session v1\0"
+_EPOCH_2025 = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+class MediaSession(msgspec.Struct, frozen=True):
+    """What a media session id says of itself. `started_ms` is None where the id was derived from a request."""
+
+    id: str
+    partition: int
+    started_ms: int | None
+
+
+def mint_media_session(
+    keys: Sequence[bytes], *, partition: int, started_ms: int, entropy: Entropy
+) -> MediaSession:
+    """Make a new media session id in `partition`, signed with the first key."""
+    return _seal_media(keys[0], started_ms, partition, entropy(7))
+
+
+def derive_media_session(keys: Sequence[bytes], *, partitions: int, request: bytes) -> MediaSession:
+    """Make the media session id that this very request always gets: a repeated one names the same session."""
+    digest = hmac.digest(keys[0], _MEDIA + request, "sha256")
+    return _seal_media(keys[0], 0, int.from_bytes(digest[:8]) % partitions, digest[8:15])
+
+
+def _seal_media(key: bytes, started_ms: int, partition: int, random: bytes) -> MediaSession:
+    head = started_ms.to_bytes(6) + _key_id(key) + partition.to_bytes(2) + random
+    mac = hmac.digest(key, _MEDIA + head, "sha256")[:16]
+    return MediaSession((head + mac).hex(), partition, started_ms or None)
+
+
+def verify_media_session(keys: Sequence[bytes], text: str) -> MediaSession | None:
+    """Return what the id says if it was made with one of `keys`, else None."""
+    session = read_media_session(text)
+    if session is None:
+        return None
+    raw = bytes.fromhex(text)
+    for key in keys:
+        if _key_id(key) == raw[6:7]:
+            mac = hmac.digest(key, _MEDIA + raw[:16], "sha256")[:16]
+            if hmac.compare_digest(mac, raw[16:]):
+                return session
+    return None
+
+
+def read_media_session(text: str) -> MediaSession | None:
+    """Return what a well-formed media session id says, unproven; None if it is not well-formed."""
+    if len(text) != 64 or not text.isascii() or text != text.lower():
+        return None
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        return None
+    if len(raw) != 32:
+        return None
+    return MediaSession(text, int.from_bytes(raw[7:9]), int.from_bytes(raw[:6]) or None)
+
+
+def _key_id(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()[:1]
+
+
+def mint_tracking_session(keys: Sequence[bytes], *, now: datetime, entropy: Entropy) -> str:
+    """Make a new tracking session id, a version 4 UUID that carries its start time."""
+    micros = (now - _EPOCH_2025) // timedelta(microseconds=1)
+    body = ((micros & (1 << 50) - 1) << 32) | int.from_bytes(entropy(4))
+    free = (body << 40) | _tracking_mac(keys[0], body)
+    high, middle, low = free >> 74, (free >> 62) & 0xFFF, free & (1 << 62) - 1
+    return str(uuid.UUID(int=(high << 80) | (4 << 76) | (middle << 64) | (2 << 62) | low))
+
+
+def verify_tracking_session(keys: Sequence[bytes], text: str) -> datetime | None:
+    """Return the start time of a tracking session id made with one of `keys`, else None."""
+    try:
+        number = uuid.UUID(text).int
+    except ValueError:
+        return None
+    if str(uuid.UUID(int=number)) != text or (number >> 76) & 0xF != 4 or (number >> 62) & 3 != 2:
+        return None
+    free = ((number >> 80) << 74) | (((number >> 64) & 0xFFF) << 62) | number & (1 << 62) - 1
+    body, mac = free >> 40, free & (1 << 40) - 1
+    if any(hmac.compare_digest(_tracking_mac(key, body).to_bytes(5), mac.to_bytes(5)) for key in keys):
+        return _EPOCH_2025 + timedelta(microseconds=body >> 32)
+    return None
+
+
+def _tracking_mac(key: bytes, body: int) -> int:
+    return int.from_bytes(hmac.digest(key, _TRACKING + body.to_bytes(11), "sha256")[:5])
+
+
+def mint_event_id(*, now_ms: int, entropy: Entropy) -> str:
+    """Make a UUIDv7 (RFC 9562): 48 bits of milliseconds, then random."""
+    random = int.from_bytes(entropy(10))
+    number = (now_ms & (1 << 48) - 1) << 80 | 7 << 76 | (random >> 62 & 0xFFF) << 64 | 2 << 62
+    return str(uuid.UUID(int=number | random & (1 << 62) - 1))
+
+
+def derive_event_id(*parts: bytes) -> str:
+    """Make the UUIDv8 (RFC 9562) that these parts always give."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8) + part)
+    number = int.from_bytes(digest.digest()[:16])
+    number = number & ~(0xF << 76) & ~(3 << 62) | 8 << 76 | 2 << 62
+    return str(uuid.UUID(int=number))

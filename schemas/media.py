@@ -1,0 +1,199 @@
+"""A Media Collection event: which JSON is one, and what is odd about those that are.
+
+What breaks the protocol's few hard rules is refused: no JSON, no or mistyped `playerTime` or `eventType`, a
+missing or mistyped required parameter, nesting where the protocol has none. Whatever else real players get
+wrong (an optional key of another type, a playhead of -1) is accepted and flagged, and unknown keys are kept.
+Source: the protocol's documentation, and the bodies its clients really send.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from schemas.faults import InvalidEvent, NotJson
+from schemas.vocabulary import EVENT_TYPES, QOE, EventType, Kind, Param
+
+TS_MS_MAX = 4_102_444_800_000  # the year 2100: a later timestamp is a mistake, not a late event
+AHEAD_MS_MAX = 86_400_000
+KEYS_MAX = 256
+DEPTH_MAX = 16
+NESTED_KEYS = frozenset(("visitor.customerIDs", "statesStart", "statesEnd"))
+
+
+class PlayerTime(msgspec.Struct, frozen=True):
+    """Where the player is (seconds of content; live: second of the day), and when, by its own clock."""
+
+    playhead: Annotated[float, msgspec.Meta(description="seconds")]
+    ts: Annotated[int, msgspec.Meta(ge=0, le=TS_MS_MAX, description="milliseconds since 1970, UTC")]
+
+
+class CustomerId(msgspec.Struct, frozen=True):
+    """One entry of `visitor.customerIDs`: authState 0 unknown, 1 authenticated, 2 logged out."""
+
+    id: str
+    authState: Literal[0, 1, 2] | None = None  # noqa: N815  (the wire's name)
+
+
+class StateName(msgspec.Struct, frozen=True):
+    """One entry of `statesStart` or `statesEnd`."""
+
+    name: str = msgspec.field(name="media.state.name")
+
+
+TYPE_OF_KIND: dict[Kind, Any] = {
+    "string": str,
+    "integer": int,
+    "number": float,
+    "boolean": bool,
+    "customer ids": dict[str, CustomerId],
+    "states": list[StateName],
+}
+
+
+def _fields(params: tuple[Param, ...], *, required_only: bool) -> list[Any]:
+    fields: list[Any] = []
+    for index, param in enumerate(sorted(params, key=lambda param: not param.required)):
+        wanted = TYPE_OF_KIND[param.kind]
+        if param.required:
+            fields.append((f"p{index}", wanted, msgspec.field(name=param.key)))
+        elif not required_only:
+            fields.append((f"p{index}", wanted | None, msgspec.field(name=param.key, default=None)))
+    return fields
+
+
+def _struct(event_type: EventType, *, required_only: bool) -> type[msgspec.Struct]:
+    """Make the Struct of one event type: as documented, or with nothing but what an event may not lack."""
+    title = event_type.name[0].upper() + event_type.name[1:]
+    params = msgspec.defstruct(f"{title}Params", _fields(event_type.params, required_only=required_only))
+    needs_params = bool(event_type.required)
+    fields: list[Any] = [
+        ("playerTime", PlayerTime),
+        ("eventType", Literal[event_type.name]),
+        ("params", params) if needs_params else ("params", params | None, None),
+    ]
+    if required_only:
+        fields += [("qoeData", dict[str, Any] | None, None), ("customMetadata", dict[str, Any] | None, None)]
+    else:
+        qoe = msgspec.defstruct("QoeData", _fields(QOE, required_only=False))
+        fields += [("qoeData", qoe | None, None), ("customMetadata", dict[str, str] | None, None)]
+    return msgspec.defstruct(title, fields)
+
+
+DOCUMENTED = {name: _struct(row, required_only=False) for name, row in EVENT_TYPES.items()}
+REQUIRED = {name: _struct(row, required_only=True) for name, row in EVENT_TYPES.items()}
+
+
+def json_schema(event_type: str) -> dict[str, Any]:
+    """Return the JSON Schema of one event type, made from its Struct. Raises KeyError for an unknown one."""
+    (schema,), components = msgspec.json.schema_components([DOCUMENTED[event_type]], ref_template="#/$defs/{name}")
+    name = schema["$ref"].rsplit("/", 1)[1]
+    top = components.pop(name)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "$defs": components}
+
+
+_decode = msgspec.json.Decoder().decode
+_token = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+
+
+def read_json(body: bytes) -> Any:
+    """Decode one JSON document strictly. Raises NotJson; costs little whatever the body is."""
+    if body.count(b"[") + body.count(b"{") > DEPTH_MAX:
+        _check_depth(body)
+    try:
+        return _decode(body)
+    except UnicodeDecodeError as error:
+        raise NotJson(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise NotJson(f"the body is not JSON: {error}") from None
+
+
+def _check_depth(body: bytes) -> None:
+    depth = 0
+    for match in _token.finditer(body):
+        byte = match[0][0]
+        if byte in b"[{":
+            depth += 1
+            if depth > DEPTH_MAX:
+                raise NotJson(f"the body is nested deeper than {DEPTH_MAX} levels at byte {match.start()}")
+        elif byte in b"]}":
+            depth -= 1
+
+
+def check_event(event: Any, *, now_ms: int) -> tuple[EventType, list[str]]:
+    """Tell which type of event this decoded JSON is, and the flags it carries.
+
+    Flags: `off_schema` (an optional key has another type than documented), `playhead_range` (negative, or past
+    the end that a recorded sessionStart names), `future_ts` (more than 24 h ahead of its arrival).
+    Raises InvalidEvent with a message that names the field and what was expected.
+    """
+    if not isinstance(event, dict):
+        raise InvalidEvent(f"Expected one event, a JSON object, got {_kind_name(event)}")
+    name = event.get("eventType")
+    event_type = EVENT_TYPES.get(name) if isinstance(name, str) else None
+    if event_type is None:
+        known = ", ".join(EVENT_TYPES)
+        raise InvalidEvent(f"Expected `eventType` to be one of {known}; got {_shorten(name)}")
+    flags = []
+    try:
+        msgspec.convert(event, DOCUMENTED[event_type.name])
+    except msgspec.ValidationError:
+        try:
+            msgspec.convert(event, REQUIRED[event_type.name])
+        except msgspec.ValidationError as error:
+            raise InvalidEvent(str(error)) from None
+        flags.append("off_schema")
+    _check_shape(event)
+    time = event["playerTime"]
+    if time["playhead"] < 0 or (event_type.starts and _is_past_end(time["playhead"], event["params"])):
+        flags.append("playhead_range")
+    if time["ts"] > now_ms + AHEAD_MS_MAX:
+        flags.append("future_ts")
+    return event_type, flags
+
+
+def _check_shape(event: dict[str, Any]) -> None:
+    """Refuse too many keys, and nesting where the protocol has none."""
+    keys = len(event)
+    for name, value in event.items():
+        if type(value) is dict:
+            if name not in ("playerTime", "params", "qoeData", "customMetadata"):
+                raise InvalidEvent(f"Expected a string, number, boolean or null, got an object - at `$.{name}`")
+            keys += len(value)
+            for key, inner in value.items():
+                if type(inner) in (dict, list):
+                    _check_nested(name, key, inner)
+        elif type(value) is list:
+            raise InvalidEvent(f"Expected a string, number, boolean or null, got an array - at `$.{name}`")
+    if keys > KEYS_MAX:
+        raise InvalidEvent(f"Expected at most {KEYS_MAX} keys in an event, got {keys}")
+
+
+def _check_nested(name: str, key: str, value: Any) -> None:
+    where = f"at `$.{name}.{key[:64]}`"
+    if name != "params" or key not in NESTED_KEYS:
+        raise InvalidEvent(f"Expected a string, number, boolean or null, got {_kind_name(value)} - {where}")
+    entries = list(value.values() if isinstance(value, dict) else value)
+    if len(entries) > KEYS_MAX:
+        raise InvalidEvent(f"Expected at most {KEYS_MAX} entries, got {len(entries)} - {where}")
+    for entry in entries:
+        if isinstance(entry, dict) and any(type(inner) in (dict, list) for inner in entry.values()):
+            raise InvalidEvent(f"Expected flat objects - {where}")
+        if isinstance(entry, list) or (isinstance(entry, dict) and len(entry) > KEYS_MAX):
+            raise InvalidEvent(f"Expected flat objects of at most {KEYS_MAX} keys - {where}")
+
+
+def _is_past_end(playhead: float, params: dict[str, Any]) -> bool:
+    length = params["media.length"]
+    return str(params["media.contentType"]).lower() != "live" and 0 < length < playhead
+
+
+def _kind_name(value: Any) -> str:
+    if isinstance(value, dict):
+        return "an object"
+    return "an array" if isinstance(value, list) else _shorten(value)
+
+
+def _shorten(value: Any) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 64 else text[:61] + "..."

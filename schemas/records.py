@@ -1,0 +1,109 @@
+"""What a record in the log says: one CloudEvents 1.0 event in structured JSON, with our extensions.
+
+    type                        subject and key      data
+    playhead.media.<eventType>  media session id     the validated event, identities replaced by pseudonyms
+    playhead.tracking.created   tracking session id  TrackingCreated
+    playhead.tracking.deleted   tracking session id  TrackingDeleted
+    playhead.rejected           (none)               Rejected
+
+CloudEvents extensions have lower-case names without separators and scalar values; so `flags` is one text with
+commas. `time` is when the player says it happened, `receivedtime` when ingest took it.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+SPEC_VERSION = "1.0"
+MEDIA = "playhead.media."
+TRACKING_CREATED = "playhead.tracking.created"
+TRACKING_DELETED = "playhead.tracking.deleted"
+REJECTED = "playhead.rejected"
+
+SOURCE_MEDIA = "/api/v1/sessions"
+SOURCE_DOWNLOADED = "/api/v1/downloaded"
+SOURCE_TRACKING = "/v1/playouts/tracking/session"
+
+
+class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """One CloudEvents event as it stands in a record's value.
+
+    `trackingsession` is the tracking session that a media call named, `trackingverified` whether we issued it.
+    `consent` is `given` (a user identity came, no denial with it), `denied` (a denial signal came) or absent.
+    """
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: datetime
+    datacontenttype: str = "application/json"
+    receivedtime: datetime
+    trackingsession: str | None = None
+    trackingverified: bool = False
+    consent: str | None = None
+    flags: str = ""
+    data: Any
+
+
+class TrackingCreated(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A new tracking session. `user_id` is a pseudonym, and absent without consent."""
+
+    session_id: str
+    start_time: datetime
+    source: str
+    playout_id: str | None = None
+    user_id: str | None = None
+
+
+class TrackingDeleted(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A tracking session was deleted. `verified` says whether we had issued its id."""
+
+    session_id: str
+    playout_id: str | None = None
+    verified: bool = False
+
+
+class Rejected(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A body that was refused: why, how large, its hash, and itself (identities replaced) where it is JSON."""
+
+    reason: str
+    detail: str
+    size_bytes: int
+    sha256: str
+    route: str
+    body: Any = None
+
+
+encode = msgspec.json.Encoder().encode
+
+
+def media_event(
+    event: dict[str, Any],
+    *,
+    event_id: str,
+    session_id: str,
+    source: str,
+    received: datetime,
+    tracking_session_id: str | None = None,
+    tracking_verified: bool = False,
+    consent: str | None = None,
+    flags: tuple[str, ...] | list[str] = (),
+) -> Envelope:
+    """Wrap a checked event. Its `time` is the player's own timestamp, as given."""
+    return Envelope(
+        specversion=SPEC_VERSION,
+        id=event_id,
+        source=source,
+        type=MEDIA + event["eventType"],
+        subject=session_id,
+        time=datetime.fromtimestamp(event["playerTime"]["ts"] / 1000, UTC),
+        receivedtime=received,
+        trackingsession=tracking_session_id,
+        trackingverified=tracking_verified,
+        consent=consent,
+        flags=",".join(flags),
+        data=event,
+    )

@@ -1,0 +1,131 @@
+"""Every setting, its default and its meaning; read from the environment once, by the command, and passed down.
+
+Names are `PLAYHEAD_` and the field's name in capitals. An unknown `PLAYHEAD_*` name is refused with the nearest
+known one. A secret may also come from the file that `<NAME>_FILE` names.
+"""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.faults import NotReady
+
+PREFIX = "PLAYHEAD_"
+SECRETS = ("api_keys", "mac_key", "mac_key_previous", "pseudonym_key")
+
+
+class Settings(BaseSettings):
+    """All settings of all processes. Durations in seconds (`_s`), sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
+
+    data_dir: Path = Field(Path("data"), description="Folder of the embedded log, the lake and generated secrets")
+
+    http_host: str = Field("127.0.0.1", description="Address the ingest listens on")
+    http_port: int = Field(8080, ge=0, le=65535, description="Port the ingest listens on")
+    http_body_bytes_max: int = Field(65_536, ge=1024, description="Largest body of one event, unpacked")
+    http_downloaded_bytes_max: int = Field(4_194_304, ge=1024, description="Largest body of an offline session")
+    http_body_timeout_s: float = Field(10.0, gt=0, description="A request not complete after this is given up")
+    http_shutdown_timeout_s: float = Field(8.0, gt=0, description="Requests in flight get this long at the end")
+
+    strict: bool = Field(False, description="Refuse what is otherwise flagged: odd playheads, mistyped options")
+    api_keys: SecretStr | None = Field(None, description="Keys of the tracking API, separated by commas")
+    mac_key: SecretStr | None = Field(None, description="Key that session ids and tokens are signed with")
+    mac_key_previous: SecretStr | None = Field(None, description="Key whose ids are still accepted")
+    pseudonym_key: SecretStr | None = Field(None, description="Key that identities are replaced with")
+    link_devices: bool = Field(False, description="Let device identities link sessions of a viewer")
+    tracking_source: str = Field("jay.api.playout.1.0.0", description="`source` of the tracking sessions made")
+    tracking_cookie_same_site: Literal["Lax", "Strict", "None"] = Field(
+        "Lax", description="SameSite of the tracking cookie; None for players embedded in other sites"
+    )
+    rejected_per_s: float = Field(100.0, ge=0, description="Refused bodies kept per second and ingest process")
+
+    log: Literal["embedded", "kafka"] = Field("embedded", description="Event log: embedded (SQLite) or kafka")
+    log_partitions: int = Field(1, ge=1, le=1000, description="Partitions of a log that is made anew")
+    log_append_timeout_s: float = Field(4.0, gt=0, description="An append not durable after this is a 5xx")
+    log_queue_max: int = Field(20_000, ge=1, description="Appends that may wait at once; more are a 5xx")
+    log_record_bytes_max: int = Field(4_194_304, ge=1024, description="Largest record the log takes")
+    log_retention_s: float = Field(604_800.0, gt=0, description="Age from which the log may drop records")
+    log_drop_without_backup: bool = Field(
+        False, description="Let retention drop records that the lake has, but no backup holds yet"
+    )
+
+    lake_catalog: str = Field("sqlite", description="sqlite (in the data folder) or postgres:<connection string>")
+    lake_files: str = Field("", description="Folder or s3:// address of the lake's files; empty: the data folder")
+    lake_memory: str = Field("1GB", description="Memory limit of DuckDB in the worker")
+
+    worker_commit_interval_s: float = Field(1.0, gt=0, description="Longest wait between two commits")
+    worker_batch_records: int = Field(20_000, ge=1, description="Most records in one transaction")
+    worker_open_sessions_interval_s: float = Field(5.0, gt=0, description="Open sessions are renewed so often")
+    worker_upkeep_interval_s: float = Field(60.0, gt=0, description="Upkeep of the lake runs so often")
+    session_idle_s: float = Field(600.0, gt=0, description="A session without events closes after this")
+    session_stuck_s: float = Field(1800.0, gt=0, description="A session whose playhead stands closes after this")
+    session_length_s: float = Field(86_400.0, gt=0, description="No session is longer than this")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged")
+
+    @field_validator("api_keys")
+    @classmethod
+    def _some_key(cls, keys: SecretStr | None) -> SecretStr | None:
+        if keys is not None and not [key for key in keys.get_secret_value().split(",") if key.strip()]:
+            raise ValueError("no key in it; separate several with commas")
+        return keys
+
+    def keys_of_api(self) -> frozenset[str]:
+        """Return the accepted API keys. Raises NotReady where none is set."""
+        return frozenset(key.strip() for key in self._secret("api_keys").split(",") if key.strip())
+
+    def keys_of_mac(self) -> tuple[bytes, ...]:
+        """Return the signing key and, after it, the previous one. Raises NotReady where none is set."""
+        keys = [self._secret("mac_key").encode()]
+        if self.mac_key_previous is not None:
+            keys.append(self.mac_key_previous.get_secret_value().encode())
+        return tuple(keys)
+
+    def key_of_pseudonyms(self) -> bytes:
+        """Return the key of pseudonyms. Raises NotReady where none is set."""
+        return self._secret("pseudonym_key").encode()
+
+    def _secret(self, name: str) -> str:
+        secret: SecretStr | None = getattr(self, name)
+        if secret is None:
+            variable = PREFIX + name.upper()
+            raise NotReady(
+                f"{variable} is not set. Make one with "
+                f"`python3 -c 'import secrets; print(secrets.token_urlsafe(32))'` and set {variable}, "
+                f"or put it into a file and set {variable}_FILE; `playhead up` makes its own."
+            )
+        return secret.get_secret_value()
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Read the settings from an environment. Raises NotReady with one line a mistake."""
+    values: dict[str, Any] = {}
+    mistakes = []
+    for name, text in environment.items():
+        if not name.startswith(PREFIX) or not text:
+            continue
+        field = name.removeprefix(PREFIX).lower()
+        if field.endswith("_file") and field.removesuffix("_file") in SECRETS:
+            try:
+                values[field.removesuffix("_file")] = Path(text).read_text().strip()
+            except OSError as error:
+                mistakes.append(f"{name}: cannot read {text}: {error.strerror}")
+        elif field in Settings.model_fields:
+            values[field] = text
+        else:
+            known = [PREFIX + known.upper() for known in Settings.model_fields]
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+            mistakes.append(f"{name} is no setting; the nearest is {nearest[0]} (see `playhead settings`)")
+    if not mistakes:
+        try:
+            return Settings.model_validate(values)
+        except ValidationError as error:
+            for problem in error.errors():
+                variable = PREFIX + str(problem["loc"][0]).upper()
+                mistakes.append(f"{variable}: {problem['msg']}, got {problem['input']!r}")
+    raise NotReady("\n".join(mistakes))

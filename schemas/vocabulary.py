@@ -1,0 +1,139 @@
+"""The event types of the Media Collection API: one row each, from which all the rest is made.
+
+Validation, `GET /api/v1/schemas/{eventType}`, the order of events with equal timestamps, the fold of a
+session, the table `event_types` and the simulated viewers read this table and nothing else; a new event type is
+one row.
+Source: the Media Collection API's documentation, and what its real clients send.
+"""
+
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["string", "integer", "number", "boolean", "customer ids", "states"]
+Phase = Literal["", "start", "complete", "skip"]
+PlayerMove = Literal["", "playing", "paused", "buffering"]
+StateChange = Literal["", "start", "end", "update"]
+
+
+class Param(msgspec.Struct, frozen=True):
+    """One key of `params` or `qoeData`: its name on the wire, its kind, whether an event may lack it."""
+
+    key: str
+    kind: Kind = "string"
+    required: bool = False
+
+
+class EventType(msgspec.Struct, frozen=True, kw_only=True):
+    """What one event type requires and what it does.
+
+    `rank` orders events of equal client timestamp. `player`, `ad_break`, `ad`, `chapter` and `state` say what
+    it does to each of these machines ("" = nothing). `starts`, `completes`, `ends` concern the session itself.
+    """
+
+    name: str
+    rank: int
+    params: tuple[Param, ...] = ()
+    player: PlayerMove = ""
+    ad_break: Phase = ""
+    ad: Phase = ""
+    chapter: Phase = ""
+    state: StateChange = ""
+    starts: bool = False
+    completes: bool = False
+    ends: bool = False
+    is_error: bool = False
+    changes_bitrate: bool = False
+
+    @property
+    def required(self) -> tuple[Param, ...]:
+        return tuple(param for param in self.params if param.required)
+
+
+def _strings(prefix: str, names: str) -> tuple[Param, ...]:
+    return tuple(Param(prefix + name) for name in names.split())
+
+
+SESSION_PARAMS = (
+    Param("analytics.trackingServer", required=True),
+    Param("analytics.reportSuite", required=True),
+    Param("visitor.marketingCloudOrgId", required=True),
+    Param("media.id", required=True),
+    Param("media.length", "number", required=True),
+    Param("media.contentType", required=True),
+    Param("media.playerName", required=True),
+    Param("media.channel", required=True),
+    Param("analytics.enableSSL", "boolean"),
+    Param("analytics.visitorId"),
+    Param("analytics.aid"),
+    Param("analytics.optOutServerSideForwarding", "boolean"),
+    Param("analytics.optOutShare", "boolean"),
+    Param("visitor.marketingCloudUserId"),
+    Param("visitor.aamLocationHint", "integer"),
+    Param("visitor.customerIDs", "customer ids"),
+    Param("appInstallationId"),
+    Param("media.resume", "boolean"),
+    Param("media.downloaded", "boolean"),
+    *_strings("media.", "name streamType sdkVersion libraryVersion publisher streamFormat show season episode"),
+    *_strings("media.", "assetId genre firstAirDate firstDigitalDate rating originator network showType adLoad"),
+    *_strings("media.", "pass.mvpd pass.auth dayPart feed artist album label author station"),
+)
+AD_BREAK_PARAMS = (
+    Param("media.ad.podIndex", "integer", required=True),
+    Param("media.ad.podSecond", "number", required=True),
+    Param("media.ad.podFriendlyName"),
+)
+AD_PARAMS = (
+    Param("media.ad.id", required=True),
+    Param("media.ad.length", "number", required=True),
+    Param("media.ad.podPosition", "integer", required=True),
+    Param("media.ad.playerName", required=True),
+    *_strings("media.ad.", "name advertiser campaignId creativeId siteId creativeURL placementId"),
+)
+CHAPTER_PARAMS = (
+    Param("media.chapter.index", "integer", required=True),
+    Param("media.chapter.offset", "number", required=True),
+    Param("media.chapter.length", "number", required=True),
+    Param("media.chapter.friendlyName"),
+)
+STATE_PARAMS = (Param("media.state.name", required=True),)
+STATES_PARAMS = (Param("statesStart", "states"), Param("statesEnd", "states"))
+ERROR_PARAMS = (
+    Param("media.errorId"),
+    Param("media.errorSource"),
+)  # the 2026 form; the usual one is in qoeData
+
+QOE = (
+    Param("media.qoe.bitrate", "integer"),
+    Param("media.qoe.droppedFrames", "integer"),
+    Param("media.qoe.framesPerSecond", "number"),  # "integer" by the schema, 23.5 by Android players
+    Param("media.qoe.timeToStart", "integer"),  # milliseconds
+    Param("media.qoe.errorID"),
+    Param("media.qoe.errorSource"),
+)
+
+EVENT_TYPES: dict[str, EventType] = {
+    row.name: row
+    for row in (
+        EventType(name="sessionStart", rank=0, params=SESSION_PARAMS, starts=True),
+        EventType(name="adComplete", rank=1, ad="complete"),
+        EventType(name="adSkip", rank=1, ad="skip"),
+        EventType(name="adBreakComplete", rank=2, ad_break="complete"),
+        EventType(name="chapterComplete", rank=3, chapter="complete"),
+        EventType(name="chapterSkip", rank=3, chapter="skip"),
+        EventType(name="stateEnd", rank=4, params=STATE_PARAMS, state="end"),
+        EventType(name="adBreakStart", rank=5, params=AD_BREAK_PARAMS, ad_break="start"),
+        EventType(name="adStart", rank=6, params=AD_PARAMS, ad="start"),
+        EventType(name="chapterStart", rank=7, params=CHAPTER_PARAMS, chapter="start"),
+        EventType(name="stateStart", rank=8, params=STATE_PARAMS, state="start"),
+        EventType(name="statesUpdate", rank=8, params=STATES_PARAMS, state="update"),
+        EventType(name="play", rank=9, player="playing"),
+        EventType(name="pauseStart", rank=9, player="paused"),
+        EventType(name="bufferStart", rank=9, player="buffering"),
+        EventType(name="bitrateChange", rank=10, changes_bitrate=True),
+        EventType(name="error", rank=10, params=ERROR_PARAMS, is_error=True),
+        EventType(name="ping", rank=10),
+        EventType(name="sessionComplete", rank=11, completes=True),
+        EventType(name="sessionEnd", rank=12, ends=True),
+    )
+}

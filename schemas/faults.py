@@ -24,7 +24,7 @@ metric's label and the reason in `quarantine`; `ingest/replies.py` alone turns a
 from typing import ClassVar
 
 
-class Fault(Exception):
+class Fault(Exception):  # noqa: N818  (a fault is the word; each has a code)
     """What every fault has: `code`, `status`, `retryable`, and a message for the person who reads it."""
 
     code: ClassVar[str] = "fault"

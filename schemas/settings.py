@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     log_partitions: int = Field(1, ge=1, le=1000, description="Partitions of a log that is made anew")
     log_append_timeout_s: float = Field(4.0, gt=0, description="An append not durable after this is a 5xx")
     log_queue_max: int = Field(20_000, ge=1, description="Appends that may wait at once; more are a 5xx")
+    log_queue_bytes_max: int = Field(67_108_864, ge=1024, description="Bytes of appends that may wait at once")
     log_record_bytes_max: int = Field(4_194_304, ge=1024, description="Largest record the log takes")
     log_retention_s: float = Field(604_800.0, gt=0, description="Age from which the log may drop records")
     log_drop_without_backup: bool = Field(

@@ -1,0 +1,57 @@
+"""Which log the settings ask for. Kafka's client is imported only where Kafka is meant."""
+
+import asyncio
+
+from eventlog import Owner, Reader, Writer
+from schemas.settings import Settings
+
+
+async def create_log(settings: Settings) -> int:
+    """Make the log where there is none, check it where there is one; return its number of partitions.
+
+    Raises NotReady, naming what differs, where the log is not as the settings say and cannot be made so.
+    """
+    match settings.log:
+        case "embedded":
+            from eventlog import embedded
+
+            return await asyncio.to_thread(
+                embedded.make, embedded.path_of_log(settings), partitions=settings.log_partitions
+            )
+        case "kafka":
+            raise NotImplementedError
+
+
+async def add_partitions(settings: Settings, *, partitions: int) -> int:
+    """Raise the log's number of partitions while all runs; return how many there are. Never takes one away."""
+    match settings.log:
+        case "embedded":
+            from eventlog import embedded
+
+            return await asyncio.to_thread(
+                embedded.add_partitions, embedded.path_of_log(settings), partitions=partitions
+            )
+        case "kafka":
+            raise NotImplementedError
+
+
+async def open_writer(settings: Settings) -> Writer:
+    """Open the log for appending. Raises NotReady (and names the command that helps) or LogUnavailable."""
+    match settings.log:
+        case "embedded":
+            from eventlog.embedded import open_embedded_writer
+
+            return await open_embedded_writer(settings)
+        case "kafka":
+            raise NotImplementedError
+
+
+async def open_reader(settings: Settings, owner: Owner) -> Reader:
+    """Open the log for reading on behalf of `owner`. Raises as `open_writer` does."""
+    match settings.log:
+        case "embedded":
+            from eventlog.embedded import open_embedded_reader
+
+            return await open_embedded_reader(settings, owner)
+        case "kafka":
+            raise NotImplementedError

@@ -1,0 +1,458 @@
+"""What a log promises, asked of every adapter: a further one only has to be named in `rig`."""
+
+import asyncio
+import gc
+import time
+from pathlib import Path
+
+import pytest
+from log_rigs import (
+    EmbeddedRig,
+    Ledger,
+    LogRig,
+    child,
+    killed,
+    next_line,
+    read_chunks,
+    read_records,
+    reading,
+    writing,
+)
+
+from eventlog import Writer
+from eventlog.adapters import add_partitions, create_log, open_reader, open_writer
+from eventlog.embedded import open_embedded_writer
+from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady, TooLarge
+
+
+@pytest.fixture(params=["embedded"])
+def rig(request: pytest.FixtureRequest, tmp_path: Path) -> LogRig:
+    """A place for a log, of each kind in turn."""
+    return EmbeddedRig(tmp_path / "data")
+
+
+async def append_all(writer: Writer, count: int, *, partition: int = 0) -> list[int]:
+    """Append so many records, all at once, with their number as value; return their offsets."""
+    return await asyncio.gather(
+        *(writer.append(partition, key=b"k", value=str(number).encode()) for number in range(count))
+    )
+
+
+async def until_it_takes(writer: Writer) -> None:
+    """Append until it works, as clients do."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            await writer.append(0, key=b"", value=b"again")
+        except LogUnavailable:
+            assert time.monotonic() < deadline
+        else:
+            return
+
+
+async def test_there_must_be_a_log(rig: LogRig) -> None:
+    """A writer or reader of a log that was never made is refused, with the command that makes it."""
+    with pytest.raises(NotReady, match=r"playhead (init|topics)"):
+        await open_writer(rig.settings())
+    with pytest.raises(NotReady, match=r"playhead (init|topics)"):
+        await open_reader(rig.settings(), Ledger())
+
+
+async def test_making_a_log_twice_changes_nothing(rig: LogRig) -> None:
+    """The number of partitions is the log's own once it is made."""
+    assert await create_log(rig.settings(log_partitions=3)) == 3
+    assert await create_log(rig.settings(log_partitions=3)) == 3
+    async with writing(rig.settings()) as writer:
+        assert writer.partitions == 3
+
+
+async def test_what_was_appended_is_read(rig: LogRig) -> None:
+    """Key, value, partition and offset come back, with the time of the log's own clock."""
+    await create_log(rig.settings(log_partitions=2))
+    began_ms = time.time() * 1000 - 1
+    async with writing(rig.settings()) as writer, reading(rig.settings()) as reader:
+        offset = await writer.append(1, key=b"a key", value=b"\x00 any bytes \xff")
+        [record] = await read_records(reader, 1)
+    assert (record.partition, record.offset, record.key, record.value) == (
+        1,
+        offset,
+        b"a key",
+        b"\x00 any bytes \xff",
+    )
+    assert began_ms <= record.appended_ms <= time.time() * 1000
+
+
+async def test_offsets_are_dense_in_each_partition(rig: LogRig) -> None:
+    """Each partition counts from 0 without a hole, and keeps the order of appending."""
+    await create_log(rig.settings(log_partitions=3))
+    async with writing(rig.settings()) as writer, reading(rig.settings()) as reader:
+        offsets = await asyncio.gather(*(append_all(writer, 300, partition=partition) for partition in range(3)))
+        assert offsets == [list(range(300))] * 3
+        records = await read_records(reader, 900)
+    for partition in range(3):
+        mine = [record for record in records if record.partition == partition]
+        assert [(record.offset, int(record.value)) for record in mine] == [(n, n) for n in range(300)]
+
+
+async def test_an_append_that_returned_survives_kill_9(rig: LogRig) -> None:
+    """Every offset that a killed writer reported is there for another process."""
+    await create_log(rig.settings())
+    with child(rig.settings(), "write", "100000", "w") as process:
+        said = [int(await next_line(process)) for _ in range(200)]
+        await killed(process)
+        assert process.stdout is not None
+        said += [int(line) for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+    async with reading(rig.settings()) as reader:
+        records = await read_records(reader, len(said))
+    assert [record.offset for record in records[: len(said)]] == said
+    assert [record.value for record in records] == [f"w {number}".encode() for number in range(len(records))]
+
+
+async def test_several_processes_write_at_once(rig: LogRig) -> None:
+    """The records of two writing processes lie in one dense sequence, each one's in its own order."""
+    await create_log(rig.settings())
+    settings = rig.settings(log_append_timeout_s=20)
+    with child(settings, "write", "300", "a") as first, child(settings, "write", "300", "b") as second:
+        said = await asyncio.gather(*(asyncio.to_thread(process.communicate) for process in (first, second)))
+    async with reading(rig.settings()) as reader:
+        records = await read_records(reader, 600)
+    assert [record.offset for record in records] == list(range(600))
+    for name, (out, _) in zip("ab", said, strict=True):
+        mine = [record for record in records if record.key == name.encode()]
+        assert [record.value for record in mine] == [f"{name} {number}".encode() for number in range(300)]
+        assert [record.offset for record in mine] == [int(line) for line in out.split()]
+
+
+async def test_an_append_ends_at_its_deadline(rig: LogRig) -> None:
+    """A log that stalls costs an append its deadline and no more, and the writer goes on by itself afterwards."""
+    await create_log(rig.settings())
+    async with writing(rig.settings(log_append_timeout_s=1.0)) as writer:
+        await append_all(writer, 1)
+        async with rig.stalled():
+            began = time.monotonic()
+            with pytest.raises(LogUnavailable):
+                await writer.append(0, key=b"", value=b"late")
+            assert 0.9 < time.monotonic() - began < 2
+        await until_it_takes(writer)
+
+
+async def test_a_stalled_log_is_not_ready(rig: LogRig) -> None:
+    """`check` tells within the deadline whether the log could take a record."""
+    await create_log(rig.settings())
+    async with writing(rig.settings(log_append_timeout_s=1.0)) as writer:
+        await writer.check()
+        async with rig.stalled():
+            with pytest.raises(LogUnavailable):
+                await writer.check()
+        await until_it_takes(writer)
+        await writer.check()
+
+
+async def test_a_full_queue_refuses_at_once(rig: LogRig) -> None:
+    """While the log stalls, as many appends wait as the settings say; the next one is refused without waiting."""
+    await create_log(rig.settings())
+    async with writing(rig.settings(log_append_timeout_s=2.0, log_queue_max=10)) as writer:
+        await append_all(writer, 1)
+        async with rig.stalled():
+            waiting = [asyncio.ensure_future(writer.append(0, key=b"", value=b"x")) for _ in range(10)]
+            await asyncio.sleep(0)
+            began = time.monotonic()
+            with pytest.raises(LogUnavailable):
+                await writer.append(0, key=b"", value=b"one too many")
+            assert time.monotonic() - began < 0.2
+            outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+            assert all(isinstance(outcome, LogUnavailable) for outcome in outcomes)
+        await until_it_takes(writer)
+
+
+async def test_the_queue_is_bounded_in_bytes(rig: LogRig) -> None:
+    """Few large appends fill the queue as well as many small ones, and their bytes are let go of."""
+    await create_log(rig.settings())
+    settings = rig.settings(log_append_timeout_s=1.0, log_queue_bytes_max=1_000_000)
+    async with writing(settings) as writer:
+        await append_all(writer, 1)
+        async with rig.stalled():
+            waiting = [asyncio.ensure_future(writer.append(0, key=b"", value=bytes(100_000))) for _ in range(15)]
+            outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+            assert sum("waiting already" in str(outcome) for outcome in outcomes) == 5
+        await until_it_takes(writer)
+        del waiting, outcomes
+        gc.collect()
+        assert not [held for held in gc.get_objects() if isinstance(held, bytes) and len(held) == 100_000]
+
+
+async def test_closing_ends_within_the_deadline(rig: LogRig) -> None:
+    """A stalled log keeps nobody from closing, and appends after that are refused."""
+    await create_log(rig.settings())
+    writer = await open_writer(rig.settings(log_append_timeout_s=1.0))
+    await append_all(writer, 1)
+    async with rig.stalled():
+        waiting = asyncio.ensure_future(writer.append(0, key=b"", value=b"x"))
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        await writer.close()
+        assert time.monotonic() - began < 2
+        with pytest.raises(LogUnavailable):
+            await waiting
+        with pytest.raises(LogUnavailable):
+            await writer.append(0, key=b"", value=b"x")
+
+
+async def test_closing_waits_for_what_is_being_appended(rig: LogRig) -> None:
+    """Appends under way when the writer is closed become durable."""
+    await create_log(rig.settings())
+    writer = await open_writer(rig.settings())
+    waiting = [asyncio.ensure_future(writer.append(0, key=b"", value=b"x")) for _ in range(50)]
+    await asyncio.sleep(0)
+    await writer.close()
+    assert await asyncio.gather(*waiting) == list(range(50))
+
+
+async def test_an_oversize_record_is_too_large(rig: LogRig) -> None:
+    """A record beyond the limit is refused for good, one at the limit is taken and read."""
+    await create_log(rig.settings(log_record_bytes_max=100_000))
+    settings = rig.settings(log_record_bytes_max=100_000)
+    async with writing(settings) as writer, reading(settings) as reader:
+        with pytest.raises(TooLarge):
+            await writer.append(0, key=b"k", value=bytes(100_000))
+        await writer.append(0, key=b"k", value=bytes(99_999))
+        [record] = await read_records(reader, 1)
+    assert len(record.value) == 99_999
+
+
+async def test_reading_starts_where_the_owner_says(rig: LogRig) -> None:
+    """The owner's position is the first offset read, in each partition."""
+    await create_log(rig.settings(log_partitions=2))
+    async with writing(rig.settings()) as writer:
+        await append_all(writer, 10, partition=0)
+        await append_all(writer, 10, partition=1)
+    async with reading(rig.settings(), Ledger({0: 7, 1: 9})) as reader:
+        records = await read_records(reader, 4)
+    assert sorted((record.partition, record.offset) for record in records) == [(0, 7), (0, 8), (0, 9), (1, 9)]
+
+
+async def test_seek_and_reposition(rig: LogRig) -> None:
+    """Only the owner moves a position: by `seek`, or by being asked again."""
+    await create_log(rig.settings())
+    ledger = Ledger()
+    async with writing(rig.settings()) as writer, reading(rig.settings(), ledger) as reader:
+        await append_all(writer, 10)
+        assert [record.offset for record in await read_records(reader, 10)] == list(range(10))
+        reader.seek(0, 8)
+        assert [record.offset for record in await read_records(reader, 2)] == [8, 9]
+        reader.seek(5, 0)
+        ledger.positions[0] = 9
+        reader.reposition(0)
+        assert [record.offset for record in await read_records(reader, 1)] == [9]
+        assert ledger.assigned == [0, 0]
+
+
+async def test_the_end_of_the_log_is_known(rig: LogRig) -> None:
+    """A read without records comes back at its time and says where each partition ends."""
+    await create_log(rig.settings(log_partitions=2))
+    async with writing(rig.settings()) as writer, reading(rig.settings()) as reader:
+        await append_all(writer, 5, partition=1)
+        await read_records(reader, 5)
+        began = time.monotonic()
+        chunks = await reader.read(records_max=10, timeout_s=0.5)
+        assert 0.4 < time.monotonic() - began < 2
+    assert sorted((chunk.partition, chunk.records, chunk.end_offset) for chunk in chunks) == [
+        (0, [], 0),
+        (1, [], 5),
+    ]
+
+
+async def test_a_read_is_bounded(rig: LogRig) -> None:
+    """A read returns no more records than it was asked for, and the rest later."""
+    await create_log(rig.settings(log_partitions=2))
+    async with writing(rig.settings()) as writer, reading(rig.settings()) as reader:
+        await append_all(writer, 50, partition=0)
+        await append_all(writer, 50, partition=1)
+        seen = 0
+        while seen < 100:
+            count = sum(len(chunk.records) for chunk in await reader.read(records_max=30, timeout_s=5))
+            assert count <= 30
+            seen += count
+
+
+async def test_a_new_record_wakes_the_reader(rig: LogRig) -> None:
+    """A reader that waits has a new record long before its time is over."""
+    await create_log(rig.settings())
+    async with writing(rig.settings()) as writer, reading(rig.settings()) as reader:
+        await read_chunks(reader, 1)
+        waits_s = []
+        for _ in range(10):
+            waiting = asyncio.ensure_future(reader.read(records_max=10, timeout_s=10))
+            await asyncio.sleep(0.03)
+            await writer.append(0, key=b"", value=b"x")
+            began = time.monotonic()
+            [chunk] = await waiting
+            waits_s.append(time.monotonic() - began)
+            assert len(chunk.records) == 1
+    assert sorted(waits_s)[5] < 0.05
+
+
+async def test_a_gap_is_a_fault(rig: LogRig) -> None:
+    """A partition whose front is lost stands still until `seek`; the others go on."""
+    await create_log(rig.settings(log_partitions=2))
+    async with writing(rig.settings()) as writer:
+        await append_all(writer, 10, partition=0)
+        await append_all(writer, 3, partition=1)
+    await rig.lose_front(0, 6)
+    async with reading(rig.settings(), Ledger({0: 2})) as reader:
+        with pytest.raises(LogGap) as caught:
+            await read_records(reader, 13)
+        assert (caught.value.partition, caught.value.asked, caught.value.found) == (0, 2, 6)
+        reader.seek(1, 0)
+        assert {record.partition for record in await read_records(reader, 3)} == {1}
+        reader.seek(0, 6)
+        assert [record.offset for record in await read_records(reader, 4)] == [6, 7, 8, 9]
+
+
+async def test_a_truncated_log_is_a_fault(rig: LogRig) -> None:
+    """A log that ends before the owner's position stands still; nothing is read again in silence."""
+    await create_log(rig.settings())
+    async with writing(rig.settings()) as writer:
+        await append_all(writer, 10)
+    await rig.lose_end()
+    async with writing(rig.settings()) as writer:
+        await append_all(writer, 4)
+    async with reading(rig.settings(), Ledger({0: 10})) as reader:
+        with pytest.raises(LogTruncated) as caught:
+            await read_records(reader, 1)
+        assert (caught.value.partition, caught.value.asked, caught.value.end) == (0, 10, 4)
+        assert not [chunk for chunk in await reader.read(records_max=10, timeout_s=0.2) if chunk.records]
+        reader.seek(0, 0)
+        assert len(await read_records(reader, 4)) == 4
+
+
+async def test_offsets_go_on_after_the_log_was_emptied(rig: LogRig) -> None:
+    """An offset is never given twice, though nothing is left of the log."""
+    await create_log(rig.settings())
+    async with writing(rig.settings()) as writer:
+        await append_all(writer, 10)
+    await rig.lose_front(0, 10)
+    async with writing(rig.settings()) as writer:
+        assert await append_all(writer, 2) == [10, 11]
+    async with reading(rig.settings(), Ledger({0: 10})) as reader:
+        assert [record.offset for record in await read_records(reader, 2)] == [10, 11]
+
+
+async def test_one_owner_at_a_time(rig: LogRig) -> None:
+    """A partition is released by one reader before another is assigned it, and reads on where that one says."""
+    await create_log(rig.settings())
+    async with writing(rig.settings()) as writer:
+        await append_all(writer, 5)
+    journal: list[str] = []
+    first, second = Ledger(name="first", journal=journal), Ledger({0: 3}, name="second", journal=journal)
+    async with reading(rig.settings(), second) as other:
+        async with reading(rig.settings(), first) as reader:
+            await read_records(reader, 5)
+            chunks, _ = await asyncio.gather(
+                other.read(records_max=10, timeout_s=0.3), reader.read(records_max=10, timeout_s=0.3)
+            )
+        records = [record for chunk in chunks for record in chunk.records]
+        records += await read_records(other, 2 - len(records), within_s=30)
+    assert [record.offset for record in records] == [3, 4]
+    assert journal[:2] == ["first assigned 0", "first released 0"]
+    assert journal[-2:] == ["second assigned 0", "second released 0"]
+    assert all("assigned" in step for step in journal[::2])
+    assert [step.replace("assigned", "released") for step in journal[::2]] == journal[1::2]
+
+
+async def test_a_killed_reader_gives_way(rig: LogRig) -> None:
+    """After kill -9 of the owner a reader that stands by is assigned."""
+    await create_log(rig.settings())
+    async with writing(rig.settings()) as writer:
+        await append_all(writer, 5)
+    with child(rig.settings(), "read") as process:
+        assert await next_line(process) == "assigned 0"
+        async with reading(rig.settings()) as standby:
+            assert await standby.read(records_max=10, timeout_s=0.3) == []
+            await killed(process)
+            assert len(await read_records(standby, 5, within_s=30)) == 5
+
+
+async def test_partitions_can_be_added_while_all_runs(rig: LogRig) -> None:
+    """A running writer and a running reader go on with the partitions that were added."""
+    await create_log(rig.settings())
+    ledger = Ledger()
+    async with writing(rig.settings()) as writer, reading(rig.settings(), ledger) as reader:
+        await append_all(writer, 3)
+        await read_records(reader, 3)
+        assert await add_partitions(rig.settings(), partitions=3) == 3
+        deadline = time.monotonic() + 20
+        while writer.partitions < 3:
+            assert time.monotonic() < deadline
+            await writer.check()
+        assert await append_all(writer, 2, partition=2) == [0, 1]
+        assert {record.partition for record in await read_records(reader, 2)} == {2}
+    assert sorted(set(ledger.assigned)) == [0, 1, 2]
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> EmbeddedRig:
+    """A place for an embedded log."""
+    return EmbeddedRig(tmp_path / "data")
+
+
+async def test_a_withdrawn_append_never_reaches_the_file(embedded: EmbeddedRig) -> None:
+    """What passed its deadline while the file was locked is not written when the lock is gone."""
+    await create_log(embedded.settings())
+    async with (
+        writing(embedded.settings(log_append_timeout_s=0.5)) as writer,
+        reading(embedded.settings()) as reader,
+    ):
+        async with embedded.stalled():
+            with pytest.raises(LogUnavailable):
+                await writer.append(0, key=b"", value=b"late")
+        await until_it_takes(writer)
+        assert [record.value for record in await read_records(reader, 1)] == [b"again"]
+
+
+async def test_retention_drops_what_is_old_and_read(embedded: EmbeddedRig) -> None:
+    """Records go when they are older than asked and below the owner's position, however many there are."""
+    await create_log(embedded.settings())
+    now_s = 1000.0
+    writer = await open_embedded_writer(embedded.settings(), clock=lambda: now_s)
+    await append_all(writer, 12_000)
+    now_s = 2000.0
+    await append_all(writer, 10)
+    await writer.close()
+    async with reading(embedded.settings(), Ledger({0: 12_000})) as reader:
+        assert await reader.retain(older_than_ms=2_000_000, below={0: 11_000}) == 11_000
+        assert await reader.retain(older_than_ms=2_000_000, below={0: 12_010}) == 1_000
+        assert await reader.retain(older_than_ms=2_000_000, below={0: 12_010}) == 0
+        assert [record.offset for record in await read_records(reader, 10)] == list(range(12_000, 12_010))
+
+
+async def test_a_full_disk_costs_no_record(embedded: EmbeddedRig) -> None:
+    """Without room appends are refused; with room again the writer goes on, and what it took is there."""
+    await create_log(embedded.settings())
+    with child(embedded.settings(log_append_timeout_s=0.5), "fill", "1000000") as process:
+        said = []
+        while (line := await next_line(process)) != "full":
+            said.append(int(line))
+        while (line := await next_line(process)) != "done":
+            said.append(int(line))
+    async with reading(embedded.settings()) as reader:
+        records = await read_records(reader, len(said))
+    assert len(said) > 20
+    assert {record.offset for record in records} >= set(said)
+    assert [record.offset for record in records] == list(range(len(records)))
+
+
+async def test_many_processes_make_one_log(embedded: EmbeddedRig) -> None:
+    """Processes that make the log at the same moment make the same one."""
+    made = await asyncio.gather(*(create_log(embedded.settings(log_partitions=n)) for n in (4, 4, 4, 4)))
+    assert made == [4, 4, 4, 4]
+
+
+async def test_another_file_is_not_taken_for_a_log(embedded: EmbeddedRig) -> None:
+    """A file that is something else is left alone, and start-up says so."""
+    embedded.folder.mkdir()
+    (embedded.folder / "log.sqlite").write_bytes(b"a letter to a friend" * 100)
+    with pytest.raises(NotReady):
+        await create_log(embedded.settings())
+    with pytest.raises((NotReady, LogUnavailable)):
+        await open_writer(embedded.settings())

@@ -56,7 +56,6 @@ LOCK_WAIT_S = 0.1
 RETRY_S = 0.25
 POLL_S = 0.02
 STANDBY_POLL_S = 0.1
-CHECKPOINT_PAGES = 4_000
 WAL_BYTES_KEPT = 67_108_864
 
 PROBE = -1  # the lane of `check()`: a write and an fsync without a record
@@ -158,7 +157,6 @@ def _connect(path: Path, *, mode: str, lock_wait_s: float) -> sqlite3.Connection
     )
     try:
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
     except sqlite3.Error:
         connection.close()

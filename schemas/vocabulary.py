@@ -15,6 +15,8 @@ Phase = Literal["", "start", "complete", "skip"]
 PlayerMove = Literal["", "playing", "paused", "buffering"]
 StateChange = Literal["", "start", "end", "update"]
 
+LIVE_CONTENT_TYPES = frozenset(("live", "linear"))  # lower case; their playhead is the second of the day
+
 
 class Param(msgspec.Struct, frozen=True):
     """One key of `params` or `qoeData`: its name on the wire, its kind, whether an event may lack it."""

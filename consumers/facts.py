@@ -1,0 +1,184 @@
+"""What is known of one media session: one row of `sessions`, and the lists inside it.
+
+Times (`*_ms`) are milliseconds since 1970, UTC. `started_ms`, `ended_ms` and the times inside the lists are
+corrected by the session's clock offset; `start_ms`, `end_ms` and `last_event_ms` are by the player's own clock,
+as the events are ordered. Durations (`*_s`) are seconds by the player's clock. None means: not known.
+"""
+
+from typing import Literal
+
+import msgspec
+
+Outcome = Literal["completed", "skipped", "aborted", "open"]
+
+
+class Ad(msgspec.Struct, frozen=True, gc=False):
+    """One ad inside an ad break. `time_s` is the time it played, without pauses and buffering in it.
+
+    `aborted`: something else ended it (the break's end, another ad, sessionEnd); `open`: nothing has yet.
+    """
+
+    ad_id: str | None
+    name: str | None
+    advertiser: str | None
+    campaign_id: str | None
+    creative_id: str | None
+    player_name: str | None
+    length_s: float | None
+    break_index: int | None
+    position: int | None
+    started_ms: int
+    ended_ms: int
+    time_s: float
+    outcome: Outcome
+
+
+class AdBreak(msgspec.Struct, frozen=True, gc=False):
+    """One ad break; `time_s` is its whole length by the clock, `ads` how many ads started in it."""
+
+    index: int | None
+    name: str | None
+    offset_s: float | None
+    ads: int
+    started_ms: int
+    ended_ms: int
+    time_s: float
+    outcome: Outcome
+
+
+class Chapter(msgspec.Struct, frozen=True, gc=False):
+    """One chapter; `time_s` is the time main content played while it was open."""
+
+    index: int | None
+    name: str | None
+    offset_s: float | None
+    length_s: float | None
+    started_ms: int
+    ended_ms: int
+    time_s: float
+    outcome: Outcome
+
+
+class PlayerState(msgspec.Struct, frozen=True, gc=False):
+    """One player state, such as fullScreen: how often it began, how long it was on, whether it still is."""
+
+    name: str
+    starts: int
+    time_s: float
+    is_on: bool
+
+
+class PlayedInterval(msgspec.Struct, frozen=True, gc=False):
+    """A range of the content, in seconds of playhead, and how often it was played.
+
+    A session's intervals do not overlap; together they are the union of all that it played.
+    """
+
+    start_s: float
+    end_s: float
+    passes: int
+
+
+class PlaybackError(msgspec.Struct, frozen=True, gc=False):
+    """One error event. `is_before_start`: main content had not played yet."""
+
+    at_ms: int
+    playhead_s: float | None
+    error_id: str | None
+    source: str | None
+    is_before_start: bool
+
+
+class SessionFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One session, as far as its events tell. `consumers/fold.py` defines each number."""
+
+    session_id: str
+    started_ms: int
+    ended_ms: int
+    events: int
+
+    content_id: str | None
+    content_name: str | None
+    content_type: str | None
+    stream_type: str | None
+    length_s: float | None
+    player_name: str | None
+    channel: str | None
+    app_version: str | None
+    user_id: str | None
+    user_id_source: str | None
+    user_id_auth_state: int | None
+    device_id: str | None
+    device_id_source: str | None
+    tracking_session_id: str | None
+    tracking_verified: bool
+    consent: str | None
+
+    has_start: bool
+    is_started: bool
+    is_completed: bool
+    is_resumed: bool
+    is_downloaded: bool
+    is_live: bool
+    is_failed: bool
+    is_capped: bool
+
+    startup_s: float | None
+    time_to_start_ms: int | None
+    join_s: float
+    content_time_s: float
+    ad_time_s: float
+    media_time_s: float
+    pause_time_s: float
+    buffer_time_s: float
+    rebuffer_time_s: float
+    stall_time_s: float
+    gap_s: float
+    idle_s: float
+
+    pauses: int
+    buffers: int
+    rebuffers: int
+    stalls: int
+    seeks: int
+    errors: int
+    errors_before_start: int
+    bitrate_changes: int
+    average_bitrate_bps: float | None
+    dropped_frames: int | None
+
+    ads_started: int
+    ads_completed: int
+    ads_skipped: int
+    ads_aborted: int
+    ads_outside_break: int
+    ad_breaks: int
+    ad_breaks_completed: int
+    chapters_started: int
+    chapters_completed: int
+    states: int
+    concurrent_states_max: int
+
+    progress_pct: int | None
+    first_playhead_s: float | None
+    last_playhead_s: float | None
+    unique_played_s: float
+
+    clock_offset_ms: int
+    clock_spread_ms: int
+    repeats: int
+    events_after_end: int
+
+    start_ms: int
+    end_ms: int | None
+    last_event_ms: int
+    first_received_ms: int
+    last_received_ms: int
+    last_moved_received_ms: int
+
+    ads: list[Ad]
+    breaks: list[AdBreak]
+    chapters: list[Chapter]
+    player_states: list[PlayerState]
+    played_intervals: list[PlayedInterval]
+    playback_errors: list[PlaybackError]

@@ -1,0 +1,33 @@
+"""Ranges of content and how often each was played."""
+
+Range = tuple[float, float, int]  # from, to, passes
+
+
+def count_passes(ranges: list[Range]) -> list[Range]:
+    """Return the same plays as ranges that do not overlap, in order, each with its number of passes.
+
+    Neighbours played equally often are one range; empty ranges vanish.
+    """
+    if len(ranges) == 1:
+        return ranges if ranges[0][0] < ranges[0][1] else []
+    changes: dict[float, int] = {}
+    for low, high, passes in ranges:
+        if low < high:
+            changes[low] = changes.get(low, 0) + passes
+            changes[high] = changes.get(high, 0) - passes
+    counted: list[Range] = []
+    since, passes = 0.0, 0
+    for at in sorted(changes):
+        if not changes[at]:
+            continue
+        if passes:
+            counted.append((since, at, passes))
+        since, passes = at, passes + changes[at]
+    return counted
+
+
+def clip(ranges: list[Range], end: float | None) -> list[Range]:
+    """Return the ranges as far as they lie between 0 and `end` (None: no end)."""
+    if end is None:
+        return ranges
+    return [(low, min(high, end), passes) for low, high, passes in ranges if low < end]

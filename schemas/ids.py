@@ -120,6 +120,15 @@ def mint_event_id(*, now_ms: int, entropy: Entropy) -> str:
     return str(uuid.UUID(int=number | random & (1 << 62) - 1))
 
 
+def read_event_time_ms(text: str) -> int | None:
+    """Return when an event id says it was made; None where it is derived, or no UUIDv7 at all."""
+    try:
+        number = uuid.UUID(text).int
+    except ValueError:
+        return None
+    return number >> 80 if (number >> 76) & 0xF == 7 else None
+
+
 def derive_event_id(*parts: bytes) -> str:
     """Make the UUIDv8 (RFC 9562) that these parts always give."""
     digest = hashlib.sha256()

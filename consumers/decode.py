@@ -1,0 +1,152 @@
+"""Decode one record of the log: a media event, a tracking event, or a bad record. Never raises.
+
+Every record is checked again, whoever wrote it: other producers may write to the topic, and an older or newer
+Playhead may have. What is not understood keeps its bytes and gets a reason, and the next record is read.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from consumers.fold import Event
+from eventlog import Record
+from schemas.faults import Fault
+from schemas.media import check_event
+from schemas.records import (
+    MEDIA,
+    REJECTED,
+    TRACKING_CREATED,
+    TRACKING_DELETED,
+    Envelope,
+    Rejected,
+    TrackingCreated,
+    TrackingDeleted,
+)
+
+ID_CHARACTERS_MAX = 256
+RECEIVED_MAX = datetime(2100, 1, 1, tzinfo=UTC)
+RECEIVED_MIN = datetime(2000, 1, 1, tzinfo=UTC)
+_BODY_KEYS = frozenset(("playerTime", "eventType", "params", "qoeData", "customMetadata"))
+
+
+class Tracking(msgspec.Struct, frozen=True):
+    """A tracking session that was created or deleted."""
+
+    event_id: str
+    change: str
+    tracking_session_id: str
+    playout_id: str | None
+    user_id: str | None
+    source: str | None
+    started_at: datetime | None
+    verified: bool
+    consent: str | None
+    received_ms: int
+    offset: int
+
+
+class Bad(msgspec.Struct, frozen=True):
+    """A record that is no event. `source` is `ingest` for a body refused at the door, else `worker`."""
+
+    offset: int
+    received_ms: int
+    source: str
+    reason: str
+    detail: str
+    value: bytes
+
+
+_envelope = msgspec.json.Decoder(Envelope)
+
+
+def decode(record: Record) -> Event | Tracking | Bad:
+    """Tell what a record is. Reasons of Bad: those of the fault tree, and `unknown_type`, `future_version`."""
+    try:
+        envelope = _envelope.decode(record.value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        return _bad(record, "not_json", str(error))
+    if envelope.specversion != "1.0":
+        return _bad(record, "future_version", f"CloudEvents {envelope.specversion[:16]} is not understood")
+    if not RECEIVED_MIN <= envelope.receivedtime <= RECEIVED_MAX:
+        return _bad(record, "invalid_event", "receivedtime is not between the years 2000 and 2100")
+    if not 0 < len(envelope.id) <= ID_CHARACTERS_MAX or len(envelope.subject) > ID_CHARACTERS_MAX:
+        return _bad(record, "invalid_event", f"id and subject must have 1 to {ID_CHARACTERS_MAX} characters")
+    received_ms = int(envelope.receivedtime.timestamp() * 1000)
+    try:
+        if envelope.type.startswith(MEDIA):
+            return _media(record, envelope, received_ms)
+        if envelope.type == REJECTED:
+            rejected = msgspec.convert(envelope.data, Rejected)
+            return Bad(record.offset, received_ms, "ingest", rejected.reason, rejected.detail, record.value)
+        if envelope.type in (TRACKING_CREATED, TRACKING_DELETED):
+            return _tracking(record, envelope, received_ms)
+    except Fault as fault:
+        return _bad(record, fault.code, str(fault), received_ms)
+    except (msgspec.MsgspecError, RecursionError, ValueError, OverflowError) as error:
+        return _bad(record, "invalid_event", str(error), received_ms)
+    return _bad(record, "unknown_type", f"type {envelope.type[:64]!r} is not understood", received_ms)
+
+
+def _bad(record: Record, reason: str, detail: str, received_ms: int | None = None) -> Bad:
+    at = record.appended_ms if received_ms is None else received_ms
+    return Bad(record.offset, at, "worker", reason, detail[:500], record.value)
+
+
+def _media(record: Record, envelope: Envelope, received_ms: int) -> Event | Bad:
+    data = envelope.data
+    event_type, _ = check_event(data, now_ms=received_ms)
+    if not envelope.subject or envelope.type != MEDIA + event_type.name:
+        return _bad(record, "invalid_event", "subject or type does not fit the data", received_ms)
+    flags = tuple(envelope.flags.split(",")) if envelope.flags else ()
+    time = data["playerTime"]
+    params, qoe, metadata = data.get("params"), data.get("qoeData"), data.get("customMetadata")
+    return Event(
+        event_id=envelope.id,
+        session_id=envelope.subject,
+        type=event_type,
+        client_ms=time["ts"],
+        received_ms=received_ms,
+        order_ms=received_ms if "future_ts" in flags else time["ts"],
+        offset=record.offset,
+        playhead_s=float(time["playhead"]),
+        params=params,
+        qoe=qoe,
+        custom_metadata=metadata,
+        other=_other(data),
+        flags=flags,
+        tracking_session_id=envelope.trackingsession,
+        tracking_verified=envelope.trackingverified,
+        consent=envelope.consent,
+        source=envelope.source,
+    )
+
+
+def _other(data: dict[str, Any]) -> dict[str, Any] | None:
+    if data.keys() <= _BODY_KEYS:
+        return None
+    return {key: value for key, value in data.items() if key not in _BODY_KEYS}
+
+
+def _tracking(record: Record, envelope: Envelope, received_ms: int) -> Tracking:
+    if envelope.type == TRACKING_CREATED:
+        created = msgspec.convert(envelope.data, TrackingCreated)
+        playout, user, source = created.playout_id, created.user_id, created.source
+        change, session, started, verified = "created", created.session_id, created.start_time, True
+    else:
+        deleted = msgspec.convert(envelope.data, TrackingDeleted)
+        playout, user, source = deleted.playout_id, None, None
+        change, session, started, verified = "deleted", deleted.session_id, None, deleted.verified
+    return Tracking(
+        event_id=envelope.id,
+        change=change,
+        tracking_session_id=session,
+        playout_id=playout,
+        user_id=user,
+        source=source,
+        started_at=started,
+        verified=verified,
+        consent=envelope.consent,
+        received_ms=received_ms,
+        offset=record.offset,
+    )

@@ -1,0 +1,108 @@
+"""What the lake already has: events and closed versions of sessions, and known event ids."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import msgspec
+import pyarrow as pa
+
+from consumers.fold import Event
+from consumers.sessions import History
+from schemas.ids import read_media_session
+from schemas.vocabulary import EVENT_TYPES
+
+_COLUMNS = (
+    "session_id, event_id, event_type, epoch_ms(client_ts), epoch_ms(received_at), log_offset, playhead_s, "
+    "params, qoe, custom_metadata, flags, tracking_session_id, tracking_verified, consent, source"
+)
+
+
+def read_open_sessions(
+    connection: duckdb.DuckDBPyConnection, *, partition: int, open_as_of_offset: int
+) -> Mapping[str, History]:
+    """Return the history of every session of a partition that may be open."""
+    rows = connection.execute(
+        f"SELECT session_id FROM open_sessions_p{partition:03} "
+        "UNION SELECT session_id FROM events WHERE log_partition = ? AND log_offset >= ?",
+        [partition, open_as_of_offset],
+    ).fetchall()
+    return read_histories(connection, [row[0] for row in rows])
+
+
+def read_histories(connection: duckdb.DuckDBPyConnection, session_ids: Iterable[str]) -> dict[str, History]:
+    """Return the history of those of these sessions that the lake knows."""
+    wanted = list(session_ids)
+    if not wanted:
+        return {}
+    connection.register("wanted", pa.table({"session_id": wanted}))
+    try:
+        versions = connection.execute(
+            "SELECT session_id, max(version), max(as_of_offset), max(late_events) FROM session_versions "
+            "WHERE session_id IN (SELECT session_id FROM wanted) GROUP BY 1"
+        ).fetchall()
+        rows = connection.execute(
+            f"SELECT {_COLUMNS} FROM events "
+            f"WHERE session_id IN (SELECT session_id FROM wanted) {_since('received_at', _earliest(wanted))}"
+        ).fetchall()
+    finally:
+        connection.unregister("wanted")
+    events: dict[str, list[Event]] = {}
+    for row in rows:
+        events.setdefault(row[0], []).append(_event(row))
+    closed = {row[0]: row[1:] for row in versions}
+    return {
+        session_id: History(events.get(session_id, []), *closed.get(session_id, ()))
+        for session_id in {*events, *closed}
+    }
+
+
+def read_known_tracking(connection: duckdb.DuckDBPyConnection, event_ids: Iterable[str]) -> set[str]:
+    """Return those of these event ids that stand in tracking_events."""
+    connection.register("wanted", pa.table({"event_id": list(event_ids)}))
+    try:
+        rows = connection.execute(
+            "SELECT event_id FROM tracking_events WHERE event_id IN (SELECT event_id FROM wanted)"
+        ).fetchall()
+    finally:
+        connection.unregister("wanted")
+    return {row[0] for row in rows}
+
+
+def _earliest(session_ids: list[str]) -> datetime | None:
+    """Return a time before any event of these sessions, from their ids; None where an id does not say."""
+    starts = [session.started_ms if (session := read_media_session(id)) else None for id in session_ids]
+    if None in starts:
+        return None
+    return datetime.fromtimestamp(min(start for start in starts if start is not None) / 1000, UTC)
+
+
+def _since(column: str, start: datetime | None) -> str:
+    return "" if start is None else f"AND {column} >= TIMESTAMPTZ '{start.isoformat()}'"
+
+
+def _event(row: tuple[Any, ...]) -> Event:
+    event_type, flags = EVENT_TYPES[row[2]], tuple(row[10])
+    return Event(
+        event_id=row[1],
+        session_id=row[0],
+        type=event_type,
+        client_ms=row[3],
+        received_ms=row[4],
+        order_ms=row[4] if "future_ts" in flags else row[3],
+        offset=row[5],
+        playhead_s=row[6],
+        params=_json(row[7]),
+        qoe=_json(row[8]),
+        custom_metadata=_json(row[9]),
+        flags=flags,
+        tracking_session_id=row[11],
+        tracking_verified=row[12],
+        consent=row[13],
+        source=row[14],
+    )
+
+
+def _json(text: str | None) -> dict[str, Any] | None:
+    return None if text is None else msgspec.json.decode(text)

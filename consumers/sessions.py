@@ -1,0 +1,376 @@
+"""The sessions of one partition: what each new record does to them. Pure; what the lake knows is passed in.
+
+An event takes its place in its session by (client time, rank of its type, arrival). The newest few events of an
+open session stay unsettled, in the *tail*, where latecomers still find their place; what is older has been
+folded and is only numbers. An event that belongs before the tail, or to a session that is not in memory, is
+looked up: the session's history is read from the lake, and it is folded again from all its events.
+
+A session closes as a function of the log: at sessionEnd; when the partition's time (the largest `received_at`
+read; the wall clock only while the partition is idle and read to its end) passes its last event, the last
+movement of its playhead, or its start by the limits in `Limits`. A later event reopens it.
+"""
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
+from typing import Literal
+
+import msgspec
+
+from consumers.decode import Bad, Tracking
+from consumers.facts import SessionFacts
+from consumers.fold import Event, Fold
+from schemas.ids import read_event_time_ms, read_media_session
+
+TAIL = 6  # events of a session that wait for latecomers; more costs memory, fewer costs look-ups
+REMEMBERED = 200_000  # ids of closed sessions and tracking events kept in memory, to know what is new
+
+CloseReason = Literal["ended", "idle", "stuck", "too_long"]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """When a session closes without a sessionEnd: milliseconds of the partition's time."""
+
+    idle_ms: int
+    stuck_ms: int
+    length_ms: int
+
+
+class History(msgspec.Struct, frozen=True):
+    """What the lake has of one session: its events, and the versions it closed as."""
+
+    events: list[Event]
+    version: int = 0
+    closed_as_of_offset: int = -1
+    late_events: int = 0
+
+
+LookUp = Callable[[Iterable[str]], Mapping[str, History]]
+LookUpIds = Callable[[Iterable[str]], set[str]]
+
+
+class SessionRow(msgspec.Struct, frozen=True):
+    """A session as a row: what the fold knows, and where it stands."""
+
+    facts: SessionFacts
+    version: int
+    close_reason: CloseReason | None
+    late_events: int
+    as_of_ms: int
+    as_of_offset: int
+
+
+class Changes(msgspec.Struct):
+    """What a batch of one partition adds to the lake, in one transaction."""
+
+    partition: int
+    next_offset: int
+    read_ms: int = 0
+    events: list[Event] = []
+    tracking: list[Tracking] = []
+    bad: list[Bad] = []
+    duplicates: list[tuple[int, str, str]] = []
+    closed: list[SessionRow] = []
+    open: list[SessionRow] | None = None
+
+
+class OpenSession:
+    """One session in memory: the fold of its settled events, the tail, and what closing it depends on."""
+
+    __slots__ = (
+        "first_received_ms",
+        "fold",
+        "has_end",
+        "last_received_ms",
+        "late_events",
+        "moved_ms",
+        "playhead_s",
+        "row",
+        "settled",
+        "tail",
+        "version",
+    )
+
+    def __init__(self, *, version: int, length_ms: int, late_events: int = 0) -> None:
+        self.fold = Fold(length_ms=length_ms)
+        self.tail: list[Event] = []
+        self.settled: tuple[int, int] | None = None
+        self.version = version
+        self.late_events = late_events
+        self.first_received_ms = 0
+        self.last_received_ms = 0
+        self.moved_ms = 0
+        self.playhead_s: float | None = None
+        self.has_end = False
+        self.row: SessionRow | None = None
+
+    def arrive(self, event: Event) -> None:
+        """Note what closing depends on; in order of arrival."""
+        self.row = None
+        self.first_received_ms = self.first_received_ms or event.received_ms
+        self.last_received_ms = max(self.last_received_ms, event.received_ms)
+        if event.playhead_s != self.playhead_s:
+            self.playhead_s = event.playhead_s
+            self.moved_ms = max(self.moved_ms, event.received_ms)
+        self.has_end = self.has_end or event.type.ends
+
+    def place(self, event: Event) -> None:
+        """Put an event into the tail, and settle what the tail no longer holds."""
+        tail = self.tail
+        tail.append(event)
+        if len(tail) > 1 and event.order() < tail[-2].order():
+            tail.sort(key=Event.order)
+        if len(tail) > TAIL:
+            settled = tail.pop(0)
+            self.fold.step(settled)
+            self.settled = (settled.order_ms, settled.type.rank)
+
+    def is_before_tail(self, event: Event) -> bool:
+        return self.settled is not None and (event.order_ms, event.type.rank) <= self.settled
+
+    def facts(self) -> SessionFacts:
+        """Return what is known of the session if nothing more came."""
+        fold = self.fold.copy()
+        for event in self.tail:
+            fold.step(event)
+        return fold.facts()
+
+    def deadline_ms(self, limits: Limits) -> tuple[int, CloseReason]:
+        """Return the partition time at which it closes, and why."""
+        deadlines: tuple[tuple[int, CloseReason], ...] = (
+            (self.last_received_ms + limits.idle_ms, "idle"),
+            (self.moved_ms + limits.stuck_ms, "stuck"),
+            (self.first_received_ms + limits.length_ms, "too_long"),
+        )
+        return min(deadlines)
+
+
+class Memory:
+    """Which ids were seen since the partition was loaded, so that most new ones need no look-up.
+
+    An id that carries its time of birth, and was born after everything that the lake held at loading, is new
+    unless it was remembered since. Ids that no longer fit raise the floor under which nothing is certain.
+    """
+
+    def __init__(self, floor_ms: int) -> None:
+        self.floor_ms = floor_ms
+        self._seen: OrderedDict[str, int] = OrderedDict()
+
+    def is_certainly_new(self, id: str, born_ms: int | None, received_ms: int) -> bool:
+        """Tell whether no record with this id was read before; False means: look it up.
+
+        An id that claims to be born after its record was received is not believed.
+        """
+        return born_ms is not None and self.floor_ms < born_ms <= received_ms and id not in self._seen
+
+    def remember(self, id: str, born_ms: int | None) -> None:
+        self._seen[id] = born_ms or 0
+        if len(self._seen) > REMEMBERED:
+            _, born = self._seen.popitem(last=False)
+            self.floor_ms = max(self.floor_ms, born)
+
+
+class PartitionSessions:
+    """All open sessions of one partition, and what its time and its memory know."""
+
+    def __init__(self, partition: int, *, next_offset: int, time_ms: int, limits: Limits) -> None:
+        self.partition = partition
+        self.next_offset = next_offset
+        self.read_ms = time_ms  # largest received_at read
+        self.time_ms = time_ms  # the partition's time: that, or the wall clock while idle
+        self.limits = limits
+        self.open: dict[str, OpenSession] = {}
+        self._deadlines: list[tuple[int, str]] = []  # one entry a session, never later than its deadline
+        self._scheduled: set[str] = set()
+        self._ended: set[str] = set()
+        self._closed = Memory(time_ms)
+        self._tracked = Memory(time_ms)
+
+    def restore(self, histories: Mapping[str, History]) -> None:
+        """Open again what was open: every session of `histories` that did not close after its last event."""
+        for session_id, history in histories.items():
+            last_offset = max((event.offset for event in history.events), default=-1)
+            if history.closed_as_of_offset <= last_offset:
+                self._refold(session_id, history, history.events, history.version + 1, history.late_events)
+
+    def apply(
+        self,
+        entries: Iterable[Event | Tracking | Bad],
+        *,
+        next_offset: int,
+        look_up: LookUp,
+        look_up_tracking: LookUpIds,
+    ) -> Changes:
+        """Take the records of a batch, in order of offset, and return what they add to the lake.
+
+        `look_up` answers with the history of sessions, `look_up_tracking` with those event ids that are stored
+        already; both are asked at most once a batch.
+        """
+        changes = Changes(self.partition, next_offset)
+        waiting: dict[str, list[Event]] = {}
+        for entry in entries:
+            self.read_ms = max(self.read_ms, entry.received_ms)
+            if isinstance(entry, Bad):
+                changes.bad.append(entry)
+            elif isinstance(entry, Tracking):
+                changes.tracking.append(entry)
+            elif entry.session_id in waiting:
+                waiting[entry.session_id].append(entry)
+            elif not self._place(entry, changes):
+                waiting[entry.session_id] = [entry]
+        if waiting:
+            self._join(waiting, look_up(waiting), changes)
+        if changes.tracking:
+            self._drop_known_tracking(changes, look_up_tracking)
+        self.next_offset = next_offset
+        self.time_ms = max(self.time_ms, self.read_ms)
+        changes.read_ms = self.read_ms
+        return changes
+
+    def _place(self, event: Event, changes: Changes) -> bool:
+        """Place one event by what is in memory; False if only the lake can tell."""
+        session = self.open.get(event.session_id)
+        if session is None:
+            born_ms = _born_ms(event.session_id)
+            if not self._closed.is_certainly_new(event.session_id, born_ms, event.received_ms):
+                return False
+            session = self._opened(event.session_id, version=1)
+        else:
+            for known in session.tail:
+                if known.event_id == event.event_id:
+                    changes.duplicates.append((event.offset, event.event_id, "in memory"))
+                    return True
+            if session.is_before_tail(event):
+                return False
+            event = _flag_repeat(event, session.tail)
+        changes.events.append(event)
+        session.arrive(event)
+        session.place(event)
+        self._watch(event.session_id, session)
+        return True
+
+    def _join(self, waiting: dict[str, list[Event]], known: Mapping[str, History], changes: Changes) -> None:
+        """Fold looked-up sessions again: their history, what this batch placed before, and what waited."""
+        placed: dict[str, list[Event]] = {}
+        for event in changes.events:
+            if event.session_id in waiting:
+                placed.setdefault(event.session_id, []).append(event)
+        for session_id, events in waiting.items():
+            history = known.get(session_id, History([]))
+            together = history.events + placed.get(session_id, [])
+            ids = {event.event_id for event in together}
+            fresh = 0
+            for event in events:
+                if event.event_id in ids:
+                    changes.duplicates.append((event.offset, event.event_id, "in the lake"))
+                    continue
+                ids.add(event.event_id)
+                flagged = _flag_repeat(event, together)
+                together.append(flagged)
+                changes.events.append(flagged)
+                fresh += 1
+            session = self.open.get(session_id)
+            if session is not None and fresh:
+                self._refold(session_id, history, together, session.version, session.late_events)
+            elif session is None and fresh:
+                late = history.late_events + (fresh if history.version else 0)
+                self._refold(session_id, history, together, history.version + 1, late)
+
+    def _refold(
+        self, session_id: str, history: History, events: list[Event], version: int, late_events: int
+    ) -> None:
+        session = self._opened(session_id, version=version, late_events=late_events)
+        for event in sorted(events, key=attrgetter("offset")):
+            session.arrive(event)
+        for event in sorted(events, key=Event.order):
+            session.place(event)
+        self._watch(session_id, session)
+
+    def _opened(self, session_id: str, *, version: int, late_events: int = 0) -> OpenSession:
+        session = OpenSession(version=version, length_ms=self.limits.length_ms, late_events=late_events)
+        self.open[session_id] = session
+        return session
+
+    def _watch(self, session_id: str, session: OpenSession) -> None:
+        """See to it that the session is looked at when it may have to close."""
+        if session.has_end:
+            self._ended.add(session_id)
+        elif session_id not in self._scheduled:
+            self._scheduled.add(session_id)
+            heapq.heappush(self._deadlines, (session.deadline_ms(self.limits)[0], session_id))
+
+    def _drop_known_tracking(self, changes: Changes, look_up_ids: LookUpIds) -> None:
+        doubtful = [
+            entry.event_id
+            for entry in changes.tracking
+            if not self._tracked.is_certainly_new(
+                entry.event_id, read_event_time_ms(entry.event_id), entry.received_ms
+            )
+        ]
+        stored = look_up_ids(doubtful) if doubtful else set()
+        fresh = []
+        for entry in changes.tracking:
+            if entry.event_id in stored:
+                changes.duplicates.append((entry.offset, entry.event_id, "in the lake"))
+                continue
+            stored.add(entry.event_id)
+            self._tracked.remember(entry.event_id, read_event_time_ms(entry.event_id))
+            fresh.append(entry)
+        changes.tracking = fresh
+
+    def advance(self, now_ms: int) -> None:
+        """Move the partition's time on by the wall clock: it is idle, and read to its end."""
+        self.time_ms = max(self.time_ms, now_ms)
+
+    def close_due(self, changes: Changes) -> None:
+        """Close what has ended or whose time has come; the closed rows go into `changes`."""
+        due = list(self._ended)
+        self._ended.clear()
+        while self._deadlines and self._deadlines[0][0] < self.time_ms:
+            _, session_id = heapq.heappop(self._deadlines)
+            self._scheduled.remove(session_id)
+            session = self.open.get(session_id)
+            if session is None:
+                continue
+            if session.deadline_ms(self.limits)[0] < self.time_ms:
+                due.append(session_id)
+            else:
+                self._watch(session_id, session)
+        for session_id in dict.fromkeys(due):
+            session = self.open.pop(session_id)
+            reason: CloseReason = "ended" if session.has_end else session.deadline_ms(self.limits)[1]
+            changes.closed.append(self._row(session, reason, changes.next_offset))
+            self._closed.remember(session_id, _born_ms(session_id))
+
+    def open_rows(self) -> list[SessionRow]:
+        """Return every open session as it would close; those without news as they were."""
+        rows = []
+        for session in self.open.values():
+            if session.row is None:
+                session.row = self._row(session, None, self.next_offset)
+            rows.append(session.row)
+        return rows
+
+    def _row(self, session: OpenSession, reason: CloseReason | None, as_of_offset: int) -> SessionRow:
+        return SessionRow(
+            facts=session.facts(),
+            version=session.version,
+            close_reason=reason,
+            late_events=session.late_events,
+            as_of_ms=self.time_ms,
+            as_of_offset=as_of_offset,
+        )
+
+
+def _born_ms(session_id: str) -> int | None:
+    session = read_media_session(session_id)
+    return session.started_ms if session else None
+
+
+def _flag_repeat(event: Event, earlier: Iterable[Event]) -> Event:
+    """Flag an event that equals an earlier one of its session: stored, but not counted twice."""
+    for known in earlier:
+        if known.says_the_same(event):
+            return msgspec.structs.replace(event, flags=(*event.flags, "repeat"))
+    return event

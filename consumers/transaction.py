@@ -1,0 +1,153 @@
+"""One transaction of the worker: rows, sessions and ledger, or nothing of them.
+
+The ledger row of each partition is rewritten by every transaction that writes for it, also when its offset does
+not move: that is the fence. Two owners of one partition cannot both commit, because each first checks that the
+whole row is as it left it, and rewriting it conflicts with whoever rewrites it meanwhile.
+"""
+
+import contextlib
+import os
+from collections.abc import Collection
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import msgspec
+import pyarrow as pa
+
+from consumers.rows import ledger_rows, rows_of, session_rows
+from consumers.sessions import Changes
+from schemas.faults import Fault
+
+
+class LedgerBroken(Fault):
+    """A ledger table has another number of rows than one: stop, and say so."""
+
+    code = "ledger_broken"
+
+
+class Fenced(Fault):
+    """The ledger is not as this worker left it: the partition has, or had, another owner."""
+
+    code = "fenced"
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """One row of a ledger table. Offsets are "the next to read"."""
+
+    log_partition: int
+    first_offset: int
+    next_offset: int
+    inserted: int
+    duplicates: int
+    quarantined: int
+    lost: int
+    open_as_of_offset: int
+    partition_time: datetime | None
+    commits: int
+
+    @property
+    def time_ms(self) -> int:
+        return int(self.partition_time.timestamp() * 1000) if self.partition_time else 0
+
+    def after(self, changes: Changes) -> "Ledger":
+        """Return the row that the transaction of these changes leaves."""
+        read = datetime.fromtimestamp(changes.read_ms / 1000, UTC) if changes.read_ms else self.partition_time
+        return msgspec.structs.replace(
+            self,
+            next_offset=changes.next_offset,
+            inserted=self.inserted + len(changes.events) + len(changes.tracking),
+            duplicates=self.duplicates + len(changes.duplicates),
+            quarantined=self.quarantined + len(changes.bad),
+            open_as_of_offset=self.open_as_of_offset if changes.open is None else changes.next_offset,
+            partition_time=read,
+            commits=self.commits + 1,
+        )
+
+
+def read_ledger(connection: duckdb.DuckDBPyConnection, partition: int) -> Ledger:
+    """Return the ledger row of a partition. Raises LedgerBroken where there is not exactly one."""
+    rows = connection.execute(f"SELECT * FROM ledger_p{partition:03}").fetchall()
+    if len(rows) != 1:
+        raise LedgerBroken(f"ledger_p{partition:03} has {len(rows)} rows; run `playhead verify`")
+    return Ledger(*rows[0])
+
+
+def commit(
+    connection: duckdb.DuckDBPyConnection,
+    work: Collection[tuple[Ledger, Changes]],
+    *,
+    topic: str,
+    is_local: bool,
+) -> list[Ledger]:
+    """Write the changes of some partitions in one transaction; return their new ledger rows.
+
+    Raises Fenced where a ledger row moved, duckdb.Error where the lake refused or does not answer. After either
+    the outcome for these partitions is what their ledger says when it is read again.
+    """
+    connection.execute("BEGIN")
+    try:
+        for ledger, changes in work:
+            if read_ledger(connection, changes.partition) != ledger:
+                raise Fenced(f"partition {changes.partition} was written by another owner")
+        for name, rows in rows_of([changes for _, changes in work], topic=topic).items():
+            _insert(connection, name, rows)
+        written = [ledger.after(changes) for ledger, changes in work]
+        for ledger, (_, changes) in zip(written, work, strict=True):
+            _rewrite(connection, f"ledger_p{changes.partition:03}", ledger_rows(ledger))
+            if changes.open is not None:
+                rows = session_rows((row, changes.partition) for row in changes.open)
+                _rewrite(connection, f"open_sessions_p{changes.partition:03}", rows)
+        if is_local:
+            _sync_files(connection, work)
+        connection.execute("COMMIT")
+    except BaseException:
+        _rollback(connection)
+        raise
+    return written
+
+
+def _rollback(connection: duckdb.DuckDBPyConnection) -> None:
+    with contextlib.suppress(duckdb.Error):  # a failed COMMIT has ended it already; the first error is what counts
+        connection.execute("ROLLBACK")
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
+    if rows.num_rows:
+        connection.register("incoming", rows)
+        connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
+        connection.unregister("incoming")
+
+
+def _rewrite(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
+    """Replace a whole table: an unconditional DELETE drops whole files, an UPDATE leaves dead rows for ever."""
+    connection.execute(f"DELETE FROM {name}")
+    _insert(connection, name, rows)
+
+
+def _sync_files(connection: duckdb.DuckDBPyConnection, work: Collection[tuple[Ledger, Changes]]) -> None:
+    """Flush the transaction's new files and their folders to disk: DuckLake syncs its catalogue only."""
+    queries = []
+    for ledger, changes in work:
+        partition, first = changes.partition, ledger.next_offset
+        of_partition = f"WHERE log_partition = {partition} AND"
+        if changes.events:
+            queries.append(f"SELECT filename FROM events {of_partition} log_offset >= {first}")
+        if changes.tracking:
+            queries.append(f"SELECT filename FROM tracking_events {of_partition} log_offset >= {first}")
+        if changes.bad:
+            queries.append(f"SELECT filename FROM quarantine {of_partition} log_offset >= {first}")
+        if changes.duplicates:
+            queries.append(f"SELECT filename FROM duplicates {of_partition} log_offset >= {first}")
+        if changes.closed:
+            queries.append(f"SELECT filename FROM session_versions {of_partition} as_of_offset >= {first}")
+        queries.append(f"SELECT filename FROM ledger_p{partition:03}")
+        if changes.open:
+            queries.append(f"SELECT filename FROM open_sessions_p{partition:03}")
+    files = [Path(row[0]) for row in connection.execute(" UNION ".join(queries)).fetchall() if row[0]]
+    for path in {*files, *(file.parent for file in files)}:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,286 @@
+"""The worker: read -> decode -> fold -> one transaction -> advertise, for the partitions it is given.
+
+The next batch is read and decoded while the last one is written. Positions come from the lake's ledger alone;
+after a refused or unknown outcome the state of its partitions is thrown away, and reading goes on from the ledger.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable
+
+import duckdb
+import msgspec
+import structlog
+
+from consumers.decode import Bad, Tracking, decode
+from consumers.fold import Event
+from consumers.history import read_histories, read_known_tracking, read_open_sessions
+from consumers.sessions import Changes, Limits, PartitionSessions
+from consumers.transaction import Fenced, Ledger, commit, read_ledger
+from eventlog import Chunk, Reader
+from eventlog.adapters import open_reader
+from lake.catalog import Location, connect, location
+from lake.tables import partitions_of
+from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady
+from schemas.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+RETRY_S_MAX = 5.0
+Upkeep = Callable[[], "asyncio.Future[None]"]
+
+
+class Decoded(msgspec.Struct, frozen=True):
+    """A chunk of one partition with its records decoded."""
+
+    chunk: Chunk
+    entries: list[Event | Tracking | Bad]
+
+
+class Held(msgspec.Struct):
+    """A partition this worker holds: its ledger as last written, its sessions, when the open ones were written."""
+
+    ledger: Ledger
+    sessions: PartitionSessions
+    opened_at: float
+    has_news: bool = True
+
+
+class LakeWriter:
+    """The one connection of this process that works the lake; its calls block and take turns."""
+
+    def __init__(self, place: Location, *, memory: str, topic: str, limits: Limits) -> None:
+        self._place, self._memory, self._topic, self._limits = place, memory, topic, limits
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            self._connection = connect(self._place, read_only=False, memory=self._memory)
+        return self._connection
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def check(self) -> None:
+        """Raise NotReady where the lake has not been made."""
+        if not partitions_of(self.connection()):
+            raise NotReady("the lake has no tables; run `playhead init`")
+
+    def load(self, partition: int, kept: Held | None) -> Held:
+        """Return the state of a partition as its ledger says: the kept one if the ledger still fits, or anew."""
+        connection = self.connection()
+        if partition not in partitions_of(connection):
+            raise NotReady(f"the lake has no tables for partition {partition}; run `playhead init`")
+        connection.execute("BEGIN")
+        try:
+            ledger = read_ledger(connection, partition)
+            if kept is not None and kept.ledger == ledger:
+                return kept
+            sessions = PartitionSessions(
+                partition, next_offset=ledger.next_offset, time_ms=ledger.time_ms, limits=self._limits
+            )
+            opened = read_open_sessions(
+                connection, partition=partition, open_as_of_offset=ledger.open_as_of_offset
+            )
+            sessions.restore(opened)
+            return Held(ledger, sessions, 0.0)
+        finally:
+            connection.execute("ROLLBACK")
+
+    def write(
+        self, parts: list[tuple[Held, list[Decoded]]], *, now_ms: int, renew_open: Callable[[Held], bool]
+    ) -> list[Held]:
+        """Apply decoded records and commit what they change; return the partitions that were written."""
+        connection = self.connection()
+        work: list[tuple[Held, Changes]] = []
+        for held, decoded in parts:
+            changes = self._changes(held, decoded, now_ms)
+            held.has_news = held.has_news or bool(changes.events or changes.closed)
+            if held.has_news and renew_open(held):
+                changes.open = held.sessions.open_rows()
+            if changes.next_offset != held.ledger.next_offset or changes.closed or changes.open is not None:
+                work.append((held, changes))
+        if not work:
+            return []
+        ledgers = commit(
+            connection,
+            [(held.ledger, changes) for held, changes in work],
+            topic=self._topic,
+            is_local=self._place.is_local,
+        )
+        for (held, changes), ledger in zip(work, ledgers, strict=True):
+            held.ledger = ledger
+            if changes.open is not None:
+                held.has_news = False
+        return [held for held, _ in work]
+
+    def _changes(self, held: Held, decoded: Iterable[Decoded], now_ms: int) -> Changes:
+        sessions = held.sessions
+        entries: list[Event | Tracking | Bad] = []
+        next_offset = sessions.next_offset
+        end_offset = None
+        for part in decoded:
+            records = part.chunk.records
+            if records and records[0].offset != next_offset:
+                continue  # read ahead before the partition was positioned anew
+            entries += part.entries
+            next_offset = records[-1].offset + 1 if records else next_offset
+            end_offset = part.chunk.end_offset
+        connection = self.connection()
+        changes = sessions.apply(
+            entries,
+            next_offset=next_offset,
+            look_up=lambda ids: read_histories(connection, ids),
+            look_up_tracking=lambda ids: read_known_tracking(connection, ids),
+        )
+        if not entries and end_offset == next_offset:
+            sessions.advance(now_ms)
+        sessions.close_due(changes)
+        return changes
+
+
+class Worker:
+    """Moves the log into the lake until it is told to stop. Is the Owner of the partitions its reader holds."""
+
+    def __init__(self, settings: Settings, *, upkeep: Upkeep | None = None) -> None:
+        self._settings = settings
+        self._upkeep = upkeep
+        limits = Limits(
+            idle_ms=int(settings.session_idle_s * 1000),
+            stuck_ms=int(settings.session_stuck_s * 1000),
+            length_ms=int(settings.session_length_s * 1000),
+        )
+        topic = "playhead.events"
+        self._lake = LakeWriter(location(settings), memory=settings.lake_memory, topic=topic, limits=limits)
+        self._held: dict[int, Held] = {}
+        self._kept: dict[int, Held] = {}
+        self._turn = asyncio.Lock()  # one transaction or load at a time works the lake
+        self._written_at = 0.0
+        self._failures = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set. Raises NotReady or LedgerBroken where it must not go on."""
+        await asyncio.to_thread(self._lake.check)
+        reader = await open_reader(self._settings, self)
+        stopping = asyncio.create_task(stop.wait())
+        reading = asyncio.create_task(self._collect(reader))
+        tidied_at = time.monotonic()
+        try:
+            while not stop.is_set():
+                await asyncio.wait((reading, stopping), return_when=asyncio.FIRST_COMPLETED)
+                if not reading.done():
+                    break
+                batch = reading.result()
+                reading = asyncio.create_task(self._collect(reader))
+                await self._write(reader, batch)
+                if time.monotonic() - tidied_at > self._settings.worker_upkeep_interval_s:
+                    await self._tidy(reader)
+                    tidied_at = time.monotonic()
+        finally:
+            stopping.cancel()
+            reading.cancel()
+            await asyncio.gather(reading, stopping, return_exceptions=True)
+            await reader.close()
+            await asyncio.to_thread(self._lake.close)
+
+    async def position(self, partition: int) -> int:
+        """Answer the reader: where the ledger stands."""
+        async with self._turn:
+            held = await asyncio.to_thread(self._lake.load, partition, self._kept.pop(partition, None))
+            self._held[partition] = held
+        log.info("partition assigned", partition=partition, next_offset=held.ledger.next_offset)
+        return held.ledger.next_offset
+
+    async def release(self, partitions: Collection[int]) -> None:
+        """Let the transaction in flight end, and give the partitions up."""
+        async with self._turn:
+            for partition in partitions:
+                if partition in self._held:
+                    self._kept[partition] = self._held.pop(partition)
+                    log.info("partition released", partition=partition)
+
+    async def _collect(self, reader: Reader) -> list[Decoded]:
+        """Read until the next commit is due: at once after a quiet time, at the interval under load."""
+        interval_s = self._settings.worker_commit_interval_s
+        wanted = self._settings.worker_batch_records
+        batch: list[Decoded] = []
+        records = 0
+        until = time.monotonic() + interval_s
+        while True:
+            due = min(until, max(self._written_at + interval_s, time.monotonic())) if records else until
+            for chunk in await self._read(reader, wanted - records, max(due - time.monotonic(), 0.0)):
+                batch.append(Decoded(chunk, [decode(record) for record in chunk.records]))
+                records += len(chunk.records)
+            now = time.monotonic()
+            if records >= wanted or now >= until or (records and now >= self._written_at + interval_s):
+                return batch
+
+    async def _read(self, reader: Reader, records_max: int, timeout_s: float) -> list[Chunk]:
+        try:
+            return await reader.read(records_max=records_max, timeout_s=timeout_s)
+        except (LogGap, LogTruncated) as fault:
+            log.error("partition stopped", code=fault.code, partition=fault.partition, message=str(fault))
+        except LogUnavailable as fault:
+            log.warning("log unavailable", code=fault.code, message=str(fault))
+            await asyncio.sleep(0.5)
+        except duckdb.Error as error:
+            await self._recover(error)
+        return []
+
+    async def _write(self, reader: Reader, batch: list[Decoded]) -> None:
+        by_partition: dict[int, list[Decoded]] = {}
+        for decoded in batch:
+            by_partition.setdefault(decoded.chunk.partition, []).append(decoded)
+        async with self._turn:
+            parts = [(held, by_partition.get(number, [])) for number, held in self._held.items()]
+            try:
+                written = await asyncio.to_thread(
+                    self._lake.write, parts, now_ms=int(time.time() * 1000), renew_open=self._is_open_due
+                )
+            except Fenced as fault:
+                log.warning("fenced", message=str(fault))
+                failed = True
+            except duckdb.Error as error:
+                await self._recover(error)
+                failed = True
+            else:
+                failed = False
+                self._failures = 0
+            if failed:
+                for number in list(self._held):
+                    del self._held[number]
+                    reader.reposition(number)
+                return
+        if written:
+            self._written_at = time.monotonic()
+            await reader.advertise({held.ledger.log_partition: held.ledger.next_offset for held in written})
+
+    def _is_open_due(self, held: Held) -> bool:
+        now = time.monotonic()
+        if now - held.opened_at < self._settings.worker_open_sessions_interval_s:
+            return False
+        held.opened_at = now
+        return True
+
+    async def _recover(self, error: duckdb.Error) -> None:
+        """After the lake refused: wait a little longer each time; a broken connection is opened anew."""
+        self._failures += 1
+        wait_s = min(0.05 * 2**self._failures, RETRY_S_MAX)
+        log.warning("lake refused", error=str(error).splitlines()[0][:200], failures=self._failures)
+        if not isinstance(error, duckdb.TransactionException):
+            await asyncio.to_thread(self._lake.close)
+        await asyncio.sleep(wait_s)
+
+    async def _tidy(self, reader: Reader) -> None:
+        """Let the lake and the log be tidied up between two commits."""
+        async with self._turn:
+            if self._upkeep is not None:
+                await self._upkeep()
+            below = {number: held.ledger.next_offset for number, held in self._held.items()}
+        if self._settings.log_drop_without_backup:
+            older_than_ms = int((time.time() - self._settings.log_retention_s) * 1000)
+            dropped = await reader.retain(older_than_ms=older_than_ms, below=below)
+            if dropped:
+                log.info("log records dropped", records=dropped)

@@ -1,0 +1,89 @@
+-- The columns of a session: the same in session_versions and in the open sessions of each partition.
+    session_id VARCHAR,            -- media session, 64 hexadecimal characters
+    version INTEGER,               -- 1 at first; 1 more each time it was reopened
+    state VARCHAR,                 -- provisional while open, final when closed
+    close_reason VARCHAR,          -- ended (sessionEnd), idle, stuck, too_long; null while open
+    as_of TIMESTAMPTZ,             -- partition time up to which events are counted
+    as_of_offset BIGINT,           -- log offset up to which events are counted
+    log_partition INTEGER,         -- partition of the log
+    late_events BIGINT,            -- events that came after the session had closed
+    started_at TIMESTAMPTZ,        -- start, corrected by clock_offset_ms
+    ended_at TIMESTAMPTZ,          -- last counted event, corrected by clock_offset_ms
+    start_ts TIMESTAMPTZ,          -- start, by the player's own clock
+    end_ts TIMESTAMPTZ,            -- earliest sessionEnd, by the player's own clock; later events do not count
+    last_event_ts TIMESTAMPTZ,     -- last counted event, by the player's own clock
+    first_received_at TIMESTAMPTZ, -- arrival of its first event
+    last_received_at TIMESTAMPTZ,  -- arrival of its newest event
+    last_moved_at TIMESTAMPTZ,     -- arrival of the newest event with another playhead than the one before
+    events BIGINT,                 -- events that count
+    events_after_end BIGINT,       -- events later than sessionEnd or the longest session; stored, not counted
+    repeats BIGINT,                -- events equal to an earlier one; stored, not counted
+    has_start BOOLEAN,             -- whether its sessionStart is known
+    is_started BOOLEAN,            -- main content played
+    is_completed BOOLEAN,          -- sessionComplete came
+    is_resumed BOOLEAN,            -- the player said it resumes an earlier viewing
+    is_downloaded BOOLEAN,         -- watched offline and uploaded later
+    is_live BOOLEAN,               -- live content: playheads are seconds of the day
+    is_failed BOOLEAN,             -- it ended with an error and never played on
+    is_capped BOOLEAN,             -- a list below reached its longest length, further entries are only counted
+    content_id VARCHAR,            -- media.id
+    content_name VARCHAR,          -- media.name
+    content_type VARCHAR,          -- media.contentType, as sent
+    stream_type VARCHAR,           -- media.streamType: video or audio
+    length_s DOUBLE,               -- length of the content, seconds; 0 or less where unknown
+    player_name VARCHAR,           -- media.playerName
+    channel VARCHAR,               -- media.channel
+    app_version VARCHAR,           -- media.sdkVersion
+    user_id VARCHAR,               -- pseudonym of the user, where consent allows
+    user_id_source VARCHAR,        -- key of the body that the user id came from
+    user_id_auth_state INTEGER,    -- authState with it: 0 unknown, 1 authenticated, 2 logged out
+    device_id VARCHAR,             -- pseudonym of the device, where consent allows
+    device_id_source VARCHAR,      -- key of the body that the device id came from
+    tracking_session_id VARCHAR,   -- tracking session that its calls named
+    tracking_verified BOOLEAN,     -- whether Playhead issued that tracking session
+    consent VARCHAR,               -- given, denied or null
+    startup_s DOUBLE,              -- from sessionStart to the first main play, ads left out, seconds
+    time_to_start_ms BIGINT,       -- media.qoe.timeToStart as the player reported it, milliseconds
+    join_s DOUBLE,                 -- before the first main play, ads left out, seconds
+    content_time_s DOUBLE,         -- main content playing, seconds of wall clock
+    ad_time_s DOUBLE,              -- ads playing, seconds of wall clock
+    media_time_s DOUBLE,           -- content_time_s + ad_time_s
+    pause_time_s DOUBLE,           -- paused, seconds
+    buffer_time_s DOUBLE,          -- buffering, seconds
+    rebuffer_time_s DOUBLE,        -- the part of it after main content had started, seconds
+    stall_time_s DOUBLE,           -- playing by its word, but the playhead stands, seconds
+    gap_s DOUBLE,                  -- unknown: longer without any event than pings allow, seconds
+    idle_s DOUBLE,                 -- after sessionComplete, seconds
+    pauses BIGINT,                 -- pauses begun
+    buffers BIGINT,                -- bufferings begun
+    rebuffers BIGINT,              -- of those, after main content had started
+    stalls BIGINT,                 -- stalls found
+    seeks BIGINT,                  -- jumps of the playhead, as far as the events show them
+    errors BIGINT,                 -- error events
+    errors_before_start BIGINT,    -- of those, before main content played
+    bitrate_changes BIGINT,        -- bitrateChange events
+    average_bitrate_bps DOUBLE,    -- bitrate weighted by playing time, as reported
+    dropped_frames BIGINT,         -- last media.qoe.droppedFrames
+    ads_started BIGINT,            -- ads started inside an ad break
+    ads_completed BIGINT,          -- of those, completed
+    ads_skipped BIGINT,            -- of those, skipped
+    ads_aborted BIGINT,            -- of those, ended by something else
+    ads_outside_break BIGINT,      -- ads without an ad break; their time counts as content
+    ad_breaks BIGINT,              -- ad breaks started
+    ad_breaks_completed BIGINT,    -- of those, completed
+    chapters_started BIGINT,       -- chapters started
+    chapters_completed BIGINT,     -- of those, completed
+    states BIGINT,                 -- distinct player states, 10 at most
+    concurrent_states_max BIGINT,  -- most player states on at once
+    progress_pct INTEGER,          -- highest marker of 10, 25, 50, 75, 95 passed; 0 none; null: no length
+    first_playhead_s DOUBLE,       -- first playhead of main content, seconds
+    last_playhead_s DOUBLE,        -- last playhead, seconds
+    unique_played_s DOUBLE,        -- length of the union of played intervals, seconds of content
+    clock_offset_ms BIGINT,        -- how far the player's clock is behind ours, estimated, milliseconds
+    clock_spread_ms BIGINT,        -- spread of received_at - client_ts over its events, milliseconds
+    ads STRUCT(ad_id VARCHAR, name VARCHAR, advertiser VARCHAR, campaign_id VARCHAR, creative_id VARCHAR, player_name VARCHAR, length_s DOUBLE, break_index BIGINT, position BIGINT, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, time_s DOUBLE, outcome VARCHAR)[], -- ads inside breaks; see view ads
+    breaks STRUCT("index" BIGINT, name VARCHAR, offset_s DOUBLE, ads BIGINT, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, time_s DOUBLE, outcome VARCHAR)[], -- ad breaks; see view ad_breaks
+    chapters STRUCT("index" BIGINT, name VARCHAR, offset_s DOUBLE, length_s DOUBLE, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, time_s DOUBLE, outcome VARCHAR)[], -- chapters; see view chapters
+    player_states STRUCT(name VARCHAR, starts BIGINT, time_s DOUBLE, is_on BOOLEAN)[], -- player states; see view player_states
+    played_intervals STRUCT(start_s DOUBLE, end_s DOUBLE, passes BIGINT)[], -- ranges of content played; see view played_intervals
+    playback_errors STRUCT("at" TIMESTAMPTZ, playhead_s DOUBLE, error_id VARCHAR, source VARCHAR, is_before_start BOOLEAN)[] -- errors; see view playback_errors

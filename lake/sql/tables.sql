@@ -1,0 +1,90 @@
+-- The tables that all partitions share: append-only in normal work. What follows `--` on a column's line becomes
+-- its COMMENT; what stands above CREATE becomes the table's.
+
+-- Every accepted media event, once. Raw: what a player said, as it said it, identities replaced by pseudonyms.
+CREATE TABLE events (
+    event_id VARCHAR,              -- id of the accepted request's event (UUID); unique
+    session_id VARCHAR,            -- media session, 64 hexadecimal characters
+    event_type VARCHAR,            -- sessionStart, play, ping, ...; see event_types
+    client_ts TIMESTAMPTZ,         -- when, by the player's own clock, as given
+    received_at TIMESTAMPTZ,       -- when the ingest took it, by the server's clock
+    playhead_s DOUBLE,             -- position in the content, seconds; live: second of the day; as given
+    params JSON,                   -- params of the event, unknown keys included
+    qoe JSON,                      -- qoeData of the event
+    custom_metadata JSON,          -- customMetadata of the event
+    other JSON,                    -- top-level keys that the protocol does not know
+    tracking_session_id VARCHAR,   -- tracking session that the call named
+    tracking_verified BOOLEAN,     -- whether Playhead issued that tracking session
+    consent VARCHAR,               -- given: a user identity came; denied: a denial signal came; else null
+    flags VARCHAR[],               -- what is odd: off_schema, playhead_range, future_ts, repeat, ...
+    source VARCHAR,                -- route it came by; /api/v1/downloaded for offline sessions
+    topic VARCHAR,                 -- log it was read from
+    log_partition INTEGER,         -- partition of the log
+    log_offset BIGINT              -- offset in that partition
+);
+ALTER TABLE events SET PARTITIONED BY (year(received_at), month(received_at), day(received_at));
+
+-- Tracking sessions as they were created and deleted.
+CREATE TABLE tracking_events (
+    event_id VARCHAR,              -- id of the accepted request's event (UUID); unique
+    event_type VARCHAR,            -- created or deleted
+    tracking_session_id VARCHAR,   -- id given to the client
+    playout_id VARCHAR,            -- playout in the path, null where the path had none
+    user_id VARCHAR,               -- pseudonym of the user id sent with consent
+    source VARCHAR,                -- which API made it
+    started_at TIMESTAMPTZ,        -- start of the tracking session
+    verified BOOLEAN,              -- whether Playhead issued the id
+    consent VARCHAR,               -- given, denied or null
+    received_at TIMESTAMPTZ,       -- when the ingest took it
+    log_partition INTEGER,         -- partition of the log
+    log_offset BIGINT              -- offset in that partition
+);
+
+-- Records that are no event: refused bodies (source ingest) and undecodable records (source worker).
+CREATE TABLE quarantine (
+    log_partition INTEGER,         -- partition of the log
+    log_offset BIGINT,             -- offset in that partition
+    received_at TIMESTAMPTZ,       -- when the ingest, or else the log, took it
+    source VARCHAR,                -- ingest: refused at the door; worker: not decodable
+    reason VARCHAR,                -- code of the fault
+    detail VARCHAR,                -- what was expected, in words
+    value BLOB                     -- the record's bytes
+);
+
+-- Records whose event was stored already: repetitions below the API, each stored once.
+CREATE TABLE duplicates (
+    log_partition INTEGER,         -- partition of the log
+    log_offset BIGINT,             -- offset in that partition
+    event_id VARCHAR,              -- event that was stored already
+    why VARCHAR                    -- how it was told
+);
+
+-- Offsets that the log had lost before they were read, accepted by an operator.
+CREATE TABLE gaps (
+    log_partition INTEGER,         -- partition of the log
+    first_offset BIGINT,           -- first lost offset
+    next_offset BIGINT,            -- first offset after the gap
+    accepted_at TIMESTAMPTZ,       -- when the operator accepted it
+    why VARCHAR                    -- what was known about it
+);
+
+-- Offsets whose rows were removed on purpose (retention, erasure).
+CREATE TABLE removals (
+    log_partition INTEGER,         -- partition of the log
+    first_offset BIGINT,           -- first removed offset
+    next_offset BIGINT,            -- first offset after the removed ones
+    removed_at TIMESTAMPTZ,        -- when
+    why VARCHAR                    -- retention or erasure
+);
+
+-- Closed sessions, a row a version: a later event reopens a session, and it closes again as the next version.
+CREATE TABLE session_versions ({session_columns});
+
+-- The event types of the protocol and what each does.
+CREATE TABLE event_types (
+    event_type VARCHAR,            -- name on the wire
+    rank INTEGER,                  -- order among events of equal client timestamp
+    required VARCHAR[],            -- parameters it may not lack
+    optional VARCHAR[],            -- further parameters it may carry
+    does VARCHAR                   -- what it does to player, ad, chapter and state
+);

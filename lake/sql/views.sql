@@ -1,0 +1,67 @@
+-- How far the lake has read each partition of the log.
+CREATE OR REPLACE VIEW ledger AS {ledgers};
+
+-- Sessions, one row each: the newest version, open ones included.
+CREATE OR REPLACE VIEW sessions AS
+WITH every AS (
+    SELECT *, 1 AS is_closed FROM session_versions
+    UNION ALL
+    SELECT *, 0 AS is_closed FROM ({open_sessions})
+)
+SELECT * EXCLUDE (is_closed) FROM every
+QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY version DESC, is_closed DESC) = 1;
+
+-- Every media event, with after_end: later than its session's end, or than 24 hours after its start.
+CREATE OR REPLACE VIEW events_checked AS
+SELECT e.*, coalesce(e.client_ts > s.end_ts, false) AS after_end
+FROM events AS e LEFT JOIN sessions AS s USING (session_id);
+
+-- Tracking sessions, one row each.
+CREATE OR REPLACE VIEW tracking_sessions AS
+SELECT
+    tracking_session_id,
+    any_value(playout_id) AS playout_id,
+    any_value(user_id) AS user_id,
+    any_value(source) FILTER (event_type = 'created') AS source,
+    min(started_at) AS started_at,
+    bool_or(verified) AS verified,
+    max(received_at) FILTER (event_type = 'deleted') AS deleted_at
+FROM tracking_events
+GROUP BY tracking_session_id;
+
+-- Ads of the newest version of each session.
+CREATE OR REPLACE VIEW ads AS
+SELECT session_id, content_id, state, unnest(ads, recursive := true) FROM sessions;
+
+-- Ad breaks of the newest version of each session.
+CREATE OR REPLACE VIEW ad_breaks AS
+SELECT session_id, content_id, state, unnest(breaks, recursive := true) FROM sessions;
+
+-- Chapters of the newest version of each session.
+CREATE OR REPLACE VIEW chapters AS
+SELECT session_id, content_id, state, unnest(chapters, recursive := true) FROM sessions;
+
+-- Player states (fullscreen, mute, ...) of the newest version of each session.
+CREATE OR REPLACE VIEW player_states AS
+SELECT session_id, content_id, state, unnest(player_states, recursive := true) FROM sessions;
+
+-- Ranges of content played, of the newest version of each session: they do not overlap within a session.
+CREATE OR REPLACE VIEW played_intervals AS
+SELECT session_id, content_id, state, unnest(played_intervals, recursive := true) FROM sessions;
+
+-- Errors that players reported, of the newest version of each session.
+CREATE OR REPLACE VIEW playback_errors AS
+SELECT session_id, content_id, state, unnest(playback_errors, recursive := true) FROM sessions;
+
+-- Users by pseudonym, over the sessions that consent allows to link.
+CREATE OR REPLACE VIEW viewers AS
+SELECT
+    user_id,
+    min(started_at) AS first_seen,
+    max(ended_at) AS last_seen,
+    count(*) AS sessions,
+    sum(content_time_s) AS content_time_s,
+    count(DISTINCT content_id) AS contents
+FROM sessions
+WHERE user_id IS NOT NULL
+GROUP BY user_id;

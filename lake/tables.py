@@ -1,0 +1,110 @@
+"""Make the lake: its tables, ledger rows, views and comments, from the SQL beside this file; add partitions.
+
+`playhead init` alone calls this, and makes everything in one transaction: two workers that made the same ledger
+table on first use would leave two rows in it.
+"""
+
+import re
+from importlib import resources
+
+import duckdb
+
+from lake.catalog import NAME, Location, connect
+from schemas.vocabulary import EVENT_TYPES, EventType
+
+_COLUMN = re.compile(r"^ {4}(\w+) .*?-- (.+)$")
+_CREATE = re.compile(r"^CREATE (?:OR REPLACE )?(TABLE|VIEW) (\w+)")
+
+
+def sql_text(name: str) -> str:
+    """Return one of the SQL files beside this module."""
+    return resources.files("lake").joinpath("sql", f"{name}.sql").read_text()
+
+
+def initialize(place: Location, *, partitions: int) -> None:
+    """Make whatever is not there yet, for partitions 0 to `partitions` - 1. Safe to repeat."""
+    connection = connect(place, read_only=False)
+    try:
+        connection.execute("BEGIN")
+        known = partitions_of(connection)
+        if not known:
+            _run(connection, sql_text("tables").replace("{session_columns}", "\n" + sql_text("session_columns")))
+            _fill_event_types(connection)
+        for partition in range(len(known), partitions):
+            text = sql_text("partition").replace("{session_columns}", "\n" + sql_text("session_columns"))
+            _run(connection, text.replace("{partition}", f"{partition:03}"))
+            connection.execute(
+                f"INSERT INTO ledger_p{partition:03} VALUES (?, 0, 0, 0, 0, 0, 0, 0, NULL, 0)", [partition]
+            )
+        if partitions > len(known):
+            _run(connection, _views(max(partitions, len(known))))
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+def partitions_of(connection: duckdb.DuckDBPyConnection) -> list[int]:
+    """Return the partitions that the lake has tables for."""
+    rows = connection.execute(
+        "SELECT table_name[-3:]::INTEGER FROM duckdb_tables() "
+        "WHERE database_name = ? AND table_name LIKE 'ledger\\_p%' ESCAPE '\\' ORDER BY 1",
+        [NAME],
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _views(partitions: int) -> str:
+    """Return views.sql with its unions over all partitions."""
+    numbers = [f"{partition:03}" for partition in range(partitions)]
+    ledgers = " UNION ALL ".join(f"SELECT * FROM ledger_p{number}" for number in numbers)
+    opened = " UNION ALL ".join(f"SELECT * FROM open_sessions_p{number}" for number in numbers)
+    return sql_text("views").replace("{ledgers}", ledgers).replace("{open_sessions}", opened)
+
+
+def _run(connection: duckdb.DuckDBPyConnection, text: str) -> None:
+    """Run statements; a comment behind a column, or above a CREATE, becomes its COMMENT."""
+    connection.execute(text)
+    comments: list[str] = []
+    above: list[str] = []
+    table = ""
+    for line in text.splitlines():
+        if match := _CREATE.match(line):
+            kind, table = match[1], match[2]
+            comments.append(f"COMMENT ON {kind} {table} IS {_literal(' '.join(above))}")
+        elif match := _COLUMN.match(line):
+            comments.append(f"COMMENT ON COLUMN {table}.{match[1]} IS {_literal(match[2].strip())}")
+        if line.startswith("-- "):
+            above.append(line[3:].strip())
+        else:
+            above = []
+    for comment in comments:
+        connection.execute(comment)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _fill_event_types(connection: duckdb.DuckDBPyConnection) -> None:
+    for row in EVENT_TYPES.values():
+        optional = [param.key for param in row.params if not param.required]
+        connection.execute(
+            "INSERT INTO event_types VALUES (?, ?, ?, ?, ?)",
+            [row.name, row.rank, [param.key for param in row.required], optional, _does(row)],
+        )
+
+
+def _does(row: EventType) -> str:
+    parts = [
+        f"player: {row.player}" if row.player else "",
+        f"ad break: {row.ad_break}" if row.ad_break else "",
+        f"ad: {row.ad}" if row.ad else "",
+        f"chapter: {row.chapter}" if row.chapter else "",
+        f"state: {row.state}" if row.state else "",
+        "session: start" if row.starts else "",
+        "session: complete" if row.completes else "",
+        "session: end" if row.ends else "",
+        "an error" if row.is_error else "",
+        "bitrate changes" if row.changes_bitrate else "",
+    ]
+    return "; ".join(part for part in parts if part)

@@ -1,0 +1,152 @@
+"""Verify a live lake from its rows: every offset exactly once, nothing double, every named file there.
+
+Trusts no counter: it counts rows, and then compares the ledger's counters with what it counted.
+"""
+
+from pathlib import Path
+
+import duckdb
+import msgspec
+
+from lake.catalog import NAME, Location, connect
+from lake.tables import partitions_of
+
+_OFFSETS = """
+    SELECT log_partition, log_offset, 'event' AS kind FROM events
+    UNION ALL SELECT log_partition, log_offset, 'event' FROM tracking_events
+    UNION ALL SELECT log_partition, log_offset, 'quarantined' FROM quarantine
+    UNION ALL SELECT log_partition, log_offset, 'duplicate' FROM duplicates
+    UNION ALL SELECT log_partition, unnest(range(first_offset, next_offset)), 'gap' FROM gaps
+    UNION ALL SELECT log_partition, unnest(range(first_offset, next_offset)), 'removed' FROM removals
+"""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that is not as promised."""
+
+    code: str
+    partition: int | None
+    detail: str
+
+
+class PartitionCount(msgspec.Struct, frozen=True):
+    """What was counted in one partition, from the first offset read to the next to read."""
+
+    partition: int
+    first_offset: int
+    next_offset: int
+    events: int
+    quarantined: int
+    duplicates: int
+    lost: int
+    removed: int
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The result of a verification: what was counted, and every finding; none means all is well."""
+
+    partitions: list[PartitionCount]
+    findings: list[Finding]
+
+
+def verify(place: Location) -> Verdict:
+    """Count every row of a lake, in one snapshot, while others write."""
+    connection = connect(place, read_only=True, threads=2)
+    try:
+        connection.execute("BEGIN")
+        counts: list[PartitionCount] = []
+        findings: list[Finding] = []
+        for partition in partitions_of(connection):
+            _verify_partition(connection, partition, counts, findings)
+        findings += _doubles(connection)
+        if place.is_local:
+            findings += _missing_files(connection)
+        return Verdict(counts, findings)
+    finally:
+        connection.close()
+
+
+def _verify_partition(
+    connection: duckdb.DuckDBPyConnection,
+    partition: int,
+    counts: list[PartitionCount],
+    findings: list[Finding],
+) -> None:
+    rows = connection.execute(
+        f"SELECT first_offset, next_offset, inserted, duplicates, quarantined, lost FROM ledger_p{partition:03}"
+    ).fetchall()
+    if len(rows) != 1:
+        findings.append(Finding("ledger_rows", partition, f"the ledger has {len(rows)} rows instead of 1"))
+        return
+    first, following, inserted, duplicates, quarantined, lost = rows[0]
+    counted = connection.execute(
+        f"""
+        SELECT count(*), count(DISTINCT log_offset), min(log_offset), max(log_offset) + 1,
+            count(*) FILTER (kind = 'event'), count(*) FILTER (kind = 'quarantined'),
+            count(*) FILTER (kind = 'duplicate'), count(*) FILTER (kind = 'gap'),
+            count(*) FILTER (kind = 'removed')
+        FROM ({_OFFSETS}) WHERE log_partition = ?
+        """,
+        [partition],
+    ).fetchone()
+    assert counted is not None
+    total, distinct, lowest, highest, events, bad, double, gone, removed = counted
+    counts.append(PartitionCount(partition, first, following, events, bad, double, gone, removed))
+    if total and (lowest < first or highest > following):
+        findings.append(
+            Finding(
+                "offset_outside", partition, f"offsets {lowest}..{highest - 1} outside {first}..{following - 1}"
+            )
+        )
+    if distinct != following - first:
+        findings.append(Finding("offset_missing", partition, _missing(connection, partition, first, following)))
+    if total != distinct:
+        findings.append(Finding("offset_twice", partition, f"{total - distinct} offsets stand more than once"))
+    kept = {"inserted": (inserted, events), "duplicates": (duplicates, double), "quarantined": (quarantined, bad)}
+    for name, (ledger, found) in {**kept, "lost": (lost, gone)}.items():
+        if ledger != found and not removed:
+            findings.append(
+                Finding("counter", partition, f"the ledger counts {ledger} {name}, the tables {found}")
+            )
+
+
+def _missing(connection: duckdb.DuckDBPyConnection, partition: int, first: int, following: int) -> str:
+    rows = connection.execute(
+        f"""
+        WITH present AS (SELECT DISTINCT log_offset FROM ({_OFFSETS}) WHERE log_partition = ?),
+        edges AS (SELECT log_offset FROM present UNION SELECT ? - 1 UNION SELECT ?)
+        SELECT log_offset + 1, lead(log_offset) OVER (ORDER BY log_offset) - 1 AS upto FROM edges
+        QUALIFY upto > log_offset ORDER BY 1 LIMIT 5
+        """,
+        [partition, first, following],
+    ).fetchall()
+    return "offsets without a row: " + ", ".join(f"{low}..{high}" for low, high in rows)
+
+
+def _doubles(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
+    findings = []
+    for table, key in (
+        ("events", "event_id"),
+        ("tracking_events", "event_id"),
+        ("session_versions", "session_id, version"),
+    ):
+        row = connection.execute(
+            "SELECT count(*), min(id) FROM "
+            f"(SELECT ({key})::VARCHAR AS id FROM {table} GROUP BY ALL HAVING count(*) > 1)"
+        ).fetchone()
+        if row and row[0]:
+            findings.append(Finding("double", None, f"{row[0]} of {key} stand twice in {table}, such as {row[1]}"))
+    return findings
+
+
+def _missing_files(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
+    tables = connection.execute(
+        "SELECT table_name FROM duckdb_tables() WHERE database_name = ?", [NAME]
+    ).fetchall()
+    findings = []
+    for (table,) in tables:
+        files = connection.execute(f"SELECT data_file FROM ducklake_list_files('{NAME}', '{table}')").fetchall()
+        for (file,) in files:
+            if not Path(file).exists():
+                findings.append(Finding("file_missing", None, f"{table} needs {file}, which is not there"))
+    return findings

@@ -62,6 +62,9 @@ def _fields(params: tuple[Param, ...], *, required_only: bool) -> list[Any]:
     return fields
 
 
+QOE_DATA = msgspec.defstruct("QoeData", _fields(QOE, required_only=False))
+
+
 def _struct(event_type: EventType, *, required_only: bool) -> type[msgspec.Struct]:
     """Make the Struct of one event type: as documented, or with nothing but what an event may not lack."""
     title = event_type.name[0].upper() + event_type.name[1:]
@@ -75,8 +78,7 @@ def _struct(event_type: EventType, *, required_only: bool) -> type[msgspec.Struc
     if required_only:
         fields += [("qoeData", dict[str, Any] | None, None), ("customMetadata", dict[str, Any] | None, None)]
     else:
-        qoe = msgspec.defstruct("QoeData", _fields(QOE, required_only=False))
-        fields += [("qoeData", qoe | None, None), ("customMetadata", dict[str, str] | None, None)]
+        fields += [("qoeData", QOE_DATA | None, None), ("customMetadata", dict[str, str] | None, None)]
     return msgspec.defstruct(title, fields)
 
 
@@ -93,7 +95,9 @@ def json_schema(event_type: str) -> dict[str, Any]:
 
 
 _decode = msgspec.json.Decoder().decode
-_token = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+# Possessive, and an unended string is taken to the end: linear in the body, whatever it is.
+_text = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_not_brackets = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
 def read_json(body: bytes) -> Any:
@@ -110,14 +114,10 @@ def read_json(body: bytes) -> Any:
 
 def _check_depth(body: bytes) -> None:
     depth = 0
-    for match in _token.finditer(body):
-        byte = match[0][0]
-        if byte in b"[{":
-            depth += 1
-            if depth > DEPTH_MAX:
-                raise NotJson(f"the body is nested deeper than {DEPTH_MAX} levels at byte {match.start()}")
-        elif byte in b"]}":
-            depth -= 1
+    for byte in _text.sub(b"", body).translate(None, _not_brackets):
+        depth += 1 if byte in b"[{" else -1
+        if depth > DEPTH_MAX:
+            raise NotJson(f"the body is nested deeper than {DEPTH_MAX} levels")
 
 
 def check_event(event: Any, *, now_ms: int) -> tuple[EventType, list[str]]:

@@ -37,7 +37,7 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):
     id: str
     source: str
     type: str
-    subject: str
+    subject: str = ""
     time: datetime
     datacontenttype: str = "application/json"
     receivedtime: datetime

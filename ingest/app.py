@@ -1,0 +1,281 @@
+"""The Litestar application: which path does what, and what surrounds every request.
+
+All routes are `@asgi` routes, because a handler with Litestar's own request and response objects takes half of
+the throughput. Litestar cannot route an HTTP request to an `@asgi` path with parameters (2.25: a KeyError), but to
+mounts, so the routes stand below mounts, and the rest of the path is matched here.
+"""
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+import structlog
+from litestar import Litestar, Response, asgi
+from litestar import Request as LitestarRequest
+from litestar.exceptions import HTTPException, NotFoundException
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import Receive, Scope, Send
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from eventlog import Writer
+from ingest import media, openapi, tracking
+from ingest.accept import Accept
+from ingest.http import (
+    Disconnected,
+    Reply,
+    Request,
+    check_announced_size,
+    read_body,
+    read_headers,
+    send_reply,
+    unpack,
+)
+from ingest.identity import headers_deny
+from ingest.metrics import Metrics
+from ingest.replies import Protocol, json_reply, preflight, refused
+from schemas.faults import Fault, InvalidEvent, KeyRefused, MethodNotAllowed, NoSuchRoute, Refusal
+from schemas.ids import Entropy
+from schemas.settings import Settings
+
+Handler = Callable[[Request], Awaitable[Reply]]
+
+TRACKING_BODY_BYTES_MAX: Final = 16_384
+
+logger = structlog.get_logger(__name__)
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One path below a mount: its protocol, what each method does, how large the body of a POST may be."""
+
+    mount: str
+    rest: str
+    protocol: Protocol
+    methods: Mapping[str, Handler]
+    body_bytes_max: int = 0
+
+    @property
+    def path(self) -> str:
+        """The whole path, parameters in braces."""
+        return self.mount + self.rest
+
+    @property
+    def allow(self) -> str:
+        """The methods there are, as the header Allow lists them."""
+        return ", ".join([*self.methods, "OPTIONS"])
+
+    def match(self, segments: Sequence[str]) -> dict[str, str] | None:
+        """Return the parameters of a path with these segments after the mount; None if it is not this one."""
+        wanted = self.rest.split("/")[1:]
+        if len(wanted) != len(segments):
+            return None
+        parameters = {}
+        for want, segment in zip(wanted, segments, strict=True):
+            if want.startswith("{"):
+                parameters[want[1:-1]] = segment
+            elif want != segment:
+                return None
+        return parameters
+
+
+class Ingest(msgspec.Struct, frozen=True):
+    """An application, and what its server has to do with it besides serving."""
+
+    app: Litestar
+    accept: Accept
+
+
+def now_utc() -> datetime:
+    """Return the time of this machine's clock."""
+    return datetime.now(UTC)
+
+
+def build_app(
+    settings: Settings,
+    writer: Writer,
+    *,
+    clock: Callable[[], datetime] = now_utc,
+    monotonic_s: Callable[[], float] = time.monotonic,
+    entropy: Entropy = os.urandom,
+) -> Ingest:
+    """Make the application over a log that is open. Raises NotReady where a secret is missing."""
+    metrics = Metrics()
+    accept = Accept(
+        writer,
+        metrics,
+        pseudonym_key=settings.key_of_pseudonyms(),
+        rejected_per_s=settings.rejected_per_s,
+        entropy=entropy,
+    )
+    of_media = media.Media(media.read_rules(settings), accept, entropy=entropy, monotonic_s=monotonic_s)
+    of_tracking = tracking.Tracking(
+        tracking.read_rules(settings), accept, entropy=entropy, on_contradiction=metrics.user_id_conflicts.inc
+    )
+    routes = [
+        *_media_routes(of_media, settings),
+        *_tracking_routes(of_tracking),
+        *_plain_routes(writer, metrics),
+    ]
+    runner = Runner(accept, metrics, clock)
+    app = Litestar(
+        [
+            runner.mount(path, [route for route in routes if route.mount == path])
+            for path in {r.mount for r in routes}
+        ],
+        exception_handlers={Exception: runner.answer_unrouted, HTTPException: runner.answer_unrouted},
+        openapi_config=None,
+        logging_config=None,
+        debug=False,
+    )
+    return Ingest(app, accept)
+
+
+def _media_routes(routes: media.Media, settings: Settings) -> list[Route]:
+    downloaded_bytes_max = settings.http_downloaded_bytes_max
+    # The older form of an offline session comes to /sessions, which therefore takes as much as /downloaded.
+    sessions_bytes_max = max(settings.http_body_bytes_max, downloaded_bytes_max)
+    return [
+        Route(
+            "/api/v1/sessions",
+            "/{session_id}/events",
+            "media",
+            {"POST": routes.add_event},
+            settings.http_body_bytes_max,
+        ),
+        Route("/api/v1/sessions", "", "media", {"POST": routes.start_session}, sessions_bytes_max),
+        Route("/api/v1/downloaded", "", "media", {"POST": routes.store_downloaded}, downloaded_bytes_max),
+        Route("/api/v1/schemas", "/{event_type}", "media", {"GET": routes.get_schema}),
+    ]
+
+
+def _tracking_routes(routes: tracking.Tracking) -> list[Route]:
+    methods = {"POST": routes.create, "GET": routes.show, "DELETE": routes.delete}
+    rests = ("/tracking/session", "/{playout_id}/tracking/session")
+    return [Route("/v1/playouts", rest, "tracking", methods, TRACKING_BODY_BYTES_MAX) for rest in rests]
+
+
+def _plain_routes(writer: Writer, metrics: Metrics) -> list[Route]:
+    document = json_reply(200, openapi.document(), [])
+
+    async def show_schema(_request: Request) -> Reply:
+        return document
+
+    async def live(_request: Request) -> Reply:
+        return json_reply(200, {"status": "live"}, [])
+
+    async def ready(_request: Request) -> Reply:
+        await writer.check()
+        return json_reply(200, {"status": "ready"}, [])
+
+    async def show_metrics(_request: Request) -> Reply:
+        return Reply(200, [(b"content-type", CONTENT_TYPE_LATEST.encode())], generate_latest(metrics.registry))
+
+    handlers = {
+        ("/schema", ""): show_schema,
+        ("/schema", "/openapi.json"): show_schema,
+        ("/health", "/live"): live,
+        ("/health", "/ready"): ready,
+        ("/metrics", ""): show_metrics,
+    }
+    return [Route(mount, rest, "plain", {"GET": handler}) for (mount, rest), handler in handlers.items()]
+
+
+class Runner:
+    """Runs each request through its route, and turns whatever goes wrong into a reply and a count."""
+
+    def __init__(self, accept: Accept, metrics: Metrics, clock: Callable[[], datetime]) -> None:
+        self._accept = accept
+        self._metrics = metrics
+        self._clock = clock
+
+    def mount(self, path: str, routes: Sequence[Route]) -> ASGIRouteHandler:
+        """Make the Litestar route of a mount."""
+
+        async def serve_mount(scope: Scope, receive: Receive, send: Send) -> None:
+            segments = [segment for segment in scope["path"].split("/") if segment]
+            for route in routes:
+                if (parameters := route.match(segments)) is not None:
+                    break
+            else:
+                raise NotFoundException
+            try:
+                reply = await self._answer(route, parameters, scope, receive)
+            except Disconnected:
+                self._metrics.disconnected.inc()
+            else:
+                await send_reply(send, reply)
+
+        return asgi(path, is_mount=True, copy_scope=False)(serve_mount)
+
+    async def _answer(self, route: Route, parameters: dict[str, str], scope: Scope, receive: Receive) -> Reply:
+        method: str = scope["method"]  # type: ignore[typeddict-item]
+        headers = read_headers(scope)
+        body = b""
+        try:
+            handler = route.methods.get("GET" if method == "HEAD" else method)
+            if handler is None:
+                if method == "OPTIONS":
+                    return preflight(route.protocol, headers.get(b"origin"), allow=route.allow)
+                raise MethodNotAllowed(f"Expected one of the methods {route.allow}")
+            if method == "POST":
+                check_announced_size(headers, bytes_max=route.body_bytes_max)
+                body = await read_body(scope, receive, bytes_max=route.body_bytes_max)
+                if b"content-encoding" in headers:
+                    body = unpack(body, headers[b"content-encoding"], bytes_max=route.body_bytes_max)
+            request = Request(headers, scope["query_string"], parameters, body, self._clock())
+            return await handler(request)
+        except Fault as fault:
+            return self._refuse(fault, route, method, headers, body)
+        except Disconnected:
+            raise
+        except Exception as error:  # noqa: BLE001  (the one place where what nobody foresaw becomes a reply)
+            self._note(error, route.path)
+            return self._refuse(Fault("internal error"), route, method, headers, body)
+
+    def _note(self, error: Exception, path: str) -> None:
+        logger.error("request_failed", path=path, exc_info=error)
+        self._metrics.errors.inc()
+
+    def _refuse(self, fault: Fault, route: Route, method: str, headers: dict[bytes, bytes], body: bytes) -> Reply:
+        self._metrics.refused.labels(fault.code, route.protocol).inc()
+        if _is_kept(fault, route, method):
+            self._accept.keep_refused(
+                fault, body, route=route.path, received=self._clock(), denied=headers_deny(headers)
+            )
+        allow = route.allow if isinstance(fault, MethodNotAllowed) else ""
+        return _refusal(fault, route.protocol, headers, allow=allow)
+
+    def answer_unrouted(self, request: LitestarRequest[Any, Any, Any], error: Exception) -> Response[bytes]:
+        """Answer a path that nothing lives at, in the way of the protocol it is nearest to."""
+        protocol: Protocol = "tracking" if request.scope["raw_path"].startswith(b"/v1/") else "media"
+        fault: Fault = NoSuchRoute("Nothing lives at this path")
+        if not isinstance(error, HTTPException):
+            self._note(error, "unrouted")
+            fault = Fault("internal error")
+        elif error.status_code != 404:
+            fault = InvalidEvent(error.detail)
+        self._metrics.refused.labels(fault.code, protocol).inc()
+        reply = _refusal(fault, protocol, read_headers(request.scope))
+        names = {name.decode(): value.decode("latin-1") for name, value in reply.headers}
+        return Response(reply.body, status_code=reply.status, headers=names, media_type=names["content-type"])
+
+
+def _refusal(fault: Fault, protocol: Protocol, headers: dict[bytes, bytes], *, allow: str = "") -> Reply:
+    reply = refused(fault, protocol, headers.get(b"origin"), allow=allow)
+    return (
+        reply._replace(headers=reply.headers + tracking.version_headers(headers))
+        if protocol == "tracking"
+        else reply
+    )
+
+
+def _is_kept(fault: Fault, route: Route, method: str) -> bool:
+    """Tell whether a refusal belongs among the rejected: what may have been an event, or was meant as one.
+
+    A GET without a session is how clients ask whether there is one, and a wrong key is nobody we know.
+    """
+    if route.protocol == "plain" or not isinstance(fault, Refusal) or isinstance(fault, KeyRefused):
+        return False
+    return method == "POST" or isinstance(fault, MethodNotAllowed)

@@ -1,0 +1,37 @@
+"""Media sessions whose end this process has seen, and which of their events are still welcome."""
+
+from collections import OrderedDict
+
+import msgspec
+
+GRACE_S = 30.0
+SESSIONS_MAX = 100_000
+
+
+class _End(msgspec.Struct, frozen=True):
+    ts_ms: int
+    seen_s: float
+
+
+class Ended:
+    """Remembers the newest ends, a bounded number; what is forgotten counts as open, and the lake sorts it out.
+
+    Posts overtake each other, so after its end a session takes anything for `GRACE_S`, and for ever what its
+    player says happened before the end.
+    """
+
+    def __init__(self, *, sessions_max: int = SESSIONS_MAX) -> None:
+        self._sessions_max = sessions_max
+        self._ends: OrderedDict[str, _End] = OrderedDict()
+
+    def remember(self, session_id: str, *, ts_ms: int, now_s: float) -> None:
+        """Note a sessionEnd; only the first one of a session counts. `now_s` is on a monotonic clock."""
+        if session_id not in self._ends:
+            self._ends[session_id] = _End(ts_ms, now_s)
+            if len(self._ends) > self._sessions_max:
+                self._ends.popitem(last=False)
+
+    def is_over(self, session_id: str, *, ts_ms: int, now_s: float) -> bool:
+        """Tell whether an event with this timestamp comes too late."""
+        end = self._ends.get(session_id)
+        return end is not None and ts_ms > end.ts_ms and now_s - end.seen_s > GRACE_S

@@ -1,0 +1,171 @@
+"""Identities and consent: what of a request says who the viewer is, and whether we may know.
+
+A user identity is a name that the viewer's provider knows; sending one says that consent was given, unless a
+denial comes with it. A device identity belongs to an app or a browser. Both are replaced by pseudonyms before
+anything is written; where consent is denied they are dropped. Nothing here has effects.
+"""
+
+import hmac
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+Namespace = Literal["user", "device"]
+Consent = Literal["given", "denied"]
+
+CUSTOMER_IDS: Final = "visitor.customerIDs"
+NAMESPACES: Final[dict[str, Namespace]] = {
+    CUSTOMER_IDS: "user",
+    "analytics.visitorId": "user",
+    "visitor.marketingCloudUserId": "device",
+    "analytics.aid": "device",
+    "appInstallationId": "device",
+}
+REFUSED_NAMESPACES: Final[dict[str, Namespace]] = {
+    name.lower(): namespace for name, namespace in {**NAMESPACES, "user_id": "user", "userId": "user"}.items()
+}
+REMOVED: Final = "(removed)"
+CONSENT_KEY: Final = "consent"
+# Custom metadata keys in which a player may name its tracking session, by id or token.
+TRACKING_KEYS: Final = ("tracking_session_id", "jay_tracking")
+
+_DENIALS: Final = frozenset(
+    ("0", "false", "no", "none", "off", "denied", "deny", "declined", "decline", "refused", "rejected")
+) | frozenset(("revoked", "withdrawn", "optout", "opt-out", "opt_out"))
+_PURPOSES: Final = frozenset(("analytics", "consent", "tracking", "measurement", "all"))
+_NO_IDENTITY: Final = frozenset(("authState", "primary"))
+
+
+def pseudonym(key: bytes, namespace: str, value: str) -> str:
+    """Return the pseudonym of an identity: 32 hex characters of HMAC-SHA256 over namespace and value.
+
+    Equal values of one namespace have equal pseudonyms; values of two namespaces cannot be compared.
+    """
+    return hmac.digest(key, namespace.encode() + b"\0" + value.encode(), "sha256")[:16].hex()
+
+
+def denies(text: str) -> bool:
+    """Tell whether a consent text denies analytics: `denied`, `0`, `analytics=0`, `ads=1; analytics=denied`..."""
+    for part in text.lower().replace(";", ",").replace("&", ",").split(","):
+        purpose, equals, value = part.partition("=" if "=" in part else ":")
+        if not equals:
+            purpose, value = "consent", part
+        if purpose.strip() in _PURPOSES and value.strip() in _DENIALS:
+            return True
+    return False
+
+
+def headers_deny(headers: Mapping[bytes, bytes]) -> bool:
+    """Tell whether the request's headers deny consent: `X-Consent`, Global Privacy Control, Do Not Track."""
+    if headers.get(b"sec-gpc", b"").strip() == b"1" or headers.get(b"dnt", b"").strip() == b"1":
+        return True
+    consent = headers.get(b"x-consent")
+    return consent is not None and denies(consent.decode("latin-1"))
+
+
+def event_denies(event: Mapping[str, Any]) -> bool:
+    """Tell whether the event's own custom metadata denies consent."""
+    metadata = event.get("customMetadata")
+    if type(metadata) is not dict or CONSENT_KEY not in metadata:
+        return False
+    value = metadata[CONSENT_KEY]
+    return denies(msgspec.json.encode(value).decode().strip('"'))
+
+
+class Veiled(msgspec.Struct, frozen=True):
+    """JSON with pseudonyms for identities, and what that says about consent."""
+
+    value: Any
+    consent: Consent | None
+
+
+def veil_event(event: dict[str, Any], key: bytes, *, denied: bool) -> Veiled:
+    """Replace the identities of a checked event, wherever their keys stand; drop them where consent is denied."""
+    return _Veil(key, denied, NAMESPACES).over(event)
+
+
+def veil_refused(value: Any, key: bytes, *, denied: bool) -> Any:
+    """Replace the identities of JSON of which nothing is known but that it was refused.
+
+    Here the tracking API's names are identities too, and what names a tracking session is dropped: it may be a
+    token, which holds the viewer's name.
+    """
+    return _RefusedVeil(key, denied, REFUSED_NAMESPACES).over(value).value
+
+
+class _Veil:
+    """One walk over one JSON value; what is given is left as it is."""
+
+    def __init__(self, key: bytes, denied: bool, namespaces: Mapping[str, Namespace]) -> None:
+        self.key, self.denied, self.namespaces = key, denied, namespaces
+        self.found: set[Namespace] = set()
+
+    def over(self, value: Any) -> Veiled:
+        veiled = self._walk(value)
+        consent: Consent | None = "denied" if self.denied else "given" if "user" in self.found else None
+        return Veiled(veiled, consent)
+
+    def _walk(self, value: Any) -> Any:
+        if type(value) is list:
+            return [self._walk(inner) for inner in value]
+        if type(value) is not dict:
+            return value
+        veiled = {}
+        for name, inner in value.items():
+            if name in self.namespaces:
+                replaced = None if self.denied else self._replace(inner, self.namespaces[name])
+                if replaced is not None:
+                    veiled[name] = replaced
+                    self.found.add(self.namespaces[name])
+            else:
+                veiled[name] = self._walk(inner) if type(inner) in (dict, list) else inner
+        return veiled
+
+    def _replace(self, value: Any, namespace: Namespace) -> Any:
+        """Replace each scalar of an identity's value, whatever its shape; None where nothing identifies."""
+        if isinstance(value, dict):
+            entries = {name: self._replace_entry(name, inner, namespace) for name, inner in value.items()}
+            entries = {name: inner for name, inner in entries.items() if inner is not None}
+            return entries if entries.keys() - _NO_IDENTITY else None
+        if isinstance(value, list):
+            replaced = [self._replace(inner, namespace) for inner in value]
+            return [inner for inner in replaced if inner is not None] or None
+        if value is None or value == "":
+            return None
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        return pseudonym(self.key, namespace, text)
+
+    def _replace_entry(self, name: str, value: Any, namespace: Namespace) -> Any:
+        if name in _NO_IDENTITY and isinstance(value, bool | int):
+            return value
+        return self._replace(value, namespace)
+
+
+class _RefusedVeil(_Veil):
+    """Refused JSON may have identities in any shape: JSON inside a string, name and value side by side."""
+
+    def _walk(self, value: Any) -> Any:
+        if type(value) is str:
+            return REMOVED if _names_identity(value) else value
+        if type(value) is list:
+            taken = any(type(inner) is str and _names_identity(inner) for inner in value)
+            return [REMOVED if taken and type(inner) is not dict else self._walk(inner) for inner in value]
+        if type(value) is not dict:
+            return value
+        taken = any(type(inner) is str and _names_identity(inner) for inner in value.values())
+        veiled = {}
+        for name, inner in value.items():
+            namespace = REFUSED_NAMESPACES.get(name.lower())
+            if namespace is not None:
+                replaced = None if self.denied else self._replace(inner, namespace)
+                if replaced is not None:
+                    veiled[name] = replaced
+            elif name not in TRACKING_KEYS:
+                veiled[name] = REMOVED if taken and type(inner) not in (dict, list) else self._walk(inner)
+        return veiled
+
+
+def _names_identity(text: str) -> bool:
+    lowered = text.lower()
+    return any(name in lowered for name in REFUSED_NAMESPACES)

@@ -1,0 +1,280 @@
+"""The Media Collection API: sessions, their events, whole offline sessions, schemas.
+
+Each event goes through the same steps: decode strictly, check the vocabulary, identity and consent, envelope,
+append, reply; all but the append are pure. Bodies are taken for JSON whatever their Content-Type says: players
+send them form-encoded, as plain text, or without one.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ingest.accept import Accept
+from ingest.ended import Ended
+from ingest.http import Reply, Request
+from ingest.identity import TRACKING_KEYS, event_denies, headers_deny, veil_event
+from ingest.replies import NO_CONTENT, cors, created, json_reply
+from ingest.tokens import Presented, read_token
+from schemas.faults import InvalidEvent, NoSuchRoute, SessionOver, TooLarge, UnknownSession
+from schemas.ids import (
+    Entropy,
+    MediaSession,
+    derive_event_id,
+    derive_media_session,
+    mint_event_id,
+    mint_media_session,
+    verify_media_session,
+)
+from schemas.media import DOCUMENTED, check_event, json_schema, read_json
+from schemas.records import SOURCE_DOWNLOADED, SOURCE_MEDIA, Envelope, media_event
+from schemas.settings import Settings
+from schemas.vocabulary import EVENT_TYPES, EventType
+
+NOT_VALID: Final = "tracking_not_valid"
+STRICT_FLAGS: Final = frozenset(("off_schema", "playhead_range"))
+
+
+class MediaRules(msgspec.Struct, frozen=True):
+    """What of the settings decides about media events."""
+
+    mac_keys: Sequence[bytes]
+    pseudonym_key: bytes
+    tracking_source: str
+    strict: bool
+    body_bytes_max: int
+    session_length_s: float
+
+
+def read_rules(settings: Settings) -> MediaRules:
+    """Pick them from the settings. Raises NotReady where a key is missing."""
+    return MediaRules(
+        mac_keys=settings.keys_of_mac(),
+        pseudonym_key=settings.key_of_pseudonyms(),
+        tracking_source=settings.tracking_source,
+        strict=settings.strict,
+        body_bytes_max=settings.http_body_bytes_max,
+        session_length_s=settings.session_length_s,
+    )
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """An event that may be stored, as decoded, and what is odd about it."""
+
+    event: dict[str, Any]
+    event_type: EventType
+    flags: list[str]
+
+
+def check(event: Any, rules: MediaRules, *, now_ms: int) -> Checked:
+    """Check one decoded event. Raises InvalidEvent."""
+    event_type, flags = check_event(event, now_ms=now_ms)
+    if rules.strict and not STRICT_FLAGS.isdisjoint(flags):
+        if "playhead_range" in flags:
+            raise InvalidEvent("Expected a playhead within the content - at `$.playerTime.playhead`")
+        try:
+            msgspec.convert(event, DOCUMENTED[event_type.name])
+        except msgspec.ValidationError as error:
+            raise InvalidEvent(str(error)) from None
+    return Checked(event, event_type, flags)
+
+
+class Named(msgspec.Struct, frozen=True):
+    """The event without tokens, the tracking session that the call named, and whether a name was no use."""
+
+    event: dict[str, Any]
+    session: Presented | None = None
+    is_invalid: bool = False
+
+
+def read_tracking(event: dict[str, Any], headers: Sequence[str], rules: MediaRules) -> Named:
+    """Find the tracking session of a call: named by a header, else by custom metadata.
+
+    A token in the custom metadata is replaced by the session's id, because a token holds the user's name.
+    """
+    metadata = event.get("customMetadata")
+    texts = list(headers)
+    if type(metadata) is dict and (keys := [key for key in TRACKING_KEYS if key in metadata]):
+        texts += [metadata[key] for key in keys if type(metadata[key]) is str]
+        metadata = {key: value for key, value in metadata.items() if key not in TRACKING_KEYS}
+        event = {**event, "customMetadata": metadata}
+    else:
+        keys = []
+    for text in texts:
+        if (session := read_token(text, rules.mac_keys, source=rules.tracking_source)) is not None:
+            for key in keys:
+                event["customMetadata"][key] = session.session.session_id
+            return Named(event, session)
+    return Named(event, is_invalid=bool(texts or keys))
+
+
+class Call(msgspec.Struct, frozen=True):
+    """What the steps need to know of one request besides the event."""
+
+    request: Request
+    source: str
+    denied: bool
+    tracking_headers: list[str]
+
+
+def read_call(request: Request, source: str) -> Call:
+    """Read from the headers what concerns each event of a request."""
+    headers = request.headers
+    named = [headers[name] for name in (b"x-jay-tracking", b"__secure-jay_tracking") if headers.get(name)]
+    return Call(request, source, headers_deny(headers), [text.decode("latin-1") for text in named])
+
+
+def wrap(checked: Checked, call: Call, rules: MediaRules, *, session_id: str, event_id: str) -> Envelope:
+    """Put pseudonyms in the place of identities, and the event into its envelope."""
+    denied = call.denied or event_denies(checked.event)
+    named = read_tracking(checked.event, call.tracking_headers, rules)
+    veiled = veil_event(named.event, rules.pseudonym_key, denied=denied)
+    return media_event(
+        veiled.value,
+        event_id=event_id,
+        session_id=session_id,
+        source=call.source,
+        received=call.request.received,
+        tracking_session_id=named.session.session.session_id if named.session else None,
+        tracking_verified=named.session.verified if named.session else False,
+        consent=veiled.consent,
+        flags=[*checked.flags, NOT_VALID] if named.is_invalid else checked.flags,
+    )
+
+
+class Media:
+    """The routes."""
+
+    def __init__(
+        self, rules: MediaRules, accept: Accept, *, entropy: Entropy, monotonic_s: Callable[[], float]
+    ) -> None:
+        self._rules = rules
+        self._accept = accept
+        self._entropy = entropy
+        self._monotonic_s = monotonic_s
+        self._ended = Ended()
+
+    async def start_session(self, request: Request) -> Reply:
+        """POST /api/v1/sessions: one sessionStart, or an offline session in the older form."""
+        if request.body.lstrip()[:1] == b"[":
+            return await self._store_offline(request, SOURCE_MEDIA)
+        if len(request.body) > self._rules.body_bytes_max:
+            raise TooLarge(f"Expected a body of at most {self._rules.body_bytes_max} bytes")
+        now_ms = _milliseconds(request)
+        checked = check(read_json(request.body), self._rules, now_ms=now_ms)
+        if not checked.event_type.starts:
+            raise InvalidEvent(f"Expected `eventType` to be sessionStart here, got {checked.event_type.name}")
+        if checked.event["params"].get("media.downloaded") is True:
+            raise InvalidEvent("Expected an array of events where `media.downloaded` is true")
+        session, event_id = self._new_session(request, now_ms)
+        call = read_call(request, SOURCE_MEDIA)
+        envelope = wrap(checked, call, self._rules, session_id=session.id, event_id=event_id)
+        await self._accept.append(session.partition, envelope)
+        return created(session.id)
+
+    def _new_session(self, request: Request, now_ms: int) -> tuple[MediaSession, str]:
+        key = request.headers.get(b"idempotency-key")
+        if key:
+            digest = hashlib.sha256(request.body).digest()
+            session = self._derive_session(b"start\0" + hashlib.sha256(key).digest() + digest)
+            return session, derive_event_id(b"start", session.id.encode())
+        session = mint_media_session(
+            self._rules.mac_keys,
+            partition=self._accept.any_partition(),
+            started_ms=now_ms,
+            entropy=self._entropy,
+        )
+        return session, mint_event_id(now_ms=now_ms, entropy=self._entropy)
+
+    def _derive_session(self, request: bytes) -> MediaSession:
+        partitions = self._accept.writer.partitions
+        return derive_media_session(self._rules.mac_keys, partitions=partitions, request=request)
+
+    async def add_event(self, request: Request) -> Reply:
+        """POST /api/v1/sessions/{session_id}/events: one event of any type but sessionStart."""
+        now_ms = _milliseconds(request)
+        session = verify_media_session(self._rules.mac_keys, request.path_params["session_id"])
+        if session is None:
+            raise UnknownSession("No session has this id; start a new session")
+        checked = check(read_json(request.body), self._rules, now_ms=now_ms)
+        if checked.event_type.starts:
+            raise InvalidEvent("Expected any `eventType` but sessionStart, which makes a session of its own")
+        self._check_open(session, checked, now_ms)
+        call = read_call(request, SOURCE_MEDIA)
+        event_id = self._event_id(request, session, now_ms)
+        envelope = wrap(checked, call, self._rules, session_id=session.id, event_id=event_id)
+        await self._accept.append(session.partition, envelope)
+        if checked.event_type.ends:
+            ts_ms = checked.event["playerTime"]["ts"]
+            self._ended.remember(session.id, ts_ms=ts_ms, now_s=self._monotonic_s())
+        return NO_CONTENT
+
+    def _check_open(self, session: MediaSession, checked: Checked, now_ms: int) -> None:
+        """Raise SessionOver for what a session takes no more. A repeated sessionEnd is always welcome."""
+        if checked.event_type.ends:
+            return
+        if session.started_ms is not None and now_ms - session.started_ms > self._rules.session_length_s * 1000:
+            raise SessionOver("The session is older than 24 hours; start a new session")
+        ts_ms = checked.event["playerTime"]["ts"]
+        if self._ended.is_over(session.id, ts_ms=ts_ms, now_s=self._monotonic_s()):
+            raise SessionOver("The session has ended; start a new session")
+
+    def _event_id(self, request: Request, session: MediaSession, now_ms: int) -> str:
+        key = request.headers.get(b"idempotency-key")
+        if key:
+            return derive_event_id(b"event", session.id.encode(), key, hashlib.sha256(request.body).digest())
+        return mint_event_id(now_ms=now_ms, entropy=self._entropy)
+
+    async def store_downloaded(self, request: Request) -> Reply:
+        """POST /api/v1/downloaded: a whole session that was played offline."""
+        return await self._store_offline(request, SOURCE_DOWNLOADED)
+
+    async def _store_offline(self, request: Request, source: str) -> Reply:
+        """Store all events or refuse all. Ids come from the body: posted again, it completes what is missing."""
+        checked = self._check_array(request, source)
+        digest = hashlib.sha256(request.body).digest()
+        session = self._derive_session(b"offline\0" + digest)
+        call = read_call(request, source)
+        envelopes = [
+            wrap(
+                each,
+                call,
+                self._rules,
+                session_id=session.id,
+                event_id=derive_event_id(b"offline", session.id.encode(), digest, index.to_bytes(4)),
+            )
+            for index, each in enumerate(checked)
+        ]
+        await self._accept.append_all(session.partition, envelopes)
+        return created(session.id)
+
+    def _check_array(self, request: Request, source: str) -> list[Checked]:
+        events = read_json(request.body)
+        if type(events) is not list or not events:
+            raise InvalidEvent("Expected an array of events, the first a sessionStart")
+        now_ms = _milliseconds(request)
+        all_checked = []
+        for index, event in enumerate(events):
+            try:
+                checked = check(event, self._rules, now_ms=now_ms)
+                if checked.event_type.starts is not (index == 0):
+                    wanted = "to be sessionStart" if index == 0 else "other than sessionStart"
+                    raise InvalidEvent(f"Expected `eventType` {wanted}, got {checked.event_type.name}")
+            except InvalidEvent as fault:
+                raise InvalidEvent(f"event {index}: {fault}") from None
+            all_checked.append(checked)
+        if source == SOURCE_MEDIA and all_checked[0].event["params"].get("media.downloaded") is not True:
+            raise InvalidEvent("event 0: Expected `media.downloaded` to be true - at `$.params`")
+        return all_checked
+
+    async def get_schema(self, request: Request) -> Reply:
+        """GET /api/v1/schemas/{event_type}: the JSON Schema of one event type."""
+        name = request.path_params["event_type"]
+        if name not in EVENT_TYPES:
+            raise NoSuchRoute(f"No event type has this name; there are {', '.join(EVENT_TYPES)}")
+        return json_reply(200, json_schema(name), cors("media", None))
+
+
+def _milliseconds(request: Request) -> int:
+    return int(request.received.timestamp() * 1000)

@@ -1,0 +1,195 @@
+"""The ingest process: uvicorn with deadlines, around the application, over an open log.
+
+uvicorn has no deadline for receiving a request, so its protocol is extended by one: a connection whose request is
+not complete in time is closed (in the headers) or told so (in the body). It cannot be a middleware, which sees
+nothing before the headers are complete. There is no limit on connections: uvicorn's counts idle ones, so that
+slow clients would lock everyone else out. The access log is off, because the tracking API has user ids in URLs.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Final
+
+import structlog
+import uvicorn
+import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from eventlog.adapters import open_writer
+from ingest.app import build_app
+from ingest.http import LATE
+from schemas.settings import Settings
+
+KEEP_ALIVE_S: Final = 75  # players ping every 10 s, some every 50 s
+HEADERS_BYTES_MAX: Final = 32_768
+BACKLOG: Final = 2_048
+GC_THRESHOLD: Final = (50_000, 50, 100)
+TOO_LARGE_HEADERS: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+)
+
+logger = structlog.get_logger(__name__)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; then answer what is in flight, within the shutdown timeout.
+
+    Raises NotReady where a secret or the log is missing, LogUnavailable where the log does not answer, OSError
+    where the port is taken.
+    """
+    listener = _listen(settings)
+    with (
+        contextlib.closing(listener),
+        _ended_by_uvicorn(),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(_serve(settings, listener))
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
+    return socket.create_server((settings.http_host, settings.http_port), family=family, backlog=BACKLOG)
+
+
+@contextlib.contextmanager
+def _ended_by_uvicorn() -> Iterator[None]:
+    """Let the process end normally after a signal: uvicorn raises it again, for whoever handled it before."""
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda *_: None) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    writer = await open_writer(settings)
+    try:
+        ingest = build_app(settings, writer)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                ingest.app,
+                http=partial(DeadlineProtocol, settings.http_body_timeout_s),  # type: ignore[arg-type]
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=max(1, round(settings.http_shutdown_timeout_s)),
+                backlog=BACKLOG,
+            )
+        )
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLD)
+        host, port = listener.getsockname()[:2]
+        logger.info("listening", host=host, port=port)
+        await server.serve(sockets=[listener])
+        await ingest.accept.settle()
+    finally:
+        await writer.close()
+    logger.info("stopped")
+
+
+class DeadlineProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with an absolute deadline for receiving a request, and a limit on its headers."""
+
+    def __init__(self, receive_timeout_s: float, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._receive_timeout_s = receive_timeout_s
+        self._deadline: asyncio.TimerHandle | None = None
+        self._is_complete = False
+        self._has_headers = False
+        self._header_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._has_headers:
+            self._header_bytes += len(data)
+            if self._header_bytes > HEADERS_BYTES_MAX and not self.transport.is_closing():
+                self.transport.write(TOO_LARGE_HEADERS)
+                self.transport.close()
+        if self._is_complete:
+            self._disarm()
+            # Stray bytes between two requests take uvicorn's keep-alive timer away; nothing else would end this.
+            if self.cycle.response_complete and self.timeout_keep_alive_task is None:
+                self._arm()
+        elif self._deadline is None:
+            self._arm()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_complete = self._has_headers = False
+        self._header_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        self._has_headers = True
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._is_complete = True
+        super().on_message_complete()
+
+    def _arm(self) -> None:
+        self._deadline = self.loop.call_later(self._receive_timeout_s, self._give_up)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        """End a request that did not arrive in time; a body's reader is woken, and finds that it is late."""
+        self._deadline = None
+        if self.transport.is_closing():
+            return
+        if self._has_headers and not self._is_complete and not self.cycle.response_complete:
+            self.scope["state"][LATE] = True
+            self.cycle.message_event.set()
+        else:
+            self.transport.close()
+
+
+def log_as_json(level: str) -> None:
+    """Write the process's log to stderr, one JSON object a line, the servers' own messages included."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(level=number, handlers=[handler], force=True)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,230 @@
+"""The tracking session API: make, show and delete the session that ties a viewer's requests together.
+
+Two forms of path and of headers are in use, and clients present what they were given as a cookie, a token or a
+bare id; all of them work. Without a user id two sessions of one viewer have nothing in common.
+"""
+
+import hmac
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
+from typing import Any, Final
+
+import msgspec
+
+from ingest.accept import Accept
+from ingest.http import Headers, Reply, Request
+from ingest.identity import headers_deny, pseudonym
+from ingest.replies import cors, json_reply
+from ingest.tokens import COOKIE, Presented, TrackingSession, is_plain, read_token, write_time, write_token
+from schemas.faults import InvalidTracking, KeyRefused
+from schemas.ids import Entropy, mint_event_id, mint_tracking_session
+from schemas.media import read_json
+from schemas.records import (
+    SOURCE_TRACKING,
+    SPEC_VERSION,
+    TRACKING_CREATED,
+    TRACKING_DELETED,
+    Envelope,
+    TrackingCreated,
+    TrackingDeleted,
+)
+from schemas.settings import Settings
+
+VERSIONS: Final = (b"2025-09-02", b"2025-08-04", b"2025-05-19")  # the newest first
+COOKIE_AGE_S: Final = 86_400
+NONE_FOUND: Final = "No tracking session found or session data is invalid"
+
+
+class TrackingRules(msgspec.Struct, frozen=True):
+    """What of the settings decides about tracking sessions."""
+
+    api_keys: frozenset[str]
+    mac_keys: tuple[bytes, ...]
+    pseudonym_key: bytes
+    source: str
+    same_site: str
+
+
+def read_rules(settings: Settings) -> TrackingRules:
+    """Pick them from the settings. Raises NotReady where a key is missing."""
+    return TrackingRules(
+        api_keys=settings.keys_of_api(),
+        mac_keys=settings.keys_of_mac(),
+        pseudonym_key=settings.key_of_pseudonyms(),
+        source=settings.tracking_source,
+        same_site=settings.tracking_cookie_same_site,
+    )
+
+
+class DeletedMessage(msgspec.Struct):
+    """What DELETE answers."""
+
+    message: str = "Tracking session deleted"
+
+
+def version_headers(headers: Mapping[bytes, bytes]) -> Headers:
+    """Name the reply's version, under both header names: the one asked for if it exists, else the newest."""
+    asked = [headers.get(name, b"").strip() for name in (b"x-api-version", b"x-jay-api-version")]
+    version = next((version for version in asked if version in VERSIONS), VERSIONS[0])
+    return [(b"x-api-version", version), (b"x-jay-api-version", version)]
+
+
+def check_key(request: Request, api_keys: frozenset[str]) -> None:
+    """Raise KeyRefused unless the request has a known X-API-Key; takes the same time for every wrong one."""
+    given = sha256((request.header(b"x-api-key") or "").encode()).digest()
+    if not sum(hmac.compare_digest(sha256(key.encode()).digest(), given) for key in api_keys):
+        raise KeyRefused("Expected a valid API key in the header X-API-Key")
+
+
+def find_session(request: Request, rules: TrackingRules) -> Presented | None:
+    """Return the session that the cookie names, else X-JAY-TRACKING, else __Secure-jay_tracking."""
+    for text in _presented_texts(request):
+        if (presented := read_token(text, rules.mac_keys, source=rules.source)) is not None:
+            return presented
+    return None
+
+
+def _presented_texts(request: Request) -> Iterator[str]:
+    for pair in (request.header(b"cookie") or "").split(";"):
+        name, _, value = pair.partition("=")
+        if name.strip() == COOKIE:
+            yield value
+    for header in (b"x-jay-tracking", b"__secure-jay_tracking"):
+        if (text := request.header(header)) is not None:
+            yield text
+
+
+class AskedUser(msgspec.Struct, frozen=True):
+    """The user id that a session is asked for; whether the request gave several that differ."""
+
+    user_id: str | None
+    is_contradictory: bool = False
+
+
+def read_user(request: Request) -> AskedUser:
+    """Read the user id: from the query, else from `user_id` of the body, else from `userId`.
+
+    An empty body is no mistake, and an empty user id is none. Raises NotJson or InvalidTracking.
+    """
+    given: list[Any] = [request.query_value("user_id")]
+    if request.body.strip():
+        body = read_json(request.body)
+        if type(body) is not dict:
+            raise InvalidTracking("Expected a JSON object, or no body")
+        given += [body.get("user_id"), body.get("userId")]
+    for value in given:
+        if value is not None and (not isinstance(value, str) or not is_plain(value)):
+            raise InvalidTracking("Expected `user_id` to be a string of at most 256 printable characters")
+    named = [value for value in given if value]
+    return AskedUser(named[0] if named else None, len(set(named)) > 1)
+
+
+class Tracking:
+    """The routes."""
+
+    def __init__(
+        self,
+        rules: TrackingRules,
+        accept: Accept,
+        *,
+        entropy: Entropy,
+        on_contradiction: Callable[[], None],
+    ) -> None:
+        self._rules = rules
+        self._accept = accept
+        self._entropy = entropy
+        self._on_contradiction = on_contradiction
+
+    async def create(self, request: Request) -> Reply:
+        """POST: make a new session, whatever session comes with the request."""
+        check_key(request, self._rules.api_keys)
+        playout_id = _read_playout(request)
+        asked = read_user(request)
+        if asked.is_contradictory:
+            self._on_contradiction()
+        denied = headers_deny(request.headers)
+        session = TrackingSession(
+            mint_tracking_session(self._rules.mac_keys, now=request.received, entropy=self._entropy),
+            write_time(request.received),
+            self._rules.source,
+            None if denied else asked.user_id,
+        )
+        await self._append_created(request, session, playout_id, denied=denied)
+        token = write_token(session, self._rules.mac_keys)
+        named = [(b"x-jay-tracking", token.encode()), (b"__secure-jay_tracking", token.encode())]
+        return self._reply(request, session, [*named, self._cookie(token, COOKIE_AGE_S)])
+
+    async def _append_created(
+        self, request: Request, session: TrackingSession, playout_id: str | None, *, denied: bool
+    ) -> None:
+        user = session.user_id
+        data = TrackingCreated(
+            session_id=session.session_id,
+            start_time=request.received,
+            source=session.source,
+            playout_id=playout_id,
+            user_id=pseudonym(self._rules.pseudonym_key, "user", user) if user else None,
+        )
+        consent = "denied" if denied else "given" if user else None
+        await self._append(request, TRACKING_CREATED, session.session_id, data, consent)
+
+    async def show(self, request: Request) -> Reply:
+        """GET: the session that the request presents, from what it presents alone."""
+        check_key(request, self._rules.api_keys)
+        _read_playout(request)
+        presented = find_session(request, self._rules)
+        if presented is None:
+            raise InvalidTracking(NONE_FOUND)
+        return self._reply(request, presented.session, [])
+
+    async def delete(self, request: Request) -> Reply:
+        """DELETE: take the cookie away and note the deletion. Always succeeds, also a second time."""
+        check_key(request, self._rules.api_keys)
+        playout_id = _read_playout(request)
+        presented = find_session(request, self._rules)
+        if presented is not None:
+            session_id = presented.session.session_id
+            data = TrackingDeleted(session_id=session_id, playout_id=playout_id, verified=presented.verified)
+            consent = "denied" if headers_deny(request.headers) else None
+            await self._append(request, TRACKING_DELETED, session_id, data, consent)
+        return self._reply(request, DeletedMessage(), [self._cookie("", 0)])
+
+    async def _append(
+        self,
+        request: Request,
+        record_type: str,
+        session_id: str,
+        data: TrackingCreated | TrackingDeleted,
+        consent: str | None,
+    ) -> None:
+        now_ms = int(request.received.timestamp() * 1000)
+        envelope = Envelope(
+            specversion=SPEC_VERSION,
+            id=mint_event_id(now_ms=now_ms, entropy=self._entropy),
+            source=SOURCE_TRACKING,
+            type=record_type,
+            subject=session_id,
+            time=request.received,
+            receivedtime=request.received,
+            consent=consent,
+            data=data,
+        )
+        partition = zlib.crc32(session_id.encode()) % self._accept.writer.partitions
+        await self._accept.append(partition, envelope)
+
+    def _reply(self, request: Request, body: object, headers: Headers) -> Reply:
+        common = cors("tracking", request.headers.get(b"origin"))
+        return json_reply(200, body, [*common, *version_headers(request.headers), *headers])
+
+    def _cookie(self, value: str, age_s: int) -> tuple[bytes, bytes]:
+        same_site = self._rules.same_site
+        cookie = f"{COOKIE}={value}; Path=/; Max-Age={age_s}; HttpOnly; Secure; SameSite={same_site}"
+        return b"set-cookie", cookie.encode()
+
+
+def _read_playout(request: Request) -> str | None:
+    playout_id: str | None = request.path_params.get("playout_id")
+    if playout_id is not None and not is_plain(playout_id):
+        raise InvalidTracking("Expected a playout id of at most 256 printable characters in the path")
+    return playout_id

@@ -73,7 +73,8 @@ from consumers.facts import (
     SessionFacts,
 )
 from consumers.intervals import Range, clip, count_passes
-from schemas.vocabulary import EVENT_TYPES, LIVE_CONTENT_TYPES, EventType
+from consumers.params import Start, integer, names, number, read_start, text
+from schemas.vocabulary import EVENT_TYPES, EventType
 
 __all__ = ["Event", "Fold", "SessionFacts", "fold_all"]
 
@@ -85,8 +86,6 @@ OBSERVATIONS_OF_STALL = 3
 UPLOAD_MS_MIN = 10_000
 DAY_S = 86_400.0
 PLAYHEAD_S_END = 1e13
-NUMBER_END = 1 << 53
-TEXT_MAX = 1024
 STATES_MAX = 10
 LIST_MAX = 200
 RANGES_MAX = 128
@@ -139,32 +138,6 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     def order(self) -> tuple[int, int, int]:
         """Return what events are sorted by."""
         return (self.order_ms, self.type.rank, self.offset)
-
-
-class Start(msgspec.Struct, frozen=True, gc=False):
-    """What the sessionStart says of the session."""
-
-    content_id: str | None = None
-    content_name: str | None = None
-    content_type: str | None = None
-    stream_type: str | None = None
-    length_s: float | None = None
-    player_name: str | None = None
-    channel: str | None = None
-    app_version: str | None = None
-    user_id: str | None = None
-    user_id_source: str | None = None
-    user_id_auth_state: int | None = None
-    device_id: str | None = None
-    device_id_source: str | None = None
-    is_resumed: bool = False
-    is_downloaded: bool = False
-    is_live: bool = False
-
-    @property
-    def end_s(self) -> float | None:
-        """The last playhead of recorded content, where its length is known."""
-        return None if self.is_live else self.length_s
 
 
 _NO_START = Start()
@@ -353,7 +326,7 @@ class Fold(msgspec.Struct, gc=False):
             self.first_ms = now
             self.last_moved_received_ms = event.received_ms
         if event.type.starts and "repeat" not in event.flags:
-            self.start = read_start(event)
+            self.start = read_start(event.params or {}, source=event.source, consent=event.consent)
         if is_first or (self.start is not None and self.end_ms is None):
             self.start_ms = self.now_ms = now
             self.until_ms = now + self.length_ms
@@ -404,10 +377,8 @@ class Fold(msgspec.Struct, gc=False):
             self.is_started = True
             self.startup_buffer_ms = self.times[BUFFER]
             self.startup_ms = self.times[JOIN] + self.times[BUFFER]
-        if self.head_first < 0.0:
-            self.head_first = self.head
         if self.head > self.head_max:
-            self.head_max = self.head
+            self._reach(self.head)
 
     def _settle(self) -> None:
         """Work out what the player does now, from main content, the break and the ad."""
@@ -447,7 +418,13 @@ class Fold(msgspec.Struct, gc=False):
             else:
                 self._jump(now, head, silent / 1000)
         if head > self.head_max:
-            self.head_max = head
+            self._reach(head)
+
+    def _reach(self, head: float) -> None:
+        """Note the first and the farthest playhead of main content."""
+        if self.head_max < 0.0:
+            self.head_first = head
+        self.head_max = head
 
     def _is_borne_out(self, silent_ms: int, head: float) -> bool:
         """Tell whether the playhead shows that content played through a long silence."""
@@ -501,8 +478,6 @@ class Fold(msgspec.Struct, gc=False):
         """The playhead moved otherwise than by playing for `advance_s`: over midnight, by a seek, by a slip."""
         was = self.head
         if head < 0.0 or was < 0.0:
-            if self.head_first < 0.0 <= head and self.doing == CONTENT:
-                self.head_first = head
             return
         moved, allowed_s = head - was, advance_s
         if self.start is not None and self.start.is_live:
@@ -540,14 +515,14 @@ class Fold(msgspec.Struct, gc=False):
     # ---- quality
 
     def _measure(self, qoe: dict[str, Any]) -> None:
-        bitrate = _number(qoe.get("media.qoe.bitrate"))
+        bitrate = number(qoe.get("media.qoe.bitrate"))
         if bitrate and bitrate != self.bitrate:
             self._weigh_bitrate()
             self.bitrate = bitrate
-        dropped = _number(qoe.get("media.qoe.droppedFrames"))
+        dropped = number(qoe.get("media.qoe.droppedFrames"))
         if dropped is not None:
             self.dropped_frames = int(dropped)
-        time_to_start = _number(qoe.get("media.qoe.timeToStart"))
+        time_to_start = number(qoe.get("media.qoe.timeToStart"))
         if time_to_start is not None:
             self.time_to_start_ms = int(time_to_start)
 
@@ -572,14 +547,14 @@ class Fold(msgspec.Struct, gc=False):
         if len(self.playback_errors) >= LIST_MAX:
             self.is_capped = True
             return
-        error_id = _text(qoe.get("media.qoe.errorID"))
-        source = _text(qoe.get("media.qoe.errorSource"))
+        error_id = text(qoe.get("media.qoe.errorID"))
+        source = text(qoe.get("media.qoe.errorSource"))
         self.playback_errors.append(
             PlaybackError(
                 at_ms=event.order_ms,
                 playhead_s=None if self.head < 0.0 else self.head,
-                error_id=error_id if error_id is not None else _text(params.get("media.errorId")),
-                source=source if source is not None else _text(params.get("media.errorSource")),
+                error_id=error_id if error_id is not None else text(params.get("media.errorId")),
+                source=source if source is not None else text(params.get("media.errorSource")),
                 is_before_start=not self.is_started,
             )
         )
@@ -593,9 +568,9 @@ class Fold(msgspec.Struct, gc=False):
         self.ad_breaks += 1
         self.break_base_ads = self.ads_started
         self.ad_break = AdBreak(
-            index=_integer(params.get("media.ad.podIndex")),
-            name=_text(params.get("media.ad.podFriendlyName")),
-            offset_s=_number(params.get("media.ad.podSecond")),
+            index=integer(params.get("media.ad.podIndex")),
+            name=text(params.get("media.ad.podFriendlyName")),
+            offset_s=number(params.get("media.ad.podSecond")),
             ads=0,
             started_ms=event.order_ms,
             ended_ms=event.order_ms,
@@ -637,15 +612,15 @@ class Fold(msgspec.Struct, gc=False):
         self.ads_started += 1
         self.ad_base_ms = self.times[AD]
         self.ad = Ad(
-            ad_id=_text(params.get("media.ad.id")),
-            name=_text(params.get("media.ad.name")),
-            advertiser=_text(params.get("media.ad.advertiser")),
-            campaign_id=_text(params.get("media.ad.campaignId")),
-            creative_id=_text(params.get("media.ad.creativeId")),
-            player_name=_text(params.get("media.ad.playerName")),
-            length_s=_number(params.get("media.ad.length")),
+            ad_id=text(params.get("media.ad.id")),
+            name=text(params.get("media.ad.name")),
+            advertiser=text(params.get("media.ad.advertiser")),
+            campaign_id=text(params.get("media.ad.campaignId")),
+            creative_id=text(params.get("media.ad.creativeId")),
+            player_name=text(params.get("media.ad.playerName")),
+            length_s=number(params.get("media.ad.length")),
             break_index=self.ad_break.index if self.ad_break is not None else None,
-            position=_integer(params.get("media.ad.podPosition")),
+            position=integer(params.get("media.ad.podPosition")),
             started_ms=event.order_ms,
             ended_ms=event.order_ms,
             time_s=0.0,
@@ -677,10 +652,10 @@ class Fold(msgspec.Struct, gc=False):
         self.chapters_started += 1
         self.chapter_base_ms = self.times[CONTENT]
         self.chapter = Chapter(
-            index=_integer(params.get("media.chapter.index")),
-            name=_text(params.get("media.chapter.friendlyName")),
-            offset_s=_number(params.get("media.chapter.offset")),
-            length_s=_number(params.get("media.chapter.length")),
+            index=integer(params.get("media.chapter.index")),
+            name=text(params.get("media.chapter.friendlyName")),
+            offset_s=number(params.get("media.chapter.offset")),
+            length_s=number(params.get("media.chapter.length")),
             started_ms=event.order_ms,
             ended_ms=event.order_ms,
             time_s=0.0,
@@ -731,7 +706,7 @@ class Fold(msgspec.Struct, gc=False):
         return state
 
     def _change_state(self, event: Event) -> None:
-        name = _text((event.params or {}).get("media.state.name"))
+        name = text((event.params or {}).get("media.state.name"))
         if event.type.state == "start":
             self._start_state(name)
         else:
@@ -739,9 +714,9 @@ class Fold(msgspec.Struct, gc=False):
 
     def _update_states(self, event: Event) -> None:
         params = event.params or {}
-        for name in _names(params.get("statesEnd")):
+        for name in names(params.get("statesEnd")):
             self._end_state(name)
-        for name in _names(params.get("statesStart")):
+        for name in names(params.get("statesStart")):
             self._start_state(name)
 
     def _keep(self, kept: list[Any], entry: Any) -> None:
@@ -922,95 +897,6 @@ def effects_of(row: EventType) -> tuple[Effect, ...]:
 
 
 EFFECTS = {name: effects_of(row) for name, row in EVENT_TYPES.items()}
-
-
-# ---- reading params, which are as the player sent them
-
-
-def read_start(event: Event) -> Start:
-    """Read what a sessionStart says. Identities in it are pseudonyms already."""
-    params = event.params or {}
-    content_type = _text(params.get("media.contentType"))
-    user_id, user_id_source, auth_state = (None, None, None)
-    if event.consent != "denied":
-        user_id, user_id_source, auth_state = read_user(params)
-    device_id, device_id_source = read_device(params)
-    return Start(
-        content_id=_text(params.get("media.id")),
-        content_name=_text(params.get("media.name")),
-        content_type=content_type,
-        stream_type=_text(params.get("media.streamType")),
-        length_s=_number(params.get("media.length")) or None,
-        player_name=_text(params.get("media.playerName")),
-        channel=_text(params.get("media.channel")),
-        app_version=_text(params.get("media.sdkVersion")),
-        user_id=user_id,
-        user_id_source=user_id_source,
-        user_id_auth_state=auth_state,
-        device_id=device_id,
-        device_id_source=device_id_source,
-        is_resumed=params.get("media.resume") is True,
-        is_downloaded=params.get("media.downloaded") is True,
-        is_live=content_type is not None and content_type.lower() in LIVE_CONTENT_TYPES,
-    )
-
-
-_SURENESS: dict[int | None, int] = {1: 0, None: 2, 0: 2, 2: 3}  # of an authState; a visitorId has 1
-
-
-def read_user(params: dict[str, Any]) -> tuple[str | None, str | None, int | None]:
-    """Return the best user identity, its source and its authState.
-
-    An authenticated customer id is best, then analytics.visitorId, then a customer id of unknown state, then one
-    that is logged out; among equals the first by name.
-    """
-    found: list[tuple[int, str, str, int | None]] = []
-    visitor_id = _text(params.get("analytics.visitorId"))
-    if visitor_id:
-        found.append((1, "analytics.visitorId", visitor_id, None))
-    customer_ids = params.get("visitor.customerIDs")
-    for name, entry in customer_ids.items() if isinstance(customer_ids, dict) else ():
-        customer_id = _text(entry.get("id")) if isinstance(entry, dict) else None
-        if customer_id:
-            state = entry.get("authState")
-            state = state if type(state) is int and 0 <= state <= 2 else None
-            source = f"visitor.customerIDs.{name}"[:TEXT_MAX]
-            found.append((_SURENESS[state], source, customer_id, state))
-    if not found:
-        return None, None, None
-    _, source, identity, auth_state = min(found, key=lambda entry: entry[:3])
-    return identity, source, auth_state
-
-
-def read_device(params: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Return the best device identity and its source."""
-    for source in ("visitor.marketingCloudUserId", "analytics.aid", "appInstallationId"):
-        device_id = _text(params.get(source))
-        if device_id:
-            return device_id, source
-    return None, None
-
-
-def _text(value: Any) -> str | None:
-    return value[:TEXT_MAX] if type(value) is str else None
-
-
-def _number(value: Any) -> float | None:
-    """Return a number that is not negative and not absurd."""
-    if (type(value) is int or type(value) is float) and 0 <= value < NUMBER_END:
-        return float(value)
-    return None
-
-
-def _integer(value: Any) -> int | None:
-    return value if type(value) is int and -NUMBER_END < value < NUMBER_END else None
-
-
-def _names(entries: Any) -> list[str]:
-    if not isinstance(entries, list):
-        return []
-    names = [_text(entry.get("media.state.name")) for entry in entries if isinstance(entry, dict)]
-    return [name for name in names if name is not None]
 
 
 def _within(playhead_s: float, end_s: float | None) -> float | None:

@@ -1,0 +1,122 @@
+"""Read the params of events, which are as the player sent them: any key may lack, or be of another type."""
+
+from typing import Any
+
+import msgspec
+
+from schemas.records import SOURCE_DOWNLOADED
+from schemas.vocabulary import LIVE_CONTENT_TYPES
+
+TEXT_MAX = 1024
+NUMBER_END = 1 << 53
+
+
+class Start(msgspec.Struct, frozen=True, gc=False):
+    """What the sessionStart says of the session."""
+
+    content_id: str | None = None
+    content_name: str | None = None
+    content_type: str | None = None
+    stream_type: str | None = None
+    length_s: float | None = None
+    player_name: str | None = None
+    channel: str | None = None
+    app_version: str | None = None
+    user_id: str | None = None
+    user_id_source: str | None = None
+    user_id_auth_state: int | None = None
+    device_id: str | None = None
+    device_id_source: str | None = None
+    is_resumed: bool = False
+    is_downloaded: bool = False
+    is_live: bool = False
+
+    @property
+    def end_s(self) -> float | None:
+        """The last playhead of recorded content, where its length is known."""
+        return None if self.is_live else self.length_s
+
+
+def read_start(params: dict[str, Any], *, source: str, consent: str | None) -> Start:
+    """Read what a sessionStart says. `source` is its route. Identities are pseudonyms already."""
+    content_type = text(params.get("media.contentType"))
+    user_id, user_id_source, auth_state = (None, None, None)
+    if consent != "denied":
+        user_id, user_id_source, auth_state = read_user(params)
+    device_id, device_id_source = read_device(params)
+    return Start(
+        content_id=text(params.get("media.id")),
+        content_name=text(params.get("media.name")),
+        content_type=content_type,
+        stream_type=text(params.get("media.streamType")),
+        length_s=number(params.get("media.length")) or None,
+        player_name=text(params.get("media.playerName")),
+        channel=text(params.get("media.channel")),
+        app_version=text(params.get("media.sdkVersion")),
+        user_id=user_id,
+        user_id_source=user_id_source,
+        user_id_auth_state=auth_state,
+        device_id=device_id,
+        device_id_source=device_id_source,
+        is_resumed=params.get("media.resume") is True,
+        is_downloaded=params.get("media.downloaded") is True or source == SOURCE_DOWNLOADED,
+        is_live=content_type is not None and content_type.lower() in LIVE_CONTENT_TYPES,
+    )
+
+
+_SURENESS: dict[int | None, int] = {1: 0, None: 2, 0: 2, 2: 3}  # of an authState; a visitorId has 1
+
+
+def read_user(params: dict[str, Any]) -> tuple[str | None, str | None, int | None]:
+    """Return the best user identity, its source and its authState.
+
+    An authenticated customer id is best, then analytics.visitorId, then a customer id of unknown state, then one
+    that is logged out; among equals the first by name.
+    """
+    found: list[tuple[int, str, str, int | None]] = []
+    visitor_id = text(params.get("analytics.visitorId"))
+    if visitor_id:
+        found.append((1, "analytics.visitorId", visitor_id, None))
+    customer_ids = params.get("visitor.customerIDs")
+    for name, entry in customer_ids.items() if isinstance(customer_ids, dict) else ():
+        customer_id = text(entry.get("id")) if isinstance(entry, dict) else None
+        if customer_id:
+            state = entry.get("authState")
+            state = state if type(state) is int and 0 <= state <= 2 else None
+            source = f"visitor.customerIDs.{name}"[:TEXT_MAX]
+            found.append((_SURENESS[state], source, customer_id, state))
+    if not found:
+        return None, None, None
+    _, source, identity, auth_state = min(found, key=lambda entry: entry[:3])
+    return identity, source, auth_state
+
+
+def read_device(params: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Return the best device identity and its source."""
+    for source in ("visitor.marketingCloudUserId", "analytics.aid", "appInstallationId"):
+        device_id = text(params.get(source))
+        if device_id:
+            return device_id, source
+    return None, None
+
+
+def text(value: Any) -> str | None:
+    return value[:TEXT_MAX] if type(value) is str else None
+
+
+def number(value: Any) -> float | None:
+    """Return a number that is not negative and not absurd."""
+    if (type(value) is int or type(value) is float) and 0 <= value < NUMBER_END:
+        return float(value)
+    return None
+
+
+def integer(value: Any) -> int | None:
+    return value if type(value) is int and -NUMBER_END < value < NUMBER_END else None
+
+
+def names(entries: Any) -> list[str]:
+    if not isinstance(entries, list):
+        return []
+    found = [text(entry.get("media.state.name")) for entry in entries if isinstance(entry, dict)]
+    return [name for name in found if name is not None]

@@ -1,10 +1,245 @@
 """The command `playhead`: everybody's verbs put together."""
 
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import duckdb
+import structlog
 import typer
+from rich.console import Console
+from rich.table import Table
 
-main = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+from schemas.faults import Fault
+from schemas.settings import Settings, describe, read_settings, with_own_secrets
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Take the events of media players, lose none, query them while they come.",
+)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@main.callback()
-def _options() -> None:
-    """Take the events of media players, lose none, query them while they come."""
+def main() -> None:
+    """Run the command; a fault becomes one readable line and exit status 2."""
+    try:
+        app()
+    except (Fault, duckdb.Error) as fault:
+        print(f"playhead: {fault}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+
+
+def _settings() -> Settings:
+    settings = read_settings(os.environ)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    return settings
+
+
+@app.command()
+def init() -> None:
+    """Make the log and the lake where they are missing; safe to repeat."""
+    settings = _settings()
+    asyncio.run(_init(settings))
+    print(f"log and lake are ready in {settings.data_dir}")  # noqa: T201
+
+
+async def _init(settings: Settings) -> None:
+    from eventlog.adapters import create_log
+    from lake.catalog import location
+    from lake.tables import initialize
+
+    partitions = await create_log(settings)
+    await asyncio.to_thread(initialize, location(settings), partitions=partitions)
+
+
+@app.command()
+def ingest() -> None:
+    """Serve the HTTP APIs until told to stop."""
+    from ingest.serve import serve
+
+    serve(_settings())
+
+
+@app.command()
+def worker() -> None:
+    """Move the log into the lake until told to stop."""
+    asyncio.run(_worker(_settings()))
+
+
+async def _worker(settings: Settings) -> None:
+    from consumers.worker import Worker
+
+    async def tidy() -> None:
+        child = await asyncio.create_subprocess_exec(sys.executable, "-m", "playhead", "upkeep")
+        await child.wait()
+
+    has_own_upkeep = settings.lake_catalog == "sqlite"
+    await Worker(settings, upkeep=tidy if has_own_upkeep else None).run(_stopped_by_signals())
+
+
+def _stopped_by_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+@app.command()
+def upkeep() -> None:
+    """Do one round of the lake's upkeep: merge small files, forget old snapshots, delete what nothing names."""
+    from lake.catalog import location
+    from lake.upkeep import tidy
+
+    tidied = tidy(location(_settings()), now=datetime.now(UTC))
+    structlog.get_logger().info(
+        "upkeep",
+        merged=tidied.merged_tables,
+        snapshots_expired=tidied.snapshots_expired,
+        files_deleted=tidied.files_deleted,
+    )
+
+
+@app.command()
+def simulate(
+    url: Annotated[str, typer.Option(help="Address of an ingest.")] = "http://127.0.0.1:8080",
+    viewers: Annotated[int, typer.Option(min=1)] = 20,
+    for_: Annotated[str, typer.Option("--for", help="How long, such as 30s, 5m, 1h.")] = "30s",
+    seed: Annotated[int, typer.Option(help="The same seed plays the same scripts.")] = 1,
+    report: Annotated[Path | None, typer.Option(help="Write what is true as JSON.")] = None,
+) -> None:
+    """Play viewers at an ingest, as real players would; the first key of PLAYHEAD_API_KEYS opens sessions."""
+    from players.rehearsal import play
+
+    settings = _settings()
+    key = min(settings.keys_of_api()) if settings.api_keys else None
+    asyncio.run(play(url, viewers=viewers, for_s=_seconds(for_), seed=seed, api_key=key, report=report))
+
+
+def _seconds(text: str) -> float:
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    try:
+        return float(text[:-1]) * units[text[-1]] if text[-1:] in units else float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no duration; write 30s, 5m or 1h") from None
+
+
+@app.command()
+def verify(as_json: Json = False) -> None:
+    """Check the lake, live or not: every offset exactly once, nothing double; exit status 1 if not."""
+    import msgspec
+
+    from lake.catalog import location
+    from lake.verify import verify as verify_lake
+
+    verdict = verify_lake(location(_settings()))
+    if as_json:
+        print(msgspec.json.encode(verdict).decode())  # noqa: T201
+    else:
+        console = Console(soft_wrap=True)
+        for count in verdict.partitions:
+            console.print(
+                f"partition {count.partition}: offsets {count.first_offset} to {count.next_offset}: "
+                f"{count.events} events, {count.quarantined} quarantined, {count.duplicates} duplicates, "
+                f"{count.lost} lost, {count.removed} removed"
+            )
+        for finding in verdict.findings:
+            console.print(f"[red]{finding.code}[/red] {finding.detail}", highlight=False)
+        console.print("broken" if verdict.findings else "all is well: every offset stands exactly once")
+    if verdict.findings:
+        raise typer.Exit(1)
+
+
+@app.command()
+def sql(
+    statement: str,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Ask the lake in SQL, read only, while everything runs."""
+    from lake import query
+    from lake.catalog import location
+
+    answer = query.ask(location(_settings()), statement)
+    if as_json:
+        print(query.as_json(answer))  # noqa: T201
+    elif as_csv:
+        print(query.as_csv(answer), end="")  # noqa: T201
+    else:
+        table = Table(*answer.columns)
+        for row in query.shortened(answer.rows, characters=80):
+            table.add_row(*row)
+        Console().print(table)
+
+
+@app.command()
+def attach() -> None:
+    """Print the SQL with which any DuckDB client attaches this lake."""
+    from lake.catalog import location, paste_sql
+
+    print(paste_sql(location(_settings())))  # noqa: T201
+
+
+@app.command()
+def pseudonym(namespace: str, value: str) -> None:
+    """Print what stands in the lake for an identity; NAMESPACE is `user` or `device`."""
+    from ingest.identity import pseudonym as make
+
+    settings = with_own_secrets(_settings())
+    print(make(settings.key_of_pseudonyms(), namespace, value))  # noqa: T201
+
+
+@app.command()
+def settings(as_json: Json = False) -> None:
+    """Print every setting with its value, default and meaning; secrets are hidden."""
+    rows = describe(_settings())
+    if as_json:
+        print(json.dumps([row._asdict() for row in rows]))  # noqa: T201
+        return
+    table = Table("setting", "value", "default", "meaning")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+@app.command()
+def up(
+    viewers: Annotated[int, typer.Option(min=0, help="Simulated viewers; 0 for none.")] = 0,
+    for_: Annotated[str | None, typer.Option("--for", help="End after this, such as 30s; else at Ctrl-C.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of log, lake and secrets.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the HTTP APIs.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the viewers.")] = 1,
+) -> None:
+    """Run everything on this machine: ingest, worker and viewers; compare the lake with the truth at the end."""
+    import playhead_up
+
+    chosen = {name: value for name, value in (("data_dir", data), ("http_port", port)) if value is not None}
+    settings = with_own_secrets(_settings().model_copy(update=chosen))
+    asyncio.run(_init(settings))
+    console = Console()
+    if not {"PLAYHEAD_API_KEYS", "PLAYHEAD_API_KEYS_FILE"} & os.environ.keys():
+        key = settings.data_dir / "secrets" / "api_keys"
+        console.print(f"API key of the tracking API: {key.read_text()} (kept in {key})", highlight=False)
+    plan = playhead_up.Plan(viewers=viewers, for_s=_seconds(for_) if for_ else None, seed=seed)
+    if not asyncio.run(playhead_up.run(settings, plan, console)):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ after a refused or unknown outcome the state of its partitions is thrown away, a
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 
 import duckdb
 import msgspec
@@ -27,7 +27,7 @@ from schemas.settings import Settings
 log = structlog.get_logger(__name__)
 
 RETRY_S_MAX = 5.0
-Upkeep = Callable[[], "asyncio.Future[None]"]
+Upkeep = Callable[[], Awaitable[None]]
 
 
 class Decoded(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ table on first use would leave two rows in it.
 
 import re
 from importlib import resources
+from pathlib import Path
 
 import duckdb
 
@@ -23,6 +24,8 @@ def sql_text(name: str) -> str:
 
 def initialize(place: Location, *, partitions: int) -> None:
     """Make whatever is not there yet, for partitions 0 to `partitions` - 1. Safe to repeat."""
+    if place.kind == "sqlite":
+        Path(place.catalog).parent.mkdir(parents=True, exist_ok=True)
     connection = connect(place, read_only=False)
     try:
         connection.execute("BEGIN")

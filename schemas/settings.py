@@ -4,10 +4,13 @@ Names are `PLAYHEAD_` and the field's name in capitals. An unknown `PLAYHEAD_*` 
 known one. A secret may also come from the file that `<NAME>_FILE` names.
 """
 
+import contextlib
 import difflib
+import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,7 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from schemas.faults import NotReady
 
 PREFIX = "PLAYHEAD_"
-SECRETS = ("api_keys", "mac_key", "mac_key_previous", "pseudonym_key")
+SECRETS = ("api_keys", "mac_key", "mac_key_previous", "pseudonym_key", "kafka_sasl_password")
 
 
 class Settings(BaseSettings):
@@ -54,6 +57,34 @@ class Settings(BaseSettings):
     log_drop_without_backup: bool = Field(
         False, description="Let retention drop records that the lake has, but no backup holds yet"
     )
+
+    kafka_bootstrap_servers: str = Field("", description="host:port,... of some of Kafka's brokers")
+    kafka_topic: str = Field("playhead.events", description="Topic of all events; `playhead topics` makes it")
+    kafka_group: str = Field("playhead-worker", description="Consumer group that shares out the partitions")
+    kafka_replication: int = Field(0, ge=0, description="Copies of a new topic; 0: one a broker, 3 at most")
+    kafka_min_insync_replicas: int = Field(
+        0, ge=0, description="Copies an append must reach; 0: one less than there are, at least 1"
+    )
+    kafka_segment_ms: int = Field(
+        3_600_000, ge=60_000, description="Retention drops whole segments of this length"
+    )
+    kafka_session_timeout_s: float = Field(
+        10.0, gt=0, description="A worker not heard of for this long loses its partitions"
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How Kafka's brokers are spoken to"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+        "SCRAM-SHA-512", description="How to prove who we are, with SASL_*"
+    )
+    kafka_sasl_username: str = Field("", description="User for PLAIN and SCRAM")
+    kafka_sasl_password: SecretStr | None = Field(None, description="Password for PLAIN and SCRAM")
+    kafka_oauth_token_command: str = Field("", description="Command that prints a token, for OAUTHBEARER")
+    kafka_ssl_cafile: str = Field(
+        "", description="File of the CA that signed the brokers; empty: the system's CAs"
+    )
+    kafka_ssl_certfile: str = Field("", description="File of our own certificate, where brokers ask for one")
+    kafka_ssl_keyfile: str = Field("", description="File of that certificate's key")
 
     lake_catalog: str = Field("sqlite", description="sqlite (in the data folder) or postgres:<connection string>")
     lake_files: str = Field("", description="Folder or s3:// address of the lake's files; empty: the data folder")
@@ -130,3 +161,52 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
                 variable = PREFIX + str(problem["loc"][0]).upper()
                 mistakes.append(f"{variable}: {problem['msg']}, got {problem['input']!r}")
     raise NotReady("\n".join(mistakes))
+
+
+def with_own_secrets(settings: Settings) -> Settings:
+    """Return the settings with every secret set: those not given are made once and kept in the data folder.
+
+    The files have mode 0600 and hold one secret each; the environment goes before them.
+    """
+    folder = settings.data_dir / "secrets"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = {}
+    for name in ("api_keys", "mac_key", "pseudonym_key"):
+        if getattr(settings, name) is None:
+            path = folder / name
+            with contextlib.suppress(FileExistsError):
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(descriptor, "w") as file:
+                    file.write(secrets.token_urlsafe(32))
+            made[name] = SecretStr(path.read_text().strip())
+    return settings.model_copy(update=made)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Return the environment variables that give a child process these settings."""
+    variables = {}
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        variables[PREFIX + name.upper()] = text
+    return variables
+
+
+class Described(NamedTuple):
+    """One setting as a person sees it: secrets are hidden."""
+
+    variable: str
+    value: str
+    default: str
+    meaning: str
+
+
+def describe(settings: Settings) -> list[Described]:
+    """Return every setting with its value, default and meaning."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        shown = "" if value is None else "(set, hidden)" if isinstance(value, SecretStr) else str(value)
+        default = "" if field.default is None else str(field.default)
+        rows.append(Described(PREFIX + name.upper(), shown, default, field.description or ""))
+    return rows

@@ -1,21 +1,6 @@
 -- How far the lake has read each partition of the log.
 CREATE OR REPLACE VIEW ledger AS {ledgers};
 
--- Sessions, one row each: the newest version, open ones included.
-CREATE OR REPLACE VIEW sessions AS
-WITH every AS (
-    SELECT *, 1 AS is_closed FROM session_versions
-    UNION ALL
-    SELECT *, 0 AS is_closed FROM ({open_sessions})
-)
-SELECT * EXCLUDE (is_closed) FROM every
-QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY version DESC, is_closed DESC) = 1;
-
--- Every media event, with after_end: later than its session's end, or than 24 hours after its start.
-CREATE OR REPLACE VIEW events_checked AS
-SELECT e.*, coalesce(e.client_ts > s.end_ts, false) AS after_end
-FROM events AS e LEFT JOIN sessions AS s USING (session_id);
-
 -- Tracking sessions, one row each.
 CREATE OR REPLACE VIEW tracking_sessions AS
 SELECT
@@ -28,6 +13,41 @@ SELECT
     max(received_at) FILTER (event_type = 'deleted') AS deleted_at
 FROM tracking_events
 GROUP BY tracking_session_id;
+
+-- Sessions, one row each: the newest version, open ones included; the user also by the tracking session it named.
+CREATE OR REPLACE VIEW sessions AS
+WITH every AS (
+    SELECT *, 1 AS is_closed FROM session_versions
+    UNION ALL
+    SELECT *, 0 AS is_closed FROM ({open_sessions})
+), newest AS (
+    SELECT * EXCLUDE (is_closed) FROM every
+    QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY version DESC, is_closed DESC) = 1
+), used_starts AS (
+    SELECT DISTINCT start_ts, content_id, player_name, channel, length_s FROM newest WHERE has_start AND events > 1
+)
+SELECT
+    newest.* REPLACE (
+        coalesce(newest.user_id, tracking.user_id) AS user_id,
+        coalesce(newest.user_id_source, if(tracking.user_id IS NULL, NULL, 'tracking_session')) AS user_id_source
+    ),
+    newest.has_start AND newest.events = 1 AND used_starts.start_ts IS NOT NULL AS is_retried_start
+FROM newest
+LEFT JOIN tracking_sessions AS tracking
+    ON tracking.tracking_session_id = newest.tracking_session_id
+    AND newest.tracking_verified AND newest.consent IS DISTINCT FROM 'denied'
+LEFT JOIN used_starts
+    ON newest.events = 1
+    AND used_starts.start_ts = newest.start_ts
+    AND used_starts.content_id = newest.content_id
+    AND used_starts.player_name = newest.player_name
+    AND used_starts.channel = newest.channel
+    AND used_starts.length_s IS NOT DISTINCT FROM newest.length_s;
+
+-- Every media event, with after_end: later than its session's end, or than 24 hours after its start.
+CREATE OR REPLACE VIEW events_checked AS
+SELECT e.*, coalesce(e.client_ts > s.end_ts, false) AS after_end
+FROM events AS e LEFT JOIN sessions AS s USING (session_id);
 
 -- Ads of the newest version of each session.
 CREATE OR REPLACE VIEW ads AS

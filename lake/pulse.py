@@ -1,0 +1,41 @@
+"""What is happening right now, in a few numbers, from the lake alone."""
+
+import duckdb
+import msgspec
+
+
+class Pulse(msgspec.Struct, frozen=True):
+    """The lake at one moment. `behind_s` is the age of the newest event when it was read; None without events."""
+
+    events: int
+    quarantined: int
+    duplicates: int
+    sessions: int
+    watching: int
+    contents: list[tuple[str, int]]
+    behind_s: float | None
+
+
+def feel(connection: duckdb.DuckDBPyConnection) -> Pulse:
+    """Read the pulse: totals from the ledger, sessions that are open now, and what they watch."""
+    totals = connection.execute(
+        "SELECT sum(inserted), sum(quarantined), sum(duplicates), "
+        "epoch(now()) - epoch(max(partition_time)) FROM ledger"
+    ).fetchone()
+    watched = connection.execute(
+        "SELECT coalesce(content_name, content_id, 'unknown') AS content, count(*) FROM sessions "
+        "WHERE state = 'provisional' GROUP BY 1 ORDER BY 2 DESC, 1"
+    ).fetchall()
+    sessions = connection.execute("SELECT count(*) FROM sessions").fetchone()
+    assert totals is not None
+    assert sessions is not None
+    events, quarantined, duplicates, behind_s = totals
+    return Pulse(
+        events=events or 0,
+        quarantined=quarantined or 0,
+        duplicates=duplicates or 0,
+        sessions=sessions[0],
+        watching=sum(count for _, count in watched),
+        contents=watched[:8],
+        behind_s=behind_s,
+    )

@@ -1,0 +1,37 @@
+"""Play viewers for a while, tell how it goes, and write down what is true: the verb `simulate`."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import structlog
+
+from players.truth import write_truth
+from players.viewers import Progress, simulate
+
+log = structlog.get_logger(__name__)
+
+
+async def play(
+    url: str, *, viewers: int, for_s: float, seed: int, api_key: str | None, report: Path | None
+) -> None:
+    """Play until the time is over, or SIGTERM or SIGINT comes; then write the report, if one is wanted."""
+    playing = asyncio.create_task(
+        simulate(url=url, viewers=viewers, for_s=for_s, seed=seed, api_key=api_key, report_progress=_tell)
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, playing.cancel)
+    truth = await playing
+    if report is not None:
+        write_truth(truth, report)
+    log.info(
+        "played",
+        accepted=truth.accepted,
+        sessions=len(truth.sessions),
+        refused=truth.refused,
+        unknown=truth.unknown,
+    )
+
+
+def _tell(progress: Progress) -> None:
+    log.debug("playing", progress=str(progress))

@@ -1,0 +1,529 @@
+"""Kill everything at random under load, then count: was any acknowledged event lost, doubled or invented?
+
+    python tests/soak.py --events 100000 --kills 30 --seed 1
+
+Clients note each request in a journal before it goes out (fsynced), and each reply. Meanwhile `playhead ingest`
+and `playhead worker` are killed with SIGKILL and started again. At the end a process of its own reads the journal
+and the lake, with DuckDB alone. Nothing in this file imports Playhead: the clients, the journal and the verdict
+know only the protocol, the command line, and the names of the lake's columns.
+
+What an event is known by is the `journal` value in its custom metadata. There are two kinds of clients. Those with
+an Idempotency-Key repeat a request until it is answered, and each of their events must be there exactly once,
+however often it was sent; those without one go on, and an event that was not answered may be there once or not.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import duckdb_extension_ducklake  # type: ignore[import-untyped]
+import duckdb_extension_sqlite_scanner  # type: ignore[import-untyped]
+
+REPLY_TIMEOUT_S = 20.0
+DRAIN_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 20.0
+EVENTS_PER_SESSION = 40
+PLAYHEAD = Path(sys.executable).parent / "playhead"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the checker found. Clean is: no event lost, doubled or invented."""
+
+    acknowledged: int
+    rows: int
+    unanswered: int
+    lost: int
+    doubled: int
+    invented: int
+    examples: tuple[str, ...] = ()
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.lost or self.doubled or self.invented)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a soak did, and its verdict. `deaths` are processes that ended without being killed."""
+
+    verdict: Verdict
+    kills: int
+    seconds: float
+    deaths: tuple[str, ...] = ()
+
+    @property
+    def is_clean(self) -> bool:
+        return self.verdict.is_clean and not self.deaths
+
+    def __str__(self) -> str:
+        verdict = self.verdict
+        lines = [
+            f"acknowledged {verdict.acknowledged}, kills {self.kills}, lost {verdict.lost}, "
+            f"doubled {verdict.doubled}, invented {verdict.invented}, {self.seconds:.0f} seconds"
+        ]
+        return "\n".join([*lines, *verdict.examples, *self.deaths])
+
+
+class Journal:
+    """A file of lines that a thread writes and fsyncs for all who wait: one fsync for all that queued up."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Condition()
+        self._lines: list[str] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        self._closing = False
+        self._thread = threading.Thread(target=self._write_for_all)
+        self._thread.start()
+
+    def note(self, *fields: object) -> None:
+        """Queue a line; it is on disk before any line that is awaited later."""
+        with self._lock:
+            self._lines.append("\t".join(map(str, fields)) + "\n")
+
+    async def write(self, *fields: object) -> None:
+        """Write a line and return when it, and all before it, are on disk."""
+        done = self._loop.create_future()
+        with self._lock:
+            self._lines.append("\t".join(map(str, fields)) + "\n")
+            self._waiting.append(done)
+            self._lock.notify()
+        await done
+
+    def _write_for_all(self) -> None:
+        while True:
+            with self._lock:
+                self._lock.wait_for(lambda: self._waiting or self._closing)
+                lines, self._lines = self._lines, []
+                waiting, self._waiting = self._waiting, []
+                closing = self._closing
+            self._file.write("".join(lines).encode())
+            os.fsync(self._file.fileno())
+            if closing:
+                return
+            self._loop.call_soon_threadsafe(_resolve, waiting)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closing = True
+            self._lock.notify()
+        self._thread.join()
+        self._file.close()
+
+
+def _resolve(waiting: list[asyncio.Future[None]]) -> None:
+    for done in waiting:
+        if not done.done():
+            done.set_result(None)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A status, and the header that matters."""
+
+    status: int
+    location: str
+
+
+class Connection:
+    """One HTTP/1.1 connection at a time to one of the ingests, opened again whenever it is lost."""
+
+    def __init__(self, ports: list[int], rng: random.Random) -> None:
+        self._ports, self._rng = ports, rng
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def open(self) -> None:
+        """Connect, trying until somebody listens."""
+        while self._streams is None:
+            try:
+                self._streams = await asyncio.open_connection("127.0.0.1", self._rng.choice(self._ports))
+            except OSError:
+                await asyncio.sleep(0.05)
+
+    async def post(self, path: str, body: bytes, key: str) -> Reply | None:
+        """Post, and return the reply; None if the connection was lost first."""
+        await self.open()
+        assert self._streams is not None
+        reader, writer = self._streams
+        lines = [f"POST {path} HTTP/1.1", "Host: soak", "Content-Type: application/json"]
+        lines += [f"Content-Length: {len(body)}"] + ([f"Idempotency-Key: {key}"] if key else [])
+        try:
+            writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+                headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:])}
+                await reader.readexactly(int(headers.get("content-length", 0)))
+        except (OSError, EOFError, TimeoutError):
+            self.close()
+            return None
+        if headers.get("connection") == "close":
+            self.close()
+        return Reply(int(head[0].split()[1]), headers.get("location", ""))
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+@dataclass
+class Load:
+    """What all clients share: the journal, and how far they are."""
+
+    journal: Journal
+    ports: list[int]
+    run: str
+    acknowledged: int = 0
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    refusals: list[str] = field(default_factory=list)
+
+
+async def be_client(load: Load, number: int, seed: int) -> None:
+    """Play sessions, one after the other, until the load is stopped."""
+    rng = random.Random(f"{seed}/{number}")
+    connection = Connection(load.ports, rng)
+    sessions = 0
+    while not load.stopped.is_set():
+        sessions += 1
+        await _play_session(load, connection, rng, f"{load.run}.{number}.{sessions}", has_keys=number % 2 == 0)
+    connection.close()
+
+
+async def _play_session(
+    load: Load, connection: Connection, rng: random.Random, name: str, *, has_keys: bool
+) -> None:
+    session, ts = "", time.time_ns() // 1_000_000
+    types = ["sessionStart", "play", *["ping"] * rng.randrange(EVENTS_PER_SESSION), "sessionEnd"]
+    for index, event_type in enumerate(types):
+        ts += rng.randrange(1, 10_000)
+        journal_value = f"{name}.{index}"
+        body = json.dumps(_body(event_type, ts, index, journal_value)).encode()
+        path = f"/api/v1/sessions/{session}/events" if session else "/api/v1/sessions"
+        while True:
+            await connection.open()
+            await load.journal.write("tried", journal_value, session, event_type, ts)
+            reply = await connection.post(path, body, journal_value if has_keys else "")
+            if reply is not None and reply.status < 500:
+                break
+            if not has_keys:
+                break
+            await asyncio.sleep(0.05)
+        if reply is None or reply.status >= 500:
+            if not session:
+                return
+        elif reply.status in (201, 204):
+            session = session or reply.location.rpartition("/")[2]
+            load.journal.note("acknowledged", journal_value, session, event_type, ts)
+            load.acknowledged += 1
+        else:
+            load.journal.note("refused", journal_value, session, event_type, ts)
+            load.refusals.append(f"{event_type} {journal_value}: {reply.status}")
+            return
+        if load.stopped.is_set():
+            return
+
+
+def _body(event_type: str, ts: int, index: int, journal_value: str) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "eventType": event_type,
+        "playerTime": {"playhead": float(max(0, index - 1)), "ts": ts},
+        "customMetadata": {"journal": journal_value, "padding": "x" * 200},
+    }
+    if event_type == "sessionStart":
+        body["params"] = {
+            "analytics.trackingServer": "metrics.example.com",
+            "analytics.reportSuite": "soak",
+            "visitor.marketingCloudOrgId": "0123456789ABCDEF@ExampleOrg",
+            "media.id": "soak",
+            "media.length": 3600.0,
+            "media.contentType": "vod",
+            "media.playerName": "soak",
+            "media.channel": "soak",
+        }
+    return body
+
+
+class Process:
+    """One `playhead` process, which can be killed and started again."""
+
+    def __init__(self, verb: str, environment: dict[str, str], log: Path) -> None:
+        self.verb, self._environment, self._log_path = verb, environment, log
+        self.deaths: list[str] = []
+        self.started_s = 0.0
+        self._child: subprocess.Popen[bytes] | None = None
+        self._groups: list[int] = []
+
+    def start(self) -> None:
+        with self._log_path.open("ab") as log:
+            self._child = subprocess.Popen(
+                [str(PLAYHEAD), self.verb],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._groups.append(self._child.pid)
+        self.started_s = time.monotonic()
+
+    def note_death(self) -> None:
+        """Note, and repair, that the process ended without anybody having killed it."""
+        if self._child is not None and self._child.poll() is not None:
+            tail = self._log_path.read_text(errors="replace")[-500:]
+            self.deaths.append(f"{self.verb} ended by itself with status {self._child.returncode}: {tail}")
+            self.start()
+
+    def kill(self, *, whole_group: bool) -> None:
+        """Kill the process with SIGKILL, with its children or leaving them behind."""
+        self.note_death()
+        assert self._child is not None
+        if whole_group:
+            os.killpg(self._child.pid, signal.SIGKILL)
+        else:
+            self._child.kill()
+        self._child.wait()
+        self._child = None
+
+    def stop(self) -> None:
+        """End the process as an operator does; note it as a death when that does not work."""
+        self.note_death()
+        if self._child is None:
+            return
+        self._child.terminate()
+        try:
+            status: int | str = self._child.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            status = "none: it did not end"
+        if status != 0:
+            tail = self._log_path.read_text(errors="replace")[-500:]
+            self.deaths.append(f"{self.verb} was told to end; status {status}: {tail}")
+        self.end()
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever happened: also not the children of those that were killed."""
+        for group in self._groups:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+        self._groups.clear()
+        if self._child is not None:
+            self._child.wait()
+            self._child = None
+
+
+@contextlib.contextmanager
+def running(data: Path, *, ingests: int) -> Iterator[tuple[list[Process], list[int]]]:
+    """Make log and lake, start ingests and a worker; whatever runs at the end is killed."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PLAYHEAD_")},
+        "PLAYHEAD_DATA_DIR": str(data),
+        "PLAYHEAD_API_KEYS": secrets.token_urlsafe(32),
+        "PLAYHEAD_MAC_KEY": secrets.token_urlsafe(32),
+        "PLAYHEAD_PSEUDONYM_KEY": secrets.token_urlsafe(32),
+        "PLAYHEAD_LOG_PARTITIONS": "2",
+        "PLAYHEAD_WORKER_UPKEEP_INTERVAL_S": "3",
+    }
+    subprocess.run([str(PLAYHEAD), "init"], env=environment, check=True, capture_output=True, timeout=60)
+    ports = [_free_port() for _ in range(ingests)]
+    processes = [Process("worker", environment, data / "worker.log")]
+    for port in ports:
+        log = data / f"ingest-{port}.log"
+        processes.append(Process("ingest", {**environment, "PLAYHEAD_HTTP_PORT": str(port)}, log))
+    try:
+        for process in processes:
+            process.start()
+        yield processes, ports
+    finally:
+        for process in processes:
+            process.end()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+async def soak(*, data: Path, events: int, kills: int, seed: int, clients: int = 32, ingests: int = 1) -> Report:
+    """Run the whole: load, kills, the drain, the verdict."""
+    data.mkdir(parents=True, exist_ok=True)
+    began_s = time.monotonic()
+    journal_path = data / "journal.tsv"
+    with running(data, ingests=ingests) as (processes, ports):
+        journal = Journal(journal_path)
+        load = Load(journal, ports, run=secrets.token_hex(4))
+        tasks = [asyncio.create_task(be_client(load, number, seed)) for number in range(clients)]
+        try:
+            await _kill_at_random(load, processes, events=events, kills=kills, rng=random.Random(seed))
+        finally:
+            load.stopped.set()
+            await asyncio.gather(*tasks)
+            journal.close()
+        await _drain(journal_path, data, processes)
+        for process in processes:
+            await asyncio.to_thread(process.stop)
+    verdict = await asyncio.to_thread(check_apart, journal_path, data)
+    deaths = [*(death for process in processes for death in process.deaths), *load.refusals[:5]]
+    return Report(verdict, kills, time.monotonic() - began_s, tuple(deaths))
+
+
+async def _kill_at_random(
+    load: Load, processes: list[Process], *, events: int, kills: int, rng: random.Random
+) -> None:
+    """Spread the kills over the load: each waits for its share of events, then for a random age of its victim."""
+    for threshold in sorted(rng.randrange(events) for _ in range(kills)):
+        await _wait_for(load, threshold, processes)
+        victim = rng.choice(processes)
+        age_s = rng.uniform(0.0, 4.0 if victim.verb == "worker" else 2.0)
+        await asyncio.sleep(max(0.0, victim.started_s + age_s - time.monotonic()))
+        await asyncio.to_thread(victim.kill, whole_group=rng.random() < 0.5)
+        await asyncio.sleep(rng.choice((0.0, 0.0, 0.3)))
+        victim.start()
+    await _wait_for(load, events, processes)
+
+
+async def _wait_for(load: Load, acknowledged: int, processes: list[Process]) -> None:
+    stalled_s, last = time.monotonic(), -1
+    while load.acknowledged < acknowledged:
+        if load.acknowledged != last:
+            stalled_s, last = time.monotonic(), load.acknowledged
+        if time.monotonic() - stalled_s > 60:
+            raise TimeoutError(f"nothing was acknowledged for 60 s, after {last} events")
+        for process in processes:
+            process.note_death()
+        await asyncio.sleep(0.02)
+
+
+async def _drain(journal: Path, data: Path, processes: list[Process]) -> None:
+    """Wait until the lake has all that was acknowledged, or it is clear that it never will."""
+    deadline_s = time.monotonic() + DRAIN_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        for process in processes:
+            process.note_death()
+        try:
+            verdict = await asyncio.to_thread(check_apart, journal, data)
+        except subprocess.CalledProcessError as error:
+            if b"locked" not in error.stderr:
+                raise
+        else:
+            if not verdict.lost:
+                return
+        await asyncio.sleep(1)
+
+
+def check_apart(journal: Path, data: Path) -> Verdict:
+    """Run the checker in a process of its own."""
+    command = [sys.executable, __file__, "--check", str(journal), "--data", str(data)]
+    done = subprocess.run(command, check=True, capture_output=True, timeout=600)
+    return Verdict(**json.loads(done.stdout))
+
+
+SEEN = """
+CREATE TEMP TABLE journal AS
+    SELECT * FROM read_csv(getvariable('journal'), delim='\t', header=false, quote='', escape='', columns={
+        'mark': 'VARCHAR', 'key': 'VARCHAR', 'session': 'VARCHAR', 'event_type': 'VARCHAR', 'ts': 'BIGINT'});
+CREATE TEMP TABLE tried AS SELECT DISTINCT key, session, event_type, ts FROM journal WHERE mark = 'tried';
+CREATE TEMP TABLE acknowledged AS SELECT DISTINCT key, session FROM journal WHERE mark = 'acknowledged';
+CREATE TEMP TABLE refused AS SELECT DISTINCT key FROM journal WHERE mark = 'refused';
+CREATE TEMP TABLE seen AS
+    SELECT coalesce(custom_metadata::JSON ->> 'journal', '') AS key, session_id AS session, event_type,
+           epoch_ms(client_ts) AS ts, event_id, count(*) AS copies
+    FROM lake.events GROUP BY ALL;
+"""
+LOST = """
+SELECT 'lost: ' || key || ' of session ' || session FROM acknowledged
+WHERE NOT EXISTS (FROM seen WHERE seen.key = acknowledged.key AND seen.session = acknowledged.session)
+"""
+DOUBLED = """
+SELECT 'doubled: ' || key || ' is there ' || sum(copies) || ' times' FROM seen GROUP BY key HAVING sum(copies) > 1
+UNION ALL
+SELECT 'doubled: event id ' || event_id FROM seen GROUP BY event_id HAVING count(*) > 1
+"""
+INVENTED = """
+SELECT 'invented: ' || key || ' ' || event_type || ' in session ' || session FROM seen
+WHERE NOT EXISTS (
+        FROM tried WHERE tried.key = seen.key AND tried.event_type = seen.event_type AND tried.ts = seen.ts
+            AND (tried.event_type = 'sessionStart' OR tried.session = seen.session))
+    OR EXISTS (FROM refused WHERE refused.key = seen.key)
+    OR EXISTS (FROM acknowledged AS a WHERE a.key = seen.key AND a.session <> seen.session)
+"""
+
+
+def check(journal: Path, data: Path) -> Verdict:
+    """Compare the journal with the lake, by SQL."""
+    connection = duckdb.connect()
+    for package in (duckdb_extension_ducklake, duckdb_extension_sqlite_scanner):
+        (path,) = Path(package.__path__[0]).glob("extensions/*/*.duckdb_extension")
+        connection.execute(f"LOAD '{path}'")
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(
+        f"ATTACH 'ducklake:sqlite:{data}/lake/catalog.sqlite' AS lake (READ_ONLY, DATA_PATH '{data}/lake/files')"
+    )
+    connection.execute("SET VARIABLE journal = ?", [str(journal)])
+    connection.execute(SEEN)
+
+    def number(query: str) -> int:
+        return int(connection.sql(query).fetchall()[0][0])
+
+    return Verdict(
+        acknowledged=number("SELECT count(*) FROM acknowledged"),
+        rows=number("SELECT coalesce(sum(copies), 0) FROM seen"),
+        unanswered=number("SELECT count(*) FROM tried ANTI JOIN acknowledged USING (key)"),
+        lost=number(f"SELECT count(*) FROM ({LOST})"),
+        doubled=number(f"SELECT count(*) FROM ({DOUBLED})"),
+        invented=number(f"SELECT count(*) FROM ({INVENTED})"),
+        examples=tuple(
+            row[0] for query in (LOST, DOUBLED, INVENTED) for row in connection.sql(query).fetchmany(3)
+        ),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=20_000, help="events to have acknowledged, at least")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--ingests", type=int, default=1)
+    parser.add_argument("--data", type=Path, help="an empty folder; default: one that is made and removed")
+    parser.add_argument(
+        "--check", type=Path, metavar="JOURNAL", help="only compare this journal with the lake in --data"
+    )
+    options = parser.parse_args()
+    if options.check is not None:
+        print(json.dumps(asdict(check(options.check, options.data))))
+        return
+    with contextlib.ExitStack() as stack:
+        data = options.data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
+        report = asyncio.run(
+            soak(
+                data=data.absolute(),
+                events=options.events,
+                kills=options.kills,
+                seed=options.seed,
+                clients=options.clients,
+                ingests=options.ingests,
+            )
+        )
+    print(report)
+    sys.exit(0 if report.is_clean else 1)
+
+
+if __name__ == "__main__":
+    main()

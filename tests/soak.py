@@ -465,16 +465,21 @@ WHERE NOT EXISTS (
 """
 
 
-def check(journal: Path, data: Path) -> Verdict:
-    """Compare the journal with the lake, by SQL."""
-    connection = duckdb.connect()
+def attach(connection: duckdb.DuckDBPyConnection, data: Path, *, read_only: bool) -> None:
+    """Attach the lake in a data folder as anybody's DuckDB would, under the name `lake`."""
     for package in (duckdb_extension_ducklake, duckdb_extension_sqlite_scanner):
         (path,) = Path(package.__path__[0]).glob("extensions/*/*.duckdb_extension")
         connection.execute(f"LOAD '{path}'")
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(
-        f"ATTACH 'ducklake:sqlite:{data}/lake/catalog.sqlite' AS lake (READ_ONLY, DATA_PATH '{data}/lake/files')"
-    )
+    lake = data / "lake"
+    options = f"DATA_PATH '{lake}/files'" + (", READ_ONLY" if read_only else "")
+    connection.execute(f"ATTACH 'ducklake:sqlite:{lake}/catalog.sqlite' AS lake ({options})")
+
+
+def check(journal: Path, data: Path) -> Verdict:
+    """Compare the journal with the lake, by SQL."""
+    connection = duckdb.connect()
+    attach(connection, data, read_only=True)
     connection.execute("SET VARIABLE journal = ?", [str(journal)])
     connection.execute(SEEN)
 

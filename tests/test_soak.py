@@ -1,0 +1,76 @@
+"""Is anything lost, doubled or invented when everything is killed under load? And would we notice?"""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+import soak
+
+SESSION = "a" * 64
+Row = tuple[str, str, str, int, str]  # event id, session, event type, ts, journal value
+LINES = [
+    ("tried", "1.0", "", "sessionStart", 1000),
+    ("acknowledged", "1.0", SESSION, "sessionStart", 1000),
+    ("tried", "1.1", SESSION, "play", 2000),
+    ("tried", "1.1", SESSION, "play", 2000),
+    ("acknowledged", "1.1", SESSION, "play", 2000),
+    ("tried", "1.2", SESSION, "ping", 3000),
+    ("tried", "1.3", SESSION, "error", 4000),
+    ("refused", "1.3", SESSION, "error", 4000),
+]
+START: Row = ("e0", SESSION, "sessionStart", 1000, "1.0")
+PLAY: Row = ("e1", SESSION, "play", 2000, "1.1")
+PING: Row = ("e2", SESSION, "ping", 3000, "1.2")
+
+
+async def test_twenty_kills_lose_double_and_invent_nothing(tmp_path: Path) -> None:
+    """After 20 SIGKILLs of ingest and worker, each acknowledged event is in the lake exactly once."""
+    report = await soak.soak(data=tmp_path, events=10_000, kills=20, seed=1)
+    print(report)
+    assert report.is_clean, str(report)
+    assert report.verdict.acknowledged >= 10_000
+    assert report.kills == 20
+
+
+@pytest.mark.parametrize(
+    ("rows", "lost", "doubled", "invented"),
+    [
+        ([START, PLAY], 0, 0, 0),
+        ([START, PLAY, PING], 0, 0, 0),  # an event that was not answered may be there
+        ([START], 1, 0, 0),
+        ([START, ("e1", "b" * 64, "play", 2000, "1.1")], 1, 0, 1),  # in another session: lost there, invented here
+        ([START, PLAY, ("e9", SESSION, "play", 2000, "1.1")], 0, 1, 0),
+        ([START, PLAY, PING, PING], 0, 1, 0),
+        ([START, PLAY, ("e1", SESSION, "ping", 3000, "1.2")], 0, 1, 0),  # one event id for two events
+        ([START, PLAY, ("e3", SESSION, "error", 4000, "1.3")], 0, 0, 1),  # it was refused
+        ([START, PLAY, ("e4", SESSION, "ping", 5000, "9.9")], 0, 0, 1),  # nobody sent it
+        ([START, PLAY, ("e2", SESSION, "ping", 3001, "1.2")], 0, 0, 1),  # not as it was sent
+        ([START, PLAY, ("e5", SESSION, "ping", 3000, "")], 0, 0, 1),
+    ],
+)
+def test_the_checker_counts_what_is_wrong(
+    tmp_path: Path, rows: list[Row], lost: int, doubled: int, invented: int
+) -> None:
+    """A lake that lacks, repeats or adds an event is not clean, and the checker says in which way."""
+    journal = tmp_path / "journal.tsv"
+    journal.write_text("".join("\t".join(map(str, line)) + "\n" for line in LINES))
+    _make_lake(tmp_path, rows)
+    verdict = soak.check_apart(journal, tmp_path)
+    assert (verdict.lost, verdict.doubled, verdict.invented) == (lost, doubled, invented)
+    assert (verdict.acknowledged, verdict.unanswered, verdict.rows) == (2, 2, len(rows))
+    assert len(verdict.examples) == lost + doubled + invented
+
+
+def _make_lake(data: Path, rows: list[Row]) -> None:
+    """Make a lake with nothing but the columns of `events` that the checker reads."""
+    (data / "lake").mkdir()
+    with duckdb.connect() as connection:
+        soak.attach(connection, data, read_only=False)
+        connection.execute(
+            "CREATE TABLE lake.events (event_id VARCHAR, session_id VARCHAR, event_type VARCHAR,"
+            " client_ts TIMESTAMPTZ, custom_metadata JSON)"
+        )
+        connection.executemany(
+            "INSERT INTO lake.events VALUES ($1, $2, $3, make_timestamptz($4 * 1000), json_object('journal', $5))",
+            rows,
+        )

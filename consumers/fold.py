@@ -29,7 +29,9 @@ sessionStart does not.) media time = content + ad. Startup is join + main buffer
 content; ads, pauses, and the time between ads are no startup. Rebuffering is main buffering after that.
 
 * A break keeps the main player's state and gives it back at its end; play, pause and buffering inside a break
-  concern the ads. An ad outside of a break is not an ad: its time is what the main player does.
+  concern the ads, but for a pause in the very millisecond that the break starts: players so pause main content
+  for it, and by rank it comes after the break's start. An ad outside of a break is not an ad: its time is what
+  the main player does.
 * Pauses, buffers and state starts are counted when the state begins; a second pause in a pause adds nothing.
 * Gap: playing main content, a longer silence is no gap where the playhead moved on as the clock did (within 2 s
   or a twentieth); of live content, whose playhead is the clock, it always is. An ad may be silent for its own
@@ -330,6 +332,7 @@ class Fold(msgspec.Struct, gc=False):
         if is_first or (self.start is not None and self.end_ms is None):
             self.start_ms = self.now_ms = now
             self.until_ms = now + self.length_ms
+            self._forget_standing()
 
     def _pass_over(self, row: EventType, now: int) -> None:
         """Note an event after the session's end."""
@@ -355,22 +358,28 @@ class Fold(msgspec.Struct, gc=False):
     # ---- the player
 
     def _move(self, to: int) -> None:
-        was = self.break_player if self.in_break else self.main
-        if self.in_break:
-            self.break_player = to
+        of_ads = self._concerns_ads(to)
+        if of_ads:
+            was, self.break_player = self.break_player, to
         else:
-            self.main = to
+            was, self.main = self.main, to
         if to == CONTENT:
             self.plays += 1
-            if not self.in_break:
+            if not of_ads:
                 self._play_main()
         elif to != was:
             if to == PAUSE:
                 self.pauses += 1
             else:
                 self.buffers += 1
-                self.rebuffers += self.is_started and not self.in_break
+                self.rebuffers += self.is_started and not of_ads
         self._settle()
+
+    def _concerns_ads(self, to: int) -> bool:
+        """Tell whether a move is one of the break's player."""
+        if self.ad_break is None:
+            return False
+        return to != PAUSE or self.now_ms != self.ad_break.started_ms
 
     def _play_main(self) -> None:
         if not self.is_started:

@@ -4,3 +4,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+from brokers import kafka, own_kafka  # noqa: F401
+from hypothesis import settings
+
+settings.register_profile("long", max_examples=10_000)  # pytest --hypothesis-profile=long

@@ -5,14 +5,13 @@ Playhead may have. What is not understood keeps its bytes and gets a reason, and
 """
 
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
 from consumers.fold import Event
 from eventlog import Record
 from schemas.faults import Fault
-from schemas.media import check_event
+from schemas.media import PlainEvent, PlayerTime, check_event, check_plain_event
 from schemas.records import (
     MEDIA,
     REJECTED,
@@ -57,15 +56,35 @@ class Bad(msgspec.Struct, frozen=True):
     value: bytes
 
 
+class PlainEnvelope(Envelope):
+    """A record of a media event of the usual shape, which one call decodes and checks."""
+
+    data: PlainEvent
+
+
 _envelope = msgspec.json.Decoder(Envelope)
+_plain = msgspec.json.Decoder(PlainEnvelope)
 
 
 def decode(record: Record) -> Event | Tracking | Bad:
     """Tell what a record is. Reasons of Bad: those of the fault tree, and `unknown_type`, `future_version`."""
     try:
+        envelope: Envelope = _plain.decode(record.value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+        return _decode_other(record)
+    return _classify(record, envelope)
+
+
+def _decode_other(record: Record) -> Event | Tracking | Bad:
+    """Decode what is no media event of the usual shape."""
+    try:
         envelope = _envelope.decode(record.value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
         return _bad(record, "not_json", str(error))
+    return _classify(record, envelope)
+
+
+def _classify(record: Record, envelope: Envelope) -> Event | Tracking | Bad:
     if envelope.specversion != "1.0":
         return _bad(record, "future_version", f"CloudEvents {envelope.specversion[:16]} is not understood")
     if not RECEIVED_MIN <= envelope.receivedtime <= RECEIVED_MAX:
@@ -95,37 +114,36 @@ def _bad(record: Record, reason: str, detail: str, received_ms: int | None = Non
 
 def _media(record: Record, envelope: Envelope, received_ms: int) -> Event | Bad:
     data = envelope.data
-    event_type, _ = check_event(data, now_ms=received_ms)
+    other = None
+    if type(data) is not PlainEvent:
+        check_event(data, now_ms=received_ms)
+        other = {key: value for key, value in data.items() if key not in _BODY_KEYS} or None
+        known = {key: value for key, value in data.items() if key in _BODY_KEYS}
+        data = PlainEvent(**{**known, "playerTime": msgspec.convert(data["playerTime"], PlayerTime)})
+    event_type = check_plain_event(data)
     if not envelope.subject or envelope.type != MEDIA + event_type.name:
         return _bad(record, "invalid_event", "subject or type does not fit the data", received_ms)
     flags = tuple(envelope.flags.split(",")) if envelope.flags else ()
-    time = data["playerTime"]
-    params, qoe, metadata = data.get("params"), data.get("qoeData"), data.get("customMetadata")
+    time = data.playerTime
     return Event(
         event_id=envelope.id,
         session_id=envelope.subject,
         type=event_type,
-        client_ms=time["ts"],
+        client_ms=time.ts,
         received_ms=received_ms,
-        order_ms=received_ms if "future_ts" in flags else time["ts"],
+        order_ms=received_ms if "future_ts" in flags else time.ts,
         offset=record.offset,
-        playhead_s=float(time["playhead"]),
-        params=params,
-        qoe=qoe,
-        custom_metadata=metadata,
-        other=_other(data),
+        playhead_s=time.playhead,
+        params=data.params,
+        qoe=data.qoeData,
+        custom_metadata=data.customMetadata,
+        other=other,
         flags=flags,
         tracking_session_id=envelope.trackingsession,
         tracking_verified=envelope.trackingverified,
         consent=envelope.consent,
         source=envelope.source,
     )
-
-
-def _other(data: dict[str, Any]) -> dict[str, Any] | None:
-    if data.keys() <= _BODY_KEYS:
-        return None
-    return {key: value for key, value in data.items() if key not in _BODY_KEYS}
 
 
 def _tracking(record: Record, envelope: Envelope, received_ms: int) -> Tracking:

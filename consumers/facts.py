@@ -9,10 +9,23 @@ from typing import Literal
 
 import msgspec
 
+# Moments are numbers here and timestamps in the lake, whose names for them are these.
+COLUMNS = {
+    "started_ms": "started_at",
+    "ended_ms": "ended_at",
+    "start_ms": "start_ts",
+    "end_ms": "end_ts",
+    "last_event_ms": "last_event_ts",
+    "first_received_ms": "first_received_at",
+    "last_received_ms": "last_received_at",
+    "last_moved_received_ms": "last_moved_at",
+    "at_ms": "at",
+}
+
 Outcome = Literal["completed", "skipped", "aborted", "open"]
 
 
-class Ad(msgspec.Struct, frozen=True, gc=False):
+class Ad(msgspec.Struct, frozen=True, gc=False, rename=COLUMNS):
     """One ad inside an ad break. `time_s` is the time it played, without pauses and buffering in it.
 
     `aborted`: something else ended it (the break's end, another ad, sessionEnd); `open`: nothing has yet.
@@ -33,7 +46,7 @@ class Ad(msgspec.Struct, frozen=True, gc=False):
     outcome: Outcome
 
 
-class AdBreak(msgspec.Struct, frozen=True, gc=False):
+class AdBreak(msgspec.Struct, frozen=True, gc=False, rename=COLUMNS):
     """One ad break; `time_s` is its whole length by the clock, `ads` how many ads started in it."""
 
     index: int | None
@@ -46,7 +59,7 @@ class AdBreak(msgspec.Struct, frozen=True, gc=False):
     outcome: Outcome
 
 
-class Chapter(msgspec.Struct, frozen=True, gc=False):
+class Chapter(msgspec.Struct, frozen=True, gc=False, rename=COLUMNS):
     """One chapter; `time_s` is the time main content played while it was open."""
 
     index: int | None
@@ -59,7 +72,7 @@ class Chapter(msgspec.Struct, frozen=True, gc=False):
     outcome: Outcome
 
 
-class PlayerState(msgspec.Struct, frozen=True, gc=False):
+class PlayerState(msgspec.Struct, frozen=True, gc=False, rename=COLUMNS):
     """One player state, such as fullScreen: how often it began, how long it was on, whether it still is."""
 
     name: str
@@ -68,7 +81,7 @@ class PlayerState(msgspec.Struct, frozen=True, gc=False):
     is_on: bool
 
 
-class PlayedInterval(msgspec.Struct, frozen=True, gc=False):
+class PlayedInterval(msgspec.Struct, frozen=True, gc=False, rename=COLUMNS):
     """A range of the content, in seconds of playhead, and how often it was played.
 
     A session's intervals do not overlap; together they are the union of all that it played.
@@ -79,7 +92,7 @@ class PlayedInterval(msgspec.Struct, frozen=True, gc=False):
     passes: int
 
 
-class PlaybackError(msgspec.Struct, frozen=True, gc=False):
+class PlaybackError(msgspec.Struct, frozen=True, gc=False, rename=COLUMNS):
     """One error event. `is_before_start`: main content had not played yet."""
 
     at_ms: int
@@ -89,7 +102,7 @@ class PlaybackError(msgspec.Struct, frozen=True, gc=False):
     is_before_start: bool
 
 
-class SessionFacts(msgspec.Struct, frozen=True, kw_only=True):
+class SessionFacts(msgspec.Struct, frozen=True, kw_only=True, rename=COLUMNS):
     """One session, as far as its events tell. `consumers/fold.py` defines each number."""
 
     session_id: str

@@ -8,7 +8,7 @@ import msgspec
 import pyarrow as pa
 
 from consumers.decode import Bad, Tracking
-from consumers.facts import SessionFacts
+from consumers.facts import COLUMNS, SessionFacts
 from consumers.fold import Event
 from consumers.sessions import Changes, SessionRow
 
@@ -105,18 +105,6 @@ def _quarantine(rows: list[tuple[Bad, int]]) -> pa.Table:
     )
 
 
-# Moments in the facts are `*_ms` numbers, in the lake they are timestamps with these names.
-_MOMENTS = {
-    "started_ms": "started_at",
-    "ended_ms": "ended_at",
-    "start_ms": "start_ts",
-    "end_ms": "end_ts",
-    "last_event_ms": "last_event_ts",
-    "first_received_ms": "first_received_at",
-    "last_received_ms": "last_received_at",
-    "last_moved_received_ms": "last_moved_at",
-    "at_ms": "at",
-}
 _ARROW: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 
@@ -135,7 +123,7 @@ def _arrow_type(kind: Any) -> pa.DataType:
 def _arrow_fields(struct: type[msgspec.Struct]) -> "list[pa.Field[Any]]":
     hints = get_type_hints(struct)
     return [
-        pa.field(_MOMENTS.get(name, name), _MS if name in _MOMENTS else _arrow_type(hints[name]))
+        pa.field(COLUMNS.get(name, name), _MS if name in COLUMNS else _arrow_type(hints[name]))
         for name in struct.__struct_fields__
     ]
 
@@ -160,24 +148,15 @@ def session_rows(rows: Iterable[tuple[SessionRow, int]]) -> pa.Table:
 
 
 def _session(row: SessionRow, partition: int) -> dict[str, Any]:
-    return {
-        **_named(row.facts),
-        "version": row.version,
-        "state": "provisional" if row.close_reason is None else "final",
-        "close_reason": row.close_reason,
-        "as_of": row.as_of_ms,
-        "as_of_offset": row.as_of_offset,
-        "log_partition": partition,
-        "late_events": row.late_events,
-    }
-
-
-def _named(struct: msgspec.Struct) -> dict[str, Any]:
-    """Return a Struct's fields under the names that the lake has for them."""
-    return {
-        _MOMENTS.get(name, name): [_named(entry) for entry in value] if isinstance(value, list) else value
-        for name, value in msgspec.structs.asdict(struct).items()
-    }
+    columns: dict[str, Any] = msgspec.to_builtins(row.facts)
+    columns["version"] = row.version
+    columns["state"] = "provisional" if row.close_reason is None else "final"
+    columns["close_reason"] = row.close_reason
+    columns["as_of"] = row.as_of_ms
+    columns["as_of_offset"] = row.as_of_offset
+    columns["log_partition"] = partition
+    columns["late_events"] = row.late_events
+    return columns
 
 
 def ledger_rows(ledger: msgspec.Struct) -> pa.Table:

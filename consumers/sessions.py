@@ -118,16 +118,14 @@ class OpenSession:
     def place(self, event: Event) -> None:
         """Put an event into the tail, and settle what the tail no longer holds."""
         tail = self.tail
+        is_latest = not tail or event.order_ms > tail[-1].order_ms
         tail.append(event)
-        if len(tail) > 1 and event.order() < tail[-2].order():
+        if not is_latest:
             tail.sort(key=Event.order)
         if len(tail) > TAIL:
             settled = tail.pop(0)
             self.fold.step(settled)
             self.settled = (settled.order_ms, settled.type.rank)
-
-    def is_before_tail(self, event: Event) -> bool:
-        return self.settled is not None and (event.order_ms, event.type.rank) <= self.settled
 
     def facts(self) -> SessionFacts:
         """Return what is known of the session if nothing more came."""
@@ -237,13 +235,18 @@ class PartitionSessions:
                 return False
             session = self._opened(event.session_id, version=1)
         else:
+            is_repeat = False
             for known in session.tail:
                 if known.event_id == event.event_id:
                     changes.duplicates.append((event.offset, event.event_id, "in memory"))
                     return True
-            if session.is_before_tail(event):
+                if known.client_ms == event.client_ms and known.says_the_same(event):
+                    is_repeat = True
+            settled = session.settled
+            if settled is not None and (event.order_ms, event.type.rank) <= settled:
                 return False
-            event = _flag_repeat(event, session.tail)
+            if is_repeat:
+                event = _flagged_repeat(event)
         changes.events.append(event)
         session.arrive(event)
         session.place(event)
@@ -372,5 +375,9 @@ def _flag_repeat(event: Event, earlier: Iterable[Event]) -> Event:
     """Flag an event that equals an earlier one of its session: stored, but not counted twice."""
     for known in earlier:
         if known.says_the_same(event):
-            return msgspec.structs.replace(event, flags=(*event.flags, "repeat"))
+            return _flagged_repeat(event)
     return event
+
+
+def _flagged_repeat(event: Event) -> Event:
+    return msgspec.structs.replace(event, flags=(*event.flags, "repeat"))

@@ -17,6 +17,7 @@ from schemas.vocabulary import EVENT_TYPES, QOE, EventType, Kind, Param
 TS_MS_MAX = 4_102_444_800_000  # the year 2100: a later timestamp is a mistake, not a late event
 AHEAD_MS_MAX = 86_400_000
 KEYS_MAX = 256
+Scalar = str | int | float | bool | None
 DEPTH_MAX = 16
 NESTED_KEYS = frozenset(("visitor.customerIDs", "statesStart", "statesEnd"))
 
@@ -49,6 +50,16 @@ TYPE_OF_KIND: dict[Kind, Any] = {
     "customer ids": dict[str, CustomerId],
     "states": list[StateName],
 }
+
+
+class PlainEvent(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """An event of the usual shape: no unknown top-level key, nothing nested. What most events are."""
+
+    playerTime: PlayerTime  # noqa: N815
+    eventType: str  # noqa: N815
+    params: dict[str, Scalar] | None = None
+    qoeData: dict[str, Scalar] | None = None  # noqa: N815
+    customMetadata: dict[str, Scalar] | None = None  # noqa: N815
 
 
 def _fields(params: tuple[Param, ...], *, required_only: bool) -> list[Any]:
@@ -92,6 +103,27 @@ def json_schema(event_type: str) -> dict[str, Any]:
     name = schema["$ref"].rsplit("/", 1)[1]
     top = components.pop(name)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "$defs": components}
+
+
+_REQUIRED_PARAMS = {
+    name: msgspec.defstruct(f"{name}Required", _fields(row.params, required_only=True))
+    for name, row in EVENT_TYPES.items()
+    if row.required
+}
+
+
+def check_plain_event(event: PlainEvent) -> EventType:
+    """Tell which type of event this is. Raises InvalidEvent; accepts what `check_event` accepts, faster."""
+    event_type = EVENT_TYPES.get(event.eventType)
+    if event_type is None:
+        raise InvalidEvent(f"Expected a known `eventType`; got {_shorten(event.eventType)}")
+    required = _REQUIRED_PARAMS.get(event_type.name)
+    if required is not None:
+        try:
+            msgspec.convert(event.params, required)
+        except msgspec.ValidationError as error:
+            raise InvalidEvent(str(error)) from None
+    return event_type
 
 
 _decode = msgspec.json.Decoder().decode

@@ -19,7 +19,9 @@ async def create_log(settings: Settings) -> int:
                 embedded.make, embedded.path_of_log(settings), partitions=settings.log_partitions
             )
         case "kafka":
-            raise NotImplementedError
+            from eventlog.kafka_topic import make_topic
+
+            return await make_topic(settings)
 
 
 async def add_partitions(settings: Settings, *, partitions: int) -> int:
@@ -32,7 +34,9 @@ async def add_partitions(settings: Settings, *, partitions: int) -> int:
                 embedded.add_partitions, embedded.path_of_log(settings), partitions=partitions
             )
         case "kafka":
-            raise NotImplementedError
+            from eventlog.kafka_topic import add_topic_partitions
+
+            return await add_topic_partitions(settings, partitions=partitions)
 
 
 async def open_writer(settings: Settings) -> Writer:
@@ -43,7 +47,9 @@ async def open_writer(settings: Settings) -> Writer:
 
             return await open_embedded_writer(settings)
         case "kafka":
-            raise NotImplementedError
+            from eventlog.kafka import open_kafka_writer
+
+            return await open_kafka_writer(settings)
 
 
 async def open_reader(settings: Settings, owner: Owner) -> Reader:
@@ -54,4 +60,6 @@ async def open_reader(settings: Settings, owner: Owner) -> Reader:
 
             return await open_embedded_reader(settings, owner)
         case "kafka":
-            raise NotImplementedError
+            from eventlog.kafka import open_kafka_reader
+
+            return await open_kafka_reader(settings, owner)

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from schemas.faults import LogUnavailable, TooLarge
+from schemas.faults import Fault, LogUnavailable, TooLarge
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +36,7 @@ class Append:
 
 
 class Appends:
-    """All appends of one writer. `take`, `waiting` and `settle` may be called from any thread, the rest not.
+    """All appends of one writer. `take` and `waiting` may be called from any thread, the rest on the event loop.
 
     `wake` is called with the partition whenever an append was added; it must return at once.
     """
@@ -128,11 +128,17 @@ class Appends:
 
     def settle(self, taken: Sequence[Append], *, first_offset: int) -> None:
         """Report what was taken together as durable, in order, at consecutive offsets."""
-        self._on_loop(self._settle, taken, first_offset)
+        for offset, append in enumerate(taken, first_offset):
+            if not append.outcome.done():
+                append.outcome.set_result(offset)
+        self._forget_answered()
 
-    def fail(self, taken: Sequence[Append], reason: str) -> None:
+    def fail(self, taken: Sequence[Append], reason: str, *, fault: type[Fault] = LogUnavailable) -> None:
         """Report what was taken as not known to be durable."""
-        self._on_loop(self._fail, taken, reason)
+        for append in taken:
+            if not append.outcome.done():
+                append.outcome.set_exception(fault(reason))
+        self._forget_answered()
 
     async def close(self) -> None:
         """Take no more, and wait until all have their answer: at the last of their deadlines at the latest."""
@@ -140,22 +146,6 @@ class Appends:
         await self._all_answered.wait()
         if self._timer is not None:
             self._timer.cancel()
-
-    def _on_loop(self, report: Callable[..., None], *arguments: object) -> None:
-        if not self._loop.is_closed():  # a thread that was stuck may come back after the end
-            self._loop.call_soon_threadsafe(report, *arguments)
-
-    def _settle(self, taken: Sequence[Append], first_offset: int) -> None:
-        for offset, append in enumerate(taken, first_offset):
-            if not append.outcome.done():
-                append.outcome.set_result(offset)
-        self._forget_answered()
-
-    def _fail(self, taken: Sequence[Append], reason: str) -> None:
-        for append in taken:
-            if not append.outcome.done():
-                append.outcome.set_exception(LogUnavailable(reason))
-        self._forget_answered()
 
     def _expire(self) -> None:
         """End what is past its deadline, and drop it from its lane so that it holds no memory."""

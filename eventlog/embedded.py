@@ -271,8 +271,11 @@ class EmbeddedWriter:
                     # the queue is left alone meanwhile, so what comes may still make it within its deadline
                     time.sleep(RETRY_S)
         self._disconnect()
-        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits for the end any more
-            self._loop.call_soon_threadsafe(self._ended.set)
+        self._report(self._ended.set)
+
+    def _report(self, report: Callable[..., None], *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for an answer any more
+            self._loop.call_soon_threadsafe(report, *arguments)
 
     def _commit_group(self) -> None:
         """Take what waits once the write lock is ours, make it durable in one transaction, and report it."""
@@ -292,11 +295,11 @@ class EmbeddedWriter:
             connection.execute("COMMIT")
         except BaseException as error:
             for _lane, group in groups:
-                self._appends.fail(group, f"the log could not be written: {error}")
+                self._report(self._appends.fail, group, f"the log could not be written: {error}")
             raise
         self._partitions = len(ends)
         for lane, group in groups:
-            self._appends.settle(group, first_offset=ends.get(lane, 0))
+            self._report(functools.partial(self._appends.settle, group, first_offset=ends.get(lane, 0)))
 
     def _take(self, lane: int) -> list[Append]:
         return self._appends.take(lane, records_max=GROUP_RECORDS_MAX, bytes_max=GROUP_BYTES_MAX)

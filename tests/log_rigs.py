@@ -8,9 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 from typing import Any, Protocol
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from brokers import Broker
 
 from eventlog import Chunk, Reader, Record, Writer
 from eventlog.adapters import create_log, open_reader, open_writer
@@ -88,6 +93,57 @@ class EmbeddedRig:
         count = await create_log(self.settings())
         shutil.rmtree(self.folder)
         await create_log(self.settings(log_partitions=count))
+
+
+class KafkaRig:
+    """A topic of the test's own on a broker."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.topic = f"playhead.test.{uuid.uuid4().hex}"
+
+    def settings(self, **changes: Any) -> Settings:
+        return Settings(
+            log="kafka",
+            kafka_bootstrap_servers=self.broker.bootstrap_servers,
+            kafka_topic=self.topic,
+            kafka_group=self.topic,
+            kafka_session_timeout_s=6,
+            **changes,
+        )
+
+    @contextlib.asynccontextmanager
+    async def stalled(self) -> AsyncIterator[None]:
+        self.broker.pause()
+        try:
+            yield
+        finally:
+            self.broker.resume()
+
+    async def lose_front(self, partition: int, below: int) -> None:
+        async with self._admin() as admin:
+            await admin.delete_records(
+                {TopicPartition(self.topic, partition): RecordsToDelete(before_offset=below)}
+            )
+
+    async def lose_end(self) -> None:
+        count = await create_log(self.settings())
+        async with self._admin() as admin:
+            await admin.delete_topics([self.topic])
+            deadline = time.monotonic() + 20
+            while self.topic in await admin.list_topics():
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+        await create_log(self.settings(log_partitions=count))
+
+    @contextlib.asynccontextmanager
+    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.broker.bootstrap_servers)
+        await admin.start()
+        try:
+            yield admin
+        finally:
+            await admin.close()
 
 
 @contextlib.contextmanager

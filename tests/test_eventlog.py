@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from log_rigs import (
     EmbeddedRig,
+    KafkaRig,
     Ledger,
     LogRig,
     child,
@@ -25,9 +26,11 @@ from eventlog.embedded import open_embedded_writer
 from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady, TooLarge
 
 
-@pytest.fixture(params=["embedded"])
+@pytest.fixture(params=["embedded", "kafka"])
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> LogRig:
     """A place for a log, of each kind in turn."""
+    if request.param == "kafka":
+        return KafkaRig(request.getfixturevalue("kafka"))
     return EmbeddedRig(tmp_path / "data")
 
 

@@ -1,0 +1,607 @@
+"""The log on Apache Kafka: one topic, made by `playhead topics`, written and read with aiokafka.
+
+What aiokafka does by itself, and what this file therefore does:
+
+* With idempotence a batch is retried for as long as it takes, also when no broker is left, and `stop()` waits for
+  it. So the deadline of an append is ours (appends.py), and one batch a partition is under way at a time: an
+  outage holds a megabyte a partition, not a backlog.
+* A batch that failed for good leaves a hole in the producer's sequence numbers, and every later one fails. So
+  after any failed batch the producer is given up and one new one is made, however many partitions noticed.
+* `send_batch` makes a topic it does not know (where brokers allow it), and so does subscribing by name. So
+  partitions are looked up first, and the reader subscribes by pattern.
+* After an assignment the consumer delivers from the group's committed offset until a `seek`. So it is asked for
+  nothing but partitions that were sought to the owner's position since they were assigned, and the first offset
+  delivered is compared with the one asked for. Errors that mean "not yours just now" are normal in a rebalance.
+
+The topic keeps the broker's own clock (LogAppendTime): aiokafka would stamp ours.
+"""
+
+import asyncio
+import contextlib
+import re
+import shlex
+import ssl
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.conn import create_conn
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    IllegalStateError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    ProducerClosed,
+    RecordListTooLargeError,
+    UnsupportedSaslMechanismError,
+)
+
+from eventlog import Chunk, Owner, Record
+from eventlog.appends import Append, Appends
+from schemas.faults import Fault, LogGap, LogTruncated, LogUnavailable, NotReady, TooLarge
+from schemas.settings import Settings
+
+GROUP_RECORDS_MAX = 10_000
+BATCH_BYTES_MAX = 1_048_576
+RECORD_OVERHEAD_BYTES = 1_024  # room for a batch's own header and a record's lengths
+METADATA_MAX_AGE_MS = 10_000
+RETRY_S = 0.25
+STUCK_S = 60.0
+STOP_S = 0.5
+CONSUMER_STOP_S = 3.0
+SILENCE_S = 15.0
+
+# What a client that cannot connect, or no longer, raises.
+UNREACHABLE = (KafkaError, OSError, TimeoutError)
+
+logger = structlog.get_logger(__name__)
+
+
+class CommandTokens(AbstractTokenProvider):  # type: ignore[misc]
+    """Tokens for OAUTHBEARER, printed by a command of the operator's."""
+
+    def __init__(self, command: str) -> None:
+        self._command = shlex.split(command)
+
+    async def token(self) -> str:
+        process = await asyncio.create_subprocess_exec(*self._command, stdout=asyncio.subprocess.PIPE)
+        output, _ = await process.communicate()
+        if process.returncode:
+            raise AuthenticationFailedError(f"the token command ended with {process.returncode}")
+        return output.decode().strip()
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """Return what producer, consumer and admin client have in common. Raises NotReady."""
+    if not settings.kafka_bootstrap_servers:
+        raise NotReady("PLAYHEAD_KAFKA_BOOTSTRAP_SERVERS is not set: host:port,... of some of Kafka's brokers")
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap_servers,
+        "request_timeout_ms": int(max(5.0, settings.log_append_timeout_s) * 1000),
+        "security_protocol": settings.kafka_security_protocol,
+    }
+    if settings.kafka_security_protocol.endswith("SSL"):
+        options["ssl_context"] = _ssl_context(settings)
+    if settings.kafka_security_protocol.startswith("SASL"):
+        options["sasl_mechanism"] = settings.kafka_sasl_mechanism
+        if settings.kafka_sasl_mechanism == "OAUTHBEARER":
+            if not settings.kafka_oauth_token_command:
+                raise NotReady("PLAYHEAD_KAFKA_OAUTH_TOKEN_COMMAND is not set, and OAUTHBEARER needs it")
+            options["sasl_oauth_token_provider"] = CommandTokens(settings.kafka_oauth_token_command)
+        else:
+            if not settings.kafka_sasl_username or settings.kafka_sasl_password is None:
+                raise NotReady("PLAYHEAD_KAFKA_SASL_USERNAME and PLAYHEAD_KAFKA_SASL_PASSWORD must be set")
+            options["sasl_plain_username"] = settings.kafka_sasl_username
+            options["sasl_plain_password"] = settings.kafka_sasl_password.get_secret_value()
+    return options
+
+
+def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile or None)
+        if settings.kafka_ssl_certfile:
+            context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile or None)
+    except OSError as error:
+        raise NotReady(f"the certificates for Kafka cannot be used: {error}") from error
+    return context
+
+
+async def why_unreachable(settings: Settings, error: BaseException) -> Fault:
+    """Find out why no broker could be spoken to: aiokafka logs the reason, but does not say it."""
+    options = client_options(settings)
+    reasons = []
+    for server in options.pop("bootstrap_servers").split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            connection = await create_conn(host.strip("[]"), int(port), **options)
+        except (ssl.SSLError, AuthenticationFailedError, UnsupportedSaslMechanismError) as reason:
+            return NotReady(f"{server} refuses us or is not who it should be: {reason}")
+        except UNREACHABLE as reason:
+            reasons.append(f"{server}: {reason or type(reason).__name__}")
+        else:
+            connection.close()
+    return LogUnavailable(f"Kafka cannot be reached: {'; '.join(reasons) or error or type(error).__name__}")
+
+
+def absent(settings: Settings) -> NotReady:
+    """Say that the topic is not there."""
+    return NotReady(f"there is no topic {settings.kafka_topic}: `playhead topics` makes it")
+
+
+class KafkaWriter:
+    """Writes into the topic; see `Writer`. Make it with `open_kafka_writer`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topic = settings.kafka_topic
+        self._timeout_s = settings.log_append_timeout_s
+        self._appends = Appends(
+            timeout_s=settings.log_append_timeout_s,
+            queue_max=settings.log_queue_max,
+            queue_bytes_max=settings.log_queue_bytes_max,
+            record_bytes_max=settings.log_record_bytes_max,
+            wake=self._wake_lane,
+        )
+        self._partitions = 0
+        self._producer: AIOKafkaProducer | None = None
+        self._has_producer = asyncio.Event()
+        self._replacing: asyncio.Task[None] | None = None
+        self._lanes: dict[int, asyncio.Task[None]] = {}
+        self._under_way_since: dict[int, float] = {}
+
+    async def start(self) -> None:
+        """Connect. Raises NotReady where there is no such topic or we are refused, else LogUnavailable."""
+        try:
+            self._adopt(await self._started_producer())
+        except UNREACHABLE as error:
+            raise await why_unreachable(self._settings, error) from error
+
+    @property
+    def partitions(self) -> int:
+        return self._partitions
+
+    async def append(self, partition: int, *, key: bytes, value: bytes) -> int:
+        if not 0 <= partition < self._partitions:
+            raise LogUnavailable(f"the topic has {self._partitions} partitions, and no partition {partition}")
+        return await self._appends.append(partition, key=key, value=value)
+
+    async def check(self) -> None:
+        now = time.monotonic()
+        if any(now - since > self._timeout_s for since in self._under_way_since.values()):
+            raise LogUnavailable(f"a batch has been under way for more than {self._timeout_s:g} s")
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                client = (await self._current_producer()).client
+                if not await client.force_metadata_update():
+                    raise LogUnavailable("no broker answers")
+        except TimeoutError:
+            raise LogUnavailable(f"no broker answered within {self._timeout_s:g} s") from None
+        led = client.cluster.available_partitions_for_topic(self._topic) or ()
+        if len(led) < self._partitions:
+            raise LogUnavailable(f"{self._partitions - len(led)} of {self._partitions} partitions have no leader")
+
+    async def close(self) -> None:
+        await self._appends.close()
+        tasks = [*self._lanes.values(), *([self._replacing] if self._replacing else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._producer is not None:
+            await _give_up(self._producer)
+            self._producer = None
+
+    def _wake_lane(self, partition: int) -> None:
+        if partition not in self._lanes:
+            self._lanes[partition] = asyncio.create_task(self._drain_lane(partition), name=f"log-lane-{partition}")
+
+    async def _drain_lane(self, partition: int) -> None:
+        """Send what waits for one partition, a group at a time, until nothing does."""
+        try:
+            while True:
+                producer = await self._current_producer()
+                group = self._appends.take(
+                    partition, records_max=GROUP_RECORDS_MAX, bytes_max=BATCH_BYTES_MAX - RECORD_OVERHEAD_BYTES
+                )
+                if not group:
+                    return
+                await self._send_group(producer, partition, group)
+        finally:
+            del self._lanes[partition]
+
+    async def _send_group(self, producer: AIOKafkaProducer, partition: int, group: Sequence[Append]) -> None:
+        """Send a group in as few batches as it fits into, usually one; after a failure the rest fails with it."""
+        while group:
+            batch = producer.create_batch()
+            count = 0
+            while count < len(group):
+                append = group[count]
+                if batch.append(timestamp=None, key=append.key, value=append.value) is None:
+                    break
+                count += 1
+            try:
+                first_offset = await self._send_batch(producer, partition, batch)
+            except UNREACHABLE as error:
+                self._fail(group, error)
+                self._replace(producer, error)
+                return
+            except Fault as fault:
+                self._appends.fail(group, str(fault))
+                return
+            self._appends.settle(group[:count], first_offset=first_offset)
+            group = group[count:]
+
+    async def _send_batch(self, producer: AIOKafkaProducer, partition: int, batch: Any) -> int:
+        """Return the first record's offset once all copies have the batch, however long the brokers take."""
+        known = producer.client.cluster.partitions_for_topic(self._topic)
+        if known is None or partition not in known:  # aiokafka would have the topic made
+            raise LogUnavailable(f"the brokers know no partition {partition} of {self._topic}")
+        self._under_way_since[partition] = time.monotonic()
+        try:
+            async with asyncio.timeout(STUCK_S):
+                metadata = await (await producer.send_batch(batch, self._topic, partition=partition))
+        finally:
+            del self._under_way_since[partition]
+        if metadata.offset < 0:  # "duplicate", but the broker has forgotten of what: not proof enough for a 2xx
+            raise KafkaError("the broker took the batch for a duplicate and gave no offset")
+        return int(metadata.offset)
+
+    def _fail(self, group: Sequence[Append], error: BaseException) -> None:
+        too_large = isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError)
+        reason = f"Kafka did not take the records: {error or type(error).__name__}"
+        fault = TooLarge if too_large and len(group) == 1 else LogUnavailable
+        self._appends.fail(group, reason, fault=fault)
+
+    async def _current_producer(self) -> AIOKafkaProducer:
+        while self._producer is None:
+            await self._has_producer.wait()
+        return self._producer
+
+    def _adopt(self, producer: AIOKafkaProducer) -> None:
+        self._producer = producer
+        self._has_producer.set()
+
+    def _replace(self, producer: AIOKafkaProducer, error: BaseException) -> None:
+        """Give this producer up and make another, unless that is happening already."""
+        if self._producer is producer:
+            logger.warning("log_producer_failed", topic=self._topic, error=str(error) or type(error).__name__)
+            self._producer = None
+            self._has_producer.clear()
+            self._replacing = asyncio.create_task(self._make_another(producer), name="log-new-producer")
+
+    async def _make_another(self, old: AIOKafkaProducer) -> None:
+        await _give_up(old)
+        while True:
+            try:
+                producer = await self._started_producer()
+            except (*UNREACHABLE, NotReady) as error:
+                logger.warning(
+                    "log_producer_not_made", topic=self._topic, error=str(error) or type(error).__name__
+                )
+                await asyncio.sleep(RETRY_S)
+            else:
+                self._adopt(producer)
+                logger.info("log_producer_made", topic=self._topic)
+                return
+
+    async def _started_producer(self) -> AIOKafkaProducer:
+        options = client_options(self._settings)
+        producer = AIOKafkaProducer(
+            **options,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=0,
+            max_batch_size=BATCH_BYTES_MAX,
+            max_request_size=batch_bytes_max(self._settings),
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
+        )
+        try:
+            async with asyncio.timeout(options["request_timeout_ms"] / 1000):
+                await producer.start()
+                await producer.client.force_metadata_update()
+            producer.client.cluster.add_listener(self._count_partitions)
+            self._count_partitions(producer.client.cluster)
+            if not producer.client.cluster.partitions_for_topic(self._topic):
+                raise absent(self._settings)
+        except BaseException:
+            await _give_up(producer)
+            raise
+        return producer
+
+    def _count_partitions(self, cluster: Any) -> None:
+        self._partitions = max(self._partitions, len(cluster.partitions_for_topic(self._topic) or ()))
+
+
+def batch_bytes_max(settings: Settings) -> int:
+    """Return the size of the largest batch we send: the topic's max.message.bytes must be no less."""
+    return max(BATCH_BYTES_MAX, settings.log_record_bytes_max) + RECORD_OVERHEAD_BYTES
+
+
+async def _give_up(producer: AIOKafkaProducer) -> None:
+    """Stop a producer that may not be able to: what it still holds fails, and it is not waited for."""
+    # Its stop() first waits for all batches to be sent, which may be never. These two are not public.
+    producer._message_accumulator.fail_all(ProducerClosed())
+    sender = producer._sender.sender_task
+    if sender is not None:
+        sender.cancel()
+    try:
+        async with asyncio.timeout(STOP_S):
+            await producer.stop()
+    except UNREACHABLE as error:
+        logger.info("log_producer_left_behind", error=str(error) or type(error).__name__)
+        with contextlib.suppress(*UNREACHABLE):
+            async with asyncio.timeout(STOP_S):
+                await producer.client.close()
+
+
+class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Reads the topic; see `Reader`. Make it with `open_kafka_reader`.
+
+    `_held` are the partitions assigned, `_positions` where each is to be read next: a partition held without a
+    position is asked of the owner at the next read.
+    """
+
+    def __init__(self, settings: Settings, owner: Owner) -> None:
+        self._settings = settings
+        self._topic = settings.kafka_topic
+        self._owner = owner
+        self._consumer: AIOKafkaConsumer | None = None
+        self._held: set[int] = set()
+        self._positions: dict[int, int] = {}
+        self._stopped: set[int] = set()
+        self._asking = asyncio.Lock()
+        self._assigned = asyncio.Event()
+        self._doubtful: dict[int, int] = {}  # an offset came (or -1: none) that was not the one asked for
+        self._doubted: dict[int, int] = {}  # where that has happened before
+        self._silent_s = 0.0
+        self._heard_ms = 0
+
+    async def start(self) -> None:
+        """Connect. Raises NotReady where there is no such topic or we are refused, else LogUnavailable."""
+        options = client_options(self._settings)
+        session_ms = int(self._settings.kafka_session_timeout_s * 1000)
+        consumer = AIOKafkaConsumer(
+            **options,
+            group_id=self._settings.kafka_group,
+            auto_offset_reset="none",
+            enable_auto_commit=False,
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=session_ms // 6,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
+        )
+        try:
+            async with asyncio.timeout(options["request_timeout_ms"] / 1000):
+                await consumer.start()
+                topics = await consumer.topics()
+            if self._topic not in topics:
+                raise absent(self._settings)
+            consumer.subscribe(pattern=f"^{re.escape(self._topic)}$", listener=self)
+        except UNREACHABLE as error:
+            await _stop_consumer(consumer)
+            raise await why_unreachable(self._settings, error) from error
+        except BaseException:
+            await _stop_consumer(consumer)
+            raise
+        self._consumer = consumer
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        await self._release()
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        self._held = {partition.partition for partition in assigned}
+        self._assigned.set()
+
+    async def read(self, *, records_max: int, timeout_s: float) -> list[Chunk]:
+        deadline = time.monotonic() + timeout_s
+        if self._consumer is None:
+            await self.start()
+        while True:
+            await self._take_positions()
+            await self._settle_doubts()
+            readable = [p for p in self._positions if p not in self._stopped]
+            left_s = max(0.0, deadline - time.monotonic())
+            if readable:
+                chunks = await self._fetch(readable, records_max, left_s)
+                if any(chunk.records for chunk in chunks) or time.monotonic() >= deadline:
+                    return chunks
+            elif left_s:
+                self._assigned.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(left_s, RETRY_S)):
+                        await self._assigned.wait()
+            else:
+                return []
+
+    def seek(self, partition: int, offset: int) -> None:
+        if partition in self._held:
+            self._stopped.discard(partition)
+            self._seek(partition, offset)
+
+    def reposition(self, partition: int) -> None:
+        self._positions.pop(partition, None)
+        self._stopped.discard(partition)
+
+    async def advertise(self, positions: Mapping[int, int]) -> None:
+        offsets = {self._of_topic(p): offset for p, offset in positions.items() if p in self._held}
+        if self._consumer is None or not offsets:
+            return
+        try:
+            async with asyncio.timeout(STOP_S):
+                await self._consumer.commit(offsets)
+        except (*UNREACHABLE, ValueError) as error:
+            logger.debug("log_positions_not_advertised", error=str(error) or type(error).__name__)
+
+    async def retain(self, *, older_than_ms: int, below: Mapping[int, int]) -> int:
+        """Do nothing: the topic has a retention of its own."""
+        return 0
+
+    async def close(self) -> None:
+        try:
+            await self._release()
+        finally:
+            await self._drop_consumer()
+
+    async def _release(self) -> None:
+        """Let the owner finish; from the first moment on nothing more is read."""
+        released = sorted(self._held)
+        self._held = set()
+        self._positions.clear()
+        self._stopped.clear()
+        async with self._asking:
+            if released:
+                await self._owner.release(released)
+
+    async def _take_positions(self) -> None:
+        """Ask the owner for the position of each partition that has none, and seek there."""
+        for partition in sorted(self._held - self._positions.keys()):
+            async with self._asking:
+                if partition not in self._held:
+                    continue
+                offset = await self._owner.position(partition)
+                if partition in self._held:
+                    self._seek(partition, offset)
+
+    def _seek(self, partition: int, offset: int) -> None:
+        assert self._consumer is not None
+        try:
+            self._consumer.seek(self._of_topic(partition), offset)
+            self._positions[partition] = offset
+        except IllegalStateError:  # a rebalance is under way: ask again after it
+            self._positions.pop(partition, None)
+
+    async def _fetch(self, readable: Sequence[int], records_max: int, timeout_s: float) -> list[Chunk]:
+        """Fetch once. Raises as `read` does."""
+        assert self._consumer is not None
+        began = time.monotonic()
+        try:
+            found = await self._consumer.getmany(
+                *(self._of_topic(p) for p in readable), timeout_ms=int(timeout_s * 1000), max_records=records_max
+            )
+        except OffsetOutOfRangeError as error:
+            self._doubtful.update({of_topic.partition: -1 for of_topic in error.args[0]})
+            return []
+        except (NoOffsetForPartitionError, IllegalStateError):
+            self._positions.clear()  # assigned anew since: the seeks were for the assignment before
+            await asyncio.sleep(0.01)
+            return []
+        except UNREACHABLE as error:
+            await self._start_over()
+            raise LogUnavailable(f"Kafka cannot be read: {error or type(error).__name__}") from error
+        assigned = self._consumer.assignment()
+        chunks = [
+            chunk
+            for p in readable
+            if p in self._positions and self._of_topic(p) in assigned
+            if (chunk := self._chunk(p, found.get(self._of_topic(p), []))) is not None
+        ]
+        self._listen(readable, time.monotonic() - began)
+        return chunks
+
+    def _chunk(self, partition: int, messages: Sequence[Any]) -> Chunk | None:
+        """Make the chunk of one partition and move its position; None where not enough is known yet."""
+        assert self._consumer is not None
+        position = self._positions[partition]
+        records: list[Record] = []
+        for message in messages:
+            if message.offset != position + len(records):
+                self._doubtful[partition] = message.offset
+                self._seek(partition, position + len(records))
+                break
+            key, value = message.key or b"", message.value or b""
+            records.append(Record(partition, message.offset, key, value, message.timestamp))
+        position += len(records)
+        if records and partition in self._positions:
+            self._positions[partition] = position
+            self._doubted.pop(partition, None)
+        end_offset = self._consumer.highwater(self._of_topic(partition))
+        return None if end_offset is None else Chunk(partition, records, max(end_offset, position))
+
+    async def _settle_doubts(self) -> None:
+        """Find out why an offset that was asked for did not come. Raises LogGap or LogTruncated."""
+        while self._doubtful:
+            partition, found = self._doubtful.popitem()
+            asked = self._positions.get(partition)
+            if asked is None:
+                continue
+            first, end = await self._bounds(partition)
+            fault: LogGap | LogTruncated
+            if asked > end:
+                fault = LogTruncated(partition, asked, end)
+            elif asked < first:
+                fault = LogGap(partition, asked, first)
+            elif found > asked and self._doubted.get(partition) == asked:
+                fault = LogGap(partition, asked, found)
+            else:  # fetched before the seek, or from a copy that was behind; twice the same is a hole
+                self._doubted[partition] = asked
+                self._seek(partition, asked)
+                continue
+            self._stopped.add(partition)
+            raise fault
+
+    async def _bounds(self, partition: int) -> tuple[int, int]:
+        """Return the first offset there is, and the one after the last."""
+        assert self._consumer is not None
+        of_topic = self._of_topic(partition)
+        try:
+            first = await self._consumer.beginning_offsets([of_topic])
+            end = await self._consumer.end_offsets([of_topic])
+        except UNREACHABLE as error:
+            self._doubtful[partition] = -1
+            raise LogUnavailable(f"Kafka does not say what it has: {error or type(error).__name__}") from error
+        return first[of_topic], end[of_topic]
+
+    def _listen(self, readable: Sequence[int], waited_s: float) -> None:
+        """Notice when no broker has answered any fetch for too long: aiokafka would just return nothing."""
+        assert self._consumer is not None
+        assigned = self._consumer.assignment()
+        polled = [
+            self._consumer.last_poll_timestamp(of) for p in readable if (of := self._of_topic(p)) in assigned
+        ]
+        heard_ms = max((stamp for stamp in polled if stamp is not None), default=0)
+        if heard_ms != self._heard_ms:
+            self._heard_ms = heard_ms
+            self._silent_s = 0.0
+            return
+        self._silent_s += waited_s
+        if self._silent_s > SILENCE_S:
+            silent_s, self._silent_s = self._silent_s, 0.0
+            raise LogUnavailable(f"no broker has answered for {silent_s:.0f} s")
+
+    async def _start_over(self) -> None:
+        await self._release()
+        await self._drop_consumer()
+
+    async def _drop_consumer(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await _stop_consumer(consumer)
+
+    def _of_topic(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._topic, partition)
+
+
+async def _stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Leave the group and stop, within a time that no broker can stretch."""
+    try:
+        async with asyncio.timeout(CONSUMER_STOP_S):
+            await consumer.stop()
+    except UNREACHABLE as error:
+        logger.info("log_consumer_left_behind", error=str(error) or type(error).__name__)
+
+
+async def open_kafka_writer(settings: Settings) -> KafkaWriter:
+    """Open the topic for appending. Raises NotReady, or LogUnavailable where no broker answers."""
+    writer = KafkaWriter(settings)
+    await writer.start()
+    return writer
+
+
+async def open_kafka_reader(settings: Settings, owner: Owner) -> KafkaReader:
+    """Join the group that reads the topic. Raises NotReady, or LogUnavailable where no broker answers."""
+    reader = KafkaReader(settings, owner)
+    await reader.start()
+    return reader

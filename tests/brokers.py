@@ -1,0 +1,270 @@
+"""A real Kafka broker for the tests.
+
+The first that can be had: the address in KAFKA_BOOTSTRAP_SERVERS; a container, where a container engine answers;
+a broker on the JVM, its jars from Maven Central kept in a cache folder; none, which is a skip with the reason, and
+a failure where CI is set.
+
+    kafka       the one broker of the session, as `Broker`
+    own_kafka   a broker of the test's own, to be paused, killed and restarted
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import xml.etree.ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+POM = Path(__file__).parent / "kafka_pom.xml"
+UP_WITHIN_S = 60.0
+
+PROPERTIES = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{more_listeners}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{more_advertised}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+log.dirs={folder}/data
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+auto.create.topics.enable=true
+num.network.threads=2
+num.io.threads=2
+{more}
+"""
+
+
+class Broker(Protocol):
+    """A broker, and what a test may do to it."""
+
+    bootstrap_servers: str
+
+    def pause(self) -> None:
+        """Let it answer nobody, connections stay open."""
+
+    def resume(self) -> None:
+        """Let it answer again."""
+
+
+class NoBroker(Exception):  # noqa: N818  (a reason, not an error)
+    """No broker can be had this way; the message says why."""
+
+
+class GivenBroker:
+    """A broker that somebody else runs."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self.bootstrap_servers = bootstrap_servers
+
+    def pause(self) -> None:
+        pytest.skip("a broker given by KAFKA_BOOTSTRAP_SERVERS is not ours to pause")
+
+    def resume(self) -> None:
+        raise AssertionError("never paused")
+
+
+class ContainerBroker:
+    """A broker in a container. Raises NoBroker where no container engine answers."""
+
+    def __init__(self) -> None:
+        import docker  # type: ignore[import-untyped]
+        import docker.errors  # type: ignore[import-untyped]
+
+        try:
+            docker.from_env(timeout=5).ping()
+        except docker.errors.DockerException as error:
+            raise NoBroker("no container engine answers") from error
+        from testcontainers.community.kafka import KafkaContainer
+
+        self._container = KafkaContainer().with_kraft()
+        self._container.start()
+        self.bootstrap_servers: str = self._container.get_bootstrap_server()
+
+    def pause(self) -> None:
+        self._container.get_wrapped_container().pause()
+
+    def resume(self) -> None:
+        self._container.get_wrapped_container().unpause()
+
+    def stop(self) -> None:
+        self._container.stop()
+
+
+class JvmBroker:
+    """A broker on the JVM, with its data in `folder`; it can be killed and started again at the same address.
+
+    `listeners` are further ones by protocol (SSL, SASL_PLAINTEXT), `properties` further lines of its file.
+    Raises NoBroker where java or mvn is missing, or Maven Central does not answer.
+    """
+
+    def __init__(self, folder: Path, *, listeners: tuple[str, ...] = (), properties: str = "") -> None:
+        self._jars = jars()
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self.port, controller_port, *more = free_ports(2 + len(listeners))
+        self.ports = dict(zip(listeners, more, strict=True))
+        self.bootstrap_servers = f"127.0.0.1:{self.port}"
+        self._properties = folder / "server.properties"
+        also = "".join(f",{name}://127.0.0.1:{port}" for name, port in self.ports.items())
+        self._properties.write_text(
+            PROPERTIES.format(
+                port=self.port,
+                controller_port=controller_port,
+                folder=folder,
+                more_listeners=also,
+                more_advertised=also,
+                more=properties,
+            )
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+        self._java(
+            "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAQACAAAAAAAAAAQ", "-c", str(self._properties)
+        )
+        self.start()
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        with (self._folder / "broker.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._command("kafka.Kafka"), str(self._properties)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + UP_WITHIN_S
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise NoBroker(f"the broker did not come up: {(self._folder / 'broker.log').read_text()[-2000:]}")
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """Kill -9."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def pause(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End it for good, with its data."""
+        self.kill()
+        shutil.rmtree(self._folder)
+
+    def _command(self, main: str) -> list[str]:
+        options = ["-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.awt.headless=true"]
+        return ["java", *options, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{self._jars}/*", main]
+
+    def _java(self, main: str, *arguments: str) -> None:
+        done = subprocess.run([*self._command(main), *arguments], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise NoBroker(f"{main} failed: {done.stdout}{done.stderr}")
+
+
+def jars() -> Path:
+    """Return the folder of the broker's jars, and fetch them from Maven Central the first time."""
+    missing = [program for program in ("java", "mvn") if shutil.which(program) is None]
+    if missing:
+        raise NoBroker(f"{' and '.join(missing)} not installed")
+    version = xml.etree.ElementTree.parse(POM).findtext(".//{*}dependency/{*}version")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "playhead-tests"
+    cache.mkdir(parents=True, exist_ok=True)
+    folder = cache / f"kafka-{version}"
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            fetched = cache / "fetching"
+            shutil.rmtree(fetched, ignore_errors=True)
+            done = subprocess.run(
+                ["mvn", "-q", "-B", "-f", POM, "dependency:copy-dependencies", f"-DoutputDirectory={fetched}"],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                raise NoBroker(f"Maven could not fetch the broker: {done.stdout[-2000:]}")
+            fetched.rename(folder)
+    return folder
+
+
+def free_ports(count: int) -> list[int]:
+    """Return so many ports that are free now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [listener.getsockname()[1] for listener in sockets]
+    finally:
+        for listener in sockets:
+            listener.close()
+
+
+def none_to_be_had(reasons: list[str]) -> None:
+    """Skip, or fail where CI promises a broker."""
+    message = f"no Kafka broker: {'; '.join(reasons)}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@contextlib.contextmanager
+def some_broker(folder: Path) -> Iterator[Broker]:
+    """Have the first broker that can be had."""
+    given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    if given:
+        yield GivenBroker(given)
+        return
+    reasons = []
+    for make in (ContainerBroker, lambda: JvmBroker(folder / "kafka")):
+        try:
+            broker = make()
+        except NoBroker as reason:
+            reasons.append(str(reason))
+            continue
+        try:
+            yield broker
+        finally:
+            broker.stop()
+        return
+    none_to_be_had(reasons)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """The one broker of the session."""
+    with some_broker(tmp_path_factory.mktemp("broker")) as broker:
+        yield broker
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[JvmBroker]:
+    """A broker of the test's own."""
+    try:
+        broker = JvmBroker(tmp_path / "kafka")
+    except NoBroker as reason:
+        none_to_be_had([str(reason)])
+    else:
+        yield broker
+        broker.stop()

@@ -19,11 +19,12 @@ from typing import Any, Final
 import structlog
 import uvicorn
 import uvloop
+from litestar.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from eventlog.adapters import open_writer
 from ingest.app import build_app
-from ingest.http import LATE
+from ingest.http import LATE, Reply, send_reply
 from schemas.settings import Settings
 
 KEEP_ALIVE_S: Final = 75  # players ping every 10 s, some every 50 s
@@ -99,6 +100,11 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     logger.info("stopped")
 
 
+async def refuse_headers(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer a request whose headers are too large."""
+    await send_reply(send, Reply(431, [(b"content-length", b"0"), (b"connection", b"close")]))
+
+
 class DeadlineProtocol(HttpToolsProtocol):
     """uvicorn's protocol with an absolute deadline for receiving a request, and a limit on its headers."""
 
@@ -119,12 +125,14 @@ class DeadlineProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if not self._has_headers:
+        if self._is_complete:
+            self._header_bytes = len(data)
+        elif not self._has_headers:
             self._header_bytes += len(data)
-            if self._header_bytes > HEADERS_BYTES_MAX and not self.transport.is_closing():
-                self.transport.write(TOO_LARGE_HEADERS)
-                self.transport.close()
+        super().data_received(data)
+        if not self._has_headers and self._header_bytes > HEADERS_BYTES_MAX and not self.transport.is_closing():
+            self.transport.write(TOO_LARGE_HEADERS)
+            self.transport.close()
         if self._is_complete:
             self._disarm()
             # Stray bytes between two requests take uvicorn's keep-alive timer away; nothing else would end this.
@@ -136,10 +144,13 @@ class DeadlineProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._is_complete = self._has_headers = False
-        self._header_bytes = 0
 
     def on_headers_complete(self) -> None:
         self._has_headers = True
+        if self._header_bytes > HEADERS_BYTES_MAX:  # which may include some of the body
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > HEADERS_BYTES_MAX:
+                self.app = refuse_headers
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

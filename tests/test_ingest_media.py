@@ -1,0 +1,383 @@
+"""What media players get from the Media Collection API, and what their events become in the log."""
+
+import copy
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from ingest_rig import DATA, SECRETS, Ingest, event, running, session_start
+
+from ingest.ended import Ended
+from ingest.identity import pseudonym
+from schemas.ids import mint_media_session
+from schemas.media import json_schema
+from schemas.vocabulary import EVENT_TYPES
+
+TIMELINES = json.loads((DATA / "media_timelines.json").read_text())["timelines"]
+PSEUDONYM_KEY = SECRETS["PLAYHEAD_PSEUDONYM_KEY"].encode()
+MEDIA_CORS = {
+    "access-control-allow-origin": "*",
+    "access-control-allow-methods": "OPTIONS,POST,PUT",
+    "access-control-expose-headers": "Location, Retry-After",
+}
+
+# The documentation's sample of a sessions request. Its `...` lines stand for more of the same, and are left out.
+DOCUMENTED_START = b"""{
+    "playerTime": {
+        "playhead": 0,
+        "ts": 1509045324153
+    },
+    "eventType": "sessionStart",
+    "params": {
+        "media.playerName": "sample-html5-api-player",
+        "analytics.trackingServer": "<your-aa-tracking-server>",
+        "analytics.reportSuite": "<your-aa-rsid>",
+        "analytics.visitorId": "<your-userId>",
+        "media.contentType": "VOD",
+        "media.length": 60.39333333333333,
+        "media.id": "MA API Sample Player",
+        "visitor.marketingCloudOrgId": "<your-org-id>",
+        "media.name": "ClickMe",
+        "media.channel": "sample-channel",
+        "media.sdkVersion": "va-api-0.0.0",
+        "analytics.enableSSL": false
+    },
+    "customMetadata": {
+        "myCustomData": "<your metadata>",
+        "myCustomData2": "<your metadata>"
+    },
+    "qoeData": {
+        "param1": "<your param-value>",
+        "param2": "<your param-value>"
+    }
+}"""
+
+
+@pytest.fixture(scope="module")
+def ingest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingest]:
+    """One ingest over a log of three partitions, for all tests here."""
+    with running(tmp_path_factory.mktemp("media") / "data", log_partitions=3) as ingest:
+        yield ingest
+
+
+def veiled(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a body as it has to stand in the log: `analytics.visitorId` replaced by its pseudonym."""
+    body = copy.deepcopy(body)
+    if "analytics.visitorId" in body.get("params", {}):
+        body["params"]["analytics.visitorId"] = pseudonym(
+            PSEUDONYM_KEY, "user", body["params"]["analytics.visitorId"]
+        )
+    return body
+
+
+def test_the_documented_request_gets_the_documented_reply(ingest: Ingest) -> None:
+    """The sample body is answered with the sample's status, headers and empty body, and a Location of its form."""
+    reply = ingest.post("/api/v1/sessions", DOCUMENTED_START, headers={"Content-Type": "application/json"})
+    assert reply.status_code == 201
+    assert reply.content == b""
+    assert reply.headers["content-type"] == "application/octet-stream"
+    assert reply.headers["content-length"] == "0"
+    assert re.fullmatch("/api/v1/sessions/[0-9a-f]{64}", reply.headers["location"])
+    assert MEDIA_CORS.items() <= dict(reply.headers).items()
+    (record,) = ingest.events(reply.headers["location"])
+    assert record["data"] == veiled(json.loads(DOCUMENTED_START))
+    assert record["type"] == "playhead.media.sessionStart"
+    assert record["time"] == "2017-10-26T19:15:24.153000Z"
+    assert record["consent"] == "given"
+    assert "flags" not in record  # unknown keys of qoeData are no oddity
+
+
+@pytest.mark.parametrize("name", ["1", "3"])
+def test_a_timeline_is_stored_event_by_event_in_order(ingest: Ingest, name: str) -> None:
+    """A documented timeline is answered 201 and 204s, and the log has each event as sent, in order."""
+    first, *others = TIMELINES[name]
+    session = ingest.start(first)
+    for other in others:
+        reply = ingest.post(f"{session}/events", other)
+        assert (reply.status_code, reply.content) == (204, b"")
+        assert MEDIA_CORS.items() <= dict(reply.headers).items()
+    records = ingest.events(session)
+    assert [record["data"] for record in records] == [veiled(body) for body in TIMELINES[name]]
+    assert len({record["id"] for record in records}) == len(records)
+
+
+@pytest.mark.parametrize("name", [name for name, row in EVENT_TYPES.items() if not row.starts])
+def test_every_event_type_is_taken(ingest: Ingest, name: str) -> None:
+    """Each type of the vocabulary is accepted with its required params and refused without one of them."""
+    example: dict[str, object] = {"string": "x", "integer": 1, "number": 1.5}
+    row = EVENT_TYPES[name]
+    params = {param.key: example[param.kind] for param in row.required}
+    session = ingest.start(session_start())
+    body = event(name, params=params) if params else event(name)
+    assert ingest.post(f"{session}/events", body).status_code == 204
+    for param in row.required:
+        lacking = event(name, params={key: value for key, value in params.items() if key != param.key})
+        reply = ingest.post(f"{session}/events", lacking)
+        assert reply.status_code == 400
+        assert param.key in reply.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        event("error", qoeData={"media.qoe.errorID": "5", "media.qoe.errorSource": "player"}),
+        event("error", params={"media.errorId": "5", "media.errorSource": "external"}),
+        event("error"),
+        event("statesUpdate", params={"statesStart": [{"media.state.name": "mute"}], "statesEnd": []}),
+        event("ping", params={}),
+        event("ping", qoeData={}),
+        event("play", qoeData={"media.qoe.framesPerSecond": 23.5}),
+        event("play", unknown="kept", params={"media.unknown": None}),
+        event("pauseStart", customMetadata={"a.b": "žluťoučký kůň 🐎", "nul": "a\u0000b"}),
+        event("adBreakStart", params={"media.ad.podIndex": -1, "media.ad.podSecond": 0}),
+    ],
+    ids=lambda body: body["eventType"],
+)
+def test_what_real_players_send_is_kept_as_sent(ingest: Ingest, body: dict[str, Any]) -> None:
+    """All forms of error, batched states, empty parts, unknown keys and any text are accepted and kept."""
+    session = ingest.start(session_start())
+    assert ingest.post(f"{session}/events", body).status_code == 204
+    record = ingest.events(session)[1]
+    assert record["data"] == body
+    assert "flags" not in record
+
+
+@pytest.mark.parametrize(
+    ("body", "flag"),
+    [
+        (event("play", playhead=-1), "playhead_range"),
+        (event("play", ts=4_000_000_000_000), "future_ts"),
+        (event("ping", customMetadata={"number": 5}), "off_schema"),
+    ],
+)
+def test_what_is_odd_is_kept_with_a_flag(ingest: Ingest, body: dict[str, Any], flag: str) -> None:
+    """An odd playhead, a timestamp of tomorrow, a mistyped option: stored as given, flagged, nothing replaced."""
+    session = ingest.start(session_start())
+    assert ingest.post(f"{session}/events", body).status_code == 204
+    record = ingest.events(session)[1]
+    assert record["data"] == body
+    assert record["flags"] == flag
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/json", "application/x-www-form-urlencoded", "text/plain;charset=UTF-8", "nonsense", None],
+)
+def test_any_content_type_is_json(ingest: Ingest, content_type: str | None) -> None:
+    """curl's form type, sendBeacon's text/plain, none at all: the body is parsed as JSON whatever it says."""
+    headers = {"Content-Type": content_type} if content_type else {}
+    session = ingest.start(session_start(), headers=headers)
+    assert ingest.post(f"{session}/events", event("play"), headers=headers).status_code == 204
+
+
+def test_gzip_and_chunks_are_understood(ingest: Ingest) -> None:
+    """A packed body and a body in chunks of unknown total are events like any other."""
+    packed = gzip.compress(json.dumps(session_start()).encode())
+    session = ingest.start(packed, headers={"Content-Encoding": "gzip"})
+    text = json.dumps(event("play")).encode()
+    chunks = (text[start : start + 7] for start in range(0, len(text), 7))
+    assert ingest.client.post(f"{session}/events", content=chunks).status_code == 204
+    assert [record["data"]["eventType"] for record in ingest.events(session)] == ["sessionStart", "play"]
+
+
+def test_an_id_we_never_issued_is_unknown(ingest: Ingest) -> None:
+    """An invented id, a changed one, and text that is no id are answered 404 with CORS headers."""
+    session = ingest.start(session_start())
+    flipped = session[:-1] + ("0" if session[-1] != "0" else "1")
+    session_id = session.rpartition("/")[2]
+    for unknown in (flipped.rpartition("/")[2], "0" * 64, "abc", session_id.upper(), session_id + "\u0660"):
+        reply = ingest.post(f"/api/v1/sessions/{unknown}/events", event("play"))
+        assert reply.status_code == 404
+        assert reply.headers["access-control-allow-origin"] == "*"
+        assert "start a new session" in reply.json()["message"]
+
+
+def test_a_session_of_yesterday_is_over(ingest: Ingest) -> None:
+    """An id made more than 24 hours ago is ours, and answered 410."""
+    keys = [SECRETS["PLAYHEAD_MAC_KEY"].encode()]
+    old = mint_media_session(keys, partition=0, started_ms=1_600_000_000_000, entropy=bytes)
+    reply = ingest.post(f"/api/v1/sessions/{old.id}/events", event("play"))
+    assert reply.status_code == 410
+    assert reply.headers["access-control-allow-origin"] == "*"
+
+
+def test_a_session_end_may_be_repeated(ingest: Ingest) -> None:
+    """Each repetition of sessionEnd is answered 204 and stored."""
+    session = ingest.start(session_start())
+    for _ in range(3):
+        assert ingest.post(f"{session}/events", event("sessionEnd")).status_code == 204
+    assert len(ingest.events(session)) == 4
+
+
+def test_what_comes_after_the_end_is_welcome_for_a_while() -> None:
+    """After its end a session takes all for 30 s, and for ever what its player says happened before the end."""
+    ended = Ended(sessions_max=2)
+    ended.remember("s", ts_ms=1000, now_s=50)
+    assert not ended.is_over("s", ts_ms=2000, now_s=79)
+    assert ended.is_over("s", ts_ms=2000, now_s=81)
+    assert not ended.is_over("s", ts_ms=1000, now_s=81)
+    assert not ended.is_over("another", ts_ms=2000, now_s=81)
+
+
+def test_ended_sessions_are_forgotten_oldest_first() -> None:
+    """Only so many ends are remembered, so memory is bounded."""
+    ended = Ended(sessions_max=2)
+    for name in ("a", "b", "c"):
+        ended.remember(name, ts_ms=0, now_s=0)
+    assert [ended.is_over(name, ts_ms=1, now_s=100) for name in ("a", "b", "c")] == [False, True, True]
+
+
+def test_a_start_belongs_to_sessions_and_nothing_else_does(ingest: Ingest) -> None:
+    """sessionStart is refused as an event of a session, any other type as the start of one."""
+    session = ingest.start(session_start())
+    assert ingest.post(f"{session}/events", session_start()).status_code == 400
+    assert ingest.post("/api/v1/sessions", event("play")).status_code == 400
+
+
+def test_an_idempotency_key_makes_one_session_of_repeated_posts(ingest: Ingest) -> None:
+    """Key and body together decide the ids: repeated they are the same, with another key or body they are not."""
+    headers = {"Idempotency-Key": "k1"}
+    first = ingest.start(session_start(), headers=headers)
+    again = ingest.start(session_start(), headers=headers)
+    assert first == again
+    assert len({record["id"] for record in ingest.events(first)}) == 1
+    others = {
+        ingest.start(session_start(**{"media.id": "another"}), headers=headers),
+        ingest.start(session_start(), headers={"Idempotency-Key": "k2"}),
+        ingest.start(session_start()),
+    }
+    assert len(others | {first}) == 4
+    for _ in range(2):
+        ingest.post(f"{first}/events", event("play"), headers=headers)
+    plays = [record["id"] for record in ingest.events(first) if record["type"].endswith("play")]
+    assert len(plays) == 2
+    assert len(set(plays)) == 1
+
+
+def test_equal_bodies_without_a_key_are_events_of_their_own(ingest: Ingest) -> None:
+    """Players send byte-equal events on purpose; each is a record with an id of its own."""
+    session = ingest.start(session_start())
+    for _ in range(2):
+        ingest.post(f"{session}/events", event("play"))
+    assert len({record["id"] for record in ingest.events(session)}) == 3
+
+
+OFFLINE = [session_start(**{"media.downloaded": True}), event("play"), event("ping"), event("sessionEnd")]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/downloaded", "/api/v1/sessions"])
+def test_an_offline_session_comes_as_one_array(ingest: Ingest, path: str) -> None:
+    """A whole session is stored in order; posting the same body again changes no id."""
+    body = [*OFFLINE[:-1], event("ping", params={"path": path}), OFFLINE[-1]]
+    replies = [ingest.post(path, body) for _ in range(2)]
+    assert [reply.status_code for reply in replies] == [201, 201]
+    (session,) = {reply.headers["location"] for reply in replies}
+    records = ingest.events(session)
+    assert [record["data"] for record in records[: len(body)]] == body
+    assert len({record["id"] for record in records}) == len(body)
+    assert {record["source"] for record in records} == {path}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "wanted"),
+    [
+        ("/api/v1/downloaded", [*OFFLINE, event("adStart")], "event 4"),
+        ("/api/v1/downloaded", [*OFFLINE, session_start()], "event 4"),
+        ("/api/v1/downloaded", [event("play")], "event 0"),
+        ("/api/v1/downloaded", [], "array"),
+        ("/api/v1/downloaded", session_start(), "array"),
+        ("/api/v1/sessions", [session_start(), event("play")], "media.downloaded"),
+        ("/api/v1/sessions", [session_start(**{"media.downloaded": False})], "media.downloaded"),
+        ("/api/v1/sessions", session_start(**{"media.downloaded": True}), "media.downloaded"),
+        ("/api/v1/sessions", [5], "event 0"),
+    ],
+)
+def test_one_bad_element_refuses_the_whole(ingest: Ingest, path: str, body: Any, wanted: str) -> None:
+    """The message names the element or what is missing, and nothing of the array is stored."""
+    before = [record for record in ingest.records() if record["type"] != "playhead.rejected"]
+    reply = ingest.post(path, body)
+    assert reply.status_code == 400
+    assert wanted in reply.json()["message"]
+    assert [record for record in ingest.records() if record["type"] != "playhead.rejected"] == before
+
+
+@pytest.mark.parametrize("name", list(EVENT_TYPES))
+def test_each_event_type_has_a_schema(ingest: Ingest, name: str) -> None:
+    """The JSON Schema of a type is served, and is the one made from its Struct."""
+    reply = ingest.client.get(f"/api/v1/schemas/{name}")
+    assert reply.status_code == 200
+    assert reply.headers["access-control-allow-origin"] == "*"
+    assert reply.json() == msgspec.json.decode(msgspec.json.encode(json_schema(name)))
+
+
+def test_an_unknown_event_type_has_none(ingest: Ingest) -> None:
+    """The schema of what is no event type is answered 404."""
+    assert ingest.client.get("/api/v1/schemas/nonsense").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/api/v1/sessions", "/api/v1/sessions/abc/events", "/api/v1/downloaded"])
+def test_a_browser_may_post_from_anywhere(ingest: Ingest, path: str) -> None:
+    """A preflight allows what players' pages send, and need not be repeated for hours; no credentials."""
+    asked = {
+        "Origin": "https://player.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type,user-agent",
+    }
+    reply = ingest.client.options(path, headers=asked)
+    assert reply.status_code == 204
+    assert reply.headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-credentials" not in reply.headers
+    assert int(reply.headers["access-control-max-age"]) >= 7200
+    allowed = {name.strip().lower() for name in reply.headers["access-control-allow-headers"].split(",")}
+    wanted = {
+        "content-type",
+        "user-agent",
+        "x-jay-tracking",
+        "__secure-jay_tracking",
+        "idempotency-key",
+        "traceparent",
+    }
+    assert wanted <= allowed
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD"])
+def test_another_method_is_not_allowed(ingest: Ingest, method: str) -> None:
+    """A method the path does not have is answered 405, with those it has and the CORS headers."""
+    reply = ingest.client.request(method, "/api/v1/sessions")
+    assert reply.status_code == 405
+    assert reply.headers["allow"] == "POST, OPTIONS"
+    assert MEDIA_CORS.items() <= dict(reply.headers).items()
+
+
+def test_an_unknown_path_is_refused_in_the_protocol_s_own_form(ingest: Ingest) -> None:
+    """404 with a message, CORS headers included, also below a path that exists."""
+    for path in ("/", "/api/v1/nothing", "/api/v1/sessions/a/b/c", "/api/v1/sessionsx", "/health", "/x%00y"):
+        reply = ingest.client.get(path)
+        assert reply.status_code == 404
+        assert reply.json() == {"message": "Nothing lives at this path"}
+        assert reply.headers["access-control-allow-origin"] == "*"
+
+
+def test_cookies_change_nothing(ingest: Ingest) -> None:
+    """A tracking cookie on a media call is ignored: only headers and custom metadata name a tracking session."""
+    token = ingest.client.post("/v1/playouts/tracking/session", headers={"X-API-Key": "string"}).headers[
+        "x-jay-tracking"
+    ]
+    session = ingest.start(session_start(), headers={"Cookie": f"__Secure-jay_tracking={token}"})
+    assert "trackingsession" not in ingest.events(session)[0]
+
+
+def test_strict_refuses_what_is_otherwise_flagged(tmp_path: Path) -> None:
+    """Under PLAYHEAD_STRICT an odd playhead and a mistyped option are 400s that name the field."""
+    with running(tmp_path / "data", strict="on") as ingest:
+        session = ingest.start(session_start())
+        reply = ingest.post(f"{session}/events", event("play", playhead=-1))
+        assert (reply.status_code, "playhead" in reply.json()["message"]) == (400, True)
+        reply = ingest.post(f"{session}/events", event("play", customMetadata={"k": 1}))
+        assert (reply.status_code, "customMetadata" in reply.json()["message"]) == (400, True)
+        assert ingest.post(f"{session}/events", event("play", ts=4_000_000_000_000)).status_code == 204

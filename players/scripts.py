@@ -181,7 +181,7 @@ class _Tape:
         self.mode: Literal["starting", "playing", "paused", "buffering"] = "starting"
         self.in_ad = False
         self.is_live = not self.player.upload and rng.random() < 0.15
-        self.metrics = Metrics(unique_played_s=None if self.is_live else 0.0)
+        self.metrics = Metrics() if self.is_live else Metrics(unique_played_s=0.0, progress_pct=0)
         self.length_s = float(DAY_S) if self.is_live else float(rng.choice((60.0, 93.5, 180.0, 600.0, 2700.0)))
         self.position_s = float(rng.randrange(1000, DAY_S)) if self.is_live else 0.0
         self.played: list[tuple[float, float]] = []
@@ -384,19 +384,24 @@ def _watch(tape: _Tape, seconds: float) -> None:
     tape.wait(max(0.0, min(seconds, left_s)))
 
 
-def _pause(tape: _Tape) -> None:
+def _stop(tape: _Tape) -> None:
+    """Pause. Not in the millisecond in which it began to play: which of the two came first, nobody could tell."""
+    if tape.steps[-1].at_ms == tape.at_ms:
+        tape.wait(0.001)
     tape.mode = "paused"
     tape.add(pauses=1)
     tape.post("pauseStart")
+
+
+def _pause(tape: _Tape) -> None:
+    _stop(tape)
     tape.wait(tape.rng.choice((0.8, 4.0, 15.0, 45.0)))
     _resume(tape)
 
 
 def _seek(tape: _Tape, to_s: float | None = None) -> None:
     """Seek as SDKs tell it: a pause, then `play` somewhere else. In a live stream it is but a pause."""
-    tape.mode = "paused"
-    tape.add(pauses=1)
-    tape.post("pauseStart")
+    _stop(tape)
     tape.wait(0.6)
     if not tape.is_live:
         tape.position_s = round(tape.rng.uniform(0, tape.length_s * 0.9), 3) if to_s is None else to_s

@@ -20,7 +20,7 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     media_time_s: float = 0.0
     pause_time_s: float = 0.0
     buffer_time_s: float = 0.0
-    unique_played_s: float | None = 0.0
+    unique_played_s: float | None = None
     pauses: int = 0
     buffers: int = 0
     errors: int = 0

@@ -68,6 +68,16 @@ def test_events_overtake_each_other_only_where_several_are_in_flight() -> None:
     assert shuffled <= {player.name for player in PLAYERS if player.in_flight_max > 1}
 
 
+def test_no_two_events_of_one_moment_contradict_each_other() -> None:
+    """A player is not told to play and to stop in the same millisecond: their order could not be known."""
+    for script in SCRIPTS:
+        moves: dict[int, set[str]] = {}
+        for step in script.steps:
+            if EVENT_TYPES[step.event_type].player:
+                moves.setdefault(step.at_ms, set()).add(step.event_type)
+        assert all(len(types) == 1 for types in moves.values()), script.name
+
+
 def test_journal_values_are_unique() -> None:
     """No journal value is in two events, so none links two sessions of a viewer."""
     values = Counter(

@@ -78,13 +78,22 @@ def ingest() -> None:
 
 
 @app.command()
-def worker() -> None:
+def worker(
+    accept_gap: Annotated[
+        list[str] | None,
+        typer.Option(help="Go on behind lost offsets, partition:first-last; leaves a row in `gaps`."),
+    ] = None,
+) -> None:
     """Move the log into the lake until told to stop."""
-    asyncio.run(_worker(_settings()))
+    asyncio.run(_worker(_settings(), accept_gap or []))
 
 
-async def _worker(settings: Settings) -> None:
-    from consumers.worker import Worker
+async def _worker(settings: Settings, gaps: list[str]) -> None:
+    from consumers.transaction import Gap
+    from consumers.worker import Worker, accept_gaps
+
+    if gaps:
+        await asyncio.to_thread(accept_gaps, settings, [Gap.parse(gap) for gap in gaps])
 
     async def tidy() -> None:
         child = await asyncio.create_subprocess_exec(sys.executable, "-m", "playhead", "upkeep")

@@ -7,6 +7,7 @@ whole row is as it left it, and rewriting it conflicts with whoever rewrites it 
 
 import contextlib
 import os
+import re
 from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from consumers.rows import ledger_rows, rows_of, session_rows
 from consumers.sessions import Changes
-from schemas.faults import Fault
+from schemas.faults import Fault, NotReady
 
 
 class LedgerBroken(Fault):
@@ -30,6 +31,22 @@ class Fenced(Fault):
     """The ledger is not as this worker left it: the partition has, or had, another owner."""
 
     code = "fenced"
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Offsets that the log has lost: from `first_offset` up to, but not including, `next_offset`."""
+
+    partition: int
+    first_offset: int
+    next_offset: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Gap":
+        """Read `partition:first-last`, both offsets included. Raises NotReady for anything else."""
+        match = re.fullmatch(r"(\d+):(\d+)-(\d+)", text)
+        if match is None or int(match[3]) < int(match[2]):
+            raise NotReady(f"{text!r} is no gap; write partition:first-last, such as 0:1000-1999")
+        return cls(int(match[1]), int(match[2]), int(match[3]) + 1)
 
 
 class Ledger(msgspec.Struct, frozen=True):
@@ -144,6 +161,10 @@ def _sync_files(connection: duckdb.DuckDBPyConnection, work: Collection[tuple[Le
         queries.append(f"SELECT filename FROM ledger_p{partition:03}")
         if changes.open:
             queries.append(f"SELECT filename FROM open_sessions_p{partition:03}")
+    _sync(connection, queries)
+
+
+def _sync(connection: duckdb.DuckDBPyConnection, queries: Collection[str]) -> None:
     files = [Path(row[0]) for row in connection.execute(" UNION ".join(queries)).fetchall() if row[0]]
     for path in {*files, *(file.parent for file in files)}:
         descriptor = os.open(path, os.O_RDONLY)
@@ -151,3 +172,36 @@ def _sync_files(connection: duckdb.DuckDBPyConnection, work: Collection[tuple[Le
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def accept_gap(connection: duckdb.DuckDBPyConnection, gap: Gap, *, now: datetime, is_local: bool) -> Ledger:
+    """Go on behind a gap that an operator accepts; a row in `gaps` says so. Returns the new ledger row.
+
+    Raises NotReady where the ledger does not stand at the gap's first offset, so that nothing else is skipped.
+    """
+    connection.execute("BEGIN")
+    try:
+        ledger = read_ledger(connection, gap.partition)
+        if ledger.next_offset != gap.first_offset:
+            raise NotReady(
+                f"partition {gap.partition} is read up to {ledger.next_offset}, not {gap.first_offset}: "
+                f"this gap is not where the lake stands, or was accepted before"
+            )
+        connection.execute(
+            "INSERT INTO gaps VALUES (?, ?, ?, ?, 'accepted by an operator')",
+            [gap.partition, gap.first_offset, gap.next_offset, now],
+        )
+        after = msgspec.structs.replace(
+            ledger,
+            next_offset=gap.next_offset,
+            lost=ledger.lost + gap.next_offset - gap.first_offset,
+            commits=ledger.commits + 1,
+        )
+        _rewrite(connection, f"ledger_p{gap.partition:03}", ledger_rows(after))
+        if is_local:
+            _sync(connection, ["SELECT filename FROM gaps", f"SELECT filename FROM ledger_p{gap.partition:03}"])
+        connection.execute("COMMIT")
+    except BaseException:
+        _rollback(connection)
+        raise
+    return after

@@ -5,8 +5,10 @@ after a refused or unknown outcome the state of its partitions is thrown away, a
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from datetime import UTC, datetime
 
 import duckdb
 import msgspec
@@ -16,7 +18,7 @@ from consumers.decode import Bad, Tracking, decode
 from consumers.fold import Event
 from consumers.history import read_histories, read_known_tracking, read_open_sessions
 from consumers.sessions import Changes, Limits, PartitionSessions
-from consumers.transaction import Fenced, Ledger, commit, read_ledger
+from consumers.transaction import Fenced, Gap, Ledger, accept_gap, commit, read_ledger
 from eventlog import Chunk, Reader
 from eventlog.adapters import open_reader
 from lake.catalog import Location, connect, location
@@ -139,6 +141,15 @@ class LakeWriter:
             sessions.advance(now_ms)
         sessions.close_due(changes)
         return changes
+
+
+def accept_gaps(settings: Settings, gaps: Iterable[Gap]) -> None:
+    """Record in the lake that these offsets are lost, so that reading goes on behind them. Raises NotReady."""
+    place = location(settings)
+    with contextlib.closing(connect(place, read_only=False)) as connection:
+        for gap in gaps:
+            ledger = accept_gap(connection, gap, now=datetime.now(UTC), is_local=place.is_local)
+            log.warning("gap accepted", partition=gap.partition, next_offset=ledger.next_offset)
 
 
 class Worker:

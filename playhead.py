@@ -126,6 +126,41 @@ def upkeep() -> None:
 
 
 @app.command()
+def backup(
+    keep: Annotated[int, typer.Option(min=1, help="How many backups stay.")] = 2,
+) -> None:
+    """Back up the lake while all runs: every table as Parquet, of one moment."""
+    from lake.backup import back_up, drop_older
+    from lake.catalog import location
+
+    settings = _settings()
+    path, manifest = back_up(location(settings), settings.backups, now=datetime.now(UTC))
+    drop_older(settings.backups, keep=keep)
+    print(f"{sum(manifest.rows.values())} rows are in {path}")  # noqa: T201
+
+
+@app.command()
+def rebuild() -> None:
+    """Make the lake anew where there is none: from the newest backup, and the log from there on."""
+    from lake.backup import newest, restore
+    from lake.catalog import location
+
+    settings = _settings()
+    found = newest(settings.backups)
+    if found:
+        restore(location(settings), found[0])
+    asyncio.run(_replay(settings))
+    print(f"rebuilt {'from ' + str(found[0]) if found else 'from the log alone'}")  # noqa: T201
+
+
+async def _replay(settings: Settings) -> None:
+    from consumers.worker import Worker
+
+    await _init(settings)
+    await Worker(settings).run(_stopped_by_signals(), until_read=True)
+
+
+@app.command()
 def simulate(
     url: Annotated[str, typer.Option(help="Address of an ingest.")] = "http://127.0.0.1:8080",
     viewers: Annotated[int, typer.Option(min=1)] = 20,

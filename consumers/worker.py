@@ -21,6 +21,7 @@ from consumers.sessions import Changes, Limits, PartitionSessions
 from consumers.transaction import Fenced, Gap, Ledger, accept_gap, commit, read_ledger
 from eventlog import Chunk, Reader
 from eventlog.adapters import open_reader
+from lake.backup import newest
 from lake.catalog import Location, connect, location
 from lake.tables import partitions_of
 from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady
@@ -170,9 +171,14 @@ class Worker:
         self._turn = asyncio.Lock()  # one transaction or load at a time works the lake
         self._written_at = 0.0
         self._failures = 0
+        self._until_read = False
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set. Raises NotReady or LedgerBroken where it must not go on."""
+    async def run(self, stop: asyncio.Event, *, until_read: bool = False) -> None:
+        """Work until `stop` is set; or, `until_read`, until the log as it is now is in the lake.
+
+        Raises NotReady or LedgerBroken where it must not go on; `until_read`, also LogGap and LogTruncated.
+        """
+        self._until_read = until_read
         await asyncio.to_thread(self._lake.check)
         reader = await open_reader(self._settings, self)
         stopping = asyncio.create_task(stop.wait())
@@ -186,6 +192,8 @@ class Worker:
                 batch = reading.result()
                 reading = asyncio.create_task(self._collect(reader))
                 await self._write(reader, batch)
+                if until_read and batch and self._is_read(batch):
+                    break
                 if time.monotonic() - tidied_at > self._settings.worker_upkeep_interval_s:
                     await self._tidy(reader)
                     tidied_at = time.monotonic()
@@ -232,6 +240,8 @@ class Worker:
         try:
             return await reader.read(records_max=records_max, timeout_s=timeout_s)
         except (LogGap, LogTruncated) as fault:
+            if self._until_read:
+                raise
             log.error("partition stopped", code=fault.code, partition=fault.partition, message=str(fault))
         except LogUnavailable as fault:
             log.warning("log unavailable", code=fault.code, message=str(fault))
@@ -268,6 +278,13 @@ class Worker:
             self._written_at = time.monotonic()
             await reader.advertise({held.ledger.log_partition: held.ledger.next_offset for held in written})
 
+    def _is_read(self, batch: list[Decoded]) -> bool:
+        """Tell whether every partition held stands where the log ended."""
+        ends = {decoded.chunk.partition: decoded.chunk.end_offset for decoded in batch}
+        return ends.keys() == self._held.keys() and all(
+            self._held[number].ledger.next_offset >= end for number, end in ends.items()
+        )
+
     def _is_open_due(self, held: Held) -> bool:
         now = time.monotonic()
         if now - held.opened_at < self._settings.worker_open_sessions_interval_s:
@@ -290,8 +307,10 @@ class Worker:
             if self._upkeep is not None:
                 await self._upkeep()
             below = {number: held.ledger.next_offset for number, held in self._held.items()}
-        if self._settings.log_drop_without_backup:
-            older_than_ms = int((time.time() - self._settings.log_retention_s) * 1000)
-            dropped = await reader.retain(older_than_ms=older_than_ms, below=below)
-            if dropped:
-                log.info("log records dropped", records=dropped)
+        if not self._settings.log_drop_without_backup:
+            backup = await asyncio.to_thread(newest, self._settings.backups)
+            below = backup[1].next_offsets if backup else {}
+        older_than_ms = int((time.time() - self._settings.log_retention_s) * 1000)
+        dropped = await reader.retain(older_than_ms=older_than_ms, below=below)
+        if dropped:
+            log.info("log records dropped", records=dropped)

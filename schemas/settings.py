@@ -88,6 +88,7 @@ class Settings(BaseSettings):
 
     lake_catalog: str = Field("sqlite", description="sqlite (in the data folder) or postgres:<connection string>")
     lake_files: str = Field("", description="Folder or s3:// address of the lake's files; empty: the data folder")
+    lake_backups: Path | None = Field(None, description="Folder of backups; empty: `backups` in the data folder")
     lake_memory: str = Field("1GB", description="Memory limit of DuckDB in the worker")
 
     worker_commit_interval_s: float = Field(1.0, gt=0, description="Longest wait between two commits")
@@ -99,6 +100,11 @@ class Settings(BaseSettings):
     session_length_s: float = Field(86_400.0, gt=0, description="No session is longer than this")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged")
+
+    @property
+    def backups(self) -> Path:
+        """The folder of the lake's backups."""
+        return self.lake_backups or self.data_dir / "backups"
 
     @field_validator("api_keys")
     @classmethod

@@ -168,12 +168,12 @@ def is_close(name: str, true: float, value: float | None) -> bool:
 
 
 def _compare_strangers(truth: Truth, strangers: Sequence[Found]) -> list[Finding]:
-    """Judge sessions that nobody was told of: a start whose reply was lost may have made each, but no more."""
+    """Judge sessions that nobody was told of: each start without an answer may have made one, whole or in part."""
     findings = []
     unclaimed = sorted(truth.unknown_starts)
-    for row in sorted(strangers, key=lambda row: row.events):
-        if row.events in unclaimed:
-            unclaimed.remove(row.events)
+    for row in sorted(strangers, key=lambda row: row.events, reverse=True):
+        if unclaimed and row.events <= unclaimed[-1]:
+            unclaimed.pop()
         else:
             findings.append(Finding("invented", row.session_id, f"{row.events} events of a session nobody played"))
     return findings

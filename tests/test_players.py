@@ -156,6 +156,15 @@ def test_what_may_be_is_no_finding() -> None:
     assert compare(TRUTH, [msgspec.structs.replace(SAME, events=6), ghost], refused=3) == []
 
 
+def test_starts_without_an_answer_explain_so_many_sessions_and_no_more() -> None:
+    """An upload that broke off may have left a part; what no start can have left is invented."""
+    odd = msgspec.structs.replace(TRUTH, unknown_starts=(1, 9))
+    assert compare(odd, [SAME, Found("b" * 64, 1), Found("c" * 64, 4)]) == []
+    for others in ([10], [2, 9], [1, 1, 9]):
+        rows = [SAME, *(Found(f"{index:064x}", events) for index, events in enumerate(others))]
+        assert [finding.kind for finding in compare(odd, rows)] == ["invented"], others
+
+
 @pytest.mark.parametrize(
     ("kind", "rows"),
     [

@@ -70,6 +70,30 @@ async def _init(settings: Settings) -> None:
 
 
 @app.command()
+def topics(
+    partitions: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Raise the number of partitions to this, while all runs.")
+    ] = None,
+) -> None:
+    """Make the log (Kafka: the topic), or compare it with the settings; add partitions."""
+    settings = _settings()
+    print(f"the log has {asyncio.run(_topics(settings, partitions))} partitions")  # noqa: T201
+
+
+async def _topics(settings: Settings, partitions: int | None) -> int:
+    from eventlog.adapters import add_partitions, create_log
+    from lake.catalog import location
+    from lake.tables import initialize
+
+    there = await create_log(settings)
+    if partitions is None or partitions <= there:
+        return there
+    # The tables first: a worker that is given a partition must find them.
+    await asyncio.to_thread(initialize, location(settings), partitions=partitions)
+    return await add_partitions(settings, partitions=partitions)
+
+
+@app.command()
 def ingest() -> None:
     """Serve the HTTP APIs until told to stop."""
     from ingest.serve import serve

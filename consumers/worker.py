@@ -164,7 +164,7 @@ class Worker:
             stuck_ms=int(settings.session_stuck_s * 1000),
             length_ms=int(settings.session_length_s * 1000),
         )
-        topic = "playhead.events"
+        topic = settings.kafka_topic
         self._lake = LakeWriter(location(settings), memory=settings.lake_memory, topic=topic, limits=limits)
         self._held: dict[int, Held] = {}
         self._kept: dict[int, Held] = {}

@@ -18,13 +18,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from schemas.faults import NotReady
 
 PREFIX = "PLAYHEAD_"
+OWN_SECRETS = ("api_keys", "mac_key", "pseudonym_key")  # which `playhead up` makes for itself
 SECRETS = ("api_keys", "mac_key", "mac_key_previous", "pseudonym_key", "kafka_sasl_password")
 
 
 class Settings(BaseSettings):
     """All settings of all processes. Durations in seconds (`_s`), sizes in bytes."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True, allow_inf_nan=False
+    )
 
     data_dir: Path = Field(Path("data"), description="Folder of the embedded log, the lake and generated secrets")
 
@@ -113,6 +116,13 @@ class Settings(BaseSettings):
             raise ValueError("no key in it; separate several with commas")
         return keys
 
+    @field_validator("mac_key", "mac_key_previous", "pseudonym_key")
+    @classmethod
+    def _not_blank(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not key.get_secret_value().strip():
+            raise ValueError("it is blank")
+        return key
+
     def keys_of_api(self) -> frozenset[str]:
         """Return the accepted API keys. Raises NotReady where none is set."""
         return frozenset(key.strip() for key in self._secret("api_keys").split(",") if key.strip())
@@ -150,13 +160,14 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         field = name.removeprefix(PREFIX).lower()
         if field.endswith("_file") and field.removesuffix("_file") in SECRETS:
             try:
-                values[field.removesuffix("_file")] = Path(text).read_text().strip()
-            except OSError as error:
-                mistakes.append(f"{name}: cannot read {text}: {error.strerror}")
+                values[field.removesuffix("_file")] = _read_secret(Path(text))
+            except NotReady as fault:
+                mistakes.append(f"{name}: {fault}")
         elif field in Settings.model_fields:
             values[field] = text
         else:
             known = [PREFIX + known.upper() for known in Settings.model_fields]
+            known += [f"{PREFIX}{secret.upper()}_FILE" for secret in SECRETS]
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
             mistakes.append(f"{name} is no setting; the nearest is {nearest[0]} (see `playhead settings`)")
     if not mistakes:
@@ -164,9 +175,21 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             return Settings.model_validate(values)
         except ValidationError as error:
             for problem in error.errors():
-                variable = PREFIX + str(problem["loc"][0]).upper()
-                mistakes.append(f"{variable}: {problem['msg']}, got {problem['input']!r}")
+                field = str(problem["loc"][0])
+                got = "" if field in SECRETS else f", got {problem['input']!r}"
+                mistakes.append(f"{PREFIX}{field.upper()}: {problem['msg']}{got}")
     raise NotReady("\n".join(mistakes))
+
+
+def _read_secret(path: Path) -> str:
+    """Return what a secret's file holds. Raises NotReady where that is nothing."""
+    try:
+        text = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NotReady(f"cannot read {path}: {getattr(error, 'strerror', 'not UTF-8')}") from None
+    if not text:
+        raise NotReady(f"{path} is empty")
+    return text
 
 
 def with_own_secrets(settings: Settings) -> Settings:
@@ -176,16 +199,32 @@ def with_own_secrets(settings: Settings) -> Settings:
     """
     folder = settings.data_dir / "secrets"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = {}
-    for name in ("api_keys", "mac_key", "pseudonym_key"):
-        if getattr(settings, name) is None:
-            path = folder / name
-            with contextlib.suppress(FileExistsError):
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(descriptor, "w") as file:
-                    file.write(secrets.token_urlsafe(32))
-            made[name] = SecretStr(path.read_text().strip())
-    return settings.model_copy(update=made)
+    for name in OWN_SECRETS:
+        if getattr(settings, name) is None and not (folder / name).exists():
+            _make_secret(folder / name)
+    return with_kept_secrets(settings)
+
+
+def with_kept_secrets(settings: Settings) -> Settings:
+    """Return the settings with those secrets set that the data folder holds and the environment does not give."""
+    paths = {name: settings.data_dir / "secrets" / name for name in OWN_SECRETS}
+    kept = {
+        name: SecretStr(_read_secret(path))
+        for name, path in paths.items()
+        if getattr(settings, name) is None and path.exists()
+    }
+    return settings.model_copy(update=kept)
+
+
+def _make_secret(path: Path) -> None:
+    """Make a secret's file, whole or not at all: another process may look for it at the same time."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(32))
+    with contextlib.suppress(FileExistsError):
+        path.hardlink_to(draft)
+    draft.unlink()
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import itertools
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -342,3 +344,39 @@ async def test_a_server_that_is_not_there_is_a_clear_error(monkeypatch: pytest.M
         port = unused.getsockname()[1]
     with pytest.raises(NotReady, match=f"nothing answers at http://127.0.0.1:{port}"):
         await _simulate(f"http://127.0.0.1:{port}")
+
+
+@pytest.fixture
+def ingest(tmp_path: Path) -> Iterator[str]:
+    """Run a real ingest with a log of its own; its API key is `key`."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    environment = {
+        "PLAYHEAD_DATA_DIR": str(tmp_path),
+        "PLAYHEAD_HTTP_PORT": str(port),
+        "PLAYHEAD_API_KEYS": "key",
+        "PLAYHEAD_MAC_KEY": "m" * 32,
+        "PLAYHEAD_PSEUDONYM_KEY": "p" * 32,
+    }
+    playhead = str(Path(sys.executable).parent / "playhead")
+    subprocess.run([playhead, "init"], env=environment, check=True, capture_output=True, timeout=60)
+    server = subprocess.Popen([playhead, "ingest"], env=environment, stderr=subprocess.DEVNULL)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+async def test_a_real_ingest_answers_as_players_expect(ingest: str) -> None:
+    """Every good body is accepted, every spoiled one refused, and tracking sessions are known again."""
+    truth = await simulate(url=ingest, viewers=40, for_s=4, seed=2, api_key="key", pace_s=0.1)
+    assert truth.surprises == ()
+    assert truth.unknown == 0
+    assert truth.accepted > 200
+    assert truth.refused > 0
+    assert truth.tracking_deleted > 0
+    named = {session.tracking_session_id for session in truth.sessions} - {None}
+    assert named
+    assert named <= set(truth.tracking_sessions)
+    assert {session.has_user_id for session in truth.sessions} == {True, False}

@@ -1,6 +1,6 @@
 """The metrics of one ingest process: what was accepted, refused, and how long the log took."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
 APPEND_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -10,6 +10,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.accepted = Counter(
             "playhead_ingest_accepted",
             "Records appended durably and answered 2xx, by CloudEvents type",

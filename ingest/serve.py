@@ -21,6 +21,7 @@ import uvicorn
 import uvloop
 from litestar.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from eventlog.adapters import open_writer
 from ingest.app import build_app
@@ -44,37 +45,71 @@ def serve(settings: Settings) -> None:
     Raises NotReady where a secret or the log is missing, LogUnavailable where the log does not answer, OSError
     where the port is taken.
     """
-    listener = _listen(settings)
+    check_secrets(settings)
     with (
-        contextlib.closing(listener),
-        _ended_by_uvicorn(),
+        contextlib.closing(_bind(settings)) as listener,
+        Stop().handling_signals() as stop,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(_serve(settings, listener))
+        runner.run(_serve(settings, listener, stop))
 
 
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
-    return socket.create_server((settings.http_host, settings.http_port), family=family, backlog=BACKLOG)
+def check_secrets(settings: Settings) -> None:
+    """Raise NotReady, naming the first secret that is missing."""
+    settings.keys_of_api()
+    settings.keys_of_mac()
+    settings.key_of_pseudonyms()
 
 
-@contextlib.contextmanager
-def _ended_by_uvicorn() -> Iterator[None]:
-    """Let the process end normally after a signal: uvicorn raises it again, for whoever handled it before."""
-    signals = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, lambda *_: None) for number in signals}
+def _bind(settings: Settings) -> socket.socket:
+    """Take the port, without listening yet."""
+    listener = socket.socket(socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET)
     try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.http_host, settings.http_port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> None:
+class Stop:
+    """Remembers that SIGTERM or SIGINT came, before uvicorn handles them and after.
+
+    uvicorn raises the signals it handled again at its end, for whoever handled them before; this is who that is,
+    so that the process ends normally.
+    """
+
+    def __init__(self) -> None:
+        self._server: Server | None = None
+        self._is_asked = False
+
+    def concerns(self, server: "Server") -> None:
+        """From now on signals stop this server, those that came already included."""
+        self._server = server
+        server.should_exit = server.should_exit or self._is_asked
+
+    def _ask(self, *_: object) -> None:
+        self._is_asked = True
+        if self._server is not None:
+            self._server.should_exit = True
+
+    @contextlib.contextmanager
+    def handling_signals(self) -> Iterator["Stop"]:
+        """Handle both signals for a while."""
+        before = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+async def _serve(settings: Settings, listener: socket.socket, stop: Stop) -> None:
     writer = await open_writer(settings)
     try:
         ingest = build_app(settings, writer)
-        server = uvicorn.Server(
+        server = Server(
             uvicorn.Config(
                 ingest.app,
                 http=partial(DeadlineProtocol, settings.http_body_timeout_s),  # type: ignore[arg-type]
@@ -88,16 +123,41 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
                 backlog=BACKLOG,
             )
         )
+        stop.concerns(server)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
-        host, port = listener.getsockname()[:2]
-        logger.info("listening", host=host, port=port)
         await server.serve(sockets=[listener])
         await ingest.accept.settle()
     finally:
         await writer.close()
     logger.info("stopped")
+
+
+class State(ServerState):
+    """What uvicorn's server and its connections share, and whether the end has begun."""
+
+    is_stopping = False
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which says where it listens once it does, and when it stops."""
+
+    server_state: State
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.server_state = State()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or []:
+            host, port = listener.getsockname()[:2]
+            logger.info("listening", host=host, port=port)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.server_state.is_stopping = True
+        await super().shutdown(sockets)
 
 
 async def refuse_headers(_scope: Scope, _receive: Receive, send: Send) -> None:
@@ -107,6 +167,8 @@ async def refuse_headers(_scope: Scope, _receive: Receive, send: Send) -> None:
 
 class DeadlineProtocol(HttpToolsProtocol):
     """uvicorn's protocol with an absolute deadline for receiving a request, and a limit on its headers."""
+
+    server_state: State
 
     def __init__(self, receive_timeout_s: float, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -118,6 +180,8 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if self.server_state.is_stopping:
+            transport.close()
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -152,6 +216,9 @@ class DeadlineProtocol(HttpToolsProtocol):
             if size > HEADERS_BYTES_MAX:
                 self.app = refuse_headers
         super().on_headers_complete()
+        # uvicorn tells the connections it knows when it stops; one accepted at that moment would go on for ever.
+        if self.server_state.is_stopping:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         self._is_complete = True

@@ -5,6 +5,7 @@ Playhead may have. What is not understood keeps its bytes and gets a reason, and
 """
 
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import msgspec
 
@@ -26,6 +27,8 @@ from schemas.records import (
 ID_CHARACTERS_MAX = 256
 RECEIVED_MAX = datetime(2100, 1, 1, tzinfo=UTC)
 RECEIVED_MIN = datetime(2000, 1, 1, tzinfo=UTC)
+AHEAD_OF_LOG_MS_MAX = 3_600_000  # more, and the clock that stamped the arrival is not worth following
+Text = TypeVar("Text", str, str | None)
 _BODY_KEYS = frozenset(("playerTime", "eventType", "params", "qoeData", "customMetadata"))
 
 
@@ -79,6 +82,8 @@ def _decode_other(record: Record) -> Event | Tracking | Bad:
     """Decode what is no media event of the usual shape."""
     try:
         envelope = _envelope.decode(record.value)
+    except msgspec.ValidationError as error:
+        return _bad(record, "invalid_event", str(error))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
         return _bad(record, "not_json", str(error))
     return _classify(record, envelope)
@@ -87,17 +92,22 @@ def _decode_other(record: Record) -> Event | Tracking | Bad:
 def _classify(record: Record, envelope: Envelope) -> Event | Tracking | Bad:
     if envelope.specversion != "1.0":
         return _bad(record, "future_version", f"CloudEvents {envelope.specversion[:16]} is not understood")
-    if not RECEIVED_MIN <= envelope.receivedtime <= RECEIVED_MAX:
-        return _bad(record, "invalid_event", "receivedtime is not between the years 2000 and 2100")
-    if not 0 < len(envelope.id) <= ID_CHARACTERS_MAX or len(envelope.subject) > ID_CHARACTERS_MAX:
-        return _bad(record, "invalid_event", f"id and subject must have 1 to {ID_CHARACTERS_MAX} characters")
+    if not _is_moment(envelope.receivedtime):
+        return _bad(record, "invalid_event", "receivedtime is no time with an offset between 2000 and 2100")
+    if b"\\u0000" in record.value:
+        envelope = _without_nul(envelope)
     received_ms = int(envelope.receivedtime.timestamp() * 1000)
+    if received_ms > record.appended_ms + AHEAD_OF_LOG_MS_MAX:
+        return _bad(record, "invalid_event", "receivedtime is more than an hour after the log took the record")
+    if not _is_id(envelope.id) or (envelope.subject and not _is_id(envelope.subject)):
+        return _bad(record, "invalid_event", f"id and subject need 1 to {ID_CHARACTERS_MAX} characters, no NUL")
     try:
         if envelope.type.startswith(MEDIA):
             return _media(record, envelope, received_ms)
         if envelope.type == REJECTED:
             rejected = msgspec.convert(envelope.data, Rejected)
-            return Bad(record.offset, received_ms, "ingest", rejected.reason, rejected.detail, record.value)
+            reason, detail = _printable(rejected.reason), _printable(rejected.detail)
+            return Bad(record.offset, received_ms, "ingest", reason, detail, record.value)
         if envelope.type in (TRACKING_CREATED, TRACKING_DELETED):
             return _tracking(record, envelope, received_ms)
     except Fault as fault:
@@ -105,6 +115,31 @@ def _classify(record: Record, envelope: Envelope) -> Event | Tracking | Bad:
     except (msgspec.MsgspecError, RecursionError, ValueError, OverflowError) as error:
         return _bad(record, "invalid_event", str(error), received_ms)
     return _bad(record, "unknown_type", f"type {envelope.type[:64]!r} is not understood", received_ms)
+
+
+def _is_moment(time: datetime) -> bool:
+    """Tell whether a time is one that the lake can hold, and compare."""
+    return time.tzinfo is not None and RECEIVED_MIN <= time <= RECEIVED_MAX
+
+
+def _is_id(text: str) -> bool:
+    """Tell whether a text can be an id."""
+    return 0 < len(text) <= ID_CHARACTERS_MAX and "\0" not in text
+
+
+def _printable(text: Text) -> Text:
+    """Return a text with U+FFFD for NUL: DuckLake cannot compare a text that has one, and a join would fail."""
+    return text if text is None else text.replace("\0", "\ufffd")
+
+
+def _without_nul(envelope: Envelope) -> Envelope:
+    return msgspec.structs.replace(
+        envelope,
+        source=_printable(envelope.source),
+        trackingsession=_printable(envelope.trackingsession),
+        consent=_printable(envelope.consent),
+        flags=_printable(envelope.flags),
+    )
 
 
 def _bad(record: Record, reason: str, detail: str, received_ms: int | None = None) -> Bad:
@@ -149,12 +184,15 @@ def _media(record: Record, envelope: Envelope, received_ms: int) -> Event | Bad:
 def _tracking(record: Record, envelope: Envelope, received_ms: int) -> Tracking:
     if envelope.type == TRACKING_CREATED:
         created = msgspec.convert(envelope.data, TrackingCreated)
-        playout, user, source = created.playout_id, created.user_id, created.source
+        playout, user = _printable(created.playout_id), _printable(created.user_id)
+        source = _printable(created.source)
         change, session, started, verified = "created", created.session_id, created.start_time, True
     else:
         deleted = msgspec.convert(envelope.data, TrackingDeleted)
-        playout, user, source = deleted.playout_id, None, None
+        playout, user, source = _printable(deleted.playout_id), None, None
         change, session, started, verified = "deleted", deleted.session_id, None, deleted.verified
+    if not _is_id(session) or (started is not None and not _is_moment(started)):
+        raise ValueError("session_id is no id, or start_time no time with an offset between 2000 and 2100")
     return Tracking(
         event_id=envelope.id,
         change=change,

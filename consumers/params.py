@@ -101,7 +101,8 @@ def read_device(params: dict[str, Any]) -> tuple[str | None, str | None]:
 
 
 def text(value: Any) -> str | None:
-    return value[:TEXT_MAX] if type(value) is str else None
+    """Return a text of bounded length. NULs become U+FFFD: DuckLake cannot compare a text that has one."""
+    return value[:TEXT_MAX].replace("\0", "\ufffd") if type(value) is str else None
 
 
 def number(value: Any) -> float | None:

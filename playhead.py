@@ -1,23 +1,27 @@
 """The command `playhead`: everybody's verbs put together."""
 
 import asyncio
+import contextlib
+import errno
 import json
 import logging
+import math
 import os
 import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import duckdb
 import structlog
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
-from schemas.faults import Fault
-from schemas.settings import Settings, describe, read_settings, with_own_secrets
+from schemas.faults import Fault, NotReady
+from schemas.settings import Settings, describe, read_settings, with_kept_secrets, with_own_secrets
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,9 +36,21 @@ def main() -> None:
     """Run the command; a fault becomes one readable line and exit status 2."""
     try:
         app()
-    except (Fault, duckdb.Error) as fault:
+    except (Fault, duckdb.Error, OSError) as fault:
         print(f"playhead: {fault}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
+
+
+def _print_table(columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table; where nobody looks at a terminal, as wide as its cells are."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=100_000)
+    # A cell is text, never markup: it may come from a player.
+    table = Table(*(Column(Text(column)) for column in columns))
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
 
 
 def _settings() -> Settings:
@@ -96,9 +112,16 @@ async def _topics(settings: Settings, partitions: int | None) -> int:
 @app.command()
 def ingest() -> None:
     """Serve the HTTP APIs until told to stop."""
-    from ingest.serve import serve
+    from ingest.serve import log_as_json, serve
 
-    serve(_settings())
+    settings = _settings()
+    log_as_json(settings.log_level)
+    try:
+        serve(settings)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise NotReady(f"port {settings.http_port} of {settings.http_host} is in use") from None
 
 
 @app.command()
@@ -202,10 +225,11 @@ def simulate(
 
 def _seconds(text: str) -> float:
     units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    try:
-        return float(text[:-1]) * units[text[-1]] if text[-1:] in units else float(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no duration; write 30s, 5m or 1h") from None
+    with contextlib.suppress(ValueError):
+        seconds = float(text[:-1]) * units[text[-1]] if text[-1:] in units else float(text)
+        if 0 < seconds < math.inf:
+            return seconds
+    raise typer.BadParameter(f"{text!r} is no duration; write 30s, 5m or 1h")
 
 
 @app.command()
@@ -228,7 +252,7 @@ def verify(as_json: Json = False) -> None:
                 f"{count.lost} lost, {count.removed} removed"
             )
         for finding in verdict.findings:
-            console.print(f"[red]{finding.code}[/red] {finding.detail}", highlight=False)
+            console.print(Text(finding.code, "red"), Text(finding.detail))
         console.print("broken" if verdict.findings else "all is well: every offset stands exactly once")
     if verdict.findings:
         raise typer.Exit(1)
@@ -250,10 +274,7 @@ def sql(
     elif as_csv:
         print(query.as_csv(answer), end="")  # noqa: T201
     else:
-        table = Table(*answer.columns)
-        for row in query.shortened(answer.rows, characters=80):
-            table.add_row(*row)
-        Console().print(table)
+        _print_table(answer.columns, query.shortened(answer.rows, characters=80))
 
 
 @app.command()
@@ -265,11 +286,11 @@ def attach() -> None:
 
 
 @app.command()
-def pseudonym(namespace: str, value: str) -> None:
+def pseudonym(namespace: Literal["user", "device"], value: str) -> None:
     """Print what stands in the lake for an identity; NAMESPACE is `user` or `device`."""
     from ingest.identity import pseudonym as make
 
-    settings = with_own_secrets(_settings())
+    settings = with_kept_secrets(_settings())
     print(make(settings.key_of_pseudonyms(), namespace, value))  # noqa: T201
 
 
@@ -280,10 +301,7 @@ def settings(as_json: Json = False) -> None:
     if as_json:
         print(json.dumps([row._asdict() for row in rows]))  # noqa: T201
         return
-    table = Table("setting", "value", "default", "meaning")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    _print_table(["setting", "value", "default", "meaning"], [list(row) for row in rows])
 
 
 @app.command()
@@ -303,7 +321,9 @@ def up(
     console = Console()
     if not {"PLAYHEAD_API_KEYS", "PLAYHEAD_API_KEYS_FILE"} & os.environ.keys():
         key = settings.data_dir / "secrets" / "api_keys"
-        console.print(f"API key of the tracking API: {key.read_text()} (kept in {key})", highlight=False)
+        console.print(
+            f"API key of the tracking API: {key.read_text()} (kept in {key})", highlight=False, soft_wrap=True
+        )
     plan = playhead_up.Plan(viewers=viewers, for_s=_seconds(for_) if for_ else None, seed=seed)
     if not asyncio.run(playhead_up.run(settings, plan, console)):
         raise typer.Exit(1)

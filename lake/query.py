@@ -37,17 +37,33 @@ def ask(place: Location, statement: str, *, memory: str = "1GB") -> Answer:
 def ask_connection(connection: duckdb.DuckDBPyConnection, statement: str) -> Answer:
     """Run one statement on an attached lake."""
     try:
-        result = connection.execute(statement)
+        statements = connection.extract_statements(statement)
+        if len(statements) != 1:
+            raise QueryRefused(f"expected one statement, got {len(statements)}")
+        result = connection.execute(statements[0])
         columns = [column[0] for column in result.description or []]
         return Answer(columns, result.fetchall())
     except duckdb.Error as error:
-        raise QueryRefused(str(error)) from error
+        # One line: DuckDB adds the statement with a mark below the place, which whoever asked has before them.
+        raise QueryRefused(" ".join(str(error).partition("\nLINE ")[0].split())) from error
 
 
 def as_json(answer: Answer) -> str:
-    """Return an array of objects; timestamps in ISO 8601, bytes in base64."""
-    objects = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+    """Return an array of objects; timestamps in ISO 8601, bytes in base64, integers over 64 bits as text.
+
+    Raises QueryRefused where two columns have one name: an object cannot hold both.
+    """
+    double = sorted({name for name in answer.columns if answer.columns.count(name) > 1})
+    if double:
+        raise QueryRefused(f"two columns are named {double[0]}; name one of them with AS")
+    objects = [
+        {name: _json_value(value) for name, value in zip(answer.columns, row, strict=True)} for row in answer.rows
+    ]
     return msgspec.json.encode(objects, enc_hook=str).decode()
+
+
+def _json_value(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not -(2**63) <= value < 2**64 else value
 
 
 def as_csv(answer: Answer) -> str:
@@ -68,6 +84,11 @@ def _cell(value: Any) -> Any:
 
 
 def shortened(rows: Iterable[tuple[Any, ...]], *, characters: int) -> list[list[str]]:
-    """Return cells as text for a terminal: long ones are cut."""
-    cells = [["" if value is None else str(value) for value in row] for row in rows]
+    """Return cells as text for a terminal: long ones are cut, and none controls it."""
+    cells = [["" if value is None else printable(str(value)) for value in row] for row in rows]
     return [[cell if len(cell) <= characters else cell[: characters - 1] + "…" for cell in row] for row in cells]
+
+
+def printable(text: str) -> str:
+    """Return a text, which may come from a player, without characters that a terminal obeys."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -1,7 +1,9 @@
 """What the lake already has: events and closed versions of sessions, and known event ids."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import duckdb
@@ -13,6 +15,7 @@ from consumers.sessions import History
 from schemas.ids import read_media_session
 from schemas.vocabulary import EVENT_TYPES
 
+FETCHED_ROWS = 10_000  # at a time: a partition may have millions of events in open sessions
 _COLUMNS = (
     "session_id, event_id, event_type, epoch_ms(client_ts), epoch_ms(received_at), log_offset, playhead_s, "
     "params, qoe, custom_metadata, flags, tracking_session_id, tracking_verified, consent, source"
@@ -21,41 +24,51 @@ _COLUMNS = (
 
 def read_open_sessions(
     connection: duckdb.DuckDBPyConnection, *, partition: int, open_as_of_offset: int
-) -> Mapping[str, History]:
-    """Return the history of every session of a partition that may be open."""
+) -> Iterator[tuple[str, History]]:
+    """Give the history of every session of a partition that may be open, one at a time."""
     rows = connection.execute(
         f"SELECT session_id FROM open_sessions_p{partition:03} "
         "UNION SELECT session_id FROM events WHERE log_partition = ? AND log_offset >= ?",
         [partition, open_as_of_offset],
     ).fetchall()
-    return read_histories(connection, [row[0] for row in rows])
+    return _histories(connection, [row[0] for row in rows])
 
 
 def read_histories(connection: duckdb.DuckDBPyConnection, session_ids: Iterable[str]) -> dict[str, History]:
     """Return the history of those of these sessions that the lake knows."""
-    wanted = list(session_ids)
+    return dict(_histories(connection, list(session_ids)))
+
+
+def _histories(connection: duckdb.DuckDBPyConnection, wanted: list[str]) -> Iterator[tuple[str, History]]:
     if not wanted:
-        return {}
+        return
     connection.register("wanted", pa.table({"session_id": wanted}))
-    try:
-        versions = connection.execute(
-            "SELECT session_id, max(version), max(as_of_offset), max(late_events) FROM session_versions "
-            "WHERE session_id IN (SELECT session_id FROM wanted) GROUP BY 1"
-        ).fetchall()
-        rows = connection.execute(
-            f"SELECT {_COLUMNS} FROM events "
-            f"WHERE session_id IN (SELECT session_id FROM wanted) {_since('received_at', _earliest(wanted))}"
-        ).fetchall()
-    finally:
-        connection.unregister("wanted")
-    events: dict[str, list[Event]] = {}
-    for row in rows:
-        events.setdefault(row[0], []).append(_event(row))
+    versions = connection.execute(
+        "SELECT session_id, max(version), max(as_of_offset), max(late_events) FROM session_versions "
+        "WHERE session_id IN (SELECT session_id FROM wanted) GROUP BY 1"
+    ).fetchall()
     closed = {row[0]: row[1:] for row in versions}
-    return {
-        session_id: History(events.get(session_id, []), *closed.get(session_id, ()))
-        for session_id in {*events, *closed}
-    }
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM events "
+        f"WHERE session_id IN (SELECT session_id FROM wanted) {_since(wanted)} ORDER BY session_id"
+    )
+    for session_id, group in groupby(_fetched(rows), key=itemgetter(0)):
+        yield session_id, History([_event(row) for row in group], *closed.get(session_id, ()))
+    connection.unregister("wanted")
+
+
+def _fetched(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+    while rows := result.fetchmany(FETCHED_ROWS):
+        yield from rows
+
+
+def _since(session_ids: list[str]) -> str:
+    """Bound a look-up by the earliest start in these ids, less a day for clocks that differ between hosts."""
+    starts = [session.started_ms if (session := read_media_session(id)) else None for id in session_ids]
+    if None in starts:
+        return ""
+    earliest = datetime.fromtimestamp(min(start for start in starts if start is not None) / 1000, UTC)
+    return f"AND received_at >= least(TIMESTAMPTZ '{earliest.isoformat()}', now()) - INTERVAL 1 DAY"
 
 
 def read_known_tracking(connection: duckdb.DuckDBPyConnection, event_ids: Iterable[str]) -> set[str]:
@@ -68,18 +81,6 @@ def read_known_tracking(connection: duckdb.DuckDBPyConnection, event_ids: Iterab
     finally:
         connection.unregister("wanted")
     return {row[0] for row in rows}
-
-
-def _earliest(session_ids: list[str]) -> datetime | None:
-    """Return a time before any event of these sessions, from their ids; None where an id does not say."""
-    starts = [session.started_ms if (session := read_media_session(id)) else None for id in session_ids]
-    if None in starts:
-        return None
-    return datetime.fromtimestamp(min(start for start in starts if start is not None) / 1000, UTC)
-
-
-def _since(column: str, start: datetime | None) -> str:
-    return "" if start is None else f"AND {column} >= TIMESTAMPTZ '{start.isoformat()}'"
 
 
 def _event(row: tuple[Any, ...]) -> Event:

@@ -185,9 +185,9 @@ class PartitionSessions:
         self._closed = Memory(time_ms)
         self._tracked = Memory(time_ms)
 
-    def restore(self, histories: Mapping[str, History]) -> None:
+    def restore(self, histories: Iterable[tuple[str, History]]) -> None:
         """Open again what was open: every session of `histories` that did not close after its last event."""
-        for session_id, history in histories.items():
+        for session_id, history in histories:
             last_offset = max((event.offset for event in history.events), default=-1)
             if history.closed_as_of_offset <= last_offset:
                 self._refold(session_id, history, history.events, history.version + 1, history.late_events)

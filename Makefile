@@ -25,6 +25,9 @@ format: .venv/.installed
 notebooks: .venv/.installed  ## open the notebooks in a browser
 	$(RUN)/marimo edit notebooks
 
+soak: .venv/.installed  ## random kills under load; the verdict uses none of our own code
+	$(RUN)/python tests/soak.py --events $(or $(EVENTS),1000000) --kills $(or $(KILLS),200) --seed $(or $(SEED),1)
+
 lock: $(UV)  ## resolve pyproject.toml anew into requirements.lock (names, versions, hashes; no addresses)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--python-version 3.11 --group dev pyproject.toml --output-file requirements.lock

@@ -230,6 +230,8 @@ def _judge(settings: Settings, truth: Truth, console: Console, limit_s: float) -
         console.print(str(finding), style="red", highlight=False)
     if findings:
         raise Failed("the lake and the truth differ")
+    if truth.unknown:
+        raise Failed(f"{truth.unknown} events were not answered: the ingest did not keep up, or broke")
 
 
 def _differences(lake: duckdb.DuckDBPyConnection, truth: Truth) -> list[Finding]:

@@ -65,7 +65,8 @@ class Ledger(msgspec.Struct, frozen=True):
 
     @property
     def time_ms(self) -> int:
-        return int(self.partition_time.timestamp() * 1000) if self.partition_time else 0
+        # Rounded, not cut: a floor one millisecond low would let an id of that millisecond pass for new.
+        return round(self.partition_time.timestamp() * 1000) if self.partition_time else 0
 
     def after(self, changes: Changes) -> "Ledger":
         """Return the row that the transaction of these changes leaves."""

@@ -22,7 +22,7 @@ import re
 import shlex
 import ssl
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -31,6 +31,7 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
+    AuthenticationMethodNotSupported,
     IllegalStateError,
     KafkaError,
     MessageSizeTooLargeError,
@@ -38,6 +39,7 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
     ProducerClosed,
     RecordListTooLargeError,
+    SaslAuthenticationFailed,
     UnsupportedSaslMechanismError,
 )
 
@@ -58,6 +60,14 @@ SILENCE_S = 15.0
 
 # What a client that cannot connect, or no longer, raises.
 UNREACHABLE = (KafkaError, OSError, TimeoutError)
+# What a client raises that the brokers do not want, or that does not want them.
+REFUSED = (
+    ssl.SSLError,
+    AuthenticationFailedError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+    AuthenticationMethodNotSupported,
+)
 
 logger = structlog.get_logger(__name__)
 
@@ -119,7 +129,7 @@ async def why_unreachable(settings: Settings, error: BaseException) -> Fault:
         host, _, port = server.strip().rpartition(":")
         try:
             connection = await create_conn(host.strip("[]"), int(port), **options)
-        except (ssl.SSLError, AuthenticationFailedError, UnsupportedSaslMechanismError) as reason:
+        except REFUSED as reason:
             return NotReady(f"{server} refuses us or is not who it should be: {reason}")
         except UNREACHABLE as reason:
             reasons.append(f"{server}: {reason or type(reason).__name__}")
@@ -187,13 +197,13 @@ class KafkaWriter:
 
     async def close(self) -> None:
         await self._appends.close()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _give_up(producer)
         tasks = [*self._lanes.values(), *([self._replacing] if self._replacing else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._producer is not None:
-            await _give_up(self._producer)
-            self._producer = None
 
     def _wake_lane(self, partition: int) -> None:
         if partition not in self._lanes:
@@ -242,8 +252,12 @@ class KafkaWriter:
             raise LogUnavailable(f"the brokers know no partition {partition} of {self._topic}")
         self._under_way_since[partition] = time.monotonic()
         try:
-            async with asyncio.timeout(STUCK_S):
-                metadata = await (await producer.send_batch(batch, self._topic, partition=partition))
+            outcome = await producer.send_batch(batch, self._topic, partition=partition)
+            await asyncio.wait({outcome}, timeout=STUCK_S)
+            if not outcome.done():
+                outcome.add_done_callback(_look_at)
+                raise KafkaError(f"no answer for {STUCK_S:g} s")
+            metadata = outcome.result()
         finally:
             del self._under_way_since[partition]
         if metadata.offset < 0:  # "duplicate", but the broker has forgotten of what: not proof enough for a 2xx
@@ -258,6 +272,7 @@ class KafkaWriter:
 
     async def _current_producer(self) -> AIOKafkaProducer:
         while self._producer is None:
+            self._has_producer.clear()
             await self._has_producer.wait()
         return self._producer
 
@@ -270,7 +285,6 @@ class KafkaWriter:
         if self._producer is producer:
             logger.warning("log_producer_failed", topic=self._topic, error=str(error) or type(error).__name__)
             self._producer = None
-            self._has_producer.clear()
             self._replacing = asyncio.create_task(self._make_another(producer), name="log-new-producer")
 
     async def _make_another(self, old: AIOKafkaProducer) -> None:
@@ -316,26 +330,36 @@ class KafkaWriter:
         self._partitions = max(self._partitions, len(cluster.partitions_for_topic(self._topic) or ()))
 
 
+def _look_at(outcome: asyncio.Future[Any]) -> None:
+    """Take note of an outcome that nobody waits for any more, or asyncio says that nobody did."""
+    if not outcome.cancelled():
+        outcome.exception()
+
+
 def batch_bytes_max(settings: Settings) -> int:
     """Return the size of the largest batch we send: the topic's max.message.bytes must be no less."""
     return max(BATCH_BYTES_MAX, settings.log_record_bytes_max) + RECORD_OVERHEAD_BYTES
 
 
 async def _give_up(producer: AIOKafkaProducer) -> None:
-    """Stop a producer that may not be able to: what it still holds fails, and it is not waited for."""
-    # Its stop() first waits for all batches to be sent, which may be never. These two are not public.
+    """Stop a producer that may not be able to: what it still holds fails, and no broker is waited for."""
+    # stop() would wait until all batches are sent, which may be never. There is no public way to fail them.
     producer._message_accumulator.fail_all(ProducerClosed())
-    sender = producer._sender.sender_task
-    if sender is not None:
-        sender.cancel()
-    try:
-        async with asyncio.timeout(STOP_S):
-            await producer.stop()
-    except UNREACHABLE as error:
-        logger.info("log_producer_left_behind", error=str(error) or type(error).__name__)
-        with contextlib.suppress(*UNREACHABLE):
-            async with asyncio.timeout(STOP_S):
-                await producer.client.close()
+    if not await _ended(producer.stop(), within_s=STOP_S):
+        await _ended(producer.client.close(), within_s=STOP_S)
+
+
+async def _ended(ending: Coroutine[Any, Any, None], *, within_s: float) -> bool:
+    """End a client, and say whether it ended well in time. A task of its own, for clients cancel what waits."""
+    task = asyncio.ensure_future(ending)
+    await asyncio.wait({task}, timeout=within_s)
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=within_s)
+    if task.done() and not task.cancelled() and task.exception() is None:
+        return True
+    logger.info("log_client_left_behind", after_s=within_s)
+    return False
 
 
 class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -586,11 +610,8 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
 
 async def _stop_consumer(consumer: AIOKafkaConsumer) -> None:
     """Leave the group and stop, within a time that no broker can stretch."""
-    try:
-        async with asyncio.timeout(CONSUMER_STOP_S):
-            await consumer.stop()
-    except UNREACHABLE as error:
-        logger.info("log_consumer_left_behind", error=str(error) or type(error).__name__)
+    if not await _ended(consumer.stop(), within_s=CONSUMER_STOP_S):
+        await _ended(consumer._client.close(), within_s=STOP_S)
 
 
 async def open_kafka_writer(settings: Settings) -> KafkaWriter:

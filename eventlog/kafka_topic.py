@@ -45,8 +45,7 @@ async def add_topic_partitions(settings: Settings, *, partitions: int) -> int:
         if partitions <= count:
             return count
         response = await admin.create_partitions({settings.kafka_topic: NewPartitions(total_count=partitions)})
-        for _name, code, message in response.to_object()["topic_errors"]:
-            _accept(code, message, settings)
+        _accept(response, settings)
         return len((await _until_made(admin, settings.kafka_topic, partitions))["partitions"])
 
 
@@ -81,14 +80,16 @@ async def _create(admin: AIOKafkaAdminClient, settings: Settings) -> None:
         topic_configs=_wanted(settings, copies),
     )
     response = await admin.create_topics([topic])
-    for error in response.to_object()["topic_errors"]:
-        _accept(error["error_code"], error.get("error_message"), settings)
+    _accept(response, settings)
 
 
-def _accept(code: int, message: str | None, settings: Settings) -> None:
-    error = for_code(code)
-    if error not in (NoError, TopicAlreadyExistsError):
-        raise NotReady(f"topic {settings.kafka_topic} cannot be made: {error.__name__}: {message or ''}")
+def _accept(response: Any, settings: Settings) -> None:
+    """Raise NotReady where the brokers did not do what they were asked; somebody else may have done it."""
+    for answer in response.to_object()["topic_errors"]:
+        error = for_code(answer["error_code"])
+        if error not in (NoError, TopicAlreadyExistsError):
+            reason = answer.get("error_message") or error.__name__
+            raise NotReady(f"topic {settings.kafka_topic} cannot be made so: {reason}")
 
 
 async def _until_made(admin: AIOKafkaAdminClient, name: str, partitions: int) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""What the lake already has: events and closed versions of sessions, and known event ids."""
+"""What the lake already has: events and closed versions of sessions, and known ids.
+
+Always of one partition: offsets of two partitions cannot be compared.
+"""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -16,6 +19,10 @@ from schemas.ids import read_media_session
 from schemas.vocabulary import EVENT_TYPES
 
 FETCHED_ROWS = 10_000  # at a time: a partition may have millions of events in open sessions
+# An id's time is that of the ingest that made it; another may take its first event, by a clock that is behind.
+MARGIN_MS = 86_400_000
+YOUNG_MS = 7 * 86_400_000
+_YEAR_2100_MS = 4_102_444_800_000
 _COLUMNS = (
     "session_id, event_id, event_type, epoch_ms(client_ts), epoch_ms(received_at), log_offset, playhead_s, "
     "params, qoe, custom_metadata, flags, tracking_session_id, tracking_verified, consent, source"
@@ -31,29 +38,57 @@ def read_open_sessions(
         "UNION SELECT session_id FROM events WHERE log_partition = ? AND log_offset >= ?",
         [partition, open_as_of_offset],
     ).fetchall()
-    return _histories(connection, [row[0] for row in rows])
+    return _histories(connection, [row[0] for row in rows], partition)
 
 
-def read_histories(connection: duckdb.DuckDBPyConnection, session_ids: Iterable[str]) -> dict[str, History]:
+def read_young_ids(
+    connection: duckdb.DuckDBPyConnection, *, partition: int, floor_ms: int
+) -> tuple[list[str], list[str]]:
+    """Return the session ids, and the ids of tracking events, that say they were made after `floor_ms`.
+
+    Ids whose time is more than a week ahead are left out: ids of other producers may have any text there.
+    """
+    since, until = (f"{moment:012x}" for moment in (floor_ms + 1, floor_ms + YOUNG_MS))
+    sessions = connection.execute(
+        "SELECT DISTINCT session_id FROM events WHERE log_partition = ? AND session_id >= ? AND session_id < ?",
+        [partition, since, until],
+    ).fetchall()
+    tracking = connection.execute(
+        "SELECT event_id FROM tracking_events WHERE log_partition = ? AND event_id >= ? AND event_id < ?",
+        [partition, f"{since[:8]}-{since[8:]}", f"{until[:8]}-{until[8:]}"],
+    ).fetchall()
+    return [row[0] for row in sessions], [row[0] for row in tracking]
+
+
+def read_histories(
+    connection: duckdb.DuckDBPyConnection, session_ids: Iterable[str], *, partition: int
+) -> dict[str, History]:
     """Return the history of those of these sessions that the lake knows."""
-    return dict(_histories(connection, list(session_ids)))
+    return dict(_histories(connection, list(session_ids), partition))
 
 
-def _histories(connection: duckdb.DuckDBPyConnection, wanted: list[str]) -> Iterator[tuple[str, History]]:
+def _histories(
+    connection: duckdb.DuckDBPyConnection, wanted: list[str], partition: int
+) -> Iterator[tuple[str, History]]:
     if not wanted:
         return
+    since = _earliest(wanted)
     connection.register("wanted", pa.table({"session_id": wanted}))
     versions = connection.execute(
         "SELECT session_id, max(version), max(as_of_offset), max(late_events) FROM session_versions "
-        "WHERE session_id IN (SELECT session_id FROM wanted) GROUP BY 1"
+        f"WHERE session_id IN (SELECT session_id FROM wanted) AND log_partition = {partition} "
+        f"AND as_of >= TIMESTAMPTZ '{since}' GROUP BY 1"
     ).fetchall()
     closed = {row[0]: row[1:] for row in versions}
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM events "
-        f"WHERE session_id IN (SELECT session_id FROM wanted) {_since(wanted)} ORDER BY session_id"
+        f"WHERE session_id IN (SELECT session_id FROM wanted) AND log_partition = {partition} "
+        f"AND received_at >= TIMESTAMPTZ '{since}' ORDER BY session_id"
     )
     for session_id, group in groupby(_fetched(rows), key=itemgetter(0)):
-        yield session_id, History([_event(row) for row in group], *closed.get(session_id, ()))
+        yield session_id, History([_event(row) for row in group], *closed.pop(session_id, ()))
+    for session_id, versions_only in closed.items():
+        yield session_id, History([], *versions_only)
     connection.unregister("wanted")
 
 
@@ -62,13 +97,13 @@ def _fetched(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
         yield from rows
 
 
-def _since(session_ids: list[str]) -> str:
-    """Bound a look-up by the earliest start in these ids, less a day for clocks that differ between hosts."""
-    starts = [session.started_ms if (session := read_media_session(id)) else None for id in session_ids]
-    if None in starts:
-        return ""
-    earliest = datetime.fromtimestamp(min(start for start in starts if start is not None) / 1000, UTC)
-    return f"AND received_at >= least(TIMESTAMPTZ '{earliest.isoformat()}', now()) - INTERVAL 1 DAY"
+def _earliest(session_ids: list[str]) -> str:
+    """Return a time before any event of these sessions, from their ids; 1970 where an id does not say."""
+    born = [session.started_ms if (session := read_media_session(id)) else None for id in session_ids]
+    earliest_ms = min(moment or 0 for moment in born) - MARGIN_MS
+    # An id of another producer may have anything where ours have their time.
+    earliest_ms = earliest_ms if 0 < earliest_ms < _YEAR_2100_MS else 0
+    return datetime.fromtimestamp(earliest_ms / 1000, UTC).isoformat()
 
 
 def read_known_tracking(connection: duckdb.DuckDBPyConnection, event_ids: Iterable[str]) -> set[str]:

@@ -79,6 +79,7 @@ class OpenSession:
     """One session in memory: the fold of its settled events, the tail, and what closing it depends on."""
 
     __slots__ = (
+        "ahead",
         "first_received_ms",
         "fold",
         "has_end",
@@ -92,12 +93,13 @@ class OpenSession:
         "version",
     )
 
-    def __init__(self, *, version: int, length_ms: int, late_events: int = 0) -> None:
+    def __init__(self, *, version: int, length_ms: int) -> None:
         self.fold = Fold(length_ms=length_ms)
         self.tail: list[Event] = []
         self.settled: tuple[int, int] | None = None
+        self.ahead: set[int] | None = None  # client_ms of settled events that are ordered by arrival instead
         self.version = version
-        self.late_events = late_events
+        self.late_events = 0
         self.first_received_ms = 0
         self.last_received_ms = 0
         self.moved_ms = 0
@@ -115,6 +117,12 @@ class OpenSession:
             self.moved_ms = max(self.moved_ms, event.received_ms)
         self.has_end = self.has_end or event.type.ends
 
+    def is_unsettled(self, event: Event) -> bool:
+        """Tell whether an event, and any earlier one that says the same, has its place in the tail."""
+        if self.ahead is not None and event.client_ms in self.ahead:
+            return False
+        return self.settled is None or (event.order_ms, event.type.rank) > self.settled
+
     def place(self, event: Event) -> None:
         """Put an event into the tail, and settle what the tail no longer holds."""
         tail = self.tail
@@ -126,6 +134,9 @@ class OpenSession:
             settled = tail.pop(0)
             self.fold.step(settled)
             self.settled = (settled.order_ms, settled.type.rank)
+            if settled.order_ms != settled.client_ms:
+                self.ahead = self.ahead or set()
+                self.ahead.add(settled.client_ms)
 
     def facts(self) -> SessionFacts:
         """Return what is known of the session if nothing more came."""
@@ -190,25 +201,34 @@ class PartitionSessions:
         for session_id, history in histories:
             last_offset = max((event.offset for event in history.events), default=-1)
             if history.closed_as_of_offset <= last_offset:
-                self._refold(session_id, history, history.events, history.version + 1, history.late_events)
+                self._refold(session_id, history, history.events)
+
+    def remember(self, *, sessions: Iterable[str], tracking: Iterable[str]) -> None:
+        """Take note of ids that the lake has, although they say that they were made after what it has read."""
+        for session_id in sessions:
+            self._closed.remember(session_id, _born_ms(session_id))
+        for event_id in tracking:
+            self._tracked.remember(event_id, read_event_time_ms(event_id))
 
     def apply(
         self,
         entries: Iterable[Event | Tracking | Bad],
         *,
         next_offset: int,
+        appended_ms: int,
         look_up: LookUp,
         look_up_tracking: LookUpIds,
     ) -> Changes:
         """Take the records of a batch, in order of offset, and return what they add to the lake.
 
         `look_up` answers with the history of sessions, `look_up_tracking` with those event ids that are stored
-        already; both are asked at most once a batch.
+        already; both are asked at most once a batch. `appended_ms` is the log's own clock at the last of the
+        records: an ingest whose clock is ahead must not close everybody's sessions.
         """
         changes = Changes(self.partition, next_offset)
         waiting: dict[str, list[Event]] = {}
         for entry in entries:
-            self.read_ms = max(self.read_ms, entry.received_ms)
+            self.read_ms = max(self.read_ms, min(entry.received_ms, appended_ms))
             if isinstance(entry, Bad):
                 changes.bad.append(entry)
             elif isinstance(entry, Tracking):
@@ -242,12 +262,12 @@ class PartitionSessions:
                     return True
                 if known.client_ms == event.client_ms and known.says_the_same(event):
                     is_repeat = True
-            settled = session.settled
-            if settled is not None and (event.order_ms, event.type.rank) <= settled:
+            if not session.is_unsettled(event):
                 return False
             if is_repeat:
                 event = _flagged_repeat(event)
         changes.events.append(event)
+        session.late_events += session.version > 1
         session.arrive(event)
         session.place(event)
         self._watch(event.session_id, session)
@@ -273,25 +293,21 @@ class PartitionSessions:
                 together.append(flagged)
                 changes.events.append(flagged)
                 fresh += 1
-            session = self.open.get(session_id)
-            if session is not None and fresh:
-                self._refold(session_id, history, together, session.version, session.late_events)
-            elif session is None and fresh:
-                late = history.late_events + (fresh if history.version else 0)
-                self._refold(session_id, history, together, history.version + 1, late)
+            if fresh:
+                self._refold(session_id, history, together)
 
-    def _refold(
-        self, session_id: str, history: History, events: list[Event], version: int, late_events: int
-    ) -> None:
-        session = self._opened(session_id, version=version, late_events=late_events)
+    def _refold(self, session_id: str, history: History, events: list[Event]) -> None:
+        session = self._opened(session_id, version=history.version + 1)
+        session.late_events = history.late_events
         for event in sorted(events, key=attrgetter("offset")):
             session.arrive(event)
+            session.late_events += history.version > 0 and event.offset >= history.closed_as_of_offset
         for event in sorted(events, key=Event.order):
             session.place(event)
         self._watch(session_id, session)
 
-    def _opened(self, session_id: str, *, version: int, late_events: int = 0) -> OpenSession:
-        session = OpenSession(version=version, length_ms=self.limits.length_ms, late_events=late_events)
+    def _opened(self, session_id: str, *, version: int) -> OpenSession:
+        session = OpenSession(version=version, length_ms=self.limits.length_ms)
         self.open[session_id] = session
         return session
 

@@ -6,6 +6,7 @@ after a refused or unknown outcome the state of its partitions is thrown away, a
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ import structlog
 
 from consumers.decode import Bad, Tracking, decode
 from consumers.fold import Event
-from consumers.history import read_histories, read_known_tracking, read_open_sessions
+from consumers.history import read_histories, read_known_tracking, read_open_sessions, read_young_ids
 from consumers.sessions import Changes, Limits, PartitionSessions
 from consumers.transaction import Fenced, Gap, Ledger, accept_gap, commit, read_ledger
 from eventlog import Chunk, Reader
@@ -30,6 +31,8 @@ from schemas.settings import Settings
 log = structlog.get_logger(__name__)
 
 RETRY_S_MAX = 5.0
+NOT_READY_S_MAX = 30.0  # `playhead init` has this long to make the tables of a partition that was added
+BATCH_BYTES_MAX = 33_554_432
 Upkeep = Callable[[], Awaitable[None]]
 
 
@@ -50,11 +53,15 @@ class Held(msgspec.Struct):
 
 
 class LakeWriter:
-    """The one connection of this process that works the lake; its calls block and take turns."""
+    """The one connection of this process that works the lake; its calls block and take turns.
+
+    Also with one whose task was cancelled: its thread goes on, and closing waits for it.
+    """
 
     def __init__(self, place: Location, *, memory: str, topic: str, limits: Limits) -> None:
         self._place, self._memory, self._topic, self._limits = place, memory, topic, limits
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._turn = threading.RLock()
 
     def connection(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
@@ -62,18 +69,23 @@ class LakeWriter:
         return self._connection
 
     def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        with self._turn:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
 
     def check(self) -> None:
         """Raise NotReady where the lake has not been made."""
-        if not partitions_of(self.connection()):
-            raise NotReady("the lake has no tables; run `playhead init`")
+        with self._turn:
+            if not partitions_of(self.connection()):
+                raise NotReady("the lake has no tables; run `playhead init`")
 
     def load(self, partition: int, kept: Held | None) -> Held:
         """Return the state of a partition as its ledger says: the kept one if the ledger still fits, or anew."""
-        connection = self.connection()
+        with self._turn:
+            return self._load(self.connection(), partition, kept)
+
+    def _load(self, connection: duckdb.DuckDBPyConnection, partition: int, kept: Held | None) -> Held:
         if partition not in partitions_of(connection):
             raise NotReady(f"the lake has no tables for partition {partition}; run `playhead init`")
         connection.execute("BEGIN")
@@ -88,6 +100,8 @@ class LakeWriter:
                 connection, partition=partition, open_as_of_offset=ledger.open_as_of_offset
             )
             sessions.restore(opened)
+            young, young_tracking = read_young_ids(connection, partition=partition, floor_ms=ledger.time_ms)
+            sessions.remember(sessions=young, tracking=young_tracking)
             return Held(ledger, sessions, 0.0)
         finally:
             connection.execute("ROLLBACK")
@@ -96,7 +110,16 @@ class LakeWriter:
         self, parts: list[tuple[Held, list[Decoded]]], *, now_ms: int, renew_open: Callable[[Held], bool]
     ) -> list[Held]:
         """Apply decoded records and commit what they change; return the partitions that were written."""
-        connection = self.connection()
+        with self._turn:
+            return self._write(self.connection(), parts, now_ms, renew_open)
+
+    def _write(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        parts: list[tuple[Held, list[Decoded]]],
+        now_ms: int,
+        renew_open: Callable[[Held], bool],
+    ) -> list[Held]:
         work: list[tuple[Held, Changes]] = []
         for held, decoded in parts:
             changes = self._changes(held, decoded, now_ms)
@@ -124,18 +147,21 @@ class LakeWriter:
         entries: list[Event | Tracking | Bad] = []
         next_offset = sessions.next_offset
         end_offset = None
+        appended_ms = 0
         for part in decoded:
             records = part.chunk.records
             if records and records[0].offset != next_offset:
                 continue  # read ahead before the partition was positioned anew
             entries += part.entries
-            next_offset = records[-1].offset + 1 if records else next_offset
+            if records:
+                next_offset, appended_ms = records[-1].offset + 1, records[-1].appended_ms
             end_offset = part.chunk.end_offset
         connection = self.connection()
         changes = sessions.apply(
             entries,
             next_offset=next_offset,
-            look_up=lambda ids: read_histories(connection, ids),
+            appended_ms=appended_ms,
+            look_up=lambda ids: read_histories(connection, ids, partition=sessions.partition),
             look_up_tracking=lambda ids: read_known_tracking(connection, ids),
         )
         if not entries and end_offset == next_offset:
@@ -171,6 +197,8 @@ class Worker:
         self._turn = asyncio.Lock()  # one transaction or load at a time works the lake
         self._written_at = 0.0
         self._failures = 0
+        self._doubted: set[int] = set()  # partitions to be positioned anew, before the next read
+        self._waits_since: float | None = None
         self._until_read = False
 
     async def run(self, stop: asyncio.Event, *, until_read: bool = False) -> None:
@@ -223,22 +251,33 @@ class Worker:
     async def _collect(self, reader: Reader) -> list[Decoded]:
         """Read until the next commit is due: at once after a quiet time, at the interval under load."""
         interval_s = self._settings.worker_commit_interval_s
-        wanted = self._settings.worker_batch_records
+        # Where the lake refuses again and again, maybe it is the size of the transaction.
+        wanted = max(1, self._settings.worker_batch_records >> min(self._failures, 20))
         batch: list[Decoded] = []
-        records = 0
+        records = size_bytes = 0
         until = time.monotonic() + interval_s
         while True:
             due = min(until, max(self._written_at + interval_s, time.monotonic())) if records else until
             for chunk in await self._read(reader, wanted - records, max(due - time.monotonic(), 0.0)):
                 batch.append(Decoded(chunk, [decode(record) for record in chunk.records]))
                 records += len(chunk.records)
+                size_bytes += sum(len(record.value) for record in chunk.records)
             now = time.monotonic()
-            if records >= wanted or now >= until or (records and now >= self._written_at + interval_s):
+            if (
+                records >= wanted
+                or size_bytes >= BATCH_BYTES_MAX
+                or now >= until
+                or (records and now >= self._written_at + interval_s)
+            ):
                 return batch
 
     async def _read(self, reader: Reader, records_max: int, timeout_s: float) -> list[Chunk]:
+        while self._doubted:
+            reader.reposition(self._doubted.pop())
         try:
-            return await reader.read(records_max=records_max, timeout_s=timeout_s)
+            chunks = await reader.read(records_max=records_max, timeout_s=timeout_s)
+            self._waits_since = None
+            return chunks
         except (LogGap, LogTruncated) as fault:
             if self._until_read:
                 raise
@@ -246,7 +285,14 @@ class Worker:
         except LogUnavailable as fault:
             log.warning("log unavailable", code=fault.code, message=str(fault))
             await asyncio.sleep(0.5)
-        except duckdb.Error as error:
+        except NotReady as fault:
+            now = time.monotonic()
+            self._waits_since = self._waits_since or now
+            if now - self._waits_since > NOT_READY_S_MAX:
+                raise
+            log.error("not ready", code=fault.code, message=str(fault))
+            await asyncio.sleep(0.5)
+        except (duckdb.Error, OSError) as error:
             await self._recover(error)
         return []
 
@@ -263,16 +309,15 @@ class Worker:
             except Fenced as fault:
                 log.warning("fenced", message=str(fault))
                 failed = True
-            except duckdb.Error as error:
+            except (duckdb.Error, OSError) as error:
                 await self._recover(error)
                 failed = True
             else:
                 failed = False
-                self._failures = 0
+                self._failures //= 2
             if failed:
-                for number in list(self._held):
-                    del self._held[number]
-                    reader.reposition(number)
+                self._doubted.update(self._held)
+                self._held.clear()
                 return
         if written:
             self._written_at = time.monotonic()
@@ -292,7 +337,7 @@ class Worker:
         held.opened_at = now
         return True
 
-    async def _recover(self, error: duckdb.Error) -> None:
+    async def _recover(self, error: duckdb.Error | OSError) -> None:
         """After the lake refused: wait a little longer each time; a broken connection is opened anew."""
         self._failures += 1
         wait_s = min(0.05 * 2**self._failures, RETRY_S_MAX)

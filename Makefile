@@ -28,6 +28,10 @@ notebooks: .venv/.installed  ## open the notebooks in a browser
 soak: .venv/.installed  ## random kills under load; the verdict uses none of our own code
 	$(RUN)/python tests/soak.py --events $(or $(EVENTS),1000000) --kills $(or $(KILLS),200) --seed $(or $(SEED),1)
 
+bench: .venv/.installed  ## requests, events and freshness, beside the best peer
+	$(RUN)/python tests/bench.py --log embedded
+	$(RUN)/python tests/bench.py --log kafka
+
 lock: $(UV)  ## resolve pyproject.toml anew into requirements.lock (names, versions, hashes; no addresses)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--python-version 3.11 --group dev pyproject.toml --output-file requirements.lock

@@ -1,0 +1,316 @@
+"""Measure: acknowledged POSTs a second, events a second through the worker, time from 2xx to visible in SQL.
+
+    python tests/bench.py [--log embedded|kafka] [--seconds 10] [--events 500000]
+
+Each measured process has one core for itself (`taskset -c 0`); load, broker and reader share the other. Prints a
+table; beside our figure stands that of a peer, measured on the same kind of work on 2 cores (see the READMEs of
+the folders for what the peers did).
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import httpx
+from brokers import JvmBroker, free_ports
+
+from eventlog.adapters import create_log, open_writer
+from lake.catalog import connect, location
+from schemas import records
+from schemas.ids import mint_event_id, mint_media_session
+from schemas.settings import Settings, environment_of, read_settings
+
+PLAYHEAD = Path(sys.executable).parent / "playhead"
+MEASURED, OTHERS = "0", "1"
+CONNECTIONS = 64
+PEERS = {
+    ("POSTs/s", "kafka"): "16,354 Bento, parsed and keyed (Go)",
+    ("POSTs/s", "embedded"): "31,384 uvicorn answering at once, storing nothing",
+    ("worker events/s", "kafka"): "46,000 Quix Streams; 89,000-107,000 DuckDB inserts, nothing folded",
+    ("worker events/s", "embedded"): "-",
+    ("visible p99", "kafka"): "-",
+    ("visible p99", "embedded"): "-",
+}
+WRK_SCRIPT = """
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.body = [[%s]]
+"""
+
+
+def main() -> None:
+    """Run the measurements and print the table."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--log", choices=["embedded", "kafka"], default="embedded")
+    options.add_argument("--seconds", type=int, default=10)
+    options.add_argument("--events", type=int, default=500_000)
+    chosen = options.parse_args()
+    rows: list[tuple[str, str]] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="playhead-bench-") as folder,
+        _log(chosen.log, Path(folder)) as environment,
+    ):
+        rows += _posts(_settings(Path(folder) / "posts", environment), chosen.seconds)
+        rows += _worker(_settings(Path(folder) / "worker", environment), chosen.events)
+        rows += _visible(_settings(Path(folder) / "visible", environment), chosen.seconds)
+    print(f"\n{'measure':18} {'Playhead, ' + chosen.log:34} peer")
+    for name, value in rows:
+        print(f"{name:18} {value:34} {PEERS.get((name, chosen.log), '')}")
+
+
+@contextlib.contextmanager
+def _log(kind: str, folder: Path) -> Iterator[dict[str, str]]:
+    if kind == "embedded":
+        yield {}
+        return
+    broker = JvmBroker(folder / "kafka")
+    try:
+        yield {"PLAYHEAD_LOG": "kafka", "PLAYHEAD_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}
+    finally:
+        broker.stop()
+
+
+def _settings(folder: Path, environment: dict[str, str]) -> Settings:
+    folder.mkdir()
+    name = f"bench.{folder.name}"
+    own = {"PLAYHEAD_KAFKA_TOPIC": name, "PLAYHEAD_KAFKA_GROUP": name} if environment else {}
+    return read_settings(
+        {
+            **environment,
+            **own,
+            "PLAYHEAD_DATA_DIR": str(folder),
+            "PLAYHEAD_HTTP_PORT": str(free_ports(1)[0]),
+            "PLAYHEAD_API_KEYS": "bench",
+            "PLAYHEAD_MAC_KEY": secrets.token_hex(16),
+            "PLAYHEAD_PSEUDONYM_KEY": secrets.token_hex(16),
+            "PLAYHEAD_LOG_LEVEL": "warning",
+        }
+    )
+
+
+@contextlib.contextmanager
+def _process(settings: Settings, verb: str, core: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        ["taskset", "-c", core, PLAYHEAD, verb], env={**os.environ, **environment_of(settings)}
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _run(settings: Settings, *verbs: str) -> None:
+    for verb in verbs:
+        subprocess.run(
+            [PLAYHEAD, verb], env={**os.environ, **environment_of(settings)}, check=True, stdout=subprocess.DEVNULL
+        )
+
+
+def _wait_ready(settings: Settings) -> str:
+    url = f"http://127.0.0.1:{settings.http_port}"
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{url}/health/ready").status_code == 200:
+                return url
+        time.sleep(0.05)
+    raise SystemExit("the ingest is not ready")
+
+
+def _event(event_type: str, *, ts: int, playhead: float, params: dict[str, Any] | None = None) -> dict[str, Any]:
+    event: dict[str, Any] = {"eventType": event_type, "playerTime": {"playhead": playhead, "ts": ts}}
+    if params:
+        event["params"] = params
+    return event
+
+
+def _start(ts: int) -> dict[str, Any]:
+    """A sessionStart of about 1 kB, as SDKs send it."""
+    params: dict[str, Any] = {
+        "analytics.trackingServer": "metrics.example.com",
+        "analytics.reportSuite": "example-report-suite",
+        "visitor.marketingCloudOrgId": "0123456789ABCDEF01234567@AdobeOrg",
+        "media.id": "episode-2026-11-21-0042",
+        "media.length": 2700.5,
+        "media.contentType": "vod",
+        "media.playerName": "html5-player",
+        "media.channel": "web",
+        "media.name": "The forty-second episode of a rather long-running series",
+        "media.streamType": "video",
+        "media.show": "A rather long-running series",
+        "media.season": "7",
+        "media.episode": "42",
+        "media.genre": "documentary",
+        "media.network": "example network",
+        "media.sdkVersion": "4.12.0",
+        "media.libraryVersion": "js-3.1.0",
+        "media.resume": False,
+    }
+    event = _event("sessionStart", ts=ts, playhead=0, params=params)
+    event["customMetadata"] = {"page.url": "https://www.example.com/watch/" + "x" * 120, "page.section": "series"}
+    return event
+
+
+def _posts(settings: Settings, seconds: int) -> list[tuple[str, str]]:
+    """Load one ingest process with sessionStarts over 64 connections."""
+    _run(settings, "topics", "init")
+    script = settings.data_dir / "post.lua"
+    body = json.dumps(_start(int(time.time() * 1000)))
+    script.write_text(WRK_SCRIPT % body)
+    with _process(settings, "ingest", MEASURED):
+        url = _wait_ready(settings)
+        wrk = ["taskset", "-c", OTHERS, shutil.which("wrk") or "wrk", "-t1", f"-c{CONNECTIONS}", "--latency"]
+        subprocess.run(
+            [*wrk, "-d3s", "-s", str(script), f"{url}/api/v1/sessions"], capture_output=True, check=True
+        )
+        done = subprocess.run(
+            [*wrk, f"-d{seconds}s", "-s", str(script), f"{url}/api/v1/sessions"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    if "Non-2xx" in done:
+        raise SystemExit(done)
+    figures = dict(re.findall(r"^\s+(50%|99%)\s+(\S+)$", done, re.MULTILINE))
+    rate = float(re.findall(r"Requests/sec:\s+(\S+)", done)[0])
+    return [("POSTs/s", f"{rate:,.0f} ({len(body)} bytes, p50 {figures['50%']}, p99 {figures['99%']})")]
+
+
+def _worker(settings: Settings, events: int) -> list[tuple[str, str]]:
+    """Fill a log, then let one worker process empty it."""
+    _run(settings, "topics", "init")
+    asyncio.run(_fill(settings, events))
+    with connect(location(settings), read_only=True) as lake, _process(settings, "worker", MEASURED):
+        began = None
+        while (read := _inserted(lake)) < events:
+            if began is None and read:
+                began = (time.monotonic(), read)
+            time.sleep(0.05)
+        ended = time.monotonic()
+    assert began is not None
+    return [("worker events/s", f"{(events - began[1]) / (ended - began[0]):,.0f}")]
+
+
+def _inserted(lake: duckdb.DuckDBPyConnection) -> int:
+    row = lake.execute("SELECT sum(inserted) FROM ledger").fetchone()
+    return int(row[0]) if row else 0
+
+
+async def _fill(settings: Settings, events: int) -> None:
+    """Append the events of 500 viewers at a time, each session of 40 events: start, ad break, pings, end."""
+    await create_log(settings)
+    writer = await open_writer(settings)
+    rng = random.Random(1)
+    keys = settings.keys_of_mac()
+    viewers: list[tuple[str, int, Iterator[dict[str, Any]]]] = []
+    waiting: list[asyncio.Task[int]] = []
+    received_ms = int(time.time() * 1000) - events
+    for _ in range(events):
+        received_ms += 1
+        if len(viewers) < 500:
+            session = mint_media_session(
+                keys, partition=rng.randrange(writer.partitions), started_ms=received_ms, entropy=rng.randbytes
+            )
+            viewers.append((session.id, session.partition, _script(received_ms)))
+        place = rng.randrange(len(viewers))
+        session_id, partition, script = viewers[place]
+        event = next(script)
+        if event["eventType"] == "sessionEnd":
+            viewers.pop(place)
+        envelope = records.media_event(
+            event,
+            event_id=mint_event_id(now_ms=received_ms, entropy=rng.randbytes),
+            session_id=session_id,
+            source=records.SOURCE_MEDIA,
+            received=datetime.fromtimestamp(received_ms / 1000, UTC),
+        )
+        value = records.encode(envelope)
+        waiting.append(asyncio.ensure_future(writer.append(partition, key=session_id.encode(), value=value)))
+        if len(waiting) == 4_000:
+            await asyncio.gather(*waiting)
+            waiting.clear()
+    await asyncio.gather(*waiting)
+    await writer.close()
+
+
+def _script(ts: int) -> Iterator[dict[str, Any]]:
+    yield _start(ts)
+    yield _event("adBreakStart", ts=ts + 5, playhead=0, params={"media.ad.podIndex": 1, "media.ad.podSecond": 0})
+    ad = {"media.ad.id": "ad-1", "media.ad.length": 15, "media.ad.podPosition": 1, "media.ad.playerName": "html5"}
+    yield _event("adStart", ts=ts + 10, playhead=0, params=ad)
+    yield _event("adComplete", ts=ts + 15_010, playhead=0)
+    yield _event("adBreakComplete", ts=ts + 15_020, playhead=0)
+    yield _event("play", ts=ts + 15_030, playhead=0)
+    for ping in range(1, 33):
+        event = _event("ping", ts=ts + 15_030 + ping * 10_000, playhead=ping * 10)
+        event["qoeData"] = {"media.qoe.bitrate": 4_500_000, "media.qoe.droppedFrames": 3}
+        yield event
+    yield _event("sessionComplete", ts=ts + 345_040, playhead=330)
+    yield _event("sessionEnd", ts=ts + 345_050, playhead=330)
+
+
+def _visible(settings: Settings, seconds: int) -> list[tuple[str, str]]:
+    """Post 100 events a second, and look in SQL when each appears."""
+    _run(settings, "topics", "init")
+    with _process(settings, "ingest", OTHERS), _process(settings, "worker", MEASURED):
+        url = _wait_ready(settings)
+        delays = sorted(asyncio.run(_post_and_look(settings, url, seconds)))
+    p50, p99 = (delays[int(len(delays) * part)] for part in (0.5, 0.99))
+    return [("visible p50", f"{p50:.2f} s"), ("visible p99", f"{p99:.2f} s ({len(delays)} events at 100/s)")]
+
+
+async def _post_and_look(settings: Settings, url: str, seconds: int) -> list[float]:
+    answered: dict[str, float] = {}
+    delays: list[float] = []
+    posting = asyncio.create_task(_post(url, seconds, answered))
+    with connect(location(settings), read_only=True) as lake:
+        while not posting.done() or answered:
+            rows = await asyncio.to_thread(
+                lambda: lake.execute("SELECT custom_metadata ->> '$.mark' FROM events").fetchall()
+            )
+            now = time.monotonic()
+            for (mark,) in rows:
+                if mark in answered:
+                    delays.append(now - answered.pop(mark))
+            await asyncio.sleep(0.02)
+    await posting
+    return delays[200:]  # the first two seconds warm up
+
+
+async def _post(url: str, seconds: int, answered: dict[str, float]) -> None:
+    async with httpx.AsyncClient(base_url=url) as client:
+        began = time.monotonic()
+        sending: set[asyncio.Task[None]] = set()
+        for number in range(seconds * 100):
+            await asyncio.sleep(max(0.0, began + number / 100 - time.monotonic()))
+            sending.add(asyncio.create_task(_post_one(client, f"m{number}", answered)))
+        await asyncio.gather(*sending)
+
+
+async def _post_one(client: httpx.AsyncClient, mark: str, answered: dict[str, float]) -> None:
+    event = _start(int(time.time() * 1000))
+    event["customMetadata"] = {"mark": mark}
+    response = await client.post("/api/v1/sessions", json=event)
+    if response.status_code != 201:
+        raise SystemExit(response.text)
+    answered[mark] = time.monotonic()
+
+
+if __name__ == "__main__":
+    main()

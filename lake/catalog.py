@@ -1,26 +1,54 @@
 """Attach the lake: where its catalogue and files are, and the one way to open them."""
 
 import importlib.util
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import duckdb
 import msgspec
+from pydantic import SecretStr
 
 from schemas.faults import NotReady
-from schemas.settings import Settings
+from schemas.settings import PASSWORD, Settings
 
 NAME = "lake"
+# What PostgreSQL's client is told besides the address. A server that is gone must be noticed; transactions that
+# sleep are ended, for the ledger's fence is only as old as the kept snapshots; messages are compared in English.
+_POSTGRES_OPTIONS = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+    "options": "'-c idle_in_transaction_session_timeout=60000 -c lc_messages=C'",
+}
 # The scanner each kind of catalogue needs beside `ducklake`, as DuckDB and as the package index call it.
 _SCANNERS = {"sqlite": "sqlite_scanner", "postgres": "postgres_scanner"}
 
 
+class S3(msgspec.Struct, frozen=True):
+    """How the server of s3:// files is spoken to. Without an `endpoint` it is Amazon's."""
+
+    endpoint: str
+    region: str
+    tls: bool
+    access_key: str
+    secret_key: SecretStr | None
+
+
 class Location(msgspec.Struct, frozen=True):
-    """Where a lake is: the kind and address of its catalogue, and the folder or s3:// address of its files."""
+    """Where a lake is: the kind and address of its catalogue, and the folder or s3:// address of its files.
+
+    No secret stands in `catalog`: it is printed, and DuckDB's errors quote it.
+    """
 
     kind: Literal["sqlite", "postgres"]
     catalog: str
     files: str
+    password: SecretStr | None = None
+    s3: S3 | None = None
 
     @property
     def uri(self) -> str:
@@ -36,11 +64,32 @@ def location(settings: Settings) -> Location:
     folder = settings.data_dir.absolute() / "lake"
     files = settings.lake_files or str(folder / "files")
     if settings.lake_catalog == "sqlite":
-        return Location("sqlite", str(folder / "catalog.sqlite"), files)
+        return Location("sqlite", str(folder / "catalog.sqlite"), files, s3=_s3(settings, files))
     kind, _, connection = settings.lake_catalog.partition(":")
-    if kind != "postgres" or not connection:
-        raise NotReady("PLAYHEAD_LAKE_CATALOG must be `sqlite` or `postgres:<connection string>`")
-    return Location("postgres", connection, files)
+    if kind != "postgres" or "=" not in connection or "://" in connection:
+        raise NotReady("PLAYHEAD_LAKE_CATALOG must be `sqlite` or `postgres:host=... dbname=... user=...`")
+    password = settings.lake_catalog_password
+    if (found := PASSWORD.search(connection)) is not None:
+        password = password or SecretStr(_unquoted(found[1]))
+    return Location("postgres", PASSWORD.sub("", connection).strip(), files, password, _s3(settings, files))
+
+
+def _s3(settings: Settings, files: str) -> S3 | None:
+    if not files.startswith("s3://"):
+        return None
+    return S3(
+        endpoint=settings.lake_s3_endpoint,
+        region=settings.lake_s3_region,
+        tls=settings.lake_s3_tls,
+        access_key=settings.lake_s3_access_key,
+        secret_key=settings.lake_s3_secret_key,
+    )
+
+
+def _unquoted(value: str) -> str:
+    """Return what a value of a PostgreSQL connection string means."""
+    inner = value[1:-1] if value.startswith("'") else value
+    return re.sub(r"\\(.)", r"\1", inner)
 
 
 def extension_path(name: str) -> str:
@@ -66,11 +115,28 @@ def attach_sql(place: Location, *, read_only: bool) -> str:
 
 
 def paste_sql(place: Location) -> str:
-    """Return the statements that any DuckDB client can paste to read this lake."""
+    """Return the statements that any DuckDB client can paste to read this lake; secrets are left to fill in."""
     scanner = {"sqlite": "sqlite", "postgres": "postgres"}[place.kind]
     wanted = ["ducklake", scanner] + ([] if place.is_local else ["httpfs"])
     lines = [f"INSTALL {name}; LOAD {name};" for name in wanted]
+    lines += [f"{statement};" for statement in _secrets_sql(place, reveal=lambda _: "...")]
     return "\n".join([*lines, attach_sql(place, read_only=True) + ";", f"USE {NAME};", "SET TimeZone = 'UTC';"])
+
+
+def _secrets_sql(place: Location, *, reveal: Callable[[SecretStr], str]) -> list[str]:
+    """Return the statements that tell DuckDB the secrets of a lake; attaching uses them by itself."""
+    statements = []
+    if place.password is not None:
+        statements.append(f"CREATE SECRET (TYPE postgres, PASSWORD {_quote(reveal(place.password))})")
+    if place.s3 is not None:
+        s3 = place.s3
+        parts = ["TYPE s3", f"REGION {_quote(s3.region)}", f"USE_SSL {str(s3.tls).lower()}"]
+        if s3.access_key and s3.secret_key is not None:
+            parts += [f"KEY_ID {_quote(s3.access_key)}", f"SECRET {_quote(reveal(s3.secret_key))}"]
+        if s3.endpoint:
+            parts += [f"ENDPOINT {_quote(s3.endpoint)}", "URL_STYLE 'path'"]
+        statements.append(f"CREATE SECRET ({', '.join(parts)})")
+    return statements
 
 
 def connect(
@@ -87,9 +153,11 @@ def connect(
     try:
         for extension in ("ducklake", _SCANNERS[place.kind], *([] if place.is_local else ["httpfs"])):
             connection.execute(f"LOAD {_quote(extension_path(extension))}")
+        for statement in _secrets_sql(place, reveal=SecretStr.get_secret_value):
+            connection.execute(statement)
         connection.execute("SET ducklake_max_retry_count = 20")
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(attach_sql(_with_timeout(place), read_only=read_only))
+        connection.execute(attach_sql(_with_options(place), read_only=read_only))
         connection.execute(f"USE {NAME}")
     except duckdb.Error:
         connection.close()
@@ -97,12 +165,12 @@ def connect(
     return connection
 
 
-def _with_timeout(place: Location) -> Location:
-    """Let PostgreSQL end transactions that sleep: the ledger's fence is only as old as the kept snapshots."""
-    if place.kind != "postgres" or "idle_in_transaction_session_timeout" in place.catalog:
+def _with_options(place: Location) -> Location:
+    """Add what PostgreSQL's client has to know, where the connection string says nothing of it."""
+    if place.kind != "postgres":
         return place
-    options = " options='-c idle_in_transaction_session_timeout=60000 -c lc_messages=C'"
-    return Location(place.kind, place.catalog + options, place.files)
+    missing = [f"{name}={value}" for name, value in _POSTGRES_OPTIONS.items() if f"{name}=" not in place.catalog]
+    return msgspec.structs.replace(place, catalog=" ".join([place.catalog, *missing]))
 
 
 def _quote(text: str) -> str:

@@ -7,6 +7,7 @@ known one. A secret may also come from the file that `<NAME>_FILE` names.
 import contextlib
 import difflib
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,15 @@ from schemas.faults import NotReady
 
 PREFIX = "PLAYHEAD_"
 OWN_SECRETS = ("api_keys", "mac_key", "pseudonym_key")  # which `playhead up` makes for itself
-SECRETS = ("api_keys", "mac_key", "mac_key_previous", "pseudonym_key", "kafka_sasl_password")
+SECRETS = (
+    *OWN_SECRETS,
+    "mac_key_previous",
+    "kafka_sasl_password",
+    "lake_catalog_password",
+    "lake_s3_secret_key",
+)
+# A password in a connection string of PostgreSQL's, and the space before it.
+PASSWORD = re.compile(r"(?:^|(?<=:)|\s+)password\s*=\s*('(?:[^'\\]|\\.)*'|\S+)")
 
 
 class Settings(BaseSettings):
@@ -90,7 +99,15 @@ class Settings(BaseSettings):
     kafka_ssl_keyfile: str = Field("", description="File of that certificate's key")
 
     lake_catalog: str = Field("sqlite", description="sqlite (in the data folder) or postgres:<connection string>")
+    lake_catalog_password: SecretStr | None = Field(
+        None, description="Password of PostgreSQL, better here than in the connection string"
+    )
     lake_files: str = Field("", description="Folder or s3:// address of the lake's files; empty: the data folder")
+    lake_s3_endpoint: str = Field("", description="host:port of an S3-compatible server; empty: Amazon's")
+    lake_s3_region: str = Field("us-east-1", description="Region of the bucket")
+    lake_s3_tls: bool = Field(True, description="Speak to the S3 server over TLS")
+    lake_s3_access_key: str = Field("", description="Id of the key for S3")
+    lake_s3_secret_key: SecretStr | None = Field(None, description="The key for S3 itself")
     lake_backups: Path | None = Field(None, description="Folder of backups; empty: `backups` in the data folder")
     lake_memory: str = Field("1GB", description="Memory limit of DuckDB in the worker")
 
@@ -252,6 +269,7 @@ def describe(settings: Settings) -> list[Described]:
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
         shown = "" if value is None else "(set, hidden)" if isinstance(value, SecretStr) else str(value)
+        shown = PASSWORD.sub(" password=(hidden)", shown) if name == "lake_catalog" else shown
         default = "" if field.default is None else str(field.default)
         rows.append(Described(PREFIX + name.upper(), shown, default, field.description or ""))
     return rows

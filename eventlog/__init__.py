@@ -14,7 +14,8 @@ Reading. A reader is given partitions (assigned) and loses them again (revoked):
 as the log can tell; only the owner's ledger can tell for certain. The reader asks its `Owner` where to start
 each time a partition is assigned, and reads from there on. Nothing moves a position but the owner: a first
 offset other than the one asked for raises LogGap, a log that ends before it raises LogTruncated; that partition
-then stands still until `seek()`, the others go on.
+then stands still until `seek()`, the others go on. `Owner.release()` may be called while a read is under way, by
+another task than the one that reads: what was read of a partition before its release is to be dropped after it.
 """
 
 from collections.abc import Collection, Mapping
@@ -50,7 +51,7 @@ class Writer(Protocol):
 
     @property
     def partitions(self) -> int:
-        """Number of partitions of the log; may grow while running."""
+        """Number of partitions of the log; may grow while running, as soon as the log is next heard of."""
 
     async def append(self, partition: int, *, key: bytes, value: bytes) -> int:
         """Append one record and return its offset once it is durable.
@@ -69,7 +70,10 @@ class Owner(Protocol):
     """Who reads: answers where each partition is to be read from, and lets go of it when asked."""
 
     async def position(self, partition: int) -> int:
-        """Return the offset to read next in a partition that was just assigned."""
+        """Return the offset to read next in a partition that was just assigned.
+
+        What it raises comes out of `Reader.read`, and the next read asks again.
+        """
 
     async def release(self, partitions: Collection[int]) -> None:
         """Finish what is under way for these partitions; after this returns they may belong to another."""
@@ -81,7 +85,7 @@ class Reader(Protocol):
     async def read(self, *, records_max: int, timeout_s: float) -> list[Chunk]:
         """Return a chunk for each partition held, as soon as there is any record or the time is over.
 
-        Holding none, it returns an empty list after the time. Raises LogGap or LogTruncated for one partition,
+        A partition whose end is not known yet is left out. Holding none, it returns an empty list after the time. Raises LogGap or LogTruncated for one partition,
         which is not read again before `seek()`; LogUnavailable where the log does not answer.
         """
 

@@ -11,7 +11,8 @@ what SQLite keeps in memory after an I/O error is not worth trusting.
 Threads. Each writer and each reader has one thread, which alone touches its connection. No rows are inserted one
 by one: each call into SQLite gives the interpreter lock away and has to wait to get it back, so a group is a
 handful of calls. The writer takes a group only once it holds the file's write lock; whatever waits for that lock
-is still in the queue and can be withdrawn.
+is still in the queue and can be withdrawn. Processes take turns by an flock on `log.sqlite.writer`, because SQLite
+waits for a lock by sleeping and looking again, and who sleeps loses to who is awake.
 
 Reading. A reader owns all partitions while it holds an flock on `log.sqlite.reader`; the kernel gives the lock
 back when the process dies, so a standby takes over after kill -9 as well. Waiting for records is a poll of
@@ -193,6 +194,17 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
+@contextlib.contextmanager
+def _turn(path: Path) -> Iterator[None]:
+    """Wait for the other writing processes. Raises OSError."""
+    descriptor = os.open(f"{path}.writer", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 class EmbeddedWriter:
     """Writes into the file; see `Writer`. Make it with `open_embedded_writer`."""
 
@@ -280,8 +292,11 @@ class EmbeddedWriter:
     def _commit_group(self) -> None:
         """Take what waits once the write lock is ours, make it durable in one transaction, and report it."""
         connection = self._connection = self._connection or _open(self._path)
-        if not self._begin(connection):
-            return
+        with _turn(self._path):
+            if self._begin(connection):
+                self._commit_what_waits(connection)
+
+    def _commit_what_waits(self, connection: sqlite3.Connection) -> None:
         groups: list[tuple[int, list[Append]]] = []
         try:
             ends = dict(connection.execute("SELECT partition, next_offset FROM partitions").fetchall())
@@ -533,7 +548,18 @@ class EmbeddedReader:
 
     def _retain(self, older_than_ms: int, below: dict[int, int]) -> int:
         connection = self._connected()
-        return sum(_drop(connection, partition, older_than_ms, end) for partition, end in below.items())
+        dropped = 0
+        for partition, end in below.items():
+            while step := self._drop_step(connection, partition, older_than_ms, end):
+                dropped += step
+        return dropped
+
+    def _drop_step(self, connection: sqlite3.Connection, partition: int, older_than_ms: int, below: int) -> int:
+        try:
+            with _turn(self._path):
+                return _drop(connection, partition, older_than_ms, below)
+        except OSError as error:
+            raise LogUnavailable(f"{self._path}.writer cannot be opened: {error}") from error
 
 
 def _select(
@@ -574,32 +600,28 @@ def _fault_at(
 
 
 def _drop(connection: sqlite3.Connection, partition: int, older_than_ms: int, below: int) -> int:
-    """Drop old records from the front of a partition in short transactions, so that writers get in between."""
+    """Drop old records from the front of a partition, so few that writers hardly wait; return how many."""
     base = partition << OFFSET_BITS
-    dropped = 0
-    while True:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            row = connection.execute(
-                "SELECT first_offset, next_offset FROM partitions WHERE partition = ?", (partition,)
-            ).fetchone()
-            if row is None:
-                return dropped
-            first, limit = row[0], min(row[0] + RETAIN_STEP_RECORDS, below, row[1])
-            kept = connection.execute(
-                "SELECT min(id) FROM records WHERE id >= ? AND id < ? AND appended_ms >= ?",
-                (base + first, base + limit, older_than_ms),
-            ).fetchone()[0]
-            until = limit if kept is None else kept & OFFSET_MASK
-            if until <= first:
-                return dropped
-            connection.execute("DELETE FROM records WHERE id >= ? AND id < ?", (base + first, base + until))
-            connection.execute("UPDATE partitions SET first_offset = ? WHERE partition = ?", (until, partition))
-            connection.execute("COMMIT")
-            dropped += until - first
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        first, end = connection.execute(
+            "SELECT first_offset, next_offset FROM partitions WHERE partition = ?", (partition,)
+        ).fetchone() or (0, 0)
+        limit = min(first + RETAIN_STEP_RECORDS, below, end)
+        kept = connection.execute(
+            "SELECT min(id) FROM records WHERE id >= ? AND id < ? AND appended_ms >= ?",
+            (base + first, base + limit, older_than_ms),
+        ).fetchone()[0]
+        until = limit if kept is None else kept & OFFSET_MASK
+        if until <= first:
+            return 0
+        connection.execute("DELETE FROM records WHERE id >= ? AND id < ?", (base + first, base + until))
+        connection.execute("UPDATE partitions SET first_offset = ? WHERE partition = ?", (until, partition))
+        connection.execute("COMMIT")
+        return int(until - first)
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 async def open_embedded_writer(settings: Settings, *, clock: Clock = time.time) -> EmbeddedWriter:

@@ -235,12 +235,12 @@ class KafkaWriter:
                 count += 1
             try:
                 first_offset = await self._send_batch(producer, partition, batch)
-            except UNREACHABLE as error:
-                self._fail(group, error)
-                self._replace(producer, error)
-                return
             except Fault as fault:
                 self._appends.fail(group, str(fault))
+                return
+            except Exception as error:  # noqa: BLE001  (logged; whatever it was, this producer is not to be trusted)
+                self._fail(group, error)
+                self._replace(producer, error)
                 return
             self._appends.settle(group[:count], first_offset=first_offset)
             group = group[count:]
@@ -292,7 +292,7 @@ class KafkaWriter:
         while True:
             try:
                 producer = await self._started_producer()
-            except (*UNREACHABLE, NotReady) as error:
+            except Exception as error:  # noqa: BLE001  (logged; to give up here would be to give up for good)
                 logger.warning(
                     "log_producer_not_made", topic=self._topic, error=str(error) or type(error).__name__
                 )
@@ -344,7 +344,11 @@ def batch_bytes_max(settings: Settings) -> int:
 async def _give_up(producer: AIOKafkaProducer) -> None:
     """Stop a producer that may not be able to: what it still holds fails, and no broker is waited for."""
     # stop() would wait until all batches are sent, which may be never. There is no public way to fail them.
-    producer._message_accumulator.fail_all(ProducerClosed())
+    accumulator = producer._message_accumulator
+    retried = [batch for queue in accumulator._batches.values() for batch in queue]
+    accumulator.fail_all(ProducerClosed())
+    for batch in retried:
+        _look_at(batch._drain_waiter)
     if not await _ended(producer.stop(), within_s=STOP_S):
         await _ended(producer.client.close(), within_s=STOP_S)
 

@@ -2,6 +2,8 @@
 
 import datetime
 import ipaddress
+import shlex
+import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
@@ -155,12 +157,13 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[JvmBroke
     folder = tmp_path_factory.mktemp("secured")
     certificate("right", folder, host="127.0.0.1")
     certificate("other", folder, host="127.0.0.1")
-    login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    security = "org.apache.kafka.common.security"
     properties = f"""
 listener.name.ssl.ssl.keystore.type=PEM
 listener.name.ssl.ssl.keystore.location={folder}/right.pem
-sasl.enabled.mechanisms=PLAIN
-listener.name.sasl_plaintext.plain.sasl.jaas.config={login} user_alice="a word";
+sasl.enabled.mechanisms=PLAIN,OAUTHBEARER
+listener.name.sasl_plaintext.plain.sasl.jaas.config={security}.plain.PlainLoginModule required user_alice="a word";
+listener.name.sasl_plaintext.oauthbearer.sasl.jaas.config={security}.oauthbearer.OAuthBearerLoginModule required;
 """
     try:
         broker = JvmBroker(folder / "kafka", listeners=("SSL", "SASL_PLAINTEXT"), properties=properties)
@@ -229,6 +232,36 @@ async def test_sasl(secured: tuple[JvmBroker, Path], password: str) -> None:
             await writer.append(0, key=b"k", value=b"v")
     else:
         with pytest.raises(NotReady, match="refuses us"):
+            await create_log(settings)
+
+
+TOKEN = """
+import base64, json, time
+def part(claims): return base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+now = int(time.time())
+print(part({"alg": "none"}) + "." + part({"sub": "alice", "iat": now, "exp": now + 600}) + ".")
+"""
+
+
+@pytest.mark.parametrize("program", [TOKEN, "raise SystemExit(3)"], ids=["a token", "no token"])
+async def test_tokens_of_a_command(secured: tuple[JvmBroker, Path], tmp_path: Path, program: str) -> None:
+    """The token that the operator's command prints opens; a command that fails is refused with the reason."""
+    broker, _ = secured
+    command = tmp_path / "token.py"
+    command.write_text(program)
+    settings = settings_of(
+        f"127.0.0.1:{broker.ports['SASL_PLAINTEXT']}",
+        kafka_topic=uuid.uuid4().hex,
+        kafka_security_protocol="SASL_PLAINTEXT",
+        kafka_sasl_mechanism="OAUTHBEARER",
+        kafka_oauth_token_command=shlex.join([sys.executable, str(command)]),
+    )
+    if program is TOKEN:
+        await create_log(settings)
+        async with writing(settings) as writer:
+            await writer.append(0, key=b"k", value=b"v")
+    else:
+        with pytest.raises(NotReady, match="the token command ended with 3"):
             await create_log(settings)
 
 

@@ -21,7 +21,13 @@ from schemas.faults import Fault, LogUnavailable, NotJson, TooLarge
 from schemas.ids import Entropy, mint_event_id
 from schemas.media import read_json
 from schemas.records import Envelope, Rejected
+from schemas.vocabulary import EVENT_TYPES
 
+ACCEPTED_TYPES: Final = (
+    *(records.MEDIA + name for name in EVENT_TYPES),
+    records.TRACKING_CREATED,
+    records.TRACKING_DELETED,
+)
 KEPT_BODY_BYTES_MAX: Final = 16_384
 KEPT_BACKLOG_MAX: Final = 1_000
 DETAIL_CHARACTERS_MAX: Final = 1_024
@@ -61,6 +67,7 @@ class Accept:
         self._pseudonym_key = pseudonym_key
         self._bucket = TokenBucket(rejected_per_s)
         self._entropy = entropy
+        self._accepted = {name: metrics.accepted.labels(name) for name in ACCEPTED_TYPES}
         self._keeping: set[asyncio.Task[None]] = set()
 
     def any_partition(self) -> int:
@@ -75,7 +82,7 @@ class Accept:
             await self.writer.append(partition, key=envelope.subject.encode(), value=value)
         finally:
             self._metrics.append_s.observe(time.perf_counter() - began_s)
-        self._metrics.accepted.labels(envelope.type).inc()
+        self._accepted[envelope.type].inc()
 
     async def append_all(self, partition: int, envelopes: Sequence[Envelope]) -> None:
         """Return once all are durable. Raises LogUnavailable or TooLarge: then some are, and some are not.

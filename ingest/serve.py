@@ -118,6 +118,7 @@ async def _serve(settings: Settings, listener: socket.socket, stop: Stop) -> Non
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # nobody here asks who the client is
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, round(settings.http_shutdown_timeout_s)),
                 backlog=BACKLOG,

@@ -11,6 +11,7 @@ is a MAC over the rest. Keys rotate: the newest signs, all of them verify.
     event id             UUIDv7, or derived (UUIDv8) where the client gave an Idempotency-Key
 """
 
+import functools
 import hashlib
 import hmac
 import uuid
@@ -81,6 +82,7 @@ def read_media_session(text: str) -> MediaSession | None:
     return MediaSession(text, int.from_bytes(raw[7:9]), int.from_bytes(raw[:6]) or None)
 
 
+@functools.cache
 def _key_id(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()[:1]
 
@@ -117,7 +119,8 @@ def mint_event_id(*, now_ms: int, entropy: Entropy) -> str:
     """Make a UUIDv7 (RFC 9562): 48 bits of milliseconds, then random."""
     random = int.from_bytes(entropy(10))
     number = (now_ms & (1 << 48) - 1) << 80 | 7 << 76 | (random >> 62 & 0xFFF) << 64 | 2 << 62
-    return str(uuid.UUID(int=number | random & (1 << 62) - 1))
+    text = f"{number | random & (1 << 62) - 1:032x}"  # uuid.UUID would do the same in four times the time
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def read_event_time_ms(text: str) -> int | None:

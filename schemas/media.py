@@ -16,6 +16,7 @@ from schemas.vocabulary import EVENT_TYPES, QOE, EventType, Kind, Param
 
 TS_MS_MAX = 4_102_444_800_000  # the year 2100: a later timestamp is a mistake, not a late event
 AHEAD_MS_MAX = 86_400_000
+DAY_S = 86_400
 KEYS_MAX = 256
 Scalar = str | int | float | bool | None
 DEPTH_MAX = 16
@@ -216,8 +217,10 @@ def _check_nested(name: str, key: str, value: Any) -> None:
 
 
 def _is_past_end(playhead: float, params: dict[str, Any]) -> bool:
-    length = params["media.length"]
-    return str(params["media.contentType"]).lower() != "live" and 0 < length < playhead
+    if str(params["media.contentType"]).lower() == "live":
+        return playhead > DAY_S  # live playheads are seconds of the day
+    length: float = params["media.length"]
+    return 0 < length < playhead
 
 
 def _kind_name(value: Any) -> str:

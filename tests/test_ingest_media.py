@@ -165,6 +165,27 @@ def test_what_is_odd_is_kept_with_a_flag(ingest: Ingest, body: dict[str, Any], f
 
 
 @pytest.mark.parametrize(
+    ("content_type", "length", "playhead", "flags"),
+    [
+        ("VOD", 60, 60, None),
+        ("VOD", 60, 60.1, "playhead_range"),
+        ("VOD", 0, 100, None),
+        ("VOD", -1, 100, None),
+        ("live", 10, 80_000, None),
+        ("Live", 86_400, 90_000, "playhead_range"),
+    ],
+)
+def test_a_start_past_the_end_is_flagged(
+    ingest: Ingest, content_type: str, length: float, playhead: float, flags: str | None
+) -> None:
+    """Recorded content ends at its length where that is known; live playheads are seconds of the day."""
+    body = session_start(**{"media.contentType": content_type, "media.length": length})
+    body["playerTime"]["playhead"] = playhead
+    (record,) = ingest.events(ingest.start(body))
+    assert record.get("flags") == flags
+
+
+@pytest.mark.parametrize(
     "content_type",
     ["application/json", "application/x-www-form-urlencoded", "text/plain;charset=UTF-8", "nonsense", None],
 )

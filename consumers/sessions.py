@@ -350,8 +350,8 @@ class PartitionSessions:
             _, session_id = heapq.heappop(self._deadlines)
             self._scheduled.remove(session_id)
             session = self.open.get(session_id)
-            if session is None:
-                continue
+            if session is None or session.has_end:
+                continue  # closed before, or closes now anyway
             if session.deadline_ms(self.limits)[0] < self.time_ms:
                 due.append(session_id)
             else:

@@ -1,0 +1,415 @@
+"""Sessions of a partition: any order, any batches, any repetition, any restart give the same sessions."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from session_model import (
+    LIMITS,
+    NOON_MS,
+    Entry,
+    ModelLake,
+    expected_facts,
+    expected_kinds,
+    make_bad,
+    make_event,
+    make_tracking,
+    session_id,
+)
+
+from consumers.fold import Event
+from consumers.sessions import TAIL, Memory, PartitionSessions
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+TYPES = ("sessionStart", "play", "pauseStart", "ping", "ping", "bufferStart", "sessionComplete", "sessionEnd")
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrival:
+    """One record: its session, what it says, how it lies in time against the one before; or an earlier one again."""
+
+    session: int
+    type_name: str
+    pause_ms: int
+    ts_ms: int
+    skew_ms: int
+    playhead_s: float
+    again: int
+    how: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """Where a batch ends, and what happens then."""
+
+    records: int
+    then: str
+
+
+ARRIVALS = st.lists(
+    st.builds(
+        Arrival,
+        session=st.integers(0, 4),
+        type_name=st.sampled_from(TYPES),
+        pause_ms=st.sampled_from((0, 0, 200, 1_000, 10_000, 11 * MINUTE_MS, 31 * MINUTE_MS)),
+        ts_ms=st.sampled_from((0, 0, 0, -200, -3_000, -20 * MINUTE_MS, 1_000, 2 * DAY_MS)),
+        skew_ms=st.sampled_from((0, 0, -3_000, 3_000)),
+        playhead_s=st.sampled_from((0.0, 0.0, 1.0, 10.0)),
+        again=st.integers(1, 12),
+        how=st.sampled_from(("new",) * 8 + ("record twice", "said twice", "said twice later", "bad", "tracking")),
+    ),
+    max_size=50,
+)
+CUTS = st.lists(
+    st.builds(
+        Cut,
+        records=st.sampled_from((0, 1, 1, 2, 3, 8, 20)),
+        then=st.sampled_from(("commit", "commit", "renew", "crash", "restart", "idle", "restart idle")),
+    ),
+    max_size=30,
+)
+
+
+def log_of(arrivals: Sequence[Arrival]) -> list[Entry]:
+    """Lay the arrivals into a log. Session ids: three with a time (of skewed clocks), one derived, one foreign."""
+    log: list[Entry] = []
+    now = NOON_MS
+    ids = {3: session_id(3, 0), 4: "some other producer's"}
+    for offset, arrival in enumerate(arrivals):
+        now += arrival.pause_ms
+        received = now + arrival.skew_ms
+        earlier = log[-min(arrival.again, len(log))] if log else None
+        if arrival.how == "bad":
+            log.append(make_bad(offset=offset, received_ms=received))
+        elif arrival.how == "record twice" and earlier is not None:
+            log.append(msgspec.structs.replace(earlier, offset=offset))
+        elif arrival.how.startswith("said twice") and isinstance(earlier, Event):
+            is_later = arrival.how == "said twice later"
+            received = received if is_later else earlier.received_ms
+            is_future = "future_ts" in earlier.flags
+            log.append(
+                msgspec.structs.replace(
+                    earlier,
+                    offset=offset,
+                    event_id=f"event-{offset}",
+                    received_ms=received,
+                    order_ms=received if is_future else earlier.client_ms,
+                )
+            )
+        elif arrival.how == "tracking":
+            log.append(make_tracking(offset=offset, received_ms=received))
+        else:
+            # Another ingest may have made the id, by a clock that is ahead of the one that stamps this arrival.
+            born = ids.setdefault(arrival.session, session_id(arrival.session, now))
+            log.append(
+                make_event(
+                    arrival.type_name,
+                    session_id=born,
+                    ts=now + arrival.ts_ms,
+                    offset=offset,
+                    received_ms=received,
+                    playhead_s=arrival.playhead_s,
+                    flags=("future_ts",) if arrival.ts_ms > DAY_MS else (),
+                )
+            )
+    return log
+
+
+def play(log: Sequence[Entry], cuts: Sequence[Cut]) -> ModelLake:
+    """Let a worker read the log in these batches, with these mishaps, to the end and until all sessions closed."""
+    lake = ModelLake()
+    sessions = lake.start()
+    for cut in [*cuts, Cut(len(log), "commit"), Cut(len(log), "commit")]:
+        batch = log[sessions.next_offset : sessions.next_offset + cut.records]
+        is_at_end = sessions.next_offset + len(batch) == len(log)
+        idle_until_ms = sessions.time_ms + 20 * MINUTE_MS if "idle" in cut.then and is_at_end else None
+        changes = lake.take(sessions, batch, renew_open=cut.then == "renew", idle_until_ms=idle_until_ms)
+        if cut.then != "crash":
+            lake.commit(changes)
+        if cut.then in ("crash", "restart", "restart idle"):
+            sessions = lake.start()
+    lake.commit(lake.take(sessions, [], idle_until_ms=sessions.time_ms + 10 * DAY_MS, renew_open=True))
+    assert not sessions.open
+    return lake
+
+
+def simple(type_name: str = "ping", **fields: object) -> Arrival:
+    """Make an arrival in session 0, a second after the one before."""
+    usual = {"pause_ms": 1_000, "ts_ms": 0, "skew_ms": 0, "playhead_s": 1.0, "again": 1, "how": "new"}
+    return Arrival(**{"session": 0, "type_name": type_name, **usual, **fields})  # type: ignore[arg-type]
+
+
+FAR_AHEAD = simple("ping", ts_ms=2 * DAY_MS)
+ONE_BY_ONE = [Cut(1, "commit")] * 20
+
+
+@given(ARRIVALS, CUTS)
+@example([FAR_AHEAD, *[simple()] * (TAIL + 1), simple(how="said twice later", again=TAIL + 2)], ONE_BY_ONE)
+@example([simple("sessionStart", skew_ms=-3_000), simple("sessionEnd", pause_ms=0), simple()], [Cut(2, "restart")])
+@settings(max_examples=400, deadline=None)
+def test_any_batches_repetitions_and_restarts_give_the_sessions_of_a_single_fold(
+    arrivals: list[Arrival], cuts: list[Cut]
+) -> None:
+    """Whatever the batches, the repetitions and the restarts: each session is the fold of all its events."""
+    log = log_of(arrivals)
+    newest = play(log, cuts).newest()
+    assert {session: row.facts for session, row in newest.items()} == expected_facts(log)
+
+
+@given(ARRIVALS, CUTS)
+@example([FAR_AHEAD, *[simple()] * (TAIL + 1), simple(how="said twice later", again=TAIL + 2)], ONE_BY_ONE)
+@settings(max_examples=300, deadline=None)
+def test_every_record_is_exactly_one_of_event_tracking_bad_and_duplicate(
+    arrivals: list[Arrival], cuts: list[Cut]
+) -> None:
+    """Each offset has one row in one table; a flag `repeat` says that the same was said before."""
+    log = log_of(arrivals)
+    lake = play(log, cuts)
+    found = [(event.offset, "repeat" if "repeat" in event.flags else "event") for event in lake.events]
+    found += [(entry.offset, "tracking") for entry in lake.tracking]
+    found += [(entry.offset, "bad") for entry in lake.bad]
+    found += [(offset, "duplicate") for offset, _, _ in lake.duplicates]
+    assert sorted(found) == sorted(expected_kinds(log).items())
+
+
+@given(ARRIVALS, CUTS)
+@settings(max_examples=200, deadline=None)
+def test_versions_of_a_session_count_up_and_the_open_row_is_never_older(
+    arrivals: list[Arrival], cuts: list[Cut]
+) -> None:
+    """Versions are 1, 2, 3... without a double, each closed later than the one before, late events only added."""
+    lake = play(log_of(arrivals), cuts)
+    rows: dict[str, list[tuple[int, int, int]]] = {}
+    for row in lake.versions:
+        rows.setdefault(row.facts.session_id, []).append((row.version, row.as_of_offset, row.late_events))
+    for versions in rows.values():
+        assert [version for version, _, _ in versions] == list(range(1, len(versions) + 1))
+        assert versions == sorted(versions)
+        assert all(late == 0 for version, _, late in versions if version == 1)
+
+
+@given(ARRIVALS, st.randoms(use_true_random=False), CUTS)
+@settings(max_examples=150, deadline=None)
+def test_the_order_of_arrival_does_not_matter(arrivals: list[Arrival], random: object, cuts: list[Cut]) -> None:
+    """The same events in another order of arrival, each with the arrival it had, give the same sessions."""
+    log = [entry for entry in log_of(arrivals) if isinstance(entry, Event) and not entry.flags]
+    once = {(entry.session_id, entry.client_ms, entry.type.rank): entry for entry in log}  # no ties
+    ordered = list(once.values())
+    shuffled = ordered.copy()
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    logs = [
+        [msgspec.structs.replace(entry, offset=offset) for offset, entry in enumerate(events)]
+        for events in (ordered, shuffled)
+    ]
+    first, second = ({id: row.facts for id, row in play(log, cuts).newest().items()} for log in logs)
+    assert first == second
+
+
+@given(ARRIVALS, CUTS)
+@settings(max_examples=100, deadline=None)
+def test_a_provisional_row_is_the_fold_of_what_is_read(arrivals: list[Arrival], cuts: list[Cut]) -> None:
+    """Open rows, as they stand in the lake at any time, are the facts of the events below their offset."""
+    log = log_of(arrivals)
+    lake = ModelLake()
+    sessions = lake.start()
+    for cut in cuts:
+        batch = log[sessions.next_offset : sessions.next_offset + cut.records]
+        lake.commit(lake.take(sessions, batch, renew_open=True))
+        facts = expected_facts(log[: lake.next_offset])
+        assert {session: row.facts for session, row in lake.newest().items()} == facts
+
+
+def closed_by(lake: ModelLake, events: Sequence[Event], *, at_ms: int) -> list[tuple[str | None, int]]:
+    """Let time pass to `at_ms` after these events; return reason and version of each closing."""
+    sessions = lake.start()
+    lake.commit(lake.take(sessions, events, idle_until_ms=at_ms))
+    return [(row.close_reason, row.version) for row in lake.versions]
+
+
+def test_a_session_closes_with_its_end_at_once() -> None:
+    """SessionEnd closes the session in the transaction that stores it."""
+    events = [make_event("sessionStart"), make_event("sessionEnd", ts=NOON_MS + 1, offset=1)]
+    assert closed_by(ModelLake(), events, at_ms=NOON_MS) == [("ended", 1)]
+
+
+@pytest.mark.parametrize(("after_ms", "closings"), [(600_000, []), (600_001, [("idle", 1)])])
+def test_a_session_closes_when_ten_minutes_passed_without_an_event(
+    after_ms: int, closings: list[tuple[str, int]]
+) -> None:
+    """At ten minutes to the millisecond it is still open."""
+    assert closed_by(ModelLake(), [make_event("sessionStart")], at_ms=NOON_MS + after_ms) == closings
+
+
+@pytest.mark.parametrize(("after_ms", "closings"), [(0, []), (1, [("stuck", 1)])])
+def test_a_session_whose_playhead_stands_for_half_an_hour_closes(
+    after_ms: int, closings: list[tuple[str, int]]
+) -> None:
+    """Pings that do not move the playhead keep a session open for 30 minutes and no longer."""
+    pings = [make_event("ping", ts=NOON_MS + n * 5 * MINUTE_MS, offset=n, playhead_s=7.0) for n in range(7)]
+    assert closed_by(ModelLake(), pings, at_ms=NOON_MS + 30 * MINUTE_MS + after_ms) == closings
+
+
+def test_a_session_closes_a_day_after_its_start_even_while_it_moves() -> None:
+    """No session is longer than 24 hours."""
+    pings = [
+        make_event("ping", ts=NOON_MS + n * 5 * MINUTE_MS, offset=n, playhead_s=float(n))
+        for n in range(DAY_MS // (5 * MINUTE_MS) + 1)
+    ]
+    assert closed_by(ModelLake(), pings, at_ms=NOON_MS + DAY_MS) == []
+    assert closed_by(ModelLake(), pings, at_ms=NOON_MS + DAY_MS + 1) == [("too_long", 1)]
+
+
+def test_another_sessions_events_let_time_pass() -> None:
+    """What others received is the clock: no wall clock is needed where records come."""
+    lake = ModelLake()
+    sessions = lake.start()
+    other = make_event(
+        "ping", ts=NOON_MS + 11 * MINUTE_MS, offset=1, session_id=session_id(1, NOON_MS + 11 * MINUTE_MS)
+    )
+    changes = lake.take(sessions, [make_event("sessionStart"), other])
+    assert [(row.facts.session_id, row.close_reason) for row in changes.closed] == [
+        (session_id(0, NOON_MS), "idle")
+    ]
+
+
+def test_an_arrival_that_claims_to_be_later_than_the_log_does_not_move_the_clock() -> None:
+    """An ingest whose clock is ahead of the log's cannot close the sessions of all others."""
+    lake = ModelLake()
+    sessions = lake.start()
+    ahead = make_event("ping", offset=1, received_ms=NOON_MS + 50 * MINUTE_MS, session_id="another")
+    changes = sessions.apply(
+        [make_event("sessionStart"), ahead],
+        next_offset=2,
+        appended_ms=NOON_MS,
+        look_up=lake.look_up,
+        look_up_tracking=lake.look_up_tracking,
+    )
+    sessions.close_due(changes)
+    assert not changes.closed
+    assert changes.read_ms == NOON_MS
+
+
+def test_a_late_event_reopens_a_session_as_its_next_version() -> None:
+    """The session is folded again from all its events, and says how many came late, also after a restart."""
+    lake = ModelLake()
+    sessions = lake.start()
+    start, end = make_event("sessionStart"), make_event("sessionEnd", ts=NOON_MS + 60_000, offset=1)
+    late = make_event("play", ts=NOON_MS + 1_000, offset=2, received_ms=NOON_MS + HOUR_MS)
+    lake.commit(lake.take(sessions, [start, end]))
+    lake.commit(lake.take(sessions, [late]))
+    newest = lake.newest()[start.session_id]
+    assert (newest.version, newest.late_events, newest.facts.events) == (2, 1, 3)
+    assert newest.facts == fold_of(start, late, end)
+
+
+def fold_of(*events: Event) -> object:
+    return expected_facts(sorted(events, key=lambda event: event.offset))[events[0].session_id]
+
+
+def test_a_reopened_session_is_provisional_until_it_closes_again() -> None:
+    """After an idle closing, the next event opens version 2; a restart changes neither it nor its late events."""
+    lake = ModelLake()
+    sessions = lake.start()
+    lake.commit(lake.take(sessions, [make_event("sessionStart")], idle_until_ms=NOON_MS + HOUR_MS))
+    assert [row.close_reason for row in lake.versions] == ["idle"]
+    event = make_event("play", ts=NOON_MS + HOUR_MS, offset=1, playhead_s=1.0)
+    lake.commit(lake.take(sessions, [event], renew_open=True))
+    assert [(row.version, row.late_events, row.close_reason) for row in lake.open] == [(2, 1, None)]
+    again = lake.start().open_rows()
+    assert [(row.version, row.late_events, row.facts) for row in again] == [
+        (row.version, row.late_events, row.facts) for row in lake.open
+    ]
+
+
+def test_sessions_that_are_certainly_new_are_not_looked_up() -> None:
+    """The usual start of a session, and the usual next event, cost no question to the lake."""
+    lake = ModelLake()
+    sessions = lake.start()
+    lake.look_ups = 0
+    for n in range(100):
+        now = NOON_MS + n * 1_000
+        start = make_event("sessionStart", ts=now, offset=2 * n, session_id=session_id(n, now))
+        more = make_event("ping", ts=now + 1, offset=2 * n + 1, session_id=session_id(n, now))
+        lake.commit(lake.take(sessions, [start, more]))
+    assert lake.look_ups == 0
+
+
+def test_a_start_read_after_a_restart_is_looked_up_only_if_its_id_is_older_than_what_was_read() -> None:
+    """What was made before the newest arrival may have been read already; what was made after cannot."""
+    lake = ModelLake()
+    lake.commit(lake.take(lake.start(), [make_event("sessionStart")]))
+    sessions = lake.start()
+    lake.look_ups = 0
+    newer = make_event("sessionStart", ts=NOON_MS + 1, offset=1, session_id=session_id(1, NOON_MS + 1))
+    lake.commit(lake.take(sessions, [newer]))
+    assert lake.look_ups == 0
+    older = make_event("sessionStart", ts=NOON_MS + 2, offset=2, session_id=session_id(2, NOON_MS))
+    lake.commit(lake.take(sessions, [older]))
+    assert lake.look_ups == 1
+
+
+def test_a_memory_that_overflows_is_certain_of_less_not_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids that no longer fit raise the floor: they, and all made before them, are asked for again."""
+    monkeypatch.setattr("consumers.sessions.REMEMBERED", 3)
+    memory = Memory(floor_ms=100)
+    for born in range(101, 106):
+        assert memory.is_certainly_new(str(born), born, received_ms=200)
+        memory.remember(str(born), born)
+    assert [born for born in range(99, 108) if memory.is_certainly_new(str(born), born, received_ms=200)] == [
+        106,
+        107,
+    ]
+
+
+@given(st.lists(st.tuples(st.integers(90, 120), st.integers(-5, 5)), max_size=40), st.integers(0, 40))
+def test_nothing_is_certainly_new_that_was_read_before(births: list[tuple[int, int]], restart_at: int) -> None:
+    """Whatever the clocks of two hosts say: an id that was read, before or after a restart, is never new."""
+    lake = ModelLake()
+    sessions: PartitionSessions = lake.start()
+    for offset, (born, skew) in enumerate(births):
+        if offset == restart_at:
+            sessions = lake.start()
+        id = session_id(born, born)
+        event = make_event("sessionEnd", ts=born, offset=offset, session_id=id, received_ms=born + skew)
+        lake.commit(lake.take(sessions, [event]))
+    counted = [(row.facts.session_id, row.version) for row in lake.versions]
+    assert len(counted) == len(set(counted))
+
+
+def test_a_tracking_event_read_twice_is_stored_once_also_after_a_restart() -> None:
+    """Ids of tracking events are known from memory or looked up; derived ids always are."""
+    lake = ModelLake()
+    first, derived = make_tracking(offset=0), make_tracking(offset=1, event_id="derived")
+    again = [
+        msgspec.structs.replace(entry, offset=offset) for offset, entry in enumerate([first, derived] * 2, start=2)
+    ]
+    sessions = lake.start()
+    lake.commit(lake.take(sessions, [first, derived, *again[:2]]))
+    lake.commit(lake.take(lake.start(), again[2:]))
+    assert [entry.offset for entry in lake.tracking] == [0, 1]
+    assert [offset for offset, _, _ in lake.duplicates] == [2, 3, 4, 5]
+
+
+def test_a_session_whose_events_were_removed_goes_on_with_its_next_version() -> None:
+    """Versions count on where only the closed ones are left: no version stands twice."""
+    lake = ModelLake()
+    sessions = lake.start()
+    lake.commit(lake.take(sessions, [make_event("sessionStart"), make_event("sessionEnd", offset=1)]))
+    lake.events.clear()
+    late = make_event("ping", ts=NOON_MS + 1, offset=2)
+    lake.commit(lake.take(lake.start(), [late], renew_open=True))
+    assert [row.version for row in [*lake.versions, *lake.open]] == [1, 2]
+
+
+def test_limits_are_those_given() -> None:
+    """Nothing but the limits decides when a session closes."""
+    lake = ModelLake()
+    short = msgspec.structs.replace(LIMITS, idle_ms=1_000)
+    sessions = lake.start(short)
+    changes = lake.take(sessions, [make_event("sessionStart")], idle_until_ms=NOON_MS + 1_001)
+    assert [row.close_reason for row in changes.closed] == ["idle"]

@@ -10,6 +10,7 @@ before it is known, where an error says what it is.
 
 import hashlib
 import random
+import zlib
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -21,6 +22,18 @@ DAY_S = 86_400
 Denial = Literal["Sec-GPC", "DNT", "X-Consent", "metadata"]
 
 MARKERS_PCT = (10, 25, 50, 75, 95)
+
+# Names, and lengths in seconds.
+FILMS = (
+    ("Sintel, the trailer", 60.0),
+    ("Spring – erste Bilder für alle", 93.5),
+    ("Caminandes: Llamigos", 180.0),
+    ("Big Buck Bunny", 600.0),
+    ("Elephants Dream", 600.0),
+    ("The long documentary, part 1", 2700.0),
+    ("The long documentary, part 2", 2700.0),
+)
+CHANNELS = (("News around the clock", float(DAY_S)), ("Sports, live", float(DAY_S)))
 
 
 class Player(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,7 +195,7 @@ class _Tape:
         self.in_ad = False
         self.is_live = not self.player.upload and rng.random() < 0.15
         self.metrics = Metrics() if self.is_live else Metrics(unique_played_s=0.0, progress_pct=0)
-        self.length_s = float(DAY_S) if self.is_live else float(rng.choice((60.0, 93.5, 180.0, 600.0, 2700.0)))
+        self.title, self.length_s = rng.choice(CHANNELS if self.is_live else FILMS)
         self.position_s = float(rng.randrange(1000, DAY_S)) if self.is_live else 0.0
         self.played: list[tuple[float, float]] = []
         self.posted_ms = 0
@@ -192,7 +205,7 @@ class _Tape:
 
     @property
     def content_id(self) -> str:
-        return f"{'channel' if self.is_live else 'film'}-{self.length_s:.0f}-{self.rng.randrange(8)}"
+        return f"{'channel' if self.is_live else 'film'}-{zlib.crc32(self.title.encode()):08x}"
 
     def add(self, **amounts: float) -> None:
         """Add to what is true."""
@@ -321,7 +334,7 @@ def _start(tape: _Tape, is_resumed: bool) -> None:
         "media.contentType": rng.choice(("live", "Live")) if tape.is_live else rng.choice(("vod", "VOD")),
         "media.playerName": f"{persona.player.name} player",
         "media.channel": rng.choice(("web", "app", "sports")),
-        "media.name": "A film, or what is on – ü",
+        "media.name": tape.title,
         "media.streamType": "video",
         "media.resume": is_resumed,
         "media.sdkVersion": rng.choice(("4.1.0", "4.2.0")),

@@ -386,8 +386,10 @@ class Fold(msgspec.Struct, gc=False):
             self.is_started = True
             self.startup_buffer_ms = self.times[BUFFER]
             self.startup_ms = self.times[JOIN] + self.times[BUFFER]
+        if self.head_first < 0.0:
+            self.head_first = self.head
         if self.head > self.head_max:
-            self._reach(self.head)
+            self.head_max = self.head
 
     def _settle(self) -> None:
         """Work out what the player does now, from main content, the break and the ad."""
@@ -427,13 +429,9 @@ class Fold(msgspec.Struct, gc=False):
             else:
                 self._jump(now, head, silent / 1000)
         if head > self.head_max:
-            self._reach(head)
-
-    def _reach(self, head: float) -> None:
-        """Note the first and the farthest playhead of main content."""
-        if self.head_max < 0.0:
-            self.head_first = head
-        self.head_max = head
+            if self.head_first < 0.0:
+                self.head_first = head
+            self.head_max = head
 
     def _is_borne_out(self, silent_ms: int, head: float) -> bool:
         """Tell whether the playhead shows that content played through a long silence."""
@@ -499,10 +497,10 @@ class Fold(msgspec.Struct, gc=False):
         if -TOLERANCE_S <= moved <= allowed_s + TOLERANCE_S:
             return
         if self.slip_events == self.events:
-            advance_s += self.slip_advance_s
-            if abs(head - self.slip_head - advance_s) <= TOLERANCE_S:
+            due_s = self.slip_advance_s + advance_s
+            if abs(head - self.slip_head - due_s) <= TOLERANCE_S:
                 self.seeks -= 1
-                if advance_s and head > self.slip_head:
+                if due_s and head > self.slip_head:
                     self._begin_range(self.slip_head, head)
                 return
         self.seeks += 1
@@ -524,16 +522,21 @@ class Fold(msgspec.Struct, gc=False):
     # ---- quality
 
     def _measure(self, qoe: dict[str, Any]) -> None:
-        bitrate = number(qoe.get("media.qoe.bitrate"))
-        if bitrate and bitrate != self.bitrate:
+        """Take what is new in qoeData; players often send the same values with every event."""
+        bitrate = qoe.get("media.qoe.bitrate")
+        if bitrate is not None and bitrate != self.bitrate and (bitrate := number(bitrate)):
             self._weigh_bitrate()
             self.bitrate = bitrate
-        dropped = number(qoe.get("media.qoe.droppedFrames"))
-        if dropped is not None:
+        dropped = qoe.get("media.qoe.droppedFrames")
+        if dropped is not None and dropped != self.dropped_frames and (dropped := number(dropped)) is not None:
             self.dropped_frames = int(dropped)
-        time_to_start = number(qoe.get("media.qoe.timeToStart"))
-        if time_to_start is not None:
-            self.time_to_start_ms = int(time_to_start)
+        delay_ms = qoe.get("media.qoe.timeToStart")
+        if (
+            delay_ms is not None
+            and delay_ms != self.time_to_start_ms
+            and (delay_ms := number(delay_ms)) is not None
+        ):
+            self.time_to_start_ms = int(delay_ms)
 
     def _weigh_bitrate(self) -> None:
         """Close the time of the bitrate so far; remember what of it may still turn out to be a stall."""

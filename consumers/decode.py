@@ -67,6 +67,7 @@ class PlainEnvelope(Envelope):
 
 _envelope = msgspec.json.Decoder(Envelope)
 _plain = msgspec.json.Decoder(PlainEnvelope)
+_json = msgspec.json.Decoder()
 
 
 def decode(record: Record) -> Event | Tracking | Bad:
@@ -82,11 +83,18 @@ def _decode_other(record: Record) -> Event | Tracking | Bad:
     """Decode what is no media event of the usual shape."""
     try:
         envelope = _envelope.decode(record.value)
-    except msgspec.ValidationError as error:
-        return _bad(record, "invalid_event", str(error))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        return _bad(record, "not_json", str(error))
+        return _bad(record, "invalid_event" if _is_json(record.value) else "not_json", str(error))
     return _classify(record, envelope)
+
+
+def _is_json(value: bytes) -> bool:
+    """Tell whether a record is JSON at all; a decoder that knows the shape may stop before the error."""
+    try:
+        _json.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+        return False
+    return True
 
 
 def _classify(record: Record, envelope: Envelope) -> Event | Tracking | Bad:

@@ -31,7 +31,7 @@ TYPES = ("sessionStart", "play", "pauseStart", "ping", "ping", "bufferStart", "s
 
 @dataclasses.dataclass(frozen=True)
 class Arrival:
-    """One record: its session, what it says, how it lies in time against the one before; or an earlier one again."""
+    """One record: its session, what it says, how it lies in time against the last; or an earlier one again."""
 
     session: int
     type_name: str

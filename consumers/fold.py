@@ -204,6 +204,7 @@ class Fold(msgspec.Struct, gc=False):
     range_from: float = -1.0
     range_to: float = -1.0
     ranges: list[Range] = msgspec.field(default_factory=list)
+    are_ranges_full: bool = False
     seeks: int = 0
     slip_head: float = 0.0
     slip_advance_s: float = 0.0
@@ -511,12 +512,13 @@ class Fold(msgspec.Struct, gc=False):
             self.range_to = high
             return
         if self.range_from < self.range_to:
-            if len(self.ranges) >= RANGES_MAX and not self.is_capped:
+            if len(self.ranges) >= RANGES_MAX and not self.are_ranges_full:
                 self.ranges = count_passes(self.ranges)
-            if len(self.ranges) < RANGES_MAX:
-                self.ranges.append((self.range_from, self.range_to, 1))
-            else:
+                self.are_ranges_full = len(self.ranges) >= RANGES_MAX
+            if self.are_ranges_full:
                 self.is_capped = True
+            else:
+                self.ranges.append((self.range_from, self.range_to, 1))
         self.range_from, self.range_to = low, high
 
     # ---- quality

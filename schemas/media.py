@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from schemas.faults import InvalidEvent, NotJson
-from schemas.vocabulary import EVENT_TYPES, QOE, EventType, Kind, Param
+from schemas.vocabulary import EVENT_TYPES, LIVE_CONTENT_TYPES, QOE, EventType, Kind, Param
 
 TS_MS_MAX = 4_102_444_800_000  # the year 2100: a later timestamp is a mistake, not a late event
 AHEAD_MS_MAX = 86_400_000
@@ -217,7 +217,7 @@ def _check_nested(name: str, key: str, value: Any) -> None:
 
 
 def _is_past_end(playhead: float, params: dict[str, Any]) -> bool:
-    if str(params["media.contentType"]).lower() == "live":
+    if str(params["media.contentType"]).lower() in LIVE_CONTENT_TYPES:
         return playhead > DAY_S  # live playheads are seconds of the day
     length: float = params["media.length"]
     return 0 < length < playhead

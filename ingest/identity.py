@@ -111,16 +111,24 @@ class _Veil:
             return [self._walk(inner) for inner in value]
         if type(value) is not dict:
             return value
-        veiled = dict(value)
-        for name in [name for name, inner in value.items() if type(inner) is dict or type(inner) is list]:
-            veiled[name] = self._walk(value[name])
-        for name in self.namespaces.keys() & value.keys():
-            replaced = None if self.denied else self._replace(value[name], self.namespaces[name])
+        veiled = value
+        for name, inner in value.items():
+            if name in self.namespaces:
+                replaced = None if self.denied else self._replace(inner, self.namespaces[name])
+                if replaced is not None:
+                    self.found.add(self.namespaces[name])
+            elif type(inner) is dict or type(inner) is list:
+                replaced = self._walk(inner)
+                if replaced is inner:
+                    continue
+            else:
+                continue
+            if veiled is value:
+                veiled = dict(value)
             if replaced is None:
                 del veiled[name]
             else:
                 veiled[name] = replaced
-                self.found.add(self.namespaces[name])
         return veiled
 
     def _replace(self, value: Any, namespace: Namespace) -> Any:

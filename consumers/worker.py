@@ -23,7 +23,7 @@ from consumers.transaction import Fenced, Gap, Ledger, accept_gap, commit, read_
 from eventlog import Chunk, Reader
 from eventlog.adapters import open_reader
 from lake.backup import newest
-from lake.catalog import Location, connect, location
+from lake.catalog import connect, location
 from lake.tables import partitions_of
 from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady
 from schemas.settings import Settings
@@ -58,14 +58,20 @@ class LakeWriter:
     Also with one whose task was cancelled: its thread goes on, and closing waits for it.
     """
 
-    def __init__(self, place: Location, *, memory: str, topic: str, limits: Limits) -> None:
-        self._place, self._memory, self._topic, self._limits = place, memory, topic, limits
+    def __init__(self, settings: Settings, *, limits: Limits) -> None:
+        self._settings, self._limits = settings, limits
+        self._place = location(settings)
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._turn = threading.RLock()
 
     def connection(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
-            self._connection = connect(self._place, read_only=False, memory=self._memory)
+            self._connection = connect(
+                self._place,
+                read_only=False,
+                memory=self._settings.lake_memory,
+                transaction_timeout_s=self._settings.worker_transaction_timeout_s,
+            )
         return self._connection
 
     def close(self) -> None:
@@ -133,7 +139,7 @@ class LakeWriter:
         ledgers = commit(
             connection,
             [(held.ledger, changes) for held, changes in work],
-            topic=self._topic,
+            topic=self._settings.kafka_topic,
             is_local=self._place.is_local,
         )
         for (held, changes), ledger in zip(work, ledgers, strict=True):
@@ -150,10 +156,11 @@ class LakeWriter:
         appended_ms = 0
         for part in decoded:
             records = part.chunk.records
-            if records and records[0].offset != next_offset:
-                continue  # read ahead before the partition was positioned anew
-            entries += part.entries
+            if records and not records[0].offset <= next_offset <= records[-1].offset:
+                continue  # read before the partition was positioned anew
             if records:
+                # What was read ahead may fit, and the same be read once more after it.
+                entries += part.entries[next_offset - records[0].offset :]
                 next_offset, appended_ms = records[-1].offset + 1, records[-1].appended_ms
             end_offset = part.chunk.end_offset
         connection = self.connection()
@@ -190,8 +197,7 @@ class Worker:
             stuck_ms=int(settings.session_stuck_s * 1000),
             length_ms=int(settings.session_length_s * 1000),
         )
-        topic = settings.kafka_topic
-        self._lake = LakeWriter(location(settings), memory=settings.lake_memory, topic=topic, limits=limits)
+        self._lake = LakeWriter(settings, limits=limits)
         self._held: dict[int, Held] = {}
         self._kept: dict[int, Held] = {}
         self._turn = asyncio.Lock()  # one transaction or load at a time works the lake

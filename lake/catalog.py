@@ -14,15 +14,13 @@ from schemas.faults import NotReady
 from schemas.settings import PASSWORD, Settings
 
 NAME = "lake"
-# What PostgreSQL's client is told besides the address. A server that is gone must be noticed; transactions that
-# sleep are ended, for the ledger's fence is only as old as the kept snapshots; messages are compared in English.
+# What PostgreSQL's client is told besides the address: a server that is gone must be noticed.
 _POSTGRES_OPTIONS = {
     "connect_timeout": "10",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",
-    "options": "'-c idle_in_transaction_session_timeout=60000 -c lc_messages=C'",
 }
 # The scanner each kind of catalogue needs beside `ducklake`, as DuckDB and as the package index call it.
 _SCANNERS = {"sqlite": "sqlite_scanner", "postgres": "postgres_scanner"}
@@ -140,9 +138,17 @@ def _secrets_sql(place: Location, *, reveal: Callable[[SecretStr], str]) -> list
 
 
 def connect(
-    place: Location, *, read_only: bool, memory: str = "1GB", threads: int = 1
+    place: Location,
+    *,
+    read_only: bool,
+    memory: str = "1GB",
+    threads: int = 1,
+    transaction_timeout_s: float = 0.0,
 ) -> duckdb.DuckDBPyConnection:
     """Open a lake and make it the default catalogue; times are UTC.
+
+    PostgreSQL ends a transaction of this connection that idles for `transaction_timeout_s` (0: never): its process
+    may be frozen, and others wait for its locks.
 
     Raises NotReady where there is none yet. A process that has the lake attached must never open the catalogue
     with another SQLite library: two in one process drop each other's locks, and the file is destroyed.
@@ -157,7 +163,7 @@ def connect(
             connection.execute(statement)
         connection.execute("SET ducklake_max_retry_count = 20")
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(attach_sql(_with_options(place), read_only=read_only))
+        connection.execute(attach_sql(_with_options(place, transaction_timeout_s), read_only=read_only))
         connection.execute(f"USE {NAME}")
     except duckdb.Error:
         connection.close()
@@ -165,11 +171,15 @@ def connect(
     return connection
 
 
-def _with_options(place: Location) -> Location:
+def _with_options(place: Location, transaction_timeout_s: float) -> Location:
     """Add what PostgreSQL's client has to know, where the connection string says nothing of it."""
     if place.kind != "postgres":
         return place
-    missing = [f"{name}={value}" for name, value in _POSTGRES_OPTIONS.items() if f"{name}=" not in place.catalog]
+    # DuckLake compares PostgreSQL's messages, so they have to be in English.
+    sleep_ms_max = int(transaction_timeout_s * 1000)
+    server = f"'-c idle_in_transaction_session_timeout={sleep_ms_max} -c lc_messages=C'"
+    wanted = {**_POSTGRES_OPTIONS, "options": server}
+    missing = [f"{name}={value}" for name, value in wanted.items() if f"{name}=" not in place.catalog]
     return msgspec.structs.replace(place, catalog=" ".join([place.catalog, *missing]))
 
 

@@ -113,6 +113,9 @@ class Settings(BaseSettings):
 
     worker_commit_interval_s: float = Field(1.0, gt=0, description="Longest wait between two commits")
     worker_batch_records: int = Field(20_000, ge=1, description="Most records in one transaction")
+    worker_transaction_timeout_s: float = Field(
+        20.0, gt=0, lt=1800, description="PostgreSQL ends a worker's transaction that idles for so long"
+    )
     worker_open_sessions_interval_s: float = Field(5.0, gt=0, description="Open sessions are renewed so often")
     worker_upkeep_interval_s: float = Field(60.0, gt=0, description="Upkeep of the lake runs so often")
     session_idle_s: float = Field(600.0, gt=0, description="A session without events closes after this")

@@ -5,7 +5,7 @@ instead of it.
 """
 
 import asyncio
-import hashlib
+import hmac
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -108,7 +108,8 @@ class Accept:
                 reason=fault.code,
                 detail=str(fault)[:DETAIL_CHARACTERS_MAX],
                 size_bytes=len(body),
-                sha256=hashlib.sha256(body).hexdigest(),
+                # Keyed, because what a short body says could be guessed from a plain hash.
+                hmac_sha256=hmac.digest(self._pseudonym_key, body, "sha256").hex(),
                 route=route,
                 body=body_to_keep(body, self._pseudonym_key, denied=denied),
             )

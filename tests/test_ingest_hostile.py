@@ -416,7 +416,7 @@ def test_a_large_refused_body_is_kept_without_itself(ingest: Ingest) -> None:
     until(lambda: len(ingest.records()) == before + 1)
     data = ingest.records()[-1]["data"]
     assert data["size_bytes"] == len(body)
-    assert len(data["sha256"]) == 64
+    assert len(data["hmac_sha256"]) == 64
     assert "body" not in data
 
 

@@ -67,12 +67,12 @@ class TrackingDeleted(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class Rejected(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A body that was refused: why, how large, its keyed hash, and itself (identities replaced) where it is JSON."""
+    """A body that was refused: why, how large, its keyed hash, itself (identities replaced) if JSON."""
 
     reason: str
     detail: str
     size_bytes: int
-    hmac_sha256: str = ""
+    hmac_sha256: str
     route: str
     body: Any = None
 

@@ -11,7 +11,7 @@
     ended_at TIMESTAMPTZ,          -- last counted event, corrected by clock_offset_ms
     start_ts TIMESTAMPTZ,          -- start, by the player's own clock
     end_ts TIMESTAMPTZ,            -- earliest sessionEnd, by the player's own clock; later events do not count
-    last_event_ts TIMESTAMPTZ,     -- last counted event, by the player's own clock
+    last_event_ts TIMESTAMPTZ,     -- newest event, counted or not, by the player's own clock
     first_received_at TIMESTAMPTZ, -- arrival of its first event
     last_received_at TIMESTAMPTZ,  -- arrival of its newest event
     last_moved_at TIMESTAMPTZ,     -- arrival of the newest event with another playhead than the one before
@@ -30,7 +30,7 @@
     content_name VARCHAR,          -- media.name
     content_type VARCHAR,          -- media.contentType, as sent
     stream_type VARCHAR,           -- media.streamType: video or audio
-    length_s DOUBLE,               -- length of the content, seconds; 0 or less where unknown
+    length_s DOUBLE,               -- length of the content, seconds; null where unknown
     player_name VARCHAR,           -- media.playerName
     channel VARCHAR,               -- media.channel
     app_version VARCHAR,           -- media.sdkVersion
@@ -53,7 +53,7 @@
     rebuffer_time_s DOUBLE,        -- the part of it after main content had started, seconds
     stall_time_s DOUBLE,           -- playing by its word, but the playhead stands, seconds
     gap_s DOUBLE,                  -- unknown: longer without any event than pings allow, seconds
-    idle_s DOUBLE,                 -- after sessionComplete, seconds
+    idle_s DOUBLE,                 -- nothing that counts: between the ads of a break, after completion, at the end of the content, seconds
     pauses BIGINT,                 -- pauses begun
     buffers BIGINT,                -- bufferings begun
     rebuffers BIGINT,              -- of those, after main content had started

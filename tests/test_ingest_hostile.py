@@ -400,12 +400,14 @@ def test_the_document_has_every_route(ingest: Ingest) -> None:
 def test_refused_bodies_are_kept_at_a_limited_rate(tmp_path: Path) -> None:
     """Over the rate they are counted and not kept; the replies are the same."""
     with running(tmp_path / "data", rejected_per_s=2) as ingest:
+        began_s = time.monotonic()
         replies = {ingest.post("/api/v1/sessions", b"{").text for _ in range(40)}
+        allowed = 2 + 2 * (time.monotonic() - began_s) + 1
         assert len(replies) == 1
         text = ingest.client.get("/metrics").text
         dropped = next(line for line in text.splitlines() if 'dropped_total{reason="rate"}' in line)
-        assert float(dropped.split()[-1]) >= 30
-        assert 2 <= len(ingest.records()) <= 10
+        assert float(dropped.split()[-1]) >= 40 - allowed
+        assert 2 <= len(ingest.records()) <= allowed
 
 
 def test_a_large_refused_body_is_kept_without_itself(ingest: Ingest) -> None:

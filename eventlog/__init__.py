@@ -85,8 +85,9 @@ class Reader(Protocol):
     async def read(self, *, records_max: int, timeout_s: float) -> list[Chunk]:
         """Return a chunk for each partition held, as soon as there is any record or the time is over.
 
-        A partition whose end is not known yet is left out. Holding none, it returns an empty list after the time. Raises LogGap or LogTruncated for one partition,
-        which is not read again before `seek()`; LogUnavailable where the log does not answer.
+        A partition whose end is not known yet is left out. Holding none, it returns an empty list after the time.
+        Raises LogGap or LogTruncated for one partition, which is not read again before `seek()`; LogUnavailable
+        where the log does not answer.
         """
 
     def seek(self, partition: int, offset: int) -> None:

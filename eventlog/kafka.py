@@ -51,7 +51,7 @@ from schemas.settings import Settings
 GROUP_RECORDS_MAX = 10_000
 BATCH_BYTES_MAX = 1_048_576
 RECORD_OVERHEAD_BYTES = 1_024  # room for a batch's own header and a record's lengths
-METADATA_MAX_AGE_MS = 10_000
+METADATA_MAX_AGE_MS = 5_000
 RETRY_S = 0.25
 STUCK_S = 60.0
 STOP_S = 0.5
@@ -360,6 +360,7 @@ async def _ended(ending: Coroutine[Any, Any, None], *, within_s: float) -> bool:
     if not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=within_s)
+    await asyncio.sleep(0)  # transports close in the loop's next round
     if task.done() and not task.cancelled() and task.exception() is None:
         return True
     logger.info("log_client_left_behind", after_s=within_s)

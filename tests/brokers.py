@@ -5,7 +5,8 @@ a broker on the JVM, its jars from Maven Central kept in a cache folder; none, w
 a failure where CI is set.
 
     kafka       the one broker of the session, as `Broker`
-    own_kafka   a broker of the test's own, to be paused, killed and restarted
+    own_kafka   a broker of the test's own, to be killed and restarted
+    pausable_kafka   one of the two: what may be paused and goes on as if nothing had been
 """
 
 import contextlib
@@ -54,9 +55,13 @@ num.io.threads=2
 
 
 class Broker(Protocol):
-    """A broker, and what a test may do to it."""
+    """A broker somewhere."""
 
     bootstrap_servers: str
+
+
+class OwnBroker(Broker, Protocol):
+    """A broker that we run, and what a test may do to it."""
 
     def pause(self) -> None:
         """Let it answer nobody, connections stay open."""
@@ -74,12 +79,6 @@ class GivenBroker:
 
     def __init__(self, bootstrap_servers: str) -> None:
         self.bootstrap_servers = bootstrap_servers
-
-    def pause(self) -> None:
-        pytest.skip("a broker given by KAFKA_BOOTSTRAP_SERVERS is not ours to pause")
-
-    def resume(self) -> None:
-        raise AssertionError("never paused")
 
 
 class ContainerBroker:
@@ -171,6 +170,7 @@ class JvmBroker:
     def pause(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)  # returns when all of its threads stand
 
     def resume(self) -> None:
         assert self._process is not None
@@ -274,3 +274,11 @@ def own_kafka(tmp_path: Path) -> Iterator[JvmBroker]:
     else:
         yield broker
         broker.stop()
+
+
+@pytest.fixture
+def pausable_kafka(kafka: Broker, request: pytest.FixtureRequest) -> OwnBroker:
+    """The broker of the session if it is ours to pause, else one of the test's own."""
+    broker: OwnBroker
+    broker = kafka if isinstance(kafka, ContainerBroker | JvmBroker) else request.getfixturevalue("own_kafka")
+    return broker

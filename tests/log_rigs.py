@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from brokers import Broker
+from brokers import Broker, ContainerBroker, JvmBroker
 
-from eventlog import Chunk, Reader, Record, Writer
+from eventlog import Chunk, Owner, Reader, Record, Writer
 from eventlog.adapters import create_log, open_reader, open_writer
 from schemas.settings import Settings
 
@@ -114,6 +114,7 @@ class KafkaRig:
 
     @contextlib.asynccontextmanager
     async def stalled(self) -> AsyncIterator[None]:
+        assert isinstance(self.broker, ContainerBroker | JvmBroker)
         self.broker.pause()
         try:
             yield
@@ -197,9 +198,9 @@ async def writing(settings: Settings) -> AsyncIterator[Writer]:
 
 
 @contextlib.asynccontextmanager
-async def reading(settings: Settings, ledger: Ledger | None = None) -> AsyncIterator[Reader]:
+async def reading(settings: Settings, owner: Owner | None = None) -> AsyncIterator[Reader]:
     """Open a reader for the length of the block."""
-    reader = await open_reader(settings, ledger or Ledger())
+    reader = await open_reader(settings, owner or Ledger())
     try:
         yield reader
     finally:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,22 @@ from eventlog.adapters import add_partitions, create_log, open_reader, open_writ
 from eventlog.embedded import open_embedded_writer
 from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady, TooLarge
 
+LOGS = ["embedded", "kafka"]
 
-@pytest.fixture(params=["embedded", "kafka"])
+
+@pytest.fixture(params=LOGS)
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> LogRig:
     """A place for a log, of each kind in turn."""
     if request.param == "kafka":
         return KafkaRig(request.getfixturevalue("kafka"))
+    return EmbeddedRig(tmp_path / "data")
+
+
+@pytest.fixture(params=LOGS)
+def stalling_rig(request: pytest.FixtureRequest, tmp_path: Path) -> LogRig:
+    """The same, where the log is to be stalled."""
+    if request.param == "kafka":
+        return KafkaRig(request.getfixturevalue("pausable_kafka"))
     return EmbeddedRig(tmp_path / "data")
 
 
@@ -127,12 +138,12 @@ async def test_several_processes_write_at_once(rig: LogRig) -> None:
         assert [record.offset for record in mine] == [int(line) for line in out.split()]
 
 
-async def test_an_append_ends_at_its_deadline(rig: LogRig) -> None:
+async def test_an_append_ends_at_its_deadline(stalling_rig: LogRig) -> None:
     """A log that stalls costs an append its deadline and no more, and the writer goes on by itself afterwards."""
-    await create_log(rig.settings())
-    async with writing(rig.settings(log_append_timeout_s=1.0)) as writer:
+    await create_log(stalling_rig.settings())
+    async with writing(stalling_rig.settings(log_append_timeout_s=1.0)) as writer:
         await append_all(writer, 1)
-        async with rig.stalled():
+        async with stalling_rig.stalled():
             began = time.monotonic()
             with pytest.raises(LogUnavailable):
                 await writer.append(0, key=b"", value=b"late")
@@ -140,24 +151,24 @@ async def test_an_append_ends_at_its_deadline(rig: LogRig) -> None:
         await until_it_takes(writer)
 
 
-async def test_a_stalled_log_is_not_ready(rig: LogRig) -> None:
+async def test_a_stalled_log_is_not_ready(stalling_rig: LogRig) -> None:
     """`check` tells within the deadline whether the log could take a record."""
-    await create_log(rig.settings())
-    async with writing(rig.settings(log_append_timeout_s=1.0)) as writer:
+    await create_log(stalling_rig.settings())
+    async with writing(stalling_rig.settings(log_append_timeout_s=1.0)) as writer:
         await writer.check()
-        async with rig.stalled():
+        async with stalling_rig.stalled():
             with pytest.raises(LogUnavailable):
                 await writer.check()
         await until_it_takes(writer)
         await writer.check()
 
 
-async def test_a_full_queue_refuses_at_once(rig: LogRig) -> None:
+async def test_a_full_queue_refuses_at_once(stalling_rig: LogRig) -> None:
     """While the log stalls, as many appends wait as the settings say; the next one is refused without waiting."""
-    await create_log(rig.settings())
-    async with writing(rig.settings(log_append_timeout_s=2.0, log_queue_max=10)) as writer:
+    await create_log(stalling_rig.settings())
+    async with writing(stalling_rig.settings(log_append_timeout_s=2.0, log_queue_max=10)) as writer:
         await append_all(writer, 1)
-        async with rig.stalled():
+        async with stalling_rig.stalled():
             waiting = [asyncio.ensure_future(writer.append(0, key=b"", value=b"x")) for _ in range(10)]
             await asyncio.sleep(0)
             began = time.monotonic()
@@ -169,13 +180,13 @@ async def test_a_full_queue_refuses_at_once(rig: LogRig) -> None:
         await until_it_takes(writer)
 
 
-async def test_the_queue_is_bounded_in_bytes(rig: LogRig) -> None:
+async def test_the_queue_is_bounded_in_bytes(stalling_rig: LogRig) -> None:
     """Few large appends fill the queue as well as many small ones, and their bytes are let go of."""
-    await create_log(rig.settings())
-    settings = rig.settings(log_append_timeout_s=1.0, log_queue_bytes_max=1_000_000)
+    await create_log(stalling_rig.settings())
+    settings = stalling_rig.settings(log_append_timeout_s=1.0, log_queue_bytes_max=1_000_000)
     async with writing(settings) as writer:
         await append_all(writer, 1)
-        async with rig.stalled():
+        async with stalling_rig.stalled():
             waiting = [asyncio.ensure_future(writer.append(0, key=b"", value=bytes(100_000))) for _ in range(15)]
             outcomes = await asyncio.gather(*waiting, return_exceptions=True)
             assert sum("waiting already" in str(outcome) for outcome in outcomes) == 5
@@ -185,12 +196,12 @@ async def test_the_queue_is_bounded_in_bytes(rig: LogRig) -> None:
         assert not [held for held in gc.get_objects() if isinstance(held, bytes) and len(held) == 100_000]
 
 
-async def test_closing_ends_within_the_deadline(rig: LogRig) -> None:
+async def test_closing_ends_within_the_deadline(stalling_rig: LogRig) -> None:
     """A stalled log keeps nobody from closing, and appends after that are refused."""
-    await create_log(rig.settings())
-    writer = await open_writer(rig.settings(log_append_timeout_s=1.0))
+    await create_log(stalling_rig.settings())
+    writer = await open_writer(stalling_rig.settings(log_append_timeout_s=1.0))
     await append_all(writer, 1)
-    async with rig.stalled():
+    async with stalling_rig.stalled():
         waiting = asyncio.ensure_future(writer.append(0, key=b"", value=b"x"))
         await asyncio.sleep(0)
         began = time.monotonic()
@@ -375,6 +386,55 @@ async def test_a_killed_reader_gives_way(rig: LogRig) -> None:
             assert await standby.read(records_max=10, timeout_s=0.3) == []
             await killed(process)
             assert len(await read_records(standby, 5, within_s=30)) == 5
+
+
+class Member:
+    """An owner that shares its ledger with others, as workers do, and knows what it holds."""
+
+    def __init__(self, ledger: dict[int, int], moved: asyncio.Event) -> None:
+        self.ledger = ledger
+        self.moved = moved
+        self.held: set[int] = set()
+
+    async def position(self, partition: int) -> int:
+        self.held.add(partition)
+        return self.ledger[partition]
+
+    async def release(self, partitions: Collection[int]) -> None:
+        self.held.difference_update(partitions)
+
+    async def work(self, rig: LogRig, stop: asyncio.Event) -> None:
+        """Read until told to stop; each record of a partition held is the next one of the ledger."""
+        async with reading(rig.settings(), self) as reader:
+            while not stop.is_set():
+                for chunk in await reader.read(records_max=20, timeout_s=0.2):
+                    for record in chunk.records if chunk.partition in self.held else ():
+                        assert record.offset == self.ledger[chunk.partition]
+                        self.ledger[chunk.partition] += 1
+                        self.moved.set()
+
+
+async def test_readers_come_and_go(rig: LogRig) -> None:
+    """While readers join and leave, every record is read by somebody, once and in order."""
+    await create_log(rig.settings(log_partitions=3))
+    ledger, moved = dict.fromkeys(range(3), 0), asyncio.Event()
+    stops = [asyncio.Event() for _ in range(3)]
+    async with writing(rig.settings()) as writer, asyncio.TaskGroup() as readers, asyncio.timeout(60):
+        for step, (joins, leaves) in enumerate(((0, None), (1, None), (2, 0), (None, 1))):
+            if joins is not None:
+                readers.create_task(Member(ledger, moved).work(rig, stops[joins]))
+            if leaves is not None:
+                stops[leaves].set()
+            for _ in range(3):
+                await asyncio.gather(*(append_all(writer, 50, partition=partition) for partition in range(3)))
+                while sum(ledger.values()) < 450 * step:
+                    moved.clear()
+                    await moved.wait()
+        while sum(ledger.values()) < 1800:
+            moved.clear()
+            await moved.wait()
+        stops[2].set()
+    assert ledger == dict.fromkeys(range(3), 600)
 
 
 async def test_partitions_can_be_added_while_all_runs(rig: LogRig) -> None:

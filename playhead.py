@@ -158,11 +158,16 @@ def _stopped_by_signals() -> asyncio.Event:
 
 
 @app.command()
-def upkeep() -> None:
-    """Do one round of the lake's upkeep: merge small files, forget old snapshots, delete what nothing names."""
+def upkeep(
+    every: Annotated[str | None, typer.Option(help="Go on with a round so often, such as 60s.")] = None,
+) -> None:
+    """Do a round of the lake's upkeep: merge small files, forget old snapshots, delete what nothing names."""
     from lake.catalog import location
     from lake.upkeep import tidy
 
+    if every is not None:
+        asyncio.run(_repeat_upkeep(_seconds(every)))
+        return
     tidied = tidy(location(_settings()), now=datetime.now(UTC))
     structlog.get_logger().info(
         "upkeep",
@@ -170,6 +175,19 @@ def upkeep() -> None:
         snapshots_expired=tidied.snapshots_expired,
         files_deleted=tidied.files_deleted,
     )
+
+
+async def _repeat_upkeep(interval_s: float) -> None:
+    """Do round after round until told to stop, each in a process of its own: DuckLake's calls leak memory."""
+    stopping = asyncio.create_task(_stopped_by_signals().wait())
+    while not stopping.done():
+        child = await asyncio.create_subprocess_exec(sys.executable, "-m", "playhead", "upkeep")
+        await asyncio.wait({stopping, ending := asyncio.create_task(child.wait())}, return_when="FIRST_COMPLETED")
+        if not ending.done():
+            child.terminate()
+        if await ending != 0 and not stopping.done():
+            structlog.get_logger().warning("upkeep failed", status=child.returncode, again_after_s=interval_s)
+        await asyncio.wait({stopping}, timeout=interval_s)
 
 
 @app.command()

@@ -31,6 +31,7 @@ from schemas.settings import Settings
 log = structlog.get_logger(__name__)
 
 RETRY_S_MAX = 5.0
+START_S_MAX = 60.0  # a log or lake that does not answer has this long at the start
 NOT_READY_S_MAX = 30.0  # `playhead init` has this long to make the tables of a partition that was added
 BATCH_BYTES_MAX = 33_554_432
 Upkeep = Callable[[], Awaitable[None]]
@@ -206,6 +207,7 @@ class Worker:
         self._doubted: set[int] = set()  # partitions to be positioned anew, before the next read
         self._waits_since: float | None = None
         self._until_read = False
+        self._is_replayed = False
 
     async def run(self, stop: asyncio.Event, *, until_read: bool = False) -> None:
         """Work until `stop` is set; or, `until_read`, until the log as it is now is in the lake.
@@ -213,8 +215,9 @@ class Worker:
         Raises NotReady or LedgerBroken where it must not go on; `until_read`, also LogGap and LogTruncated.
         """
         self._until_read = until_read
-        await asyncio.to_thread(self._lake.check)
-        reader = await open_reader(self._settings, self)
+        reader = await self._open(stop)
+        if reader is None:
+            return
         stopping = asyncio.create_task(stop.wait())
         reading = asyncio.create_task(self._collect(reader))
         tidied_at = time.monotonic()
@@ -227,6 +230,8 @@ class Worker:
                 reading = asyncio.create_task(self._collect(reader))
                 await self._write(reader, batch)
                 if until_read and batch and self._is_read(batch):
+                    self._is_replayed = True
+                    await self._write(reader, [])
                     break
                 if time.monotonic() - tidied_at > self._settings.worker_upkeep_interval_s:
                     await self._tidy(reader)
@@ -237,6 +242,22 @@ class Worker:
             await asyncio.gather(reading, stopping, return_exceptions=True)
             await reader.close()
             await asyncio.to_thread(self._lake.close)
+
+    async def _open(self, stop: asyncio.Event) -> Reader | None:
+        """Open the lake, then the log; either may take a while to answer. None where told to stop meanwhile."""
+        until = time.monotonic() + START_S_MAX
+        while not stop.is_set():
+            try:
+                await asyncio.to_thread(self._lake.check)
+                return await open_reader(self._settings, self)
+            except (duckdb.Error, OSError, LogUnavailable) as error:
+                if time.monotonic() > until:
+                    raise
+                if isinstance(error, LogUnavailable):
+                    await self._wait_for_log(error)
+                else:
+                    await self._recover(error)
+        return None
 
     async def position(self, partition: int) -> int:
         """Answer the reader: where the ledger stands."""
@@ -289,8 +310,7 @@ class Worker:
                 raise
             log.error("partition stopped", code=fault.code, partition=fault.partition, message=str(fault))
         except LogUnavailable as fault:
-            log.warning("log unavailable", code=fault.code, message=str(fault))
-            await asyncio.sleep(0.5)
+            await self._wait_for_log(fault)
         except NotReady as fault:
             now = time.monotonic()
             self._waits_since = self._waits_since or now
@@ -338,16 +358,20 @@ class Worker:
 
     def _is_open_due(self, held: Held) -> bool:
         now = time.monotonic()
-        if now - held.opened_at < self._settings.worker_open_sessions_interval_s:
+        if now - held.opened_at < self._settings.worker_open_sessions_interval_s and not self._is_replayed:
             return False
         held.opened_at = now
         return True
+
+    async def _wait_for_log(self, fault: LogUnavailable) -> None:
+        log.warning("log unavailable", code=fault.code, message=str(fault))
+        await asyncio.sleep(0.5)
 
     async def _recover(self, error: duckdb.Error | OSError) -> None:
         """After the lake refused: wait a little longer each time; a broken connection is opened anew."""
         self._failures += 1
         wait_s = min(0.05 * 2**self._failures, RETRY_S_MAX)
-        log.warning("lake refused", error=str(error).splitlines()[0][:200], failures=self._failures)
+        log.warning("lake refused", error=str(error).splitlines()[0][:1000], failures=self._failures)
         if not isinstance(error, duckdb.TransactionException):
             await asyncio.to_thread(self._lake.close)
         await asyncio.sleep(wait_s)

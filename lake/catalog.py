@@ -141,6 +141,7 @@ def connect(
     place: Location,
     *,
     read_only: bool,
+    create: bool = False,
     memory: str = "1GB",
     threads: int = 1,
     transaction_timeout_s: float = 0.0,
@@ -153,8 +154,9 @@ def connect(
     Raises NotReady where there is none yet. A process that has the lake attached must never open the catalogue
     with another SQLite library: two in one process drop each other's locks, and the file is destroyed.
     """
-    if place.kind == "sqlite" and read_only and not Path(place.catalog).exists():
-        raise NotReady(f"there is no lake at {place.catalog}; `playhead init` makes one")
+    absent = NotReady(f"there is no lake at {place.catalog}; `playhead init` makes one")
+    if place.kind == "sqlite" and not create and not Path(place.catalog).exists():
+        raise absent
     connection = duckdb.connect(config={"threads": threads, "memory_limit": memory})
     try:
         for extension in ("ducklake", _SCANNERS[place.kind], *([] if place.is_local else ["httpfs"])):
@@ -163,10 +165,13 @@ def connect(
             connection.execute(statement)
         connection.execute("SET ducklake_max_retry_count = 20")
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(attach_sql(_with_options(place, transaction_timeout_s), read_only=read_only))
+        attach = attach_sql(_with_options(place, transaction_timeout_s), read_only=read_only)
+        connection.execute(attach if create else attach[:-1] + ", CREATE_IF_NOT_EXISTS false)")
         connection.execute(f"USE {NAME}")
-    except duckdb.Error:
+    except duckdb.Error as error:
         connection.close()
+        if isinstance(error, duckdb.InvalidInputException) and "does not exist" in str(error):
+            raise absent from None
         raise
     return connection
 

@@ -26,7 +26,7 @@ def initialize(place: Location, *, partitions: int) -> None:
     """Make whatever is not there yet, for partitions 0 to `partitions` - 1. Safe to repeat."""
     if place.kind == "sqlite":
         Path(place.catalog).parent.mkdir(parents=True, exist_ok=True)
-    connection = connect(place, read_only=False)
+    connection = connect(place, read_only=False, create=True)
     try:
         connection.execute("BEGIN")
         known = partitions_of(connection)

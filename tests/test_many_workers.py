@@ -1,0 +1,164 @@
+"""Any number of workers on Kafka and PostgreSQL: faults cost time, and no event."""
+
+import asyncio
+import random
+from pathlib import Path
+
+from brokers import Broker
+from fleet import closed_sessions, feeding, fleet, until
+from postgres import SystemServer, new_database
+
+
+async def test_workers_are_added_and_ended_under_load(tmp_path: Path, kafka: Broker, catalog: str) -> None:
+    """Three workers join one after the other and two leave on SIGTERM while events come: each event once."""
+    async with fleet(tmp_path, bootstrap_servers=kafka.bootstrap_servers, catalog=catalog) as ships:
+        async with feeding(ships) as feed:
+            workers = []
+            for number in range(3):
+                workers.append(ships.start("worker", name=f"worker-{number}"))
+                await ships.holds(len(feed.acknowledged) + 50)
+            for worker in workers[:2]:
+                await worker.terminate()
+                await ships.holds(len(feed.acknowledged) + 50)
+        await ships.exact(feed)
+        await workers[2].terminate()
+
+
+async def test_workers_are_killed_under_load(tmp_path: Path, kafka: Broker, catalog: str) -> None:
+    """Two workers are killed ten times in turn, at any moment, beside upkeep: each event once."""
+    rng = random.Random(1)
+    async with fleet(tmp_path, bootstrap_servers=kafka.bootstrap_servers, catalog=catalog) as ships:
+        ships.start("upkeep", "--every", "1s")
+        async with feeding(ships) as feed:
+            workers = [ships.start("worker", name=f"worker-{number}") for number in range(2)]
+            await ships.holds(50)
+            for kill in range(10):
+                await asyncio.sleep(rng.uniform(0.0, 1.0))
+                await workers[kill % 2].kill()
+                workers[kill % 2] = ships.start("worker", name=f"worker-{kill % 2}")
+            await ships.holds(len(feed.acknowledged))
+        await ships.exact(feed)
+
+
+async def test_a_frozen_worker_wakes_into_a_partition_that_is_no_longer_its_own(
+    tmp_path: Path, kafka: Broker, catalog: str
+) -> None:
+    """A worker stopped for longer than its session at the brokers commits nothing of what it held."""
+    async with fleet(tmp_path, bootstrap_servers=kafka.bootstrap_servers, catalog=catalog) as ships:
+        async with feeding(ships) as feed:
+            workers = [ships.start("worker", name=f"worker-{number}") for number in range(2)]
+            await ships.holds(50)
+            for frozen in (workers[0], workers[1], workers[0]):
+                frozen.pause()
+                await ships.holds(len(feed.acknowledged) + 50)  # the other one has taken over
+                frozen.resume()
+                await feed.grow(50)
+            await ships.holds(len(feed.acknowledged))
+        await ships.exact(feed)
+
+
+async def test_two_owners_of_every_partition(tmp_path: Path, kafka: Broker, catalog: str) -> None:
+    """Two workers of two groups, each of which thinks that it owns everything: one of them is fenced each time."""
+    async with fleet(tmp_path, bootstrap_servers=kafka.bootstrap_servers, catalog=catalog) as ships:
+        async with feeding(ships) as feed:
+            workers = [
+                ships.start(
+                    "worker", name=f"worker-{number}", PLAYHEAD_KAFKA_GROUP=f"fleet-of-{number}-{tmp_path.name}"
+                )
+                for number in range(2)
+            ]
+            await ships.holds(len(feed.acknowledged) + 300)
+        await ships.exact(feed)
+        assert any("fenced" in worker.log or "lake refused" in worker.log for worker in workers)
+        assert all(worker.is_alive() for worker in workers)
+
+
+async def test_idle_sessions_are_closed_once_by_two_owners(tmp_path: Path, kafka: Broker, catalog: str) -> None:
+    """Sessions that only time closes are closed as one version each, however many workers watch the clock."""
+    changes = {"PLAYHEAD_SESSION_IDLE_S": "3"}
+    servers = {"bootstrap_servers": kafka.bootstrap_servers, "catalog": catalog}
+    async with fleet(tmp_path, **servers, **changes) as ships:
+        for number in range(2):
+            ships.start(
+                "worker", name=f"worker-{number}", PLAYHEAD_KAFKA_GROUP=f"fleet-of-{number}-{tmp_path.name}"
+            )
+        async with feeding(ships, ending=0.0) as feed:
+            await feed.grow(300)
+        await ships.holds(len(feed.acknowledged))
+        sessions = set(feed.acknowledged.values())
+        await until(lambda: closed_sessions(ships.place) >= sessions, "sessions are open")
+        await ships.exact(feed)
+
+
+async def test_a_worker_frozen_longer_than_sessions_and_snapshots_live(
+    tmp_path: Path, kafka: Broker, catalog: str
+) -> None:
+    """Even if all snapshots since it froze are forgotten, a worker that wakes cannot commit what it was at."""
+    changes = {"PLAYHEAD_SESSION_IDLE_S": "2", "PLAYHEAD_WORKER_COMMIT_INTERVAL_S": "0.01"}
+    servers = {"bootstrap_servers": kafka.bootstrap_servers, "catalog": catalog}
+    async with fleet(tmp_path, **servers, **changes) as ships:
+        async with feeding(ships, ending=0.3) as feed:
+            workers = [ships.start("worker", name=f"worker-{number}") for number in range(2)]
+            await ships.holds(50)
+            for frozen in (workers[0], workers[1]):
+                frozen.pause()
+                await ships.holds(len(feed.acknowledged) + 50)
+                await asyncio.to_thread(ships.forget_snapshots)
+                frozen.resume()
+                await feed.grow(50)
+        await ships.exact(feed)
+
+
+async def test_postgresql_is_killed_while_workers_commit(
+    tmp_path: Path, kafka: Broker, own_postgres: SystemServer
+) -> None:
+    """Twenty kill -9 of PostgreSQL, and a restart, end no worker and lose, double or invent nothing."""
+    rng = random.Random(2)
+    catalog = f"postgres:{new_database(own_postgres)}"
+    changes = {"PLAYHEAD_WORKER_COMMIT_INTERVAL_S": "0.05"}
+    async with fleet(tmp_path, bootstrap_servers=kafka.bootstrap_servers, catalog=catalog, **changes) as ships:
+        async with feeding(ships) as feed:
+            workers = [ships.start("worker", name=f"worker-{number}") for number in range(2)]
+            await ships.holds(50)
+            await asyncio.to_thread(own_postgres.restart)
+            for _ in range(20):
+                await asyncio.sleep(rng.uniform(0.0, 0.6))
+                await asyncio.to_thread(own_postgres.kill)
+                await asyncio.to_thread(own_postgres.start)
+        await ships.exact(feed)
+        assert all(worker.is_alive() for worker in workers)
+
+
+async def test_postgresql_is_away_for_seconds(tmp_path: Path, kafka: Broker, own_postgres: SystemServer) -> None:
+    """Workers wait for a catalogue that is gone or says nothing, start without it, and go on when it is back."""
+    catalog = f"postgres:{new_database(own_postgres)}"
+    async with fleet(tmp_path, bootstrap_servers=kafka.bootstrap_servers, catalog=catalog) as ships:
+        async with feeding(ships) as feed:
+            workers = [ships.start("worker", name="worker-0")]
+            await ships.holds(50)
+            await asyncio.to_thread(own_postgres.kill)
+            workers.append(ships.start("worker", name="worker-1"))
+            await until(lambda: all("lake refused" in worker.log for worker in workers), "nobody has noticed")
+            await feed.grow(50)
+            await asyncio.to_thread(own_postgres.start)
+            await ships.holds(len(feed.acknowledged))
+            own_postgres.pause()
+            await feed.grow(50)
+            own_postgres.resume()
+            await ships.holds(len(feed.acknowledged))
+        await ships.exact(feed)
+        assert all(worker.is_alive() for worker in workers)
+
+
+async def test_partitions_are_added_under_load(tmp_path: Path, kafka: Broker, catalog: str) -> None:
+    """New partitions are written and read without a restart, and sessions that run stay where they are."""
+    async with fleet(tmp_path, bootstrap_servers=kafka.bootstrap_servers, catalog=catalog) as ships:
+        ships.start("upkeep", "--every", "1s")
+        async with feeding(ships) as feed:
+            workers = [ships.start("worker", name=f"worker-{number}") for number in range(2)]
+            await ships.holds(50)
+            assert "7 partitions" in await ships.run("topics", "--partitions", "7")
+            await until(lambda: ships.next_offset(6) > 0, "nothing of partition 6 is in the lake")
+            await ships.holds(len(feed.acknowledged))
+        await ships.exact(feed)
+        assert all(worker.is_alive() for worker in workers)

@@ -274,7 +274,7 @@ def _line(pulse: Pulse, per_s: float | None) -> str:
     rate = "" if per_s is None else f" ({per_s:.0f}/s)"
     age = "" if pulse.behind_s is None else f", newest event {max(pulse.behind_s, 0):.1f} s old"
     return (
-        f"{pulse.events} events{rate} in {pulse.sessions} sessions, {pulse.watching} open, "
+        f"{pulse.events} events{rate} in {pulse.sessions} sessions, {pulse.watching} being watched, "
         f"{pulse.quarantined} quarantined, {pulse.duplicates} duplicates{age}"
     )
 

@@ -5,7 +5,11 @@ import msgspec
 
 
 class Pulse(msgspec.Struct, frozen=True):
-    """The lake at one moment. `behind_s` is the age of the newest event when it was read; None without events."""
+    """The lake at one moment.
+
+    `watching` counts the sessions that are open and were heard of in the last minute: some players ping every 50
+    seconds, and who closes the lid says no goodbye. `behind_s` is the age of the newest event; None: no events.
+    """
 
     events: int
     quarantined: int
@@ -17,14 +21,15 @@ class Pulse(msgspec.Struct, frozen=True):
 
 
 def feel(connection: duckdb.DuckDBPyConnection) -> Pulse:
-    """Read the pulse: totals from the ledger, sessions that are open now, and what they watch."""
+    """Read the pulse: totals from the ledger, sessions that are being watched, and what they watch."""
     totals = connection.execute(
         "SELECT sum(inserted), sum(quarantined), sum(duplicates), "
         "epoch(now()) - epoch(max(partition_time)) FROM ledger"
     ).fetchone()
     watched = connection.execute(
         "SELECT coalesce(content_name, content_id, 'unknown') AS content, count(*) FROM sessions "
-        "WHERE state = 'provisional' GROUP BY 1 ORDER BY 2 DESC, 1"
+        "WHERE state = 'provisional' "
+        "AND last_received_at > now() - INTERVAL 1 MINUTE GROUP BY 1 ORDER BY 2 DESC, 1"
     ).fetchall()
     sessions = connection.execute("SELECT count(*) FROM sessions").fetchone()
     assert totals is not None

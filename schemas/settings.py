@@ -271,8 +271,14 @@ def describe(settings: Settings) -> list[Described]:
     rows = []
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
-        shown = "" if value is None else "(set, hidden)" if isinstance(value, SecretStr) else str(value)
+        shown = "" if value is None else "(set, hidden)" if isinstance(value, SecretStr) else _masked(str(value))
         shown = PASSWORD.sub(" password=(hidden)", shown) if name == "lake_catalog" else shown
         default = "" if field.default is None else str(field.default)
         rows.append(Described(PREFIX + name.upper(), shown, default, field.description or ""))
     return rows
+
+
+def _masked(text: str) -> str:
+    """Hide the password of a connection string, in both forms that PostgreSQL knows."""
+    text = re.sub(r"(password\s*=\s*)('[^']*'|\S+)", r"\1(hidden)", text)
+    return re.sub(r"(://[^:/@\s]*:)[^@\s]+@", r"\1(hidden)@", text)

@@ -1,0 +1,98 @@
+"""A real Chromium without a window, told what to do over its DevTools protocol."""
+
+import base64
+import contextlib
+import itertools
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from websockets.sync.client import ClientConnection, connect
+
+
+def chromium() -> str | None:
+    """Return the program, if this machine has one."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+class Page:
+    """One open page."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self._numbers = itertools.count(1)
+
+    def call(self, method: str, **params: object) -> dict[str, Any]:
+        """Call a method of the protocol, and return its result."""
+        number = next(self._numbers)
+        self._connection.send(json.dumps({"id": number, "method": method, "params": params}))
+        while True:
+            message = json.loads(self._connection.recv(timeout=30))
+            if message.get("id") == number:
+                assert "error" not in message, message
+                result: dict[str, Any] = message["result"]
+                return result
+
+    def evaluate(self, expression: str) -> Any:
+        """Return the value of a JavaScript expression."""
+        reply = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        return reply["result"].get("value")
+
+    def text(self) -> str:
+        """Return what a person reads on the page."""
+        return str(self.evaluate("document.body ? document.body.innerText : ''"))
+
+    def wait(self, condition: Callable[["Page"], Any], *, timeout_s: float = 60.0) -> None:
+        """Wait until a condition is true of the page."""
+        deadline = time.monotonic() + timeout_s
+        while not condition(self):
+            assert time.monotonic() < deadline, f"it did not come true on the page:\n{self.text()}"
+            time.sleep(0.1)
+
+    def screenshot(self) -> bytes:
+        """Return a picture of the page, as PNG."""
+        return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"])
+
+
+@contextlib.contextmanager
+def opened(url: str, profile: Path) -> Iterator[Page]:
+    """Open a page in a browser of its own, whose profile is a new folder."""
+    program = chromium()
+    assert program is not None
+    arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+    arguments += ["--remote-debugging-port=0", f"--user-data-dir={profile}", "--window-size=1200,1500"]
+    # `trap` of Debian's wrapper script does not pass signals on; so the whole group is ended.
+    process = subprocess.Popen(
+        [program, *arguments, "about:blank"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        port = _port(profile / "DevToolsActivePort", process)
+        pages = httpx.get(f"http://127.0.0.1:{port}/json/list").json()
+        address = next(page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page")
+        with connect(address, max_size=None) as connection:
+            page = Page(connection)
+            page.call("Page.enable")
+            page.call("Page.navigate", url=url)
+            yield page
+            page.call("Browser.close")
+        process.wait(20)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _port(file: Path, process: subprocess.Popen[bytes]) -> int:
+    deadline = time.monotonic() + 30
+    while not (file.exists() and file.read_text().strip()):
+        assert process.poll() is None, "the browser ended at once"
+        assert time.monotonic() < deadline, "the browser did not start"
+        time.sleep(0.05)
+    return int(file.read_text().split()[0])

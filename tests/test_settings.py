@@ -1,0 +1,198 @@
+"""Settings: read from an environment once, every mistake named, secrets never shown."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.faults import NotReady
+from schemas.settings import (
+    PREFIX,
+    SECRETS,
+    Settings,
+    describe,
+    environment_of,
+    read_settings,
+    with_kept_secrets,
+    with_own_secrets,
+)
+
+PLANTED = "s3cr3t-that-must-not-be-shown"
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    """Nothing has to be set; an empty value is as good as none."""
+    assert read_settings({}) == read_settings({"PLAYHEAD_HTTP_PORT": "", "HOME": "/", "PATH": ""})
+    assert read_settings({}).http_port == 8080
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("PLAYHEAD_HTTP_PROT", "PLAYHEAD_HTTP_PORT"),
+        ("PLAYHEAD_DATADIR", "PLAYHEAD_DATA_DIR"),
+        ("PLAYHEAD_MACKEY_FILE", "PLAYHEAD_MAC_KEY_FILE"),
+        ("PLAYHEAD_HTTP_PORT_FILE", "PLAYHEAD_HTTP_PORT"),
+        ("PLAYHEAD_", "PLAYHEAD_LOG"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_known_one(name: str, nearest: str) -> None:
+    """A misspelt setting is never ignored."""
+    with pytest.raises(NotReady) as refused:
+        read_settings({name: "1"})
+    assert f"{name} is no setting; the nearest is {nearest} " in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTP_PORT", "http"),
+        ("HTTP_PORT", "70000"),
+        ("HTTP_PORT", "-1"),
+        ("HTTP_BODY_TIMEOUT_S", "0"),
+        ("HTTP_BODY_TIMEOUT_S", "inf"),
+        ("HTTP_BODY_TIMEOUT_S", "nan"),
+        ("LOG", "rabbit"),
+        ("LOG_PARTITIONS", "0"),
+        ("LOG_PARTITIONS", "1.5"),
+        ("STRICT", "perhaps"),
+        ("LOG_LEVEL", "loud"),
+        ("API_KEYS", " , "),
+        ("MAC_KEY", " "),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(name: str, value: str) -> None:
+    """One line, with the setting's name."""
+    with pytest.raises(NotReady) as refused:
+        read_settings({PREFIX + name: value})
+    assert str(refused.value).startswith(f"{PREFIX}{name}: ")
+    assert "\n" not in str(refused.value)
+
+
+def test_every_mistake_is_named_at_once() -> None:
+    """Nobody has to start three times."""
+    with pytest.raises(NotReady) as refused:
+        read_settings({"PLAYHEAD_HTTP_PORT": "x", "PLAYHEAD_LOG": "y", "PLAYHEAD_STRICT": "z"})
+    assert len(str(refused.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1", True), ("true", True), ("on", True), ("yes", True), ("True", True)]
+    + [("0", False), ("false", False), ("off", False), ("no", False), ("False", False)],
+)
+def test_the_text_false_is_false(text: str, value: bool) -> None:
+    """Booleans are what they say."""
+    assert read_settings({"PLAYHEAD_STRICT": text}).strict is value
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_may_come_from_a_file(name: str, tmp_path: Path) -> None:
+    """Without the line end that an editor adds."""
+    (tmp_path / "secret").write_text(f"{PLANTED}\n")
+    settings = read_settings({f"{PREFIX}{name.upper()}_FILE": str(tmp_path / "secret")})
+    assert getattr(settings, name).get_secret_value() == PLANTED
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
+def test_a_file_without_a_secret_is_refused(content: bytes | None, tmp_path: Path) -> None:
+    """Missing, empty, blank, not text: never an empty key."""
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(NotReady, match="PLAYHEAD_MAC_KEY_FILE: .*secret"):
+        read_settings({"PLAYHEAD_MAC_KEY_FILE": str(path)})
+
+
+def test_secrets_are_never_shown() -> None:
+    """Not in a description, not in the settings' own text, not in the refusal of another setting."""
+    given = {f"{PREFIX}{name.upper()}": PLANTED for name in SECRETS}
+    settings = read_settings(given)
+    assert PLANTED not in str(describe(settings)) + repr(settings) + str(settings)
+    shown = {row.variable: row.value for row in describe(settings)}
+    assert shown["PLAYHEAD_MAC_KEY"] == "(set, hidden)"
+    with pytest.raises(NotReady) as refused:
+        read_settings(given | {"PLAYHEAD_HTTP_PORT": "x"})
+    assert PLANTED not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [f"dbname=lake password={PLANTED} host=db", f"password='{PLANTED}'", f"postgresql://me:{PLANTED}@db"],
+)
+def test_a_password_inside_a_connection_string_is_hidden(connection: str) -> None:
+    """The rest of the address is shown."""
+    settings = read_settings({"PLAYHEAD_LAKE_CATALOG": f"postgres:{connection}"})
+    shown = {row.variable: row.value for row in describe(settings)}["PLAYHEAD_LAKE_CATALOG"]
+    assert PLANTED not in shown
+    assert shown.startswith("postgres:")
+    assert "(hidden)" in shown
+
+
+def test_every_setting_has_a_meaning() -> None:
+    """No setting without a sentence, no sentence without a setting."""
+    rows = describe(read_settings({}))
+    assert [row.variable for row in rows] == [PREFIX + name.upper() for name in Settings.model_fields]
+    assert all(len(row.meaning) > 10 for row in rows)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "PLAYHEAD_DATA_DIR": st.just("/somewhere/else"),
+            "PLAYHEAD_STRICT": st.sampled_from(["on", "off"]),
+            "PLAYHEAD_HTTP_PORT": st.integers(0, 65535).map(str),
+            "PLAYHEAD_LAKE_CATALOG": st.just("postgres:dbname=lake host=db"),
+            "PLAYHEAD_WORKER_COMMIT_INTERVAL_S": st.floats(0.001, 100).map(str),
+            "PLAYHEAD_MAC_KEY": st.just(PLANTED),
+        },
+    )
+)
+def test_a_child_process_gets_equal_settings(given: dict[str, str]) -> None:
+    """What `environment_of` writes, `read_settings` reads."""
+    settings = read_settings(given)
+    assert read_settings(environment_of(settings)) == settings
+
+
+def test_own_secrets_are_made_once(tmp_path: Path) -> None:
+    """Random, kept for the next start, readable by nobody else."""
+    settings = read_settings({"PLAYHEAD_DATA_DIR": str(tmp_path / "data")})
+    first, second = with_own_secrets(settings), with_own_secrets(settings)
+    assert first == second
+    files = sorted((tmp_path / "data" / "secrets").iterdir())
+    assert [file.name for file in files] == ["api_keys", "mac_key", "pseudonym_key"]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    assert stat.S_IMODE(files[0].parent.stat().st_mode) == 0o700
+    assert len({file.read_text() for file in files}) == 3
+    assert with_own_secrets(read_settings({"PLAYHEAD_DATA_DIR": str(tmp_path / "b")})) != first
+
+
+def test_given_secrets_go_before_kept_ones(tmp_path: Path) -> None:
+    """The environment decides; what it gives is not written down."""
+    given = {"PLAYHEAD_DATA_DIR": str(tmp_path), "PLAYHEAD_MAC_KEY": PLANTED}
+    settings = with_own_secrets(read_settings(given))
+    assert settings.keys_of_mac() == (PLANTED.encode(),)
+    assert not (tmp_path / "secrets" / "mac_key").exists()
+
+
+def test_kept_secrets_are_read_and_never_made(tmp_path: Path) -> None:
+    """Where there are none, there are none."""
+    settings = read_settings({"PLAYHEAD_DATA_DIR": str(tmp_path)})
+    with pytest.raises(NotReady, match="PLAYHEAD_PSEUDONYM_KEY is not set"):
+        with_kept_secrets(settings).key_of_pseudonyms()
+    made = with_own_secrets(settings)
+    assert with_kept_secrets(settings).key_of_pseudonyms() == made.key_of_pseudonyms()
+
+
+def test_keys_are_separated_by_commas() -> None:
+    """With or without blanks."""
+    assert read_settings({"PLAYHEAD_API_KEYS": "a, b,,c "}).keys_of_api() == {"a", "b", "c"}
+
+
+def test_two_signing_keys_are_live() -> None:
+    """The newest signs, the previous one still verifies."""
+    settings = read_settings({"PLAYHEAD_MAC_KEY": "new", "PLAYHEAD_MAC_KEY_PREVIOUS": "old"})
+    assert settings.keys_of_mac() == (b"new", b"old")

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import errno
 import json
-import logging
 import math
 import os
 import signal
@@ -21,6 +20,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from schemas.faults import Fault, NotReady
+from schemas.logs import log_as_json
 from schemas.settings import Settings, describe, read_settings, with_kept_secrets, with_own_secrets
 
 app = typer.Typer(
@@ -55,16 +55,7 @@ def _print_table(columns: list[str], rows: list[list[str]]) -> None:
 
 def _settings() -> Settings:
     settings = read_settings(os.environ)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    log_as_json(settings.log_level)
     return settings
 
 
@@ -112,10 +103,9 @@ async def _topics(settings: Settings, partitions: int | None) -> int:
 @app.command()
 def ingest() -> None:
     """Serve the HTTP APIs until told to stop."""
-    from ingest.serve import log_as_json, serve
+    from ingest.serve import serve
 
     settings = _settings()
-    log_as_json(settings.log_level)
     try:
         serve(settings)
     except OSError as error:

@@ -9,7 +9,6 @@ slow clients would lock everyone else out. The access log is off, because the tr
 import asyncio
 import contextlib
 import gc
-import logging
 import signal
 import socket
 from collections.abc import Iterator
@@ -243,32 +242,3 @@ class DeadlineProtocol(HttpToolsProtocol):
             self.cycle.message_event.set()
         else:
             self.transport.close()
-
-
-def log_as_json(level: str) -> None:
-    """Write the process's log to stderr, one JSON object a line, the servers' own messages included."""
-    number = logging.getLevelNamesMapping()[level.upper()]
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
-    logging.basicConfig(level=number, handlers=[handler], force=True)
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )

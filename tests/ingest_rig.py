@@ -27,7 +27,8 @@ SECRETS = {
 CHILD = """
 import asyncio, os
 from eventlog.adapters import create_log
-from ingest.serve import log_as_json, serve
+from ingest.serve import serve
+from schemas.logs import log_as_json
 from schemas.settings import read_settings
 settings = read_settings(os.environ)
 log_as_json("info")

@@ -16,33 +16,35 @@ GROUP BY tracking_session_id;
 
 -- Sessions, one row each: the newest version, open ones included; the user also by the tracking session it named.
 CREATE OR REPLACE VIEW sessions AS
-WITH every AS (
+-- Nothing here may be materialized, or every question reads every column; and each join is by equal keys alone:
+-- a further condition on the left side of a LEFT JOIN makes DuckDB compare every row with every other.
+WITH every AS NOT MATERIALIZED (
     SELECT *, 1 AS is_closed FROM session_versions
     UNION ALL
     SELECT *, 0 AS is_closed FROM ({open_sessions})
-), newest AS (
+), newest AS NOT MATERIALIZED (
     SELECT * EXCLUDE (is_closed) FROM every
     QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY version DESC, is_closed DESC) = 1
-), used_starts AS (
-    SELECT DISTINCT start_ts, content_id, player_name, channel, length_s FROM newest WHERE has_start AND events > 1
+), retried_starts AS NOT MATERIALIZED (
+    SELECT DISTINCT retried.session_id
+    FROM every AS retried JOIN every AS used
+        ON used.start_ts = retried.start_ts
+        AND used.content_id = retried.content_id
+        AND used.player_name = retried.player_name
+        AND used.channel = retried.channel
+        AND used.length_s IS NOT DISTINCT FROM retried.length_s
+    WHERE retried.has_start AND retried.events = 1 AND used.has_start AND used.events > 1
 )
 SELECT
     newest.* REPLACE (
         coalesce(newest.user_id, tracking.user_id) AS user_id,
         coalesce(newest.user_id_source, if(tracking.user_id IS NULL, NULL, 'tracking_session')) AS user_id_source
     ),
-    newest.has_start AND newest.events = 1 AND used_starts.start_ts IS NOT NULL AS is_retried_start
+    newest.events = 1 AND retried_starts.session_id IS NOT NULL AS is_retried_start
 FROM newest
-LEFT JOIN tracking_sessions AS tracking
-    ON tracking.tracking_session_id = newest.tracking_session_id
-    AND newest.tracking_verified AND newest.consent IS DISTINCT FROM 'denied'
-LEFT JOIN used_starts
-    ON newest.events = 1
-    AND used_starts.start_ts = newest.start_ts
-    AND used_starts.content_id = newest.content_id
-    AND used_starts.player_name = newest.player_name
-    AND used_starts.channel = newest.channel
-    AND used_starts.length_s IS NOT DISTINCT FROM newest.length_s;
+LEFT JOIN tracking_sessions AS tracking ON tracking.tracking_session_id
+    = if(newest.tracking_verified AND newest.consent IS DISTINCT FROM 'denied', newest.tracking_session_id, NULL)
+LEFT JOIN retried_starts ON retried_starts.session_id = newest.session_id;
 
 -- Every media event, with after_end: later than its session's end, or than 24 hours after its start.
 CREATE OR REPLACE VIEW events_checked AS
@@ -73,7 +75,7 @@ SELECT session_id, content_id, state, unnest(played_intervals, recursive := true
 CREATE OR REPLACE VIEW playback_errors AS
 SELECT session_id, content_id, state, unnest(playback_errors, recursive := true) FROM sessions;
 
--- Users by pseudonym, over the sessions that consent allows to link.
+-- Users by pseudonym, over the sessions that consent allows to link; retried starts are left out.
 CREATE OR REPLACE VIEW viewers AS
 SELECT
     user_id,
@@ -83,5 +85,5 @@ SELECT
     sum(content_time_s) AS content_time_s,
     count(DISTINCT content_id) AS contents
 FROM sessions
-WHERE user_id IS NOT NULL
+WHERE user_id IS NOT NULL AND NOT is_retried_start
 GROUP BY user_id;

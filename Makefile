@@ -4,13 +4,16 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: run test check format lock notebooks soak bench clean
+.PHONY: run test test-image check format lock notebooks soak bench stack clean
 
 run: .venv/.installed  ## everything on this machine, with 20 simulated viewers
 	$(RUN)/playhead up --viewers 20
 
 test: .venv/.installed  ## the whole test suite
 	$(RUN)/pytest
+
+test-image: .venv/.installed  ## build the Containerfile on a Debian of its own and run from it (root, buildah, podman, debootstrap)
+	$(RUN)/pytest tests/test_deployment.py -m slow
 
 check: .venv/.installed  ## format, lint, types, import contracts
 	$(RUN)/ruff format --check .
@@ -31,6 +34,13 @@ soak: .venv/.installed  ## random kills under load; the verdict uses none of our
 bench: .venv/.installed  ## requests, events and freshness, beside the best peer
 	$(RUN)/python tests/bench.py --log embedded
 	$(RUN)/python tests/bench.py --log kafka
+
+stack: .venv/.installed  ## Kafka, PostgreSQL, two ingests, two workers and upkeep as plain processes
+	$(RUN)/python tests/stack.py
+
+.env:  ## secrets for compose.yaml, made once
+	umask 077 && $(PYTHON) -c 'import secrets; [print(f"PLAYHEAD_{name}={secrets.token_urlsafe(32)}") for name in \
+		("API_KEYS", "MAC_KEY", "PSEUDONYM_KEY", "LAKE_CATALOG_PASSWORD")]' > $@.part && mv $@.part $@
 
 lock: $(UV)  ## resolve pyproject.toml anew into requirements.lock (names, versions, hashes; no addresses)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -229,6 +229,8 @@ class Worker:
                 batch = reading.result()
                 reading = asyncio.create_task(self._collect(reader))
                 await self._write(reader, batch)
+                if self._settings.worker_alive_file is not None:
+                    self._settings.worker_alive_file.touch()
                 if until_read and batch and self._is_read(batch):
                     self._is_replayed = True
                     await self._write(reader, [])

@@ -118,6 +118,7 @@ class Settings(BaseSettings):
     )
     worker_open_sessions_interval_s: float = Field(5.0, gt=0, description="Open sessions are renewed so often")
     worker_upkeep_interval_s: float = Field(60.0, gt=0, description="Upkeep of the lake runs so often")
+    worker_alive_file: Path | None = Field(None, description="File that the worker touches while it works")
     session_idle_s: float = Field(600.0, gt=0, description="A session without events closes after this")
     session_stuck_s: float = Field(1800.0, gt=0, description="A session whose playhead stands closes after this")
     session_length_s: float = Field(86_400.0, gt=0, description="No session is longer than this")

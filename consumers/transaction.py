@@ -167,7 +167,8 @@ def _sync_files(connection: duckdb.DuckDBPyConnection, work: Collection[tuple[Le
 
 def _sync(connection: duckdb.DuckDBPyConnection, queries: Collection[str]) -> None:
     files = [Path(row[0]) for row in connection.execute(" UNION ".join(queries)).fetchall() if row[0]]
-    for path in {*files, *(file.parent for file in files)}:
+    # The folders above as well: the first file of a day makes those of its year, month and day.
+    for path in {*files, *(folder for file in files for folder in list(file.parents)[:5])}:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -20,6 +20,9 @@ FILES_WORTH_MERGING = 20
 SNAPSHOTS_KEPT = timedelta(hours=1)
 DAYS_KEPT = timedelta(days=30)
 GRACE = timedelta(hours=1)  # a reader may still be reading a file that a newer snapshot no longer names
+# What a killed transaction left lies about; what an open one has written looks the same until it commits.
+ORPHANS_KEPT = timedelta(hours=24)
+ORPHANS_MINUTE = 7  # of each hour: looking for orphans lists every file
 
 
 class Tidied(msgspec.Struct, frozen=True):
@@ -31,17 +34,37 @@ class Tidied(msgspec.Struct, frozen=True):
 
 
 def tidy(place: Location, *, now: datetime) -> Tidied:
-    """Do one round of upkeep. Raises duckdb.Error where a writer was in the way; repeat it later then."""
+    """Do one round of upkeep. Raises duckdb.Error where a writer was in the way; repeat it later then.
+
+    Files are deleted an hour after the last snapshot let go of them, orphans when they are a day old.
+    """
     connection = connect(place, read_only=False)
     try:
         merged = [table for table in MERGED if _merge(connection, table, place)]
         expired = _expire(connection, now)
-        deleted = connection.execute(
-            f"CALL ducklake_cleanup_old_files('{NAME}', older_than => ?::TIMESTAMPTZ)", [now - GRACE]
-        ).fetchall()
-        return Tidied(merged, expired, len(deleted))
+        deleted = _clean_up(connection, place, now)
+        return Tidied(merged, expired, deleted)
     finally:
         connection.close()
+
+
+def _clean_up(connection: duckdb.DuckDBPyConnection, place: Location, now: datetime) -> int:
+    """Delete files that nothing names any more; return how many."""
+    if place.kind == "sqlite":
+        # DuckLake compares these times as text, its own "2026-01-01 12:00" with our "2026-01-01T11:00", and so
+        # would delete everything that was scheduled today under the eyes of its readers.
+        connection.execute(
+            f"UPDATE __ducklake_metadata_{NAME}.ducklake_files_scheduled_for_deletion "
+            "SET schedule_start = replace(schedule_start, ' ', 'T') WHERE contains(schedule_start, ' ')"
+        )
+    deleted = connection.execute(
+        f"CALL ducklake_cleanup_old_files('{NAME}', older_than => ?::TIMESTAMPTZ)", [now - GRACE]
+    ).fetchall()
+    if now.minute == ORPHANS_MINUTE:
+        deleted += connection.execute(
+            f"CALL ducklake_delete_orphaned_files('{NAME}', older_than => ?::TIMESTAMPTZ)", [now - ORPHANS_KEPT]
+        ).fetchall()
+    return len(deleted)
 
 
 def _merge(connection: duckdb.DuckDBPyConnection, table: str, place: Location) -> bool:

@@ -56,11 +56,15 @@ def verify(place: Location) -> Verdict:
         connection.execute("BEGIN")
         counts: list[PartitionCount] = []
         findings: list[Finding] = []
-        for partition in partitions_of(connection):
-            _verify_partition(connection, partition, counts, findings)
-        findings += _doubles(connection)
         if place.is_local:
             findings += _missing_files(connection)
+        try:
+            for partition in partitions_of(connection):
+                _verify_partition(connection, partition, counts, findings)
+            findings += _doubles(connection)
+            findings += _miscounted_sessions(connection)
+        except duckdb.IOException as error:
+            findings.append(Finding("file_unreadable", None, str(error).splitlines()[0]))
         return Verdict(counts, findings)
     finally:
         connection.close()
@@ -137,6 +141,29 @@ def _doubles(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
         if row and row[0]:
             findings.append(Finding("double", None, f"{row[0]} of {key} stand twice in {table}, such as {row[1]}"))
     return findings
+
+
+def _miscounted_sessions(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
+    """Compare each session with its events: those it counts, and those it says it does not count."""
+    row = connection.execute(
+        """
+        WITH stored AS (
+            SELECT s.session_id, count(*) AS found
+            FROM sessions AS s JOIN events AS e USING (session_id, log_partition)
+            WHERE e.log_offset < s.as_of_offset
+            GROUP BY s.session_id
+        )
+        SELECT count(*), min(s.session_id)
+        FROM sessions AS s LEFT JOIN stored USING (session_id)
+        WHERE s.events + s.events_after_end + s.repeats <> coalesce(found, 0)
+            AND NOT EXISTS (SELECT 1 FROM removals AS r WHERE r.log_partition = s.log_partition)
+        """
+    ).fetchone()
+    if row and row[0]:
+        return [
+            Finding("session_count", None, f"{row[0]} sessions count other events than stand, such as {row[1]}")
+        ]
+    return []
 
 
 def _missing_files(connection: duckdb.DuckDBPyConnection) -> list[Finding]:

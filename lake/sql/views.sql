@@ -5,9 +5,9 @@ CREATE OR REPLACE VIEW ledger AS {ledgers};
 CREATE OR REPLACE VIEW tracking_sessions AS
 SELECT
     tracking_session_id,
-    any_value(playout_id) AS playout_id,
-    any_value(user_id) AS user_id,
-    any_value(source) FILTER (event_type = 'created') AS source,
+    arg_min(playout_id, log_offset) AS playout_id,
+    arg_min(user_id, log_offset) AS user_id,
+    arg_min(source, log_offset) FILTER (event_type = 'created') AS source,
     min(started_at) AS started_at,
     bool_or(verified) AS verified,
     max(received_at) FILTER (event_type = 'deleted') AS deleted_at
@@ -33,6 +33,9 @@ WITH every AS NOT MATERIALIZED (
         AND used.player_name = retried.player_name
         AND used.channel = retried.channel
         AND used.length_s IS NOT DISTINCT FROM retried.length_s
+        AND used.app_version IS NOT DISTINCT FROM retried.app_version
+        AND used.user_id IS NOT DISTINCT FROM retried.user_id
+        AND used.device_id IS NOT DISTINCT FROM retried.device_id
     WHERE retried.has_start AND retried.events = 1 AND used.has_start AND used.events > 1
 )
 SELECT
@@ -48,7 +51,13 @@ LEFT JOIN retried_starts ON retried_starts.session_id = newest.session_id;
 
 -- Every media event, with after_end: later than its session's end, or than 24 hours after its start.
 CREATE OR REPLACE VIEW events_checked AS
-SELECT e.*, coalesce(e.client_ts > s.end_ts, false) AS after_end
+SELECT
+    e.*,
+    coalesce(
+        if(list_contains(e.flags, 'future_ts'), e.received_at, e.client_ts)
+        > least(s.end_ts, s.start_ts + INTERVAL 24 HOUR),
+        false
+    ) AS after_end
 FROM events AS e LEFT JOIN sessions AS s USING (session_id);
 
 -- Ads of the newest version of each session.

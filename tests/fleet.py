@@ -78,10 +78,20 @@ class Child:
         """SIGCONT."""
         self._process.resume()
 
+    def ask_to_end(self) -> None:
+        """SIGTERM."""
+        self._process.terminate()
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Return its exit status, or None where it still runs after the time."""
+        with contextlib.suppress(psutil.TimeoutExpired):
+            return int(self._process.wait(timeout_s))
+        return None
+
     async def terminate(self, *, within_s: float = 15.0) -> None:
         """SIGTERM; it must end well in time."""
-        self._process.terminate()
-        status = await asyncio.to_thread(self._process.wait, within_s)
+        self.ask_to_end()
+        status = await asyncio.to_thread(self.wait, within_s)
         assert status == 0, f"ended with {status}: {self.log[-2000:]}"
 
     async def kill(self) -> None:

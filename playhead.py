@@ -323,6 +323,7 @@ def up(
     """Run everything on this machine: ingest, worker and viewers; compare the lake with the truth at the end."""
     import playhead_up
 
+    plan = playhead_up.Plan(viewers=viewers, for_s=_seconds(for_) if for_ is not None else None, seed=seed)
     chosen = {name: value for name, value in (("data_dir", data), ("http_port", port)) if value is not None}
     settings = with_own_secrets(_settings().model_copy(update=chosen))
     asyncio.run(_init(settings))
@@ -332,7 +333,6 @@ def up(
         console.print(
             f"API key of the tracking API: {key.read_text()} (kept in {key})", highlight=False, soft_wrap=True
         )
-    plan = playhead_up.Plan(viewers=viewers, for_s=_seconds(for_) if for_ else None, seed=seed)
     if not asyncio.run(playhead_up.run(settings, plan, console)):
         raise typer.Exit(1)
 

@@ -7,6 +7,7 @@ to `logs/` in the data folder; of it the console shows what a person must know.
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -51,6 +52,16 @@ class Plan(msgspec.Struct, frozen=True):
     seed: int
 
 
+_LIBC = ctypes.CDLL(None)  # loaded here, because little may be done between fork and exec
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    """Let a child end when this process is killed; where the system cannot do that, it stays."""
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class Failed(Exception):  # noqa: N818  (a result of the run, said in one line)
     """Something ended that must not, or the lake is not as it should be."""
 
@@ -77,6 +88,7 @@ class Stage:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             limit=LINE_BYTES_MAX,
+            preexec_fn=_die_with_parent,
             start_new_session=True,  # a Ctrl-C concerns this process alone: it ends the children in order
         )
         self._children[name] = child
@@ -212,7 +224,7 @@ async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, 
         await asyncio.to_thread(_judge, settings, read_truth(report), stage, limit_s)
     for name in ("ingest", "worker"):
         status = await stage.end(name)
-        if status != 0:
+        if status not in (0, -signal.SIGTERM):  # by the signal: told to end before it could listen for it
             raise Failed(f"{name} ended {_status(status)}")
     verdict = await asyncio.to_thread(verify, location(settings))
     for finding in verdict.findings:

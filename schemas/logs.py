@@ -29,6 +29,7 @@ def log_as_json(level: str) -> None:
     logging.basicConfig(level=number, handlers=[handler], force=True)
     # It writes many lines a second while brokers are away; what it means for us, the log's adapter says once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes addresses, which may have user ids in them
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(number),

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,23 @@ SECRETS = {
 }
 
 
-def environment(settings: dict[str, str]) -> dict[str, str]:
+Settings = Mapping[str, str]
+
+
+def environment(settings: Settings) -> dict[str, str]:
     """Return this process's environment with these PLAYHEAD_* settings and no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PLAYHEAD_")}
     return {**kept, "COLUMNS": "100", **settings}
 
 
 def playhead(
-    *arguments: str, cwd: Path, timeout_s: float = 120, **settings: str
+    *arguments: str, cwd: Path, settings: Settings | None = None, timeout_s: float = 120
 ) -> subprocess.CompletedProcess[str]:
     """Run `playhead` with these arguments to its end, in the folder `cwd`."""
     return subprocess.run(
         [PLAYHEAD, *arguments],
         cwd=cwd,
-        env=environment(settings),
+        env=environment(settings or {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -41,9 +44,9 @@ def playhead(
     )
 
 
-def ask(statement: str, *, cwd: Path, **settings: str) -> list[dict[str, Any]]:
+def ask(statement: str, *, cwd: Path, settings: Settings | None = None) -> list[dict[str, Any]]:
     """Return what `playhead sql --json` answers."""
-    done = playhead("sql", "--json", statement, cwd=cwd, **settings)
+    done = playhead("sql", "--json", statement, cwd=cwd, settings=settings)
     assert done.returncode == 0, done.stderr
     rows: list[dict[str, Any]] = json.loads(done.stdout)
     return rows
@@ -87,14 +90,14 @@ class Running:
 
 
 @contextlib.contextmanager
-def started(*arguments: str, cwd: Path, **settings: str) -> Iterator[Running]:
+def started(*arguments: str, cwd: Path, settings: Settings | None = None) -> Iterator[Running]:
     """Start `playhead` with these arguments; whatever of it still runs at the end is killed."""
     output = cwd / f"{arguments[0]}.{time.monotonic_ns()}.out"
     with output.open("wb") as file:
         process = subprocess.Popen(
             [PLAYHEAD, *arguments],
             cwd=cwd,
-            env=environment(settings),
+            env=environment(settings or {}),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,

@@ -21,7 +21,7 @@ from litestar.types import Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from eventlog import Writer
-from ingest import media, openapi, tracking
+from ingest import asyncapi, media, openapi, tracking
 from ingest.accept import Accept
 from ingest.http import (
     Disconnected,
@@ -116,7 +116,7 @@ def build_app(
     routes = [
         *_media_routes(of_media, settings),
         *_tracking_routes(of_tracking),
-        *_plain_routes(writer, metrics),
+        *_plain_routes(writer, metrics, settings),
     ]
     runner = Runner(accept, metrics, clock)
     app = Litestar(
@@ -156,11 +156,15 @@ def _tracking_routes(routes: tracking.Tracking) -> list[Route]:
     return [Route("/v1/playouts", rest, "tracking", methods, TRACKING_BODY_BYTES_MAX) for rest in rests]
 
 
-def _plain_routes(writer: Writer, metrics: Metrics) -> list[Route]:
+def _plain_routes(writer: Writer, metrics: Metrics, settings: Settings) -> list[Route]:
     document = json_reply(200, openapi.document(), [])
+    document_of_log = json_reply(200, asyncapi.document(settings), [])
 
     async def show_schema(_request: Request) -> Reply:
         return document
+
+    async def show_schema_of_log(_request: Request) -> Reply:
+        return document_of_log
 
     async def live(_request: Request) -> Reply:
         return json_reply(200, {"status": "live"}, [])
@@ -175,6 +179,7 @@ def _plain_routes(writer: Writer, metrics: Metrics) -> list[Route]:
     handlers = {
         ("/schema", ""): show_schema,
         ("/schema", "/openapi.json"): show_schema,
+        ("/asyncapi.json", ""): show_schema_of_log,
         ("/health", "/live"): live,
         ("/health", "/ready"): ready,
         ("/metrics", ""): show_metrics,

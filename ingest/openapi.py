@@ -40,6 +40,7 @@ def document() -> Json:
             "/metrics": {"get": _plain("Metrics", "Metrics in the text format of Prometheus", "text/plain")},
             "/schema": {"get": _plain("This document", "OpenAPI 3.1", "application/json")},
             "/schema/openapi.json": {"get": _plain("This document", "OpenAPI 3.1", "application/json")},
+            "/asyncapi.json": {"get": _plain("What is in the log", "AsyncAPI 3.0", "application/json")},
         },
         "components": {
             "schemas": components,

@@ -8,8 +8,11 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +23,7 @@ import psutil
 import pytest
 import yaml
 from brokers import Broker, free_ports
+from fleet import PLAYHEAD
 from typer.testing import CliRunner
 
 from playhead import app
@@ -122,12 +126,42 @@ def test_the_image_is_made_of_what_the_wheel_is(tmp_path: Path) -> None:
     assert allowed == modules | {"pyproject.toml", "requirements.lock", "README.md", "LICENSE"}
 
 
+def test_the_stack_runs_as_plain_processes(tmp_path: Path) -> None:
+    """`make stack` starts all of it, says where it is, takes events at each ingest, and ends at Ctrl-C."""
+    command = [sys.executable, str(ROOT / "tests" / "stack.py"), "--port", "0", "--folder", str(tmp_path)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PLAYHEAD_")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as stack:
+        assert stack.stdout is not None
+        said = ""
+        try:
+            for line in stack.stdout:
+                said += line
+                if "Ctrl-C" in line:
+                    break
+            ports = [int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)", said)]
+            assert len(ports) == 2, said
+            for port in ports:
+                _post_session(port)
+            question = (
+                f"set -a; . {tmp_path}/environment; set +a; "
+                f"exec {PLAYHEAD} sql --json 'SELECT count(*) AS n FROM events'"
+            )
+            deadline = time.monotonic() + 60
+            while '"n":4' not in subprocess.run(["sh", "-c", question], capture_output=True, text=True).stdout:
+                assert time.monotonic() < deadline, "the events do not come to the lake"
+        finally:
+            stack.send_signal(signal.SIGINT)
+            status = stack.wait(60)
+        assert status == 0
+
+
 class Image:
     """An image that was built here, and processes run from it."""
 
     def __init__(self, folder: Path) -> None:
-        self._storage = ["--root", str(folder / "storage"), "--runroot", str(folder / "run")]
         self._folder = folder
+        self._short = tempfile.mkdtemp(prefix="image-")  # podman wants at most 50 characters
+        self._storage = ["--root", f"{self._short}/storage", "--runroot", f"{self._short}/run"]
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def build(self) -> None:
@@ -185,8 +219,10 @@ class Image:
                     child.kill()
             process.kill()
             process.wait()
-        self._run("buildah", "rm", "--all")
-        subprocess.run(["podman", *self._storage, "rmi", "--all", "--force"], capture_output=True, check=False)
+        for line in (["buildah", "rm", "--all"], ["podman", "rmi", "--all", "--force"]):
+            subprocess.run([line[0], *self._storage, *line[1:]], capture_output=True, check=False)
+        subprocess.run(["umount", f"{self._short}/storage/overlay"], capture_output=True, check=False)
+        shutil.rmtree(self._short, ignore_errors=True)
 
     def _command(
         self, name: str, environment: dict[str, str], data: Path, command: tuple[str, ...]
@@ -240,8 +276,8 @@ def image(tmp_path: Path) -> Iterator[Image]:
     if reason:
         pytest.skip(reason)
     image = Image(tmp_path)
-    image.build()
     try:
+        image.build()
         yield image
     finally:
         image.close()
@@ -253,7 +289,7 @@ def test_the_image_takes_events_and_moves_them(image: Image, tmp_path: Path, kaf
     """Init, ingest and worker run from the image as a user without rights, write below /data and /tmp alone, and
     end on the signal that the image names."""
     assert image.inspect("{{.Config.User}} {{.Config.StopSignal}}") == f"{USER}:{USER} SIGTERM"
-    assert "health/ready" in image.inspect("{{.Config.Healthcheck.Test}}")
+    assert "/health/ready" in image.inspect("{{json .}}")
     data = tmp_path / "data"
     data.mkdir()
     os.chown(data, USER, USER)

@@ -1,0 +1,137 @@
+"""The whole of compose.yaml as plain processes, where no container engine is at hand: `make stack`.
+
+Kafka and PostgreSQL are those that the tests find (brokers.py, postgres.py). Everything lies in one folder, which
+is removed at the end unless it was named, and ends at Ctrl-C or SIGTERM.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+from brokers import free_ports, some_broker
+from fleet import Child
+from postgres import new_database, some_server
+
+from schemas.settings import environment_of, read_settings, with_own_secrets
+
+READY_WITHIN_S = 60.0
+
+
+class Stack:
+    """What runs: the environment that all share, and the processes."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], ports: list[int]) -> None:
+        self.folder, self.environment, self.ports = folder, environment, ports
+        self.children: dict[str, Child] = {}
+
+    def start(self, name: str, *arguments: str, **changes: str) -> Child:
+        """Start `playhead <arguments>`; what it says goes to <name>.log."""
+        child = Child(arguments, {**os.environ, **self.environment, **changes}, self.folder / f"{name}.log")
+        self.children[name] = child
+        return child
+
+    def check(self) -> None:
+        """Raise where a process has ended."""
+        for name, child in self.children.items():
+            if not child.is_alive():
+                raise SystemExit(f"{name} has ended: {child.log[-2000:]}")
+
+    async def until_ready(self) -> None:
+        """Wait until every ingest takes events."""
+        deadline = time.monotonic() + READY_WITHIN_S
+        async with httpx.AsyncClient(timeout=5.0) as client:
+            for port in self.ports:
+                while True:
+                    self.check()
+                    with contextlib.suppress(httpx.HTTPError):
+                        if (await client.get(f"http://127.0.0.1:{port}/health/ready")).status_code == 200:
+                            break
+                    if time.monotonic() > deadline:
+                        raise SystemExit(f"nothing takes events at port {port}")
+                    await asyncio.sleep(0.1)
+
+    def end(self) -> None:
+        """Tell all to end, those that take events first; kill what does not."""
+        for child in self.children.values():
+            if child.is_alive():
+                child.ask_to_end()
+        for child in self.children.values():
+            child.wait(10.0)
+            child.end()
+
+
+@contextlib.contextmanager
+def running_stack(folder: Path, *, ports: list[int], workers: int, partitions: int) -> Iterator[Stack]:
+    """Run everything for the length of the block."""
+    with some_broker(folder) as broker, some_server() as server:
+        chosen = {
+            "PLAYHEAD_LOG": "kafka",
+            "PLAYHEAD_LOG_PARTITIONS": str(partitions),
+            "PLAYHEAD_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+            "PLAYHEAD_LAKE_CATALOG": f"postgres:{new_database(server)}",
+            "PLAYHEAD_DATA_DIR": str(folder / "data"),
+        }
+        stack = Stack(folder, environment_of(with_own_secrets(read_settings(chosen))), ports)
+        try:
+            for verb in ("topics", "init"):
+                if stack.start(verb, verb).wait(60.0) != 0:
+                    raise SystemExit(stack.children[verb].log)
+                del stack.children[verb]
+            for port in ports:
+                stack.start(f"ingest-{port}", "ingest", PLAYHEAD_HTTP_PORT=str(port))
+            for number in range(workers):
+                stack.start(f"worker-{number}", "worker")
+            stack.start("upkeep", "upkeep", "--every", "60s")
+            yield stack
+        finally:
+            stack.end()
+
+
+async def run(folder: Path, *, ports: list[int], workers: int, partitions: int) -> None:
+    """Run everything, say where it is, and wait for a signal."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    with running_stack(folder, ports=ports, workers=workers, partitions=partitions) as stack:
+        await stack.until_ready()
+        exports = folder / "environment"
+        exports.touch(mode=0o600)
+        exports.write_text("".join(f"{name}={shlex.quote(text)}\n" for name, text in stack.environment.items()))
+        print(f"ingest      {'  '.join(f'http://127.0.0.1:{port}' for port in ports)}")
+        print(f"kafka       {stack.environment['PLAYHEAD_KAFKA_BOOTSTRAP_SERVERS']}")
+        print(f"postgresql  {stack.environment['PLAYHEAD_LAKE_CATALOG'].removeprefix('postgres:')}")
+        print(f"logs        {folder}/*.log")
+        print(f"in another terminal:  set -a; . {exports}; set +a; playhead sql 'SELECT count(*) FROM events'")
+        print("Ctrl-C ends all of it.", flush=True)
+        while not stop.is_set():
+            stack.check()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), 1.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ingests", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--partitions", type=int, default=6)
+    parser.add_argument("--port", type=int, default=8080, help="of the first ingest; 0: any that are free")
+    parser.add_argument("--folder", type=Path, help="an empty folder; default: one that is made and removed")
+    options = parser.parse_args()
+    count = options.ingests
+    ports = [options.port + number for number in range(count)] if options.port else free_ports(count)
+    with contextlib.ExitStack() as stack:
+        folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="playhead-stack-")))
+        folder.mkdir(exist_ok=True)
+        asyncio.run(run(folder.absolute(), ports=ports, workers=options.workers, partitions=options.partitions))
+
+
+if __name__ == "__main__":
+    main()

@@ -35,7 +35,8 @@ from schemas.settings import Settings, environment_of
 READY_S_MAX = 20.0
 VIEWERS_END_S_MAX = 3.0
 CATCH_UP_S_MAX = 20.0
-CATCH_UP_AFTER_SIGNAL_S_MAX = 3.0
+CATCH_UP_AFTER_SIGNAL_S_MAX = 4.0
+OPEN_SESSIONS_INTERVAL_S = 1.0  # somebody is watching, and there are few
 CHILD_END_S_MAX = 3.0
 REQUESTS_END_S_MAX = (
     1.0  # what is in flight at the end: shorter than CHILD_END_S_MAX, so that ingest ends by itself
@@ -174,6 +175,9 @@ async def run(settings: Settings, plan: Plan, console: Console) -> bool:
         update={
             "http_port": _free_port(settings),
             "http_shutdown_timeout_s": min(settings.http_shutdown_timeout_s, REQUESTS_END_S_MAX),
+            "worker_open_sessions_interval_s": min(
+                settings.worker_open_sessions_interval_s, OPEN_SESSIONS_INTERVAL_S
+            ),
         }
     )
     stage = Stage(settings, console)

@@ -23,10 +23,10 @@ Json = dict[str, Any]
 REF: Final = "#/components/schemas/{name}"
 TIMES: Final = (("Envelope", "time"), ("Envelope", "receivedtime"), ("TrackingCreated", "start_time"))
 ABOUT: Final = """\
-Every event that Playhead accepted, and every body that it refused, as CloudEvents 1.0 in structured JSON. The key of
-a record is the session id, so a session stays in one partition, in the order in which its events were taken. Its
-timestamp is the broker's. A record may stand twice with one `id`; the first counts. New types and keys may come: skip
-those that you do not know."""
+Every event that Playhead accepted, and every body that it refused, as CloudEvents 1.0 in structured JSON. The key
+of a record is the session id, so a session stays in one partition, in the order in which its events were taken.
+Its timestamp is the broker's. A record may stand twice with one `id`; the first counts. New types and new keys may
+come: skip those that you do not know."""
 ABOUT_MEDIA: Final = """\
 `data` is the event as the player sent it, unknown keys included, with identities replaced by pseudonyms. `time` is
 the player's clock, `receivedtime` ours. An event with the flag `off_schema` has optional keys of other types than

@@ -11,6 +11,7 @@ import os
 import random
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ import psutil
 
 from eventlog import Writer
 from eventlog.adapters import open_writer
+from eventlog.embedded import path_of_log
 from lake.catalog import Location, connect, location
 from schemas.faults import LogUnavailable
 from schemas.ids import mint_event_id, mint_media_session
@@ -276,11 +278,22 @@ class Fleet:
             "PLAYHEAD_LAKE_FILES": "",
             "PLAYHEAD_KAFKA_GROUP": f"{self.environment['PLAYHEAD_KAFKA_GROUP']}-anew",
         }
+        if self.settings.log == "embedded":
+            await asyncio.to_thread(self._copy_log, self.folder / "anew")
         await self.run("rebuild", **elsewhere)
         anew = location(read_settings({**self.environment, **elsewhere}))
         there = await asyncio.to_thread(sessions_of, anew)
         assert there.keys() - set(feed.tried.values()) == set(feed.acknowledged.values()) - there.keys() == set()
         await self._comes_to_have(there)
+
+    def _copy_log(self, folder: Path) -> None:
+        folder.mkdir()
+        log = path_of_log(self.settings)
+        with (
+            contextlib.closing(sqlite3.connect(log)) as source,
+            contextlib.closing(sqlite3.connect(folder / log.name)) as target,
+        ):
+            source.backup(target)
 
     async def _comes_to_have(self, sessions: dict[str, tuple[Any, ...]]) -> None:
         """Wait until the lake has exactly these sessions: open ones are renewed from time to time."""

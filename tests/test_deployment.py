@@ -186,7 +186,7 @@ class Image:
         return self._run(*self._command(name, environment, data, command))
 
     def start(self, name: str, environment: dict[str, str], data: Path, *command: str) -> psutil.Process:
-        """Start a command in a container and return its own process."""
+        """Start a command in a container and return its own process, which has no rights."""
         line = self._command(name, environment, data, command)
         with (self._folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
@@ -197,7 +197,7 @@ class Image:
         while True:
             with contextlib.suppress(psutil.NoSuchProcess):
                 for child in psutil.Process(process.pid).children(recursive=True):
-                    if "/opt/playhead/bin/playhead" in child.cmdline():
+                    if child.uids().effective == USER and "/opt/playhead/bin/playhead" in child.cmdline():
                         return child
             assert process.poll() is None, self.log(name)
             assert time.monotonic() < deadline, self.log(name)
@@ -312,7 +312,7 @@ def test_the_image_takes_events_and_moves_them(image: Image, tmp_path: Path, kaf
     began = time.time()
     image.run("worker", environment, data, "playhead", "init")
     processes = [image.start(verb, environment, data, "playhead", verb) for verb in ("ingest", "worker")]
-    assert all(process.uids().real == USER for process in processes)
+    assert {tuple(process.uids()) + tuple(process.gids()) for process in processes} == {(USER,) * 6}
     session = _post_session(port)
     question = f"SELECT count(*) AS events FROM events WHERE session_id = '{session}'"
     deadline = time.monotonic() + 60

@@ -1,0 +1,192 @@
+"""What the lake is kept on fills up or goes away: the worker waits, and goes on by itself."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
+
+import boto3
+import httpx
+import pytest
+from brokers import Broker, free_ports
+from fleet import Child, feeding, fleet, until
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MB."""
+    sudo = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    options = f"size=24m,uid={os.geteuid()},mode=0700"
+    command = [*sudo, "mount", "-t", "tmpfs", "-o", options, "playhead-test", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = f"no file system can be mounted here: {done.stderr}"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    yield folder
+    subprocess.run([*sudo, "umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Write until the disk is full; return the file to remove."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return ballast
+
+
+async def test_the_lake_is_full(tmp_path: Path, small_disk: Path, kafka: Broker, catalog: str) -> None:
+    """Without room for files the worker waits, while the log takes events; with room again it catches up."""
+    servers = {"bootstrap_servers": kafka.bootstrap_servers, "catalog": catalog}
+    async with fleet(tmp_path, **servers, PLAYHEAD_LAKE_FILES=str(small_disk / "files")) as ships:
+        async with feeding(ships) as feed:
+            worker = ships.start("worker")
+            await ships.holds(50)
+            ballast = await asyncio.to_thread(fill, small_disk)
+            await until(lambda: "No space left" in worker.log, "nobody has noticed")
+            await feed.grow(100)
+            assert worker.is_alive()
+            ballast.unlink()
+            await ships.holds(len(feed.acknowledged))
+        await ships.exact(feed)
+        assert worker.is_alive()
+
+
+async def test_the_disk_of_everything_is_full(tmp_path: Path, small_disk: Path) -> None:
+    """With log, catalogue and files on one full disk nothing is acknowledged that is not kept, and all goes on."""
+    changes = {"PLAYHEAD_LOG": "embedded", "PLAYHEAD_DATA_DIR": str(small_disk), "PLAYHEAD_LAKE_FILES": ""}
+    async with fleet(tmp_path, bootstrap_servers="", catalog="sqlite", **changes) as ships:
+        async with feeding(ships) as feed:
+            worker = ships.start("worker")
+            await ships.holds(50)
+            ballast = await asyncio.to_thread(fill, small_disk)
+            await until(lambda: len(feed.tried) > len(feed.acknowledged) + 20, "the log takes events")
+            assert worker.is_alive()
+            ballast.unlink()
+            await feed.grow(100)
+            await ships.holds(len(feed.acknowledged))
+        await ships.exact(feed)
+        assert worker.is_alive()
+
+
+class Line:
+    """A TCP line to a server, which can be cut in the midst of everything."""
+
+    def __init__(self, port: int, to_port: int) -> None:
+        self.port, self._to_port = port, to_port
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def mend(self) -> None:
+        """Take connections."""
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
+
+    async def cut(self) -> None:
+        """Break every connection, and refuse new ones."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._to_port)
+        for source, target in ((reader, back), (there, writer)):
+            task = asyncio.create_task(self._copy(source, target))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65_536):
+                target.write(data)
+                await target.drain()
+        except OSError:
+            pass  # one side is gone, and so the other goes
+        finally:
+            target.close()
+
+
+@contextlib.contextmanager
+def moto_server(folder: Path, port: int) -> Iterator[None]:
+    """Run moto's S3 server with a bucket `lake`, for the length of the block."""
+    with (folder / "s3.log").open("wb") as log:
+        command = [str(Path(sys.executable).parent / "moto_server"), "--host", "127.0.0.1", "--port", str(port)]
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                httpx.get(f"http://127.0.0.1:{port}/")
+                break
+            assert time.monotonic() < deadline, "the S3 server does not come up"
+            time.sleep(0.1)
+        _make_bucket(port)
+        yield
+    finally:
+        server.kill()
+        server.wait()
+
+
+@contextlib.asynccontextmanager
+async def s3_server(folder: Path) -> AsyncIterator[Line]:
+    """Run an S3 server; return the line to it."""
+    port, behind = free_ports(2)
+    line = Line(port, behind)
+    with moto_server(folder, behind):
+        await line.mend()
+        yield line
+        await line.cut()
+
+
+def _make_bucket(port: int) -> None:
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name="us-east-1",
+        aws_access_key_id="id",
+        aws_secret_access_key="key",
+    )
+    client.create_bucket(Bucket="lake")
+    client.close()
+
+
+def _is_noticed(workers: list[Child], known: list[str]) -> bool:
+    news = (worker.log.removeprefix(before) for worker, before in zip(workers, known, strict=True))
+    return any("lake refused" in text for text in news)
+
+
+async def test_the_lake_is_on_s3_and_the_server_is_away(tmp_path: Path, kafka: Broker, catalog: str) -> None:
+    """Lake files on an S3 server, whose line is cut twice amid transactions, are as good as local ones."""
+    async with s3_server(tmp_path) as line:
+        changes = {
+            "PLAYHEAD_LAKE_FILES": "s3://lake/of/playhead",
+            "PLAYHEAD_LAKE_S3_ENDPOINT": f"127.0.0.1:{line.port}",
+            "PLAYHEAD_LAKE_S3_TLS": "false",
+            "PLAYHEAD_LAKE_S3_ACCESS_KEY": "id",
+            "PLAYHEAD_LAKE_S3_SECRET_KEY": "key-that-nobody-may-see",
+        }
+        servers = {"bootstrap_servers": kafka.bootstrap_servers, "catalog": catalog}
+        async with fleet(tmp_path, **servers, **changes) as ships:
+            async with feeding(ships) as feed:
+                workers = [ships.start("worker", name=f"worker-{number}") for number in range(2)]
+                await ships.holds(50)
+                for _ in range(2):
+                    known = [worker.log for worker in workers]
+                    await line.cut()
+                    await until(partial(_is_noticed, workers, known), "nobody has noticed")
+                    await feed.grow(50)
+                    await line.mend()
+                    await ships.holds(len(feed.acknowledged))
+                await ships.run("upkeep")
+            await ships.exact(feed)
+            assert all(worker.is_alive() for worker in workers)
+            assert not any("key-that-nobody-may-see" in worker.log for worker in workers)
+            assert not (tmp_path / "files").exists()

@@ -63,7 +63,7 @@ def verify(place: Location) -> Verdict:
                 _verify_partition(connection, partition, counts, findings)
             findings += _doubles(connection)
             findings += _miscounted_sessions(connection)
-        except duckdb.IOException as error:
+        except duckdb.Error as error:  # a damaged file shows in many ways
             findings.append(Finding("file_unreadable", None, str(error).splitlines()[0]))
         return Verdict(counts, findings)
     finally:

@@ -60,11 +60,19 @@ class Accept:
     """Appends accepted records, and refused bodies, to one log."""
 
     def __init__(
-        self, writer: Writer, metrics: Metrics, *, pseudonym_key: bytes, rejected_per_s: float, entropy: Entropy
+        self,
+        writer: Writer,
+        metrics: Metrics,
+        *,
+        pseudonym_key: bytes,
+        links_devices: bool,
+        rejected_per_s: float,
+        entropy: Entropy,
     ) -> None:
         self.writer = writer
         self._metrics = metrics
         self._pseudonym_key = pseudonym_key
+        self._links_devices = links_devices
         self._bucket = TokenBucket(rejected_per_s)
         self._entropy = entropy
         self._accepted = {name: metrics.accepted.labels(name) for name in ACCEPTED_TYPES}
@@ -111,7 +119,7 @@ class Accept:
                 # Keyed, because what a short body says could be guessed from a plain hash.
                 hmac_sha256=hmac.digest(self._pseudonym_key, body, "sha256").hex(),
                 route=route,
-                body=body_to_keep(body, self._pseudonym_key, denied=denied),
+                body=body_to_keep(body, self._pseudonym_key, denied=denied, links_devices=self._links_devices),
             )
             task = asyncio.create_task(self._keep(rejected, received))
             self._keeping.add(task)
@@ -141,7 +149,7 @@ class Accept:
             await asyncio.wait(self._keeping)
 
 
-def body_to_keep(body: bytes, pseudonym_key: bytes, *, denied: bool) -> Any:
+def body_to_keep(body: bytes, pseudonym_key: bytes, *, denied: bool, links_devices: bool) -> Any:
     """Return a refused body, identities replaced, if it is JSON and not too large; else None."""
     if len(body) > KEPT_BODY_BYTES_MAX:
         return None
@@ -151,4 +159,4 @@ def body_to_keep(body: bytes, pseudonym_key: bytes, *, denied: bool) -> Any:
         return None
     events = value if type(value) is list else [value]
     denied = denied or any(type(event) is dict and event_denies(event) for event in events)
-    return veil_refused(value, pseudonym_key, denied=denied)
+    return veil_refused(value, pseudonym_key, denied=denied, links_devices=links_devices)

@@ -106,6 +106,7 @@ def build_app(
         writer,
         metrics,
         pseudonym_key=settings.key_of_pseudonyms(),
+        links_devices=settings.link_devices,
         rejected_per_s=settings.rejected_per_s,
         entropy=entropy,
     )

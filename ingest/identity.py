@@ -2,7 +2,8 @@
 
 A user identity is a name that the viewer's provider knows; sending one says that consent was given, unless a
 denial comes with it. A device identity belongs to an app or a browser. Both are replaced by pseudonyms before
-anything is written; where consent is denied they are dropped. Nothing here has effects.
+anything is written; where consent is denied they are dropped. A device identity links all sessions of a viewer who
+never said who they are, so it is dropped as well, unless the operator wants such links. Nothing here has effects.
 """
 
 import hmac
@@ -80,25 +81,26 @@ class Veiled(msgspec.Struct, frozen=True):
     consent: Consent | None
 
 
-def veil_event(event: dict[str, Any], key: bytes, *, denied: bool) -> Veiled:
+def veil_event(event: dict[str, Any], key: bytes, *, denied: bool, links_devices: bool) -> Veiled:
     """Replace the identities of a checked event, wherever their keys stand; drop them where consent is denied."""
-    return _Veil(key, denied, NAMESPACES).over(event)
+    return _Veil(key, denied, links_devices, NAMESPACES).over(event)
 
 
-def veil_refused(value: Any, key: bytes, *, denied: bool) -> Any:
+def veil_refused(value: Any, key: bytes, *, denied: bool, links_devices: bool) -> Any:
     """Replace the identities of JSON of which nothing is known but that it was refused.
 
     Here the tracking API's names are identities too, and what names a tracking session is dropped: it may be a
     token, which holds the viewer's name.
     """
-    return _RefusedVeil(key, denied, REFUSED_NAMESPACES).over(value).value
+    return _RefusedVeil(key, denied, links_devices, REFUSED_NAMESPACES).over(value).value
 
 
 class _Veil:
     """One walk over one JSON value; what is given is left as it is."""
 
-    def __init__(self, key: bytes, denied: bool, namespaces: Mapping[str, Namespace]) -> None:
+    def __init__(self, key: bytes, denied: bool, links_devices: bool, namespaces: Mapping[str, Namespace]) -> None:
         self.key, self.denied, self.namespaces = key, denied, namespaces
+        self.kept: tuple[Namespace, ...] = () if denied else ("user", "device") if links_devices else ("user",)
         self.found: set[Namespace] = set()
 
     def over(self, value: Any) -> Veiled:
@@ -114,9 +116,10 @@ class _Veil:
         veiled = value
         for name, inner in value.items():
             if name in self.namespaces:
-                replaced = None if self.denied else self._replace(inner, self.namespaces[name])
+                namespace = self.namespaces[name]
+                replaced = self._replace(inner, namespace) if namespace in self.kept else None
                 if replaced is not None:
-                    self.found.add(self.namespaces[name])
+                    self.found.add(namespace)
             elif type(inner) is dict or type(inner) is list:
                 replaced = self._walk(inner)
                 if replaced is inner:
@@ -167,7 +170,7 @@ class _RefusedVeil(_Veil):
         for name, inner in value.items():
             namespace = REFUSED_NAMESPACES.get(name.lower())
             if namespace is not None:
-                replaced = None if self.denied else self._replace(inner, namespace)
+                replaced = self._replace(inner, namespace) if namespace in self.kept else None
                 if replaced is not None:
                     veiled[name] = replaced
             elif name not in TRACKING_KEYS:

@@ -42,6 +42,7 @@ class MediaRules(msgspec.Struct, frozen=True):
     mac_keys: Sequence[bytes]
     pseudonym_key: bytes
     tracking_source: str
+    links_devices: bool
     strict: bool
     body_bytes_max: int
     session_length_s: float
@@ -53,6 +54,7 @@ def read_rules(settings: Settings) -> MediaRules:
         mac_keys=settings.keys_of_mac(),
         pseudonym_key=settings.key_of_pseudonyms(),
         tracking_source=settings.tracking_source,
+        links_devices=settings.link_devices,
         strict=settings.strict,
         body_bytes_max=settings.http_body_bytes_max,
         session_length_s=settings.session_length_s,
@@ -129,7 +131,7 @@ def wrap(checked: Checked, call: Call, rules: MediaRules, *, session_id: str, ev
     """Put pseudonyms in the place of identities, and the event into its envelope."""
     denied = call.denied or event_denies(checked.event)
     named = read_tracking(checked.event, call.tracking_headers, rules)
-    veiled = veil_event(named.event, rules.pseudonym_key, denied=denied)
+    veiled = veil_event(named.event, rules.pseudonym_key, denied=denied, links_devices=rules.links_devices)
     return media_event(
         veiled.value,
         event_id=event_id,

@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     mac_key: SecretStr | None = Field(None, description="Key that session ids and tokens are signed with")
     mac_key_previous: SecretStr | None = Field(None, description="Key whose ids are still accepted")
     pseudonym_key: SecretStr | None = Field(None, description="Key that identities are replaced with")
-    link_devices: bool = Field(False, description="Let device identities link sessions of a viewer")
+    link_devices: bool = Field(False, description="Keep device identities, as pseudonyms: they link sessions")
     tracking_source: str = Field("jay.api.playout.1.0.0", description="`source` of the tracking sessions made")
     tracking_cookie_same_site: Literal["Lax", "Strict", "None"] = Field(
         "Lax", description="SameSite of the tracking cookie; None for players embedded in other sites"

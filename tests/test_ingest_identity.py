@@ -42,7 +42,8 @@ DENIALS: list[dict[str, str]] = [
 @pytest.fixture(scope="module")
 def ingest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingest]:
     """One ingest for all tests here; at the end no canary may be anywhere in its log or its output."""
-    with running(tmp_path_factory.mktemp("identity") / "data", rejected_per_s=10_000) as ingest:
+    data_dir = tmp_path_factory.mktemp("identity") / "data"
+    with running(data_dir, rejected_per_s=10_000, link_devices="on") as ingest:
         yield ingest
         for written in (ingest.bytes_of_log(), ingest.output.encode()):
             assert not re.search(rb"(?i)canary", written)
@@ -81,6 +82,15 @@ def test_a_device_is_no_user(ingest: Ingest) -> None:
     (record,) = ingest.events(ingest.start(body))
     assert record["data"]["params"]["analytics.aid"] != pseudonym(KEY, "user", "canary-visitor")
     assert "consent" not in record
+
+
+def test_device_identities_are_dropped_unless_they_are_wanted() -> None:
+    """By default the sessions of a viewer who gave no user id have nothing in common; user identities stay."""
+    veiled = veil_event(session_start(**IDENTITIES), KEY, denied=False, links_devices=False)
+    assert IDENTITIES.keys() & veiled.value["params"].keys() == {"analytics.visitorId", "visitor.customerIDs"}
+    assert veiled.consent == "given"
+    kept = body_to_keep(json.dumps({"x": IDENTITIES}).encode(), KEY, denied=False, links_devices=False)
+    assert kept["x"].keys() == {"analytics.visitorId", "visitor.customerIDs"}
 
 
 @pytest.mark.parametrize("headers", DENIALS, ids=str)
@@ -206,11 +216,11 @@ def test_refused_bodies_are_kept_without_identities(ingest: Ingest, body: object
 def test_a_denial_counts_for_refused_bodies_too() -> None:
     """Where consent is denied, by the caller or by the body itself, a refused body has no pseudonyms either."""
     body = {**session_start(**IDENTITIES), "eventType": "nonsense"}
-    kept = body_to_keep(json.dumps(body).encode(), KEY, denied=False)
+    kept = body_to_keep(json.dumps(body).encode(), KEY, denied=False, links_devices=True)
     assert kept["params"]["analytics.visitorId"] == pseudonym(KEY, "user", "canary-visitor")
     assert kept["params"]["media.id"] == "film-1"
     for denied, said in ((True, {}), (False, {"customMetadata": {"consent": "no"}})):
-        kept = body_to_keep(json.dumps({**body, **said}).encode(), KEY, denied=denied)
+        kept = body_to_keep(json.dumps({**body, **said}).encode(), KEY, denied=denied, links_devices=True)
         assert not IDENTITIES.keys() & kept["params"].keys()
 
 
@@ -283,7 +293,7 @@ json_values = st.recursive(
 def test_veiling_leaves_what_it_is_given_alone(event: dict[str, Any], denied: bool) -> None:
     """The event given is not changed, and its other parts come out as they went in."""
     before = copy.deepcopy(event)
-    veiled = veil_event(event, KEY, denied=denied)
+    veiled = veil_event(event, KEY, denied=denied, links_devices=True)
     assert event == before
     if not any(name in json.dumps(event) for name in IDENTITIES):
         assert veiled.value == event

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
@@ -22,14 +23,18 @@ from litestar.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from eventlog import Writer
 from eventlog.adapters import open_writer
 from ingest.app import build_app
 from ingest.http import LATE, Reply, send_reply
+from schemas.faults import LogUnavailable
 from schemas.settings import Settings
 
 KEEP_ALIVE_S: Final = 75  # players ping every 10 s, some every 50 s
 HEADERS_BYTES_MAX: Final = 32_768
 BACKLOG: Final = 2_048
+LOG_ANSWERS_S_MAX: Final = 60.0  # at the start; brokers may come up beside us
+LOG_RETRY_S: Final = 0.5
 GC_THRESHOLD: Final = (50_000, 50, 100)
 TOO_LARGE_HEADERS: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -88,6 +93,11 @@ class Stop:
         self._server = server
         server.should_exit = server.should_exit or self._is_asked
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether a signal came."""
+        return self._is_asked
+
     def _ask(self, *_: object) -> None:
         self._is_asked = True
         if self._server is not None:
@@ -105,7 +115,9 @@ class Stop:
 
 
 async def _serve(settings: Settings, listener: socket.socket, stop: Stop) -> None:
-    writer = await open_writer(settings)
+    writer = await _open_log(settings, stop)
+    if writer is None:
+        return
     try:
         ingest = build_app(settings, writer)
         server = Server(
@@ -132,6 +144,20 @@ async def _serve(settings: Settings, listener: socket.socket, stop: Stop) -> Non
     finally:
         await writer.close()
     logger.info("stopped")
+
+
+async def _open_log(settings: Settings, stop: Stop) -> Writer | None:
+    """Open the log, which may take a while to answer; None where told to stop meanwhile."""
+    until = time.monotonic() + LOG_ANSWERS_S_MAX
+    while not stop.is_asked:
+        try:
+            return await open_writer(settings)
+        except LogUnavailable as fault:
+            if time.monotonic() > until:
+                raise
+            logger.warning("log_unavailable", code=fault.code, message=str(fault))
+            await asyncio.sleep(LOG_RETRY_S)
+    return None
 
 
 class State(ServerState):

@@ -1,9 +1,11 @@
 """Kill everything at random under load, then count: was any acknowledged event lost, doubled or invented?
 
     python tests/soak.py --events 100000 --kills 30 --seed 1
+    python tests/soak.py --events 100000 --kills 30 --seed 1 --kafka --ingests 2 --workers 3
 
 Clients note each request in a journal before it goes out (fsynced), and each reply. Meanwhile `playhead ingest`
-and `playhead worker` are killed with SIGKILL and started again. At the end a process of its own reads the journal
+and `playhead worker` are killed with SIGKILL and started again; with --kafka, upkeep, the Kafka broker and the
+PostgreSQL server too. At the end a process of its own reads the journal
 and the lake, with DuckDB alone. Nothing in this file imports Playhead: the clients, the journal and the verdict
 know only the protocol, the command line, and the names of the lake's columns.
 
@@ -29,10 +31,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 import duckdb_extension_ducklake  # type: ignore[import-untyped]
+import duckdb_extension_postgres_scanner  # type: ignore[import-untyped]
 import duckdb_extension_sqlite_scanner  # type: ignore[import-untyped]
 
 REPLY_TIMEOUT_S = 20.0
@@ -274,7 +277,7 @@ class Process:
     def start(self) -> None:
         with self._log_path.open("ab") as log:
             self._child = subprocess.Popen(
-                [str(PLAYHEAD), self.verb],
+                [str(PLAYHEAD), *self.verb.split()],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -328,9 +331,76 @@ class Process:
             self._child = None
 
 
+class Server(Protocol):
+    """What else can be killed and started again: a broker, a database."""
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+
+    def kill(self) -> None:
+        """Kill -9."""
+
+
+class Neighbour:
+    """A server that Playhead relies on, killed and started again like its own processes."""
+
+    def __init__(self, verb: str, server: Server) -> None:
+        self.verb, self._server = verb, server
+        self.deaths: list[str] = []
+        self.started_s = time.monotonic()
+
+    def start(self) -> None:
+        self._server.start()
+        self.started_s = time.monotonic()
+
+    def kill(self, *, whole_group: bool) -> None:
+        """Kill it, always with its children."""
+        self._server.kill()
+
+
+@dataclass(frozen=True)
+class Running:
+    """What runs: Playhead's processes, the servers they rely on, and where the lake and the ingests are."""
+
+    processes: list[Process]
+    neighbours: list[Neighbour]
+    ports: list[int]
+    catalog: str
+
+
 @contextlib.contextmanager
-def running(data: Path, *, ingests: int) -> Iterator[tuple[list[Process], list[int]]]:
-    """Make log and lake, start ingests and a worker; whatever runs at the end is killed."""
+def neighbours(data: Path) -> Iterator[tuple[dict[str, str], list[Neighbour]]]:
+    """Run a Kafka broker and a PostgreSQL server; return the settings that reach them."""
+    from brokers import JvmBroker
+    from postgres import SystemServer, new_database
+
+    with contextlib.ExitStack() as stack:
+        broker = JvmBroker(data / "kafka")
+        stack.callback(broker.stop)
+        database = SystemServer()
+        stack.callback(database.stop)
+        settings = {
+            "PLAYHEAD_LOG": "kafka",
+            "PLAYHEAD_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+            "PLAYHEAD_KAFKA_SESSION_TIMEOUT_S": "3",
+            "PLAYHEAD_LOG_PARTITIONS": "6",
+            "PLAYHEAD_LAKE_CATALOG": f"postgres:{new_database(database)}",
+        }
+        yield settings, [Neighbour("kafka", broker), Neighbour("postgresql", database)]
+
+
+@contextlib.contextmanager
+def running(data: Path, *, ingests: int, workers: int = 1, kafka: bool = False) -> Iterator[Running]:
+    """Make log and lake, start ingests and workers; whatever runs at the end is killed."""
+    with contextlib.ExitStack() as stack:
+        settings, others = stack.enter_context(neighbours(data)) if kafka else ({}, [])
+        yield stack.enter_context(_running(data, settings, others, ingests=ingests, workers=workers))
+
+
+@contextlib.contextmanager
+def _running(
+    data: Path, settings: dict[str, str], others: list[Neighbour], *, ingests: int, workers: int
+) -> Iterator[Running]:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PLAYHEAD_")},
         "PLAYHEAD_DATA_DIR": str(data),
@@ -339,17 +409,20 @@ def running(data: Path, *, ingests: int) -> Iterator[tuple[list[Process], list[i
         "PLAYHEAD_PSEUDONYM_KEY": secrets.token_urlsafe(32),
         "PLAYHEAD_LOG_PARTITIONS": "2",
         "PLAYHEAD_WORKER_UPKEEP_INTERVAL_S": "3",
+        **settings,
     }
     subprocess.run([str(PLAYHEAD), "init"], env=environment, check=True, capture_output=True, timeout=60)
     ports = [_free_port() for _ in range(ingests)]
-    processes = [Process("worker", environment, data / "worker.log")]
+    processes = [Process("worker", environment, data / f"worker-{number}.log") for number in range(workers)]
+    if others:
+        processes.append(Process("upkeep --every 3s", environment, data / "upkeep.log"))
     for port in ports:
         log = data / f"ingest-{port}.log"
         processes.append(Process("ingest", {**environment, "PLAYHEAD_HTTP_PORT": str(port)}, log))
     try:
         for process in processes:
             process.start()
-        yield processes, ports
+        yield Running(processes, others, ports, settings.get("PLAYHEAD_LAKE_CATALOG", "sqlite"))
     finally:
         for process in processes:
             process.end()
@@ -360,42 +433,50 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-async def soak(*, data: Path, events: int, kills: int, seed: int, clients: int = 32, ingests: int = 1) -> Report:
+async def soak(
+    *,
+    data: Path,
+    events: int,
+    kills: int,
+    seed: int,
+    clients: int = 32,
+    ingests: int = 1,
+    workers: int = 1,
+    kafka: bool = False,
+) -> Report:
     """Run the whole: load, kills, the drain, the verdict."""
     data.mkdir(parents=True, exist_ok=True)
     began_s = time.monotonic()
     journal_path = data / "journal.tsv"
-    with running(data, ingests=ingests) as (processes, ports):
+    with running(data, ingests=ingests, workers=workers, kafka=kafka) as what:
         journal = Journal(journal_path)
-        load = Load(journal, ports, run=secrets.token_hex(4))
+        load = Load(journal, what.ports, run=secrets.token_hex(4))
         tasks = [asyncio.create_task(be_client(load, number, seed)) for number in range(clients)]
         try:
-            await _kill_at_random(load, processes, events=events, kills=kills, rng=random.Random(seed))
+            await _kill_at_random(load, what, events=events, kills=kills, rng=random.Random(seed))
         finally:
             load.stopped.set()
             await asyncio.gather(*tasks)
             journal.close()
-        await _drain(journal_path, data, processes)
-        for process in processes:
+        await _drain(journal_path, data, what)
+        for process in what.processes:
             await asyncio.to_thread(process.stop)
-    verdict = await asyncio.to_thread(check_apart, journal_path, data)
-    deaths = [*(death for process in processes for death in process.deaths), *load.refusals[:5]]
+        verdict = await asyncio.to_thread(check_apart, journal_path, data, what.catalog)
+    deaths = [*(death for process in what.processes for death in process.deaths), *load.refusals[:5]]
     return Report(verdict, kills, time.monotonic() - began_s, tuple(deaths))
 
 
-async def _kill_at_random(
-    load: Load, processes: list[Process], *, events: int, kills: int, rng: random.Random
-) -> None:
+async def _kill_at_random(load: Load, what: Running, *, events: int, kills: int, rng: random.Random) -> None:
     """Spread the kills over the load: each waits for its share of events, then for a random age of its victim."""
     for threshold in sorted(rng.randrange(events) for _ in range(kills)):
-        await _wait_for(load, threshold, processes)
-        victim = rng.choice(processes)
-        age_s = rng.uniform(0.0, 4.0 if victim.verb == "worker" else 2.0)
+        await _wait_for(load, threshold, what.processes)
+        victim: Process | Neighbour = rng.choice([*what.processes, *what.neighbours])
+        age_s = rng.uniform(0.0, 2.0 if victim.verb == "ingest" else 4.0)
         await asyncio.sleep(max(0.0, victim.started_s + age_s - time.monotonic()))
         await asyncio.to_thread(victim.kill, whole_group=rng.random() < 0.5)
         await asyncio.sleep(rng.choice((0.0, 0.0, 0.3)))
-        victim.start()
-    await _wait_for(load, events, processes)
+        await asyncio.to_thread(victim.start)
+    await _wait_for(load, events, what.processes)
 
 
 async def _wait_for(load: Load, acknowledged: int, processes: list[Process]) -> None:
@@ -410,14 +491,14 @@ async def _wait_for(load: Load, acknowledged: int, processes: list[Process]) -> 
         await asyncio.sleep(0.02)
 
 
-async def _drain(journal: Path, data: Path, processes: list[Process]) -> None:
+async def _drain(journal: Path, data: Path, what: Running) -> None:
     """Wait until the lake has all that was acknowledged, or it is clear that it never will."""
     deadline_s = time.monotonic() + DRAIN_TIMEOUT_S
     while time.monotonic() < deadline_s:
-        for process in processes:
+        for process in what.processes:
             process.note_death()
         try:
-            verdict = await asyncio.to_thread(check_apart, journal, data)
+            verdict = await asyncio.to_thread(check_apart, journal, data, what.catalog)
         except subprocess.CalledProcessError as error:
             if b"locked" not in error.stderr:
                 raise
@@ -427,9 +508,9 @@ async def _drain(journal: Path, data: Path, processes: list[Process]) -> None:
         await asyncio.sleep(1)
 
 
-def check_apart(journal: Path, data: Path) -> Verdict:
+def check_apart(journal: Path, data: Path, catalog: str = "sqlite") -> Verdict:
     """Run the checker in a process of its own."""
-    command = [sys.executable, __file__, "--check", str(journal), "--data", str(data)]
+    command = [sys.executable, __file__, "--check", str(journal), "--data", str(data), "--catalog", catalog]
     done = subprocess.run(command, check=True, capture_output=True, timeout=600)
     return Verdict(**json.loads(done.stdout))
 
@@ -465,21 +546,22 @@ WHERE NOT EXISTS (
 """
 
 
-def attach(connection: duckdb.DuckDBPyConnection, data: Path, *, read_only: bool) -> None:
+def attach(connection: duckdb.DuckDBPyConnection, data: Path, catalog: str = "sqlite", *, read_only: bool) -> None:
     """Attach the lake in a data folder as anybody's DuckDB would, under the name `lake`."""
-    for package in (duckdb_extension_ducklake, duckdb_extension_sqlite_scanner):
+    for package in (duckdb_extension_ducklake, duckdb_extension_sqlite_scanner, duckdb_extension_postgres_scanner):
         (path,) = Path(package.__path__[0]).glob("extensions/*/*.duckdb_extension")
         connection.execute(f"LOAD '{path}'")
     connection.execute("SET TimeZone = 'UTC'")
     lake = data / "lake"
     options = f"DATA_PATH '{lake}/files'" + (", READ_ONLY" if read_only else "")
-    connection.execute(f"ATTACH 'ducklake:sqlite:{lake}/catalog.sqlite' AS lake ({options})")
+    address = f"sqlite:{lake}/catalog.sqlite" if catalog == "sqlite" else catalog
+    connection.execute(f"ATTACH 'ducklake:{address}' AS lake ({options})")
 
 
-def check(journal: Path, data: Path) -> Verdict:
+def check(journal: Path, data: Path, catalog: str) -> Verdict:
     """Compare the journal with the lake, by SQL."""
     connection = duckdb.connect()
-    attach(connection, data, read_only=True)
+    attach(connection, data, catalog, read_only=True)
     connection.execute("SET VARIABLE journal = ?", [str(journal)])
     connection.execute(SEEN)
 
@@ -506,13 +588,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--ingests", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument(
+        "--kafka", action="store_true", help="on a Kafka broker and a PostgreSQL server, which are killed as well"
+    )
     parser.add_argument("--data", type=Path, help="an empty folder; default: one that is made and removed")
     parser.add_argument(
         "--check", type=Path, metavar="JOURNAL", help="only compare this journal with the lake in --data"
     )
+    parser.add_argument("--catalog", default="sqlite", help="of the lake to --check: sqlite, or postgres:...")
     options = parser.parse_args()
     if options.check is not None:
-        print(json.dumps(asdict(check(options.check, options.data))))
+        print(json.dumps(asdict(check(options.check, options.data, options.catalog))))
         return
     with contextlib.ExitStack() as stack:
         data = options.data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
@@ -524,6 +611,8 @@ def main() -> None:
                 seed=options.seed,
                 clients=options.clients,
                 ingests=options.ingests,
+                workers=options.workers,
+                kafka=options.kafka,
             )
         )
     print(report)

@@ -5,6 +5,8 @@ from pathlib import Path
 import duckdb
 import pytest
 import soak
+from brokers import NoBroker, none_to_be_had
+from postgres import NoServer
 
 SESSION = "a" * 64
 Row = tuple[str, str, str, int, str]  # event id, session, event type, ts, journal value
@@ -30,6 +32,20 @@ async def test_twenty_kills_lose_double_and_invent_nothing(tmp_path: Path) -> No
     assert report.is_clean, str(report)
     assert report.verdict.acknowledged >= 10_000
     assert report.kills == 20
+
+
+async def test_kills_of_broker_and_database_lose_nothing_either(tmp_path: Path) -> None:
+    """With two ingests and two workers on Kafka and PostgreSQL, where everything is killed, it is the same."""
+    try:
+        report = await soak.soak(
+            data=tmp_path, events=3_000, kills=10, seed=2, clients=16, ingests=2, workers=2, kafka=True
+        )
+    except (NoBroker, NoServer) as reason:
+        none_to_be_had([str(reason)])
+    else:
+        print(report)
+        assert report.is_clean, str(report)
+        assert report.verdict.acknowledged >= 3_000
 
 
 @pytest.mark.parametrize(

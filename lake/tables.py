@@ -4,6 +4,7 @@
 table on first use would leave two rows in it.
 """
 
+import hashlib
 import re
 from importlib import resources
 from pathlib import Path
@@ -11,9 +12,10 @@ from pathlib import Path
 import duckdb
 
 from lake.catalog import NAME, Location, connect
+from lake.metrics import catalog_rows, columns_sql, fill_catalog
 from schemas.vocabulary import EVENT_TYPES, EventType
 
-_COLUMN = re.compile(r"^ {4}(\w+) .*?-- (.+)$")
+_COLUMN = re.compile(r'^ {4}("?\w+"?) .*?-- (.+)$')
 _CREATE = re.compile(r"^CREATE (?:OR REPLACE )?(TABLE|VIEW) (\w+)")
 
 
@@ -39,8 +41,7 @@ def initialize(place: Location, *, partitions: int) -> None:
             connection.execute(
                 f"INSERT INTO ledger_p{partition:03} VALUES (?, 0, 0, 0, 0, 0, 0, 0, NULL, 0)", [partition]
             )
-        if partitions > len(known):
-            _run(connection, _views(max(partitions, len(known))))
+        _define(connection, max(partitions, len(known)))
         connection.execute("COMMIT")
     finally:
         connection.close()
@@ -54,6 +55,29 @@ def partitions_of(connection: duckdb.DuckDBPyConnection) -> list[int]:
         [NAME],
     ).fetchall()
     return [row[0] for row in rows]
+
+
+def _define(connection: duckdb.DuckDBPyConnection, partitions: int) -> None:
+    """Make views, macros and the metric catalogue, where they are not as this version of Playhead has them.
+
+    Every definition made anew adds a version of the schema that is never dropped, so the lake remembers the hash.
+    """
+    if not connection.execute(
+        "SELECT 1 FROM duckdb_tables() WHERE database_name = ? AND table_name = 'definitions'", [NAME]
+    ).fetchall():
+        _run(connection, sql_text("definitions"))
+    text = _views(partitions) + definitions_sql()
+    wanted = hashlib.sha256((text + repr(catalog_rows())).encode()).hexdigest()
+    if connection.execute("SELECT sha256 FROM definitions").fetchall() != [(wanted,)]:
+        _run(connection, text)
+        fill_catalog(connection)
+        connection.execute("DELETE FROM definitions")
+        connection.execute("INSERT INTO definitions VALUES (?)", [wanted])
+
+
+def definitions_sql() -> str:
+    """Return metrics.sql with the columns of all metrics."""
+    return sql_text("metrics").replace("{metrics}", columns_sql())
 
 
 def _views(partitions: int) -> str:

@@ -1,0 +1,568 @@
+-- What people ask of sessions: views, and table macros where a question needs arguments. What stands above CREATE
+-- says what it means and what it costs: seconds over 300,000 sessions, on two cores. (No argument may default to
+-- NULL: DuckLake keeps defaults as texts, and one that it cannot read again makes the whole lake unreadable.)
+
+-- Sessions that count, with what metrics are made of: retried starts are left out. is_closed: it ended. age_s: first to last event. startup_wait_s: waiting for main content to play, also where it never did (then with buffering in ads before it). stalled_s: rebuffering and stalls. watched_s: content_time_s + startup_wait_s + stalled_s. first_frame_s: wait for the first frame of content or ad. recorded_length_s: length of the content; null if live or unknown. Cost: 0.4 s.
+CREATE OR REPLACE VIEW counted_sessions AS
+SELECT
+    *,
+    state = 'final' AS is_closed,
+    (epoch_ms(ended_at) - epoch_ms(started_at)) / 1000 AS age_s,
+    if(is_started, startup_s, join_s + buffer_time_s) AS startup_wait_s,
+    rebuffer_time_s + stall_time_s AS stalled_s,
+    content_time_s + if(is_started, startup_s, join_s + buffer_time_s) + rebuffer_time_s + stall_time_s AS watched_s,
+    least(startup_s, (epoch_ms(ads[1].started_at) - epoch_ms(started_at)) / 1000) AS first_frame_s,
+    if(is_live OR length_s <= 0, NULL, length_s) AS recorded_length_s
+FROM sessions
+WHERE NOT is_retried_start;
+
+-- Every metric over all sessions, side by side; metric_catalog defines each. Cost: 1.3 s for all, 0.3 s for one (0.7 s where it needs ads).
+CREATE OR REPLACE VIEW metrics AS
+SELECT
+{metrics}
+FROM counted_sessions;
+
+-- Every metric over the sessions that started from `since` up to `until`. Cost: up to 1.3 s.
+CREATE OR REPLACE MACRO metrics_between(since, until) AS TABLE
+SELECT
+{metrics}
+FROM counted_sessions
+WHERE started_at >= since AND started_at < until;
+
+-- Every metric by day of the session's start (UTC). Cost: 1.7 s for all, 0.4 s for a few.
+CREATE OR REPLACE VIEW metrics_by_day AS
+SELECT
+    date_trunc('day', started_at) AS day,
+    count(DISTINCT user_id) AS known_viewers,
+{metrics}
+FROM counted_sessions
+GROUP BY day;
+
+-- Every metric by content. Cost: 1.7 s for all, 0.4 s for a few.
+CREATE OR REPLACE VIEW metrics_by_content AS
+SELECT
+    content_id,
+    arg_max(content_name, started_at) AS content_name,
+    max(recorded_length_s) AS length_s,
+    count(DISTINCT user_id) AS known_viewers,
+{metrics}
+FROM counted_sessions
+GROUP BY content_id;
+
+-- Every metric by player. Cost: 1.7 s for all, 0.4 s for a few.
+CREATE OR REPLACE VIEW metrics_by_player AS
+SELECT
+    player_name,
+    count(DISTINCT user_id) AS known_viewers,
+{metrics}
+FROM counted_sessions
+GROUP BY player_name;
+
+-- Every metric by channel. Cost: 1.7 s for all, 0.4 s for a few.
+CREATE OR REPLACE VIEW metrics_by_channel AS
+SELECT
+    channel,
+    count(DISTINCT user_id) AS known_viewers,
+{metrics}
+FROM counted_sessions
+GROUP BY channel;
+
+-- Every metric by player and version of the app. Cost: 1.7 s for all, 0.4 s for a few.
+CREATE OR REPLACE VIEW metrics_by_app_version AS
+SELECT
+    player_name,
+    app_version,
+    count(DISTINCT user_id) AS known_viewers,
+{metrics}
+FROM counted_sessions
+GROUP BY player_name, app_version;
+
+-- ---- how many at once
+
+-- For each minute from `since` up to `until`: sessions active within it, pauses included; viewers active within it (a session without a user counts as one viewer); and the most sessions at one moment of it, of those whose main content played. Cost: 0.5 s, and 0.2 s for each week asked for.
+CREATE OR REPLACE MACRO concurrency_between(since, until) AS TABLE
+WITH bounds AS (
+    SELECT
+        epoch_ms(since::TIMESTAMPTZ) // 60000 AS low,
+        (epoch_ms(until::TIMESTAMPTZ) + 59999) // 60000 AS high
+), active AS (
+    SELECT
+        coalesce(user_id, session_id) AS viewer,
+        is_started,
+        greatest(epoch_ms(started_at), low * 60000) AS from_ms,
+        least(epoch_ms(ended_at), high * 60000 - 1) AS to_ms
+    FROM counted_sessions, bounds
+    WHERE ended_at >= since::TIMESTAMPTZ AND started_at < until::TIMESTAMPTZ
+), by_viewer AS (
+    SELECT
+        from_ms // 60000 AS first_minute,
+        to_ms // 60000 AS last_minute,
+        max(to_ms // 60000) OVER (
+            PARTITION BY viewer ORDER BY from_ms, to_ms ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS covered_minute
+    FROM active
+), changes AS (
+    SELECT first_minute AS minute, 1 AS sessions, 0 AS viewers FROM by_viewer
+    UNION ALL SELECT last_minute + 1, -1, 0 FROM by_viewer
+    UNION ALL
+    SELECT greatest(first_minute, covered_minute + 1), 0, 1 FROM by_viewer
+    WHERE last_minute > coalesce(covered_minute, -1)
+    UNION ALL
+    SELECT last_minute + 1, 0, -1 FROM by_viewer WHERE last_minute > coalesce(covered_minute, -1)
+    UNION ALL SELECT unnest(range(low, high)), 0, 0 FROM bounds
+), running AS (
+    SELECT
+        minute,
+        sum(sum(sessions)) OVER (ORDER BY minute) AS sessions,
+        sum(sum(viewers)) OVER (ORDER BY minute) AS viewers
+    FROM changes
+    GROUP BY minute
+), moments AS (
+    SELECT from_ms AS ms, 1 AS change FROM active WHERE is_started
+    UNION ALL SELECT to_ms, -1 FROM active WHERE is_started
+    UNION ALL SELECT 60000 * unnest(range(low, high)), 0 FROM bounds
+), plays AS (
+    SELECT ms // 60000 AS minute, sum(change) OVER (ORDER BY ms, change ROWS UNBOUNDED PRECEDING) AS plays
+    FROM moments
+), peaks AS (
+    SELECT minute, max(plays) AS plays_max FROM plays GROUP BY minute
+)
+SELECT
+    make_timestamptz(minute * 60000000) AS minute,
+    sessions::BIGINT AS sessions,
+    viewers::BIGINT AS viewers,
+    plays_max::BIGINT AS plays_max
+FROM running JOIN peaks USING (minute), bounds
+WHERE minute < high
+ORDER BY minute;
+
+-- The last 24 hours of concurrency_between, up to the newest session. Cost: 0.6 s.
+CREATE OR REPLACE VIEW concurrency_by_minute AS
+FROM concurrency_between(
+    (SELECT max(ended_at) - INTERVAL 24 HOUR FROM counted_sessions), (SELECT max(ended_at) FROM counted_sessions)
+);
+
+-- For each minute from `since` up to `until`: sessions that played main content in the mean (seconds played in it by 60); of one content if named. Made from events, because sessions do not say when they paused; stalls count as playing here. Cost: grows with the events of the sessions asked for, 1 s for a million.
+CREATE OR REPLACE MACRO audience_by_minute(since, until, content := '') AS TABLE
+WITH chosen AS (
+    SELECT session_id, start_ts, end_ts, clock_offset_ms, first_received_at, last_received_at
+    FROM counted_sessions
+    WHERE ended_at >= since::TIMESTAMPTZ AND started_at < until::TIMESTAMPTZ
+        AND (content = '' OR content_id = content)
+), kinds AS (
+    SELECT
+        event_type,
+        rank,
+        nullif(regexp_extract(does, 'player: (\w+)', 1), '') AS player,
+        nullif(regexp_extract(does, 'ad break: (\w+)', 1), '') AS ad_break,
+        does LIKE '%session: complete%' AS completes
+    FROM event_types
+), told AS (
+    SELECT
+        session_id, player, ad_break, completes, rank, log_offset, playhead_s,
+        epoch_ms(if('future_ts' IN flags, received_at, client_ts)) + clock_offset_ms AS ms
+    FROM events JOIN chosen USING (session_id) JOIN kinds USING (event_type)
+    WHERE received_at >= (SELECT min(first_received_at) FROM chosen)
+        AND received_at <= (SELECT max(last_received_at) FROM chosen)
+        AND 'repeat' NOT IN flags
+        AND (end_ts IS NULL OR client_ts <= end_ts)
+        AND client_ts <= start_ts + INTERVAL 24 HOUR
+), in_breaks AS (
+    SELECT
+        *,
+        last_value(ad_break IGNORE NULLS) OVER so_far AS break_was,
+        last_value(if(ad_break = 'start', ms, NULL) IGNORE NULLS) OVER so_far AS break_ms,
+        lead(ms) OVER (PARTITION BY session_id ORDER BY ms, rank, log_offset) AS next_ms,
+        lead(playhead_s) OVER (PARTITION BY session_id ORDER BY ms, rank, log_offset) AS next_playhead_s
+    FROM told
+    WINDOW so_far AS (PARTITION BY session_id ORDER BY ms, rank, log_offset ROWS UNBOUNDED PRECEDING)
+), moved AS (
+    SELECT
+        *,
+        coalesce(break_was = 'start', false) AS in_break,
+        last_value(CASE
+            WHEN completes THEN 'completed'
+            WHEN break_was IS DISTINCT FROM 'start' OR (player = 'paused' AND ms = break_ms) THEN player
+        END IGNORE NULLS) OVER (
+            PARTITION BY session_id ORDER BY ms, rank, log_offset ROWS UNBOUNDED PRECEDING
+        ) AS does
+    FROM in_breaks
+), playing AS (
+    SELECT
+        greatest(ms, epoch_ms(since::TIMESTAMPTZ)) AS from_ms,
+        least(next_ms, epoch_ms(until::TIMESTAMPTZ)) AS to_ms
+    FROM moved
+    WHERE does = 'playing' AND NOT in_break AND next_ms > ms
+        AND (next_ms - ms <= 60000 OR abs(next_playhead_s - playhead_s - (next_ms - ms) / 1000) <= 2)
+), cut AS (
+    SELECT from_ms, to_ms, unnest(range(from_ms // 60000, (to_ms + 59999) // 60000)) AS minute
+    FROM playing
+    WHERE to_ms > from_ms
+), minutes AS (
+    SELECT unnest(range(
+        epoch_ms(since::TIMESTAMPTZ) // 60000, (epoch_ms(until::TIMESTAMPTZ) + 59999) // 60000
+    )) AS minute
+)
+SELECT
+    make_timestamptz(minute * 60000000) AS minute,
+    coalesce(sum(least(to_ms, (minute + 1) * 60000) - greatest(from_ms, minute * 60000)), 0) / 60000
+        AS average_audience
+FROM minutes LEFT JOIN cut USING (minute)
+GROUP BY minute
+ORDER BY minute;
+
+-- Who watches now, of the open sessions: starting, playing, or buffering for no more than 5 minutes; beside it who is paused, and who has been buffering for longer. Cost: 0.3 s, and the events since the oldest open session began.
+CREATE OR REPLACE VIEW watching_now AS
+WITH opened AS (
+    SELECT session_id, first_received_at, as_of FROM counted_sessions WHERE NOT is_closed
+), moves AS (
+    SELECT
+        e.session_id,
+        arg_max(regexp_extract(k.does, 'player: (\w+)', 1), (e.client_ts, k.rank, e.log_offset)) AS player,
+        max(e.received_at) AS since
+    FROM events AS e
+    JOIN event_types AS k ON k.event_type = e.event_type AND k.does LIKE '%player: %'
+    JOIN opened ON opened.session_id = e.session_id
+    WHERE e.received_at >= (SELECT min(first_received_at) FROM opened)
+    GROUP BY e.session_id
+), judged AS (
+    SELECT as_of, coalesce(player, 'starting') AS player, as_of - since > INTERVAL 5 MINUTE AS is_long
+    FROM opened LEFT JOIN moves USING (session_id)
+)
+SELECT
+    count(*) FILTER (WHERE player != 'paused' AND NOT (player = 'buffering' AND is_long)) AS viewers,
+    count(*) FILTER (WHERE player = 'paused') AS paused,
+    count(*) FILTER (WHERE player = 'buffering' AND is_long) AS buffering_long,
+    count(*) AS open_sessions,
+    max(as_of) AS as_of
+FROM judged;
+
+-- ---- start, and how far
+
+-- How many sessions of a content (of all: NULL) reached each step: intent, first frame, 10 to 95 %, complete; and for how many it was the last. Closed sessions with a sessionStart, of content of known length. Cost: 0.5 s.
+CREATE OR REPLACE MACRO start_funnel_of(content) AS TABLE
+WITH chosen AS (
+    SELECT
+        is_started, is_completed, progress_pct,
+        CASE
+            WHEN is_completed THEN 8
+            WHEN progress_pct > 0 THEN 2 + list_position([10, 25, 50, 75, 95], progress_pct)
+            WHEN is_started THEN 2
+            ELSE 1
+        END AS furthest
+    FROM counted_sessions
+    WHERE is_closed AND has_start AND progress_pct IS NOT NULL AND (content IS NULL OR content_id = content)
+), counts AS (
+    SELECT
+        [
+            count(*), count(*) FILTER (WHERE is_started),
+            count(*) FILTER (WHERE progress_pct >= 10), count(*) FILTER (WHERE progress_pct >= 25),
+            count(*) FILTER (WHERE progress_pct >= 50), count(*) FILTER (WHERE progress_pct >= 75),
+            count(*) FILTER (WHERE progress_pct >= 95), count(*) FILTER (WHERE is_completed)
+        ] AS reached,
+        [
+            count(*) FILTER (WHERE furthest = 1), count(*) FILTER (WHERE furthest = 2),
+            count(*) FILTER (WHERE furthest = 3), count(*) FILTER (WHERE furthest = 4),
+            count(*) FILTER (WHERE furthest = 5), count(*) FILTER (WHERE furthest = 6),
+            count(*) FILTER (WHERE furthest = 7), count(*) FILTER (WHERE furthest = 8)
+        ] AS ended
+    FROM chosen
+)
+SELECT
+    unnest(range(1, 9)) AS position,
+    unnest(['intent', 'first frame', '10 %', '25 %', '50 %', '75 %', '95 %', 'complete']) AS step,
+    unnest(reached) AS sessions,
+    unnest(list_transform(reached, lambda n: n / nullif(reached[1], 0))) AS reached_ratio,
+    unnest(ended) AS ended_here
+FROM counts;
+
+-- start_funnel_of all contents. Cost: 0.5 s.
+CREATE OR REPLACE VIEW start_funnel AS
+FROM start_funnel_of(NULL);
+
+-- Where people leave a content: its plays that closed without completion, by the bucket of their last playhead; by plays of it. Cost: 0.4 s.
+CREATE OR REPLACE MACRO leaving_points(content, bucket_s := 60) AS TABLE
+WITH plays AS (
+    SELECT is_completed, last_playhead_s
+    FROM counted_sessions
+    WHERE content_id = content AND is_closed AND is_started AND recorded_length_s > 0
+)
+SELECT
+    floor(last_playhead_s / bucket_s) * bucket_s AS from_s,
+    count(*) AS sessions,
+    count(*) / (SELECT count(*) FROM plays) AS left_ratio
+FROM plays
+WHERE NOT is_completed AND last_playhead_s IS NOT NULL
+GROUP BY from_s
+ORDER BY from_s;
+
+-- Retention of a content: for each bucket the sessions that played any of it, and how often its seconds were played (absolute: all passes, unique: once a session), by the sessions whose main content played. Cost: 0.5 s; a bucket of 1 s of a much watched content some seconds.
+CREATE OR REPLACE MACRO retention(content, bucket_s := 10) AS TABLE
+WITH chosen AS (
+    SELECT session_id, is_started, recorded_length_s, played_intervals
+    FROM counted_sessions
+    WHERE content_id = content
+), content_of AS (
+    SELECT
+        count(*) FILTER (WHERE is_started) AS starts,
+        max(recorded_length_s) AS length_s,
+        max(played_intervals[-1].end_s) AS played_to_s
+    FROM chosen
+), buckets AS (
+    SELECT unnest(range(0, least(ceil(coalesce(length_s, played_to_s) / bucket_s), 100000)::BIGINT)) AS bucket
+    FROM content_of
+), pieces AS (
+    SELECT session_id, unnest(played_intervals, recursive := true) FROM chosen
+), cut AS (
+    SELECT
+        session_id, start_s, end_s, passes,
+        unnest(range(floor(start_s / bucket_s)::BIGINT, ceil(end_s / bucket_s)::BIGINT)) AS bucket
+    FROM pieces
+), seconds AS (
+    SELECT
+        bucket,
+        count(DISTINCT session_id) AS sessions,
+        sum(least(end_s, (bucket + 1) * bucket_s) - greatest(start_s, bucket * bucket_s)) AS once_s,
+        sum((least(end_s, (bucket + 1) * bucket_s) - greatest(start_s, bucket * bucket_s)) * passes) AS played_s
+    FROM cut
+    GROUP BY bucket
+)
+SELECT
+    (bucket * bucket_s)::DOUBLE AS from_s,
+    least((bucket + 1) * bucket_s, coalesce(length_s, (bucket + 1) * bucket_s))::DOUBLE AS to_s,
+    coalesce(sessions, 0) AS sessions,
+    coalesce(played_s, 0) / (to_s - from_s) AS plays,
+    coalesce(played_s, 0) / (to_s - from_s) / nullif(starts, 0) AS absolute_retention_ratio,
+    coalesce(once_s, 0) / (to_s - from_s) / nullif(starts, 0) AS unique_retention_ratio
+FROM buckets LEFT JOIN seconds USING (bucket), content_of
+ORDER BY from_s;
+
+-- Most replayed: how often each bucket of a content was played, by the bucket played most. Cost: as retention.
+CREATE OR REPLACE MACRO heat_map(content, bucket_s := 10) AS TABLE
+SELECT from_s, to_s, plays, plays / nullif(max(plays) OVER (), 0) AS heat_ratio
+FROM retention(content, bucket_s := bucket_s)
+ORDER BY from_s;
+
+-- ---- ads and errors
+
+-- Each ad: starts, how they ended, and how much of it played (played_ratio: time played by length, over starts of known length). Cost: 0.7 s.
+CREATE OR REPLACE VIEW ad_delivery AS
+SELECT
+    ad_id,
+    any_value(name) AS name,
+    advertiser,
+    campaign_id,
+    count(*) AS starts,
+    count(DISTINCT session_id) AS sessions,
+    count(*) FILTER (WHERE outcome = 'completed') AS completes,
+    count(*) FILTER (WHERE outcome = 'skipped') AS skips,
+    count(*) FILTER (WHERE outcome = 'aborted') AS aborted,
+    count(*) FILTER (WHERE outcome = 'open') AS open,
+    count(*) FILTER (WHERE outcome = 'completed') / count(*) AS completion_ratio,
+    sum(time_s) AS time_s,
+    sum(time_s) FILTER (WHERE length_s > 0) / sum(length_s) FILTER (WHERE length_s > 0) AS played_ratio
+FROM ads
+GROUP BY ad_id, advertiser, campaign_id;
+
+-- Ad breaks by number and place in the content: how many, how many without any ad, ads in them, how they ended. Cost: 0.6 s.
+CREATE OR REPLACE VIEW ad_break_delivery AS
+SELECT
+    "index" AS break_index,
+    offset_s,
+    count(*) AS breaks,
+    count(*) FILTER (WHERE ads = 0) AS empty_breaks,
+    sum(ads)::BIGINT AS ads,
+    count(*) FILTER (WHERE outcome = 'completed') AS completed,
+    sum(time_s) / count(*) AS time_per_break_s
+FROM ad_breaks
+GROUP BY break_index, offset_s;
+
+-- Errors by id and source, the most frequent first: events, sessions, viewers (a session without a user is one), before main content played, and sessions that such an error ended. Cost: 0.5 s.
+CREATE OR REPLACE VIEW error_ranking AS
+WITH every AS (
+    SELECT
+        session_id, content_id, coalesce(user_id, session_id) AS viewer, is_failed,
+        len(playback_errors) AS in_session,
+        unnest(playback_errors) AS error,
+        unnest(range(1, len(playback_errors) + 1)) AS place
+    FROM counted_sessions
+    WHERE errors > 0
+)
+SELECT
+    error.error_id AS error_id,
+    error.source AS source,
+    count(*) AS errors,
+    count(DISTINCT session_id) AS sessions,
+    count(DISTINCT viewer) AS viewers,
+    count(DISTINCT content_id) AS contents,
+    count(*) FILTER (WHERE error.is_before_start) AS before_start,
+    count(*) FILTER (WHERE is_failed AND place = in_session) AS ended_sessions,
+    min(error.at) AS first_at,
+    max(error.at) AS last_at
+FROM every
+GROUP BY ALL
+ORDER BY errors DESC, error_id;
+
+-- ---- viewers
+
+-- Viewers of a window (sessions that started from `since` up to `until`): new (first seen in it), returning (seen in it, and before), lapsed (not seen in it, but in the `before_days` ahead of it; 0, the default: as long as the window). Cost: 0.5 s.
+CREATE OR REPLACE MACRO viewers_between(since, until, before_days := 0) AS TABLE
+WITH seen AS (
+    SELECT
+        user_id,
+        min(started_at) AS first_seen,
+        max(ended_at) AS last_seen,
+        count(*) FILTER (WHERE started_at >= since::TIMESTAMPTZ AND started_at < until::TIMESTAMPTZ) AS sessions,
+        count(*) FILTER (
+            WHERE started_at < since::TIMESTAMPTZ
+            AND started_at >= since::TIMESTAMPTZ - if(
+                before_days > 0, to_days(before_days::INTEGER), until::TIMESTAMPTZ - since::TIMESTAMPTZ
+            )
+        ) AS sessions_before,
+        coalesce(sum(content_time_s) FILTER (
+            WHERE started_at >= since::TIMESTAMPTZ AND started_at < until::TIMESTAMPTZ
+        ), 0) AS content_time_s
+    FROM counted_sessions
+    WHERE user_id IS NOT NULL AND started_at < until::TIMESTAMPTZ
+    GROUP BY user_id
+)
+SELECT
+    user_id,
+    CASE
+        WHEN sessions > 0 AND first_seen >= since::TIMESTAMPTZ THEN 'new'
+        WHEN sessions > 0 THEN 'returning'
+        ELSE 'lapsed'
+    END AS status,
+    first_seen, last_seen, sessions, sessions_before, content_time_s
+FROM seen
+WHERE sessions > 0 OR sessions_before > 0;
+
+-- Viewers by the week (from Monday, UTC) in which they were first seen, and how many of them came in each later week. Cost: 0.5 s.
+CREATE OR REPLACE VIEW cohorts_by_week AS
+WITH weeks AS (
+    SELECT user_id, date_trunc('week', started_at) AS week, count(*) AS sessions, sum(content_time_s) AS content_time_s
+    FROM counted_sessions
+    WHERE user_id IS NOT NULL
+    GROUP BY user_id, week
+), placed AS (
+    SELECT *, min(week) OVER (PARTITION BY user_id) AS cohort_week FROM weeks
+), counted AS (
+    SELECT
+        cohort_week,
+        date_diff('day', cohort_week, week) // 7 AS week_number,
+        count(*) AS viewers,
+        sum(sessions)::BIGINT AS sessions,
+        sum(content_time_s) AS content_time_s
+    FROM placed
+    GROUP BY cohort_week, week_number
+)
+SELECT
+    *,
+    max(viewers) FILTER (WHERE week_number = 0) OVER (PARTITION BY cohort_week) AS cohort_viewers,
+    viewers / cohort_viewers AS retained_ratio
+FROM counted
+ORDER BY cohort_week, week_number;
+
+-- What is watched after what: the next content that the same viewer played, if it started within `hours` of the end of the one before; next_ratio is by all plays of the first. The same content again is a sequence too. Cost: 0.6 s.
+CREATE OR REPLACE MACRO sequences_within(hours) AS TABLE
+WITH plays AS (
+    SELECT
+        user_id, content_id, ended_at,
+        lead(content_id) OVER by_viewer AS next_content_id,
+        lead(started_at) OVER by_viewer AS next_at
+    FROM counted_sessions
+    WHERE user_id IS NOT NULL AND is_started
+    WINDOW by_viewer AS (PARTITION BY user_id ORDER BY started_at, session_id)
+), followed AS (
+    SELECT *, coalesce(epoch_ms(next_at) - epoch_ms(ended_at) <= hours * 3600000, false) AS is_followed FROM plays
+), pairs AS (
+    SELECT
+        content_id,
+        if(is_followed, next_content_id, NULL) AS next_content_id,
+        is_followed,
+        count(*) AS sessions,
+        count(DISTINCT user_id) AS viewers,
+        quantile_cont((epoch_ms(next_at) - epoch_ms(ended_at)) / 1000, 0.5) AS gap_median_s
+    FROM followed
+    GROUP BY ALL
+)
+SELECT
+    content_id, next_content_id, sessions, viewers, gap_median_s,
+    sessions / sum(sessions) OVER (PARTITION BY content_id) AS next_ratio
+FROM pairs
+QUALIFY is_followed
+ORDER BY sessions DESC, content_id, next_content_id;
+
+-- sequences_within 24 hours. Cost: 0.6 s.
+CREATE OR REPLACE VIEW sequences AS
+FROM sequences_within(24);
+
+-- ---- what to doubt
+
+-- Sessions that were reopened by events that came after they had closed; version counts how often they closed. Cost: 0.4 s.
+CREATE OR REPLACE VIEW late_sessions AS
+SELECT session_id, version, state, late_events, events, started_at, ended_at, last_received_at, is_downloaded, content_id
+FROM sessions
+WHERE late_events > 0;
+
+-- Events by flag: what is odd about them. Cost: reads every event's flags, 0.5 s for 10 million.
+CREATE OR REPLACE VIEW flagged_events AS
+SELECT
+    flag,
+    count(*) AS events,
+    count(DISTINCT session_id) AS sessions,
+    min(received_at) AS first_at,
+    max(received_at) AS last_at
+FROM (SELECT unnest(flags) AS flag, session_id, received_at FROM events WHERE len(flags) > 0)
+GROUP BY flag;
+
+-- Sessions whose sessionStart is not known: what they watched is not known either. Cost: 0.4 s.
+CREATE OR REPLACE VIEW sessions_without_start AS
+SELECT session_id, state, events, started_at, ended_at, log_partition FROM sessions WHERE NOT has_start;
+
+-- Sessions that players said something twice in: stored, counted once. Cost: 0.4 s.
+CREATE OR REPLACE VIEW repeats AS
+SELECT session_id, repeats, events, started_at, player_name, app_version FROM sessions WHERE repeats > 0;
+
+-- Sessions that nobody used: the player did not hear that its sessionStart was taken, and started once more. Not counted. Cost: 0.4 s.
+CREATE OR REPLACE VIEW retried_starts AS
+SELECT session_id, start_ts, first_received_at, content_id, player_name, channel FROM sessions WHERE is_retried_start;
+
+-- Sessions whose player's clock is more than a minute wrong (offset), or whose events took more than a minute longer than others to come (spread). Cost: 0.4 s.
+CREATE OR REPLACE VIEW wrong_clocks AS
+SELECT session_id, clock_offset_ms, clock_spread_ms, start_ts, first_received_at, is_downloaded, player_name, app_version
+FROM sessions
+WHERE abs(clock_offset_ms) > 60000 OR clock_spread_ms > 60000;
+
+-- What is odd, counted: each check, how many it found, of how many. Cost: 0.5 s, and flagged_events.
+CREATE OR REPLACE VIEW data_quality AS
+WITH counts AS (
+    SELECT
+        count(*) AS sessions,
+        count(*) FILTER (WHERE late_events > 0) AS late,
+        count(*) FILTER (WHERE NOT has_start) AS startless,
+        count(*) FILTER (WHERE is_retried_start) AS retried,
+        count(*) FILTER (WHERE abs(clock_offset_ms) > 60000) AS clocks,
+        count(*) FILTER (WHERE clock_spread_ms > 60000) AS slow,
+        count(*) FILTER (WHERE gap_s > 0) AS gaps,
+        count(*) FILTER (WHERE is_capped) AS capped,
+        count(*) FILTER (WHERE repeats > 0) AS repeated,
+        count(*) FILTER (WHERE events_after_end > 0) AS after_end
+    FROM sessions
+), checks AS (
+    SELECT
+        unnest([
+            'reopened by late events', 'without sessionStart', 'retried starts', 'wrong clocks', 'late uploads',
+            'with unknown time', 'with lists cut short', 'with repeated events', 'with events after the end'
+        ]) AS "check",
+        unnest([late, startless, retried, clocks, slow, gaps, capped, repeated, after_end]) AS found,
+        sessions AS out_of,
+        'sessions' AS what
+    FROM counts
+    UNION ALL
+    SELECT 'flag ' || flag, events, (SELECT count(*) FROM events), 'events' FROM flagged_events
+    UNION ALL
+    SELECT 'quarantined: ' || reason, count(*), (SELECT count(*) FROM quarantine), 'records'
+    FROM quarantine GROUP BY reason
+)
+SELECT "check", what, found, out_of, found / nullif(out_of, 0) AS found_ratio FROM checks;

@@ -27,8 +27,8 @@ NASTY: st.SearchStrategy[Any] = st.sampled_from(
         "\0",
         "'",
         "x" * 300,
-        "2026-09-21T14:13:20",
-        "2026-09-21T14:13:20Z",
+        "2025-06-01T00:00:00",
+        "2025-06-01T00:00:00Z",
         "0001-01-01T00:00:00+14:00",
         "9999-12-31T23:59:59-14:00",
         [],
@@ -157,7 +157,7 @@ def test_a_good_record_with_any_of_its_bytes_changed_is_decoded(data: st.DataObj
 def test_the_time_of_arrival_is_exact_to_the_millisecond() -> None:
     """No millisecond is lost on the way from text to number."""
     for ms in range(NOW_MS, NOW_MS + 1000):
-        text = f"2026-09-21T14:13:20.{ms - NOW_MS:03}Z"
+        text = f"2025-06-01T00:00:00.{ms - NOW_MS:03}Z"
         found = decode(record({**PING, "receivedtime": text}))
         assert isinstance(found, Event)
         assert found.received_ms == ms

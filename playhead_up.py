@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from lake.catalog import connect, location
 from lake.pulse import Pulse, feel
 from lake.query import printable
 from lake.verify import verify
-from players.truth import METRICS, Finding, Found, Truth, compare, read_truth
+from players.truth import METRICS, Found, Truth, compare, read_truth
 from schemas.faults import NotReady
 from schemas.settings import Settings, environment_of
 
@@ -312,10 +313,13 @@ def _judge(settings: Settings, truth: Truth, stage: Stage, limit_s: float) -> No
     until = time.monotonic() + limit_s
     with contextlib.closing(connect(location(settings), read_only=True, threads=2)) as lake:
         while True:
-            findings = _differences(lake, truth)
+            found, refused = _found(lake, truth)
+            findings = compare(truth, found, refused=refused)
             if not findings or time.monotonic() > until:
                 break
             time.sleep(0.2)
+    for line in _totals(truth, found):
+        stage.say(line)
     stage.say(
         f"truth: {truth.accepted} events accepted in {len(truth.sessions)} sessions, {truth.refused} refused, "
         f"{truth.unknown} unknown; {len(findings)} differences in the lake"
@@ -326,7 +330,25 @@ def _judge(settings: Settings, truth: Truth, stage: Stage, limit_s: float) -> No
         raise Failed("the lake and the truth differ")
 
 
-def _differences(lake: duckdb.DuckDBPyConnection, truth: Truth) -> list[Finding]:
+def _totals(truth: Truth, found: Sequence[Found]) -> Iterator[str]:
+    """Sum up each metric over the sessions whose players know it, and what the lake says of the same sessions."""
+    by_session = {row.session_id: row.metrics for row in found}
+    known = [session for session in truth.sessions if session.metrics is not None]
+    yield f"{'metric':20} {'sessions':>9} {'truth':>13} {'lake':>13} {'difference':>11}"
+    for name in METRICS:
+        pairs = [
+            (true, by_session.get(session.session_id, {}).get(name) or 0)
+            for session in known
+            if (true := getattr(session.metrics, name)) is not None
+        ]
+        true, lake = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
+        digits = 3 if name.endswith("_s") else 0
+        figures = f"{true:13.{digits}f} {lake:13.{digits}f} {lake - true:11.{digits}f}"
+        yield f"{name:20} {len(pairs):9} {figures}"
+
+
+def _found(lake: duckdb.DuckDBPyConnection, truth: Truth) -> tuple[list[Found], int]:
+    """Return what the lake has of the run: each session, and the number of refused bodies."""
     columns = ", ".join(f"s.{name}" for name in METRICS)
     rows = lake.execute(
         f"""
@@ -344,4 +366,4 @@ def _differences(lake: duckdb.DuckDBPyConnection, truth: Truth) -> list[Finding]
         [truth.began_ms * 1000],
     ).fetchone()
     found = [Found(row[0], row[1], row[2], dict(zip(METRICS, row[3:], strict=True))) for row in rows]
-    return compare(truth, found, refused=refused[0] if refused else 0)
+    return found, refused[0] if refused else 0

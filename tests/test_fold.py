@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from fold_oracle import Recount, Told
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from consumers.facts import SessionFacts
 from consumers.fold import Event, Fold, fold_all
+from consumers.recount import Recount, Told
 from schemas.vocabulary import EVENT_TYPES, EventType
 
 TIMELINES = json.loads((Path(__file__).parent / "data" / "fold_timelines.json").read_text())

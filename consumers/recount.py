@@ -1,12 +1,14 @@
 """The numbers of a session the slow way: label every millisecond, then ask the whole session.
 
-Nothing here shares code or tables with the fold. The fold carries a state from event to event; this looks at the
-whole list of events, again for each question: what the player did in a millisecond is found by looking back for
-the last event that decides it, durations are counted millisecond by millisecond, and what was played is a set of
-eighths of a second of content.
+Nothing here shares code or tables with the fold, on purpose: `playhead verify --metrics` and the tests hold the
+two against each other. The fold carries a state from event to event; this looks at the whole list of events, again
+for each question: what the player did in a millisecond is found by looking back for the last event that decides
+it, durations are counted millisecond by millisecond, and a second of content was played as often as there are
+stretches that cover it.
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 ORDER = [
@@ -33,7 +35,7 @@ DAY_S = 86_400.0
 
 @dataclass(frozen=True)
 class Told:
-    """One event as a player told it. `playhead_s` in eighths of a second, so that nothing is rounded."""
+    """One event as a player told it; `ms` is the time that it is ordered by."""
 
     name: str
     ms: int
@@ -45,10 +47,16 @@ class Told:
     is_repeat: bool = False
 
 
+def positive(value: Any) -> float | None:
+    """Return a number above 0 that is not absurd, whatever a player sent."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and 0 < value < 1 << 53 else None
+
+
 class Recount:
     """One session, told in any order. `numbers()` has what the fold's facts must equal."""
 
-    def __init__(self, told: list[Told], *, gap_ms: int, length_ms: int) -> None:
+    def __init__(self, told: list[Told], *, gap_ms: int, length_ms: int, is_downloaded: bool = False) -> None:
         self.all: list[Told] = sorted(told, key=lambda event: (event.ms, PLACE[event.name], event.offset))
         self.gap_ms = gap_ms
         fresh = [event for event in self.all if not event.is_repeat]
@@ -66,10 +74,11 @@ class Recount:
         ]
         self.after_end = len(fresh) - len(self.events)
         self.params: dict[str, Any] = self.start.params if self.start else {}
-        self.is_live: bool = self.params.get("media.contentType") == "live"
-        length_s: float = self.params.get("media.length", 0)
-        self.end_s = length_s if length_s > 0 and not self.is_live else None
-        self.heads = [event.playhead_s if event.playhead_s >= 0 else None for event in self.events]
+        self.is_downloaded: bool = self.params.get("media.downloaded") is True or is_downloaded
+        self.is_live: bool = str(self.params.get("media.contentType")).lower() in ("live", "linear")
+        length_s = positive(self.params.get("media.length"))
+        self.end_s = None if self.is_live else length_s
+        self.heads = [event.playhead_s if 0 <= event.playhead_s < 1e13 else None for event in self.events]
         self.label()
         self.find_stalls()
         self.follow_playhead()
@@ -171,8 +180,7 @@ class Recount:
         if label == "ad":
             ad = self.ad(i - 1)
             assert ad is not None
-            allowed: float = ad.params["media.ad.length"] * 1000
-            return length <= self.gap_ms + allowed
+            return length <= self.gap_ms + (positive(ad.params.get("media.ad.length")) or 0) * 1000
         was, head = self.heads[i - 1], self.heads[i]
         if was is None or head is None or (self.is_live and self.knows_start(i)):
             return False
@@ -272,24 +280,19 @@ class Recount:
         self.seeks = sum(sought[:-1])
 
     def passes(self) -> list[tuple[float, float, int]]:
-        """Count how often each eighth of a second was played, and join equal neighbours."""
-        if not self.played:
-            return []
-        size = int(max(high for _, high in self.played) * 8)
-        counts = bytearray(size)
-        for low, high in self.played:
-            cells = slice(int(low * 8), int(high * 8))
-            counts[cells] = counts[cells].translate(bytes([*range(1, 256), 255]))
-        if self.end_s is not None:
-            counts = counts[: int(self.end_s * 8)]
+        """Cut what was played at every border, count for each piece the stretches that cover it, join equals."""
+        borders = sorted({border for stretch in self.played for border in stretch})
         found: list[tuple[float, float, int]] = []
-        cell = 0
-        while cell < len(counts):
-            passes = counts[cell]
-            length = len(counts) - cell - len(counts[cell:].lstrip(bytes([passes])))
-            if passes:
-                found.append((cell / 8, (cell + length) / 8, passes))
-            cell += length
+        for low, high in pairwise(borders):
+            passes = sum(since <= low and high <= until for since, until in self.played)
+            if self.end_s is not None:
+                high = min(high, self.end_s)
+            if not passes or low >= high:
+                continue
+            if found and found[-1][1:] == (low, passes):
+                found[-1] = (found[-1][0], high, passes)
+            else:
+                found.append((low, high, passes))
         return found
 
     # ---- lists
@@ -329,13 +332,14 @@ class Recount:
         ]
 
     def states(self) -> dict[str, tuple[int, int]]:
-        changes: list[tuple[int, str, bool]] = []
+        changes: list[tuple[int, Any, bool]] = []
         for event in self.events:
             if event.name in ("stateStart", "stateEnd"):
-                changes.append((event.ms, event.params["media.state.name"], event.name == "stateStart"))
+                changes.append((event.ms, event.params.get("media.state.name"), event.name == "stateStart"))
             for key, on in (("statesEnd", False), ("statesStart", True)):
-                for entry in event.params.get(key, []) if event.name == "statesUpdate" else []:
-                    changes.append((event.ms, entry["media.state.name"], on))
+                for entry in event.params.get(key) or [] if event.name == "statesUpdate" else []:
+                    changes.append((event.ms, entry.get("media.state.name"), on))
+        changes = [change for change in changes if isinstance(change[1], str)]
         names = list(dict.fromkeys(name for _, name, _ in changes))[:10]
         result = {}
         for name in names:
@@ -354,9 +358,11 @@ class Recount:
 
     def average_bitrate(self) -> float | None:
         marks = [
-            (event.ms, event.qoe["media.qoe.bitrate"]) for event in self.events if "media.qoe.bitrate" in event.qoe
+            (event.ms, bitrate)
+            for event in self.events
+            if (bitrate := positive(event.qoe.get("media.qoe.bitrate")))
         ]
-        weight = total = 0
+        weight, total = 0, 0.0
         for i, (since, bitrate) in enumerate(marks):
             until = marks[i + 1][0] if i + 1 < len(marks) else self.events[-1].ms
             played = self.count("content", since, until)
@@ -389,7 +395,9 @@ class Recount:
     def last_dropped(self) -> int | None:
         found: int | None = None
         for event in self.events:
-            found = event.qoe.get("media.qoe.droppedFrames", found)
+            dropped = event.qoe.get("media.qoe.droppedFrames")
+            if dropped == 0 or positive(dropped):
+                found = int(dropped or 0)
         return found
 
     def is_failed(self) -> bool:
@@ -400,7 +408,7 @@ class Recount:
     def clock_offset(self) -> int:
         arrivals = [event.received_ms for event in self.all]
         span = self.all[-1].ms - self.all[0].ms
-        if self.params.get("media.downloaded") or (span >= 10_000 and (max(arrivals) - min(arrivals)) * 2 < span):
+        if self.is_downloaded or (span >= 10_000 and (max(arrivals) - min(arrivals)) * 2 < span):
             return 0
         return min(event.received_ms - event.ms for event in self.all)
 

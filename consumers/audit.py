@@ -1,0 +1,170 @@
+"""Recompute a sample of closed sessions from their events by a second way, and name what differs.
+
+`playhead verify` counts rows; this asks whether the numbers made of them are right. The second way is
+`consumers/recount.py`, which shares no code with the fold.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import duckdb
+import msgspec
+
+from consumers.facts import COLUMNS
+from consumers.fold import GAP_MS, Event
+from consumers.history import read_histories
+from consumers.recount import Recount, Told
+from consumers.sessions import History
+from lake.catalog import Location, connect
+from schemas.records import SOURCE_DOWNLOADED
+
+EVENTS_MAX = 2_000
+SPAN_MS_MAX = 90_000_000
+LISTS = ("ads", "breaks", "chapters", "player_states", "played_intervals")
+CLOSE = 1e-6
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One number of one session: what the lake says, and what counting its milliseconds gives."""
+
+    session_id: str
+    version: int
+    metric: str
+    lake: str
+    recounted: str
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """What was recounted. `passed_over` are sessions of the sample too long or too odd to count millisecond by
+    millisecond (more than EVENTS_MAX events, more than 25 hours by their clock, or lists cut short), and those
+    whose events retention or erasure removed.
+    """
+
+    sample: int
+    recounted: int
+    passed_over: int
+    numbers: int
+    differences: list[Difference]
+
+
+def audit(place: Location, *, sample: int, seed: int, length_ms: int) -> Audit:
+    """Recount `sample` closed sessions of a lake, in one snapshot, while others write.
+
+    The same seed draws the same sessions of the same lake; `length_ms` is the longest session by the settings.
+    """
+    connection = connect(place, read_only=True, threads=2)
+    try:
+        connection.execute("BEGIN")
+        rows = _draw(connection, sample, seed)
+        histories: dict[str, History] = {}
+        for partition in {row["log_partition"] for row in rows}:
+            wanted = [row["session_id"] for row in rows if row["log_partition"] == partition]
+            histories |= read_histories(connection, wanted, partition=partition)
+        has_removals = bool(connection.execute("SELECT 1 FROM removals LIMIT 1").fetchall())
+    finally:
+        connection.close()
+    differences: list[Difference] = []
+    recounted = numbers = 0
+    for row in rows:
+        history = histories.get(row["session_id"])
+        events = [event for event in history.events if event.offset < row["as_of_offset"]] if history else []
+        is_cut = has_removals and len(events) < row["events"] + row["repeats"] + row["events_after_end"]
+        if is_cut or row["is_capped"] or not _is_countable(events):
+            continue
+        expected = recount(events, length_ms=length_ms)
+        recounted, numbers = recounted + 1, numbers + len(expected)
+        differences += _differences(row, expected)
+    return Audit(len(rows), recounted, len(rows) - recounted, numbers, differences)
+
+
+def _draw(connection: duckdb.DuckDBPyConnection, sample: int, seed: int) -> list[dict[str, Any]]:
+    """Return sessions whose newest version is closed, drawn by a hash of their id and the seed."""
+    rows = connection.execute(
+        """
+        SELECT v.* FROM session_versions AS v
+        JOIN (
+            SELECT session_id, version FROM sessions WHERE state = 'final'
+            ORDER BY hash(session_id || ?) LIMIT ?
+        ) AS drawn ON v.session_id = drawn.session_id AND v.version = drawn.version
+        """,
+        [str(seed), sample],
+    ).to_arrow_table()
+    return rows.to_pylist()
+
+
+def _is_countable(events: list[Event]) -> bool:
+    times = [event.order_ms for event in events]
+    return 0 < len(events) <= EVENTS_MAX and max(times) - min(times) <= SPAN_MS_MAX
+
+
+def recount(events: Iterable[Event], *, length_ms: int) -> Mapping[str, Any]:
+    """Return the numbers of a session by the names of the facts, counted the second way; durations in ms."""
+    in_order_of_arrival = sorted(events, key=lambda event: event.offset)
+    told: list[Told] = []
+    said: set[bytes] = set()
+    for event in in_order_of_arrival:
+        words = _words(event)
+        told.append(
+            Told(
+                event.type.name,
+                event.order_ms,
+                event.received_ms,
+                event.offset,
+                event.playhead_s,
+                event.params or {},
+                event.qoe or {},
+                is_repeat=words in said,
+            )
+        )
+        said.add(words)
+    is_downloaded = any(
+        event.type.starts and event.source == SOURCE_DOWNLOADED and "repeat" not in event.flags
+        for event in in_order_of_arrival
+    )
+    return Recount(told, gap_ms=GAP_MS, length_ms=length_ms, is_downloaded=is_downloaded).numbers()
+
+
+def _words(event: Event) -> bytes:
+    """Return what a player said, in one way of writing it."""
+    said = (event.client_ms, event.type.name, event.playhead_s, event.params, event.qoe, event.custom_metadata)
+    return msgspec.json.encode(said, order="deterministic")
+
+
+def _differences(row: Mapping[str, Any], expected: Mapping[str, Any]) -> list[Difference]:
+    differences = []
+    for name, value in expected.items():
+        found = _comparable(name, row[COLUMNS.get(name, name)])
+        if not _is_equal(found, value):
+            differences.append(
+                Difference(row["session_id"], row["version"], COLUMNS.get(name, name), str(found), str(value))
+            )
+    return differences
+
+
+def _comparable(name: str, value: Any) -> Any:
+    """Return a value of the lake in the terms of the recount: moments and durations in ms, lists as tuples."""
+    if value is None:
+        return None
+    if name in COLUMNS:
+        return round(value.timestamp() * 1000)
+    if name in ("ads", "breaks", "chapters"):
+        return [(round(entry["time_s"] * 1000), entry["outcome"]) for entry in value]
+    if name == "player_states":
+        return {entry["name"]: (entry["starts"], round(entry["time_s"] * 1000)) for entry in value}
+    if name == "played_intervals":
+        return [(entry["start_s"], entry["end_s"], entry["passes"]) for entry in value]
+    if name.endswith("_time_s") or name in ("startup_s", "join_s", "gap_s", "idle_s"):
+        return round(value * 1000)
+    return value
+
+
+def _is_equal(found: Any, expected: Any) -> bool:
+    if isinstance(found, list) and isinstance(expected, list):
+        return len(found) == len(expected) and all(map(_is_equal, found, expected))
+    if isinstance(found, tuple) and isinstance(expected, tuple):
+        return len(found) == len(expected) and all(map(_is_equal, found, expected))
+    if isinstance(found, float) or isinstance(expected, float):
+        return (
+            found is not None and expected is not None and abs(found - expected) <= CLOSE * max(1, abs(expected))
+        )
+    return bool(found == expected)

@@ -180,12 +180,33 @@ def _with_options(place: Location, transaction_timeout_s: float) -> Location:
     """Add what PostgreSQL's client has to know, where the connection string says nothing of it."""
     if place.kind != "postgres":
         return place
-    # DuckLake compares PostgreSQL's messages, so they have to be in English.
-    sleep_ms_max = int(transaction_timeout_s * 1000)
-    server = f"'-c idle_in_transaction_session_timeout={sleep_ms_max} -c lc_messages=C'"
-    wanted = {**_POSTGRES_OPTIONS, "options": server}
+    wanted = {
+        **_POSTGRES_OPTIONS,
+        "options": f"'-c idle_in_transaction_session_timeout={int(transaction_timeout_s * 1000)}'",
+    }
     missing = [f"{name}={value}" for name, value in wanted.items() if f"{name}=" not in place.catalog]
     return msgspec.structs.replace(place, catalog=" ".join([place.catalog, *missing]))
+
+
+def speaks_english(locale: str) -> bool:
+    """Tell whether PostgreSQL's messages are in English under a locale."""
+    return re.fullmatch(r"(C|POSIX)?(\..*)?|en([_.].*)?", locale) is not None
+
+
+def check_language(connection: duckdb.DuckDBPyConnection, place: Location) -> None:
+    """Raise NotReady where PostgreSQL's messages are not in English: DuckLake knows conflicts by their text."""
+    if place.kind != "postgres":
+        return
+    question = "SELECT current_setting('lc_messages')"
+    rows = connection.execute(
+        f"SELECT * FROM postgres_query('__ducklake_metadata_{NAME}', {_quote(question)})"
+    ).fetchall()
+    language = str(rows[0][0])
+    if not speaks_english(language):
+        raise NotReady(
+            f"PostgreSQL speaks {language}, and has to speak English here: "
+            "ALTER ROLE ... SET lc_messages = 'C', as a superuser"
+        )
 
 
 def _quote(text: str) -> str:

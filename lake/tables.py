@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from lake.catalog import NAME, Location, connect
+from lake.catalog import NAME, Location, check_language, connect
 from lake.metrics import catalog_rows, columns_sql, fill_catalog
 from schemas.vocabulary import EVENT_TYPES, EventType
 
@@ -30,6 +30,7 @@ def initialize(place: Location, *, partitions: int) -> None:
         Path(place.catalog).parent.mkdir(parents=True, exist_ok=True)
     connection = connect(place, read_only=False, create=True)
     try:
+        check_language(connection, place)
         connection.execute("BEGIN")
         known = partitions_of(connection)
         if not known:

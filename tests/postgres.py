@@ -183,11 +183,12 @@ def _unprivileged() -> str | None:
 
 
 def new_database(server: Server) -> str:
-    """Make an empty database and return its connection string."""
-    name = f"playhead_{secrets.token_hex(4)}"
+    """Make an empty database that a role of its own owns, which may do nothing else; return how to reach it."""
+    name, password = f"playhead_{secrets.token_hex(4)}", secrets.token_hex(16)
     with psycopg.connect(server.connection, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    return psycopg.conninfo.make_conninfo(server.connection, dbname=name)
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'".encode())
+        connection.execute(f"CREATE DATABASE {name} OWNER {name}".encode())
+    return psycopg.conninfo.make_conninfo(server.connection, dbname=name, user=name, password=password)
 
 
 def none_to_be_had(reasons: list[str]) -> None:

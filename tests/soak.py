@@ -470,7 +470,8 @@ async def _kill_at_random(load: Load, what: Running, *, events: int, kills: int,
     """Spread the kills over the load: each waits for its share of events, then for a random age of its victim."""
     for threshold in sorted(rng.randrange(events) for _ in range(kills)):
         await _wait_for(load, threshold, what.processes)
-        victim: Process | Neighbour = rng.choice([*what.processes, *what.neighbours])
+        victims: list[Process | Neighbour] = [*what.processes, *what.neighbours]
+        victim = rng.choice(victims)
         age_s = rng.uniform(0.0, 2.0 if victim.verb == "ingest" else 4.0)
         await asyncio.sleep(max(0.0, victim.started_s + age_s - time.monotonic()))
         await asyncio.to_thread(victim.kill, whole_group=rng.random() < 0.5)

@@ -4,9 +4,12 @@ import asyncio
 import random
 from pathlib import Path
 
+import pytest
 from brokers import Broker
 from fleet import closed_sessions, feeding, fleet, until
 from postgres import SystemServer, new_database
+
+from lake.catalog import speaks_english
 
 
 async def test_workers_are_added_and_ended_under_load(tmp_path: Path, kafka: Broker, catalog: str) -> None:
@@ -25,17 +28,22 @@ async def test_workers_are_added_and_ended_under_load(tmp_path: Path, kafka: Bro
 
 
 async def test_workers_are_killed_under_load(tmp_path: Path, kafka: Broker, catalog: str) -> None:
-    """Two workers are killed ten times in turn, at any moment, beside upkeep: each event once."""
+    """Two workers are killed or told to end, twelve times, at any moment, beside upkeep: each event once."""
     rng = random.Random(1)
     async with fleet(tmp_path, bootstrap_servers=kafka.bootstrap_servers, catalog=catalog) as ships:
         ships.start("upkeep", "--every", "1s")
         async with feeding(ships) as feed:
             workers = [ships.start("worker", name=f"worker-{number}") for number in range(2)]
             await ships.holds(50)
-            for kill in range(10):
+            for number, way in enumerate(["kill", "kill", "terminate"] * 4):
                 await asyncio.sleep(rng.uniform(0.0, 1.0))
-                await workers[kill % 2].kill()
-                workers[kill % 2] = ships.start("worker", name=f"worker-{kill % 2}")
+                victim = workers[number % 2]
+                if way == "kill":
+                    await victim.kill()
+                else:
+                    victim.ask_to_end()
+                    assert await asyncio.to_thread(victim.wait, 15.0) in (0, -15)  # -15: while it was starting
+                workers[number % 2] = ships.start("worker", name=f"worker-{number % 2}")
             await ships.holds(len(feed.acknowledged))
         await ships.exact(feed)
 
@@ -162,3 +170,13 @@ async def test_partitions_are_added_under_load(tmp_path: Path, kafka: Broker, ca
             await ships.holds(len(feed.acknowledged))
         await ships.exact(feed)
         assert all(worker.is_alive() for worker in workers)
+
+
+@pytest.mark.parametrize(
+    ("locale", "is_english"),
+    [("C", True), ("C.UTF-8", True), ("POSIX", True), ("", True), ("en_GB.UTF-8", True), ("en", True)]
+    + [(other, False) for other in ("de_DE.UTF-8", "cs_CZ.UTF-8", "C_DE", "fr")],
+)
+def test_postgresql_has_to_speak_english(locale: str, is_english: bool) -> None:
+    """DuckLake knows a conflict by PostgreSQL's words: `playhead init` insists on English ones."""
+    assert speaks_english(locale) is is_english

@@ -199,6 +199,7 @@ class Fleet:
             **environment,
         }
         self._children: list[Child] = []
+        self._lake: duckdb.DuckDBPyConnection | None = None  # kept open, for what is asked again and again
 
     @property
     def settings(self) -> Settings:
@@ -233,17 +234,24 @@ class Fleet:
 
     def close(self) -> None:
         """End whatever still runs."""
+        self._forget_lake()
         for child in self._children:
             child.end()
 
     def count(self) -> int:
         """Return how many events the lake has; -1 where it cannot be asked just now."""
-        with (
-            contextlib.suppress(duckdb.Error),
-            contextlib.closing(connect(self.place, read_only=True)) as lake,
-        ):
-            return int(lake.execute("SELECT sum(inserted) FROM ledger").fetchall()[0][0])
-        return -1
+        try:
+            if self._lake is None:
+                self._lake = connect(self.place, read_only=True)
+            return int(self._lake.execute("SELECT sum(inserted) FROM ledger").fetchall()[0][0])
+        except duckdb.Error:
+            self._forget_lake()
+            return -1
+
+    def _forget_lake(self) -> None:
+        lake, self._lake = self._lake, None
+        if lake is not None:
+            lake.close()
 
     def next_offset(self, partition: int) -> int:
         """Return where the lake stands in a partition."""

@@ -31,7 +31,7 @@ async def test_workers_are_killed_under_load(tmp_path: Path, kafka: Broker, cata
     """Two workers are killed or told to end, twelve times, at any moment, beside upkeep: each event once."""
     rng = random.Random(1)
     async with fleet(tmp_path, bootstrap_servers=kafka.bootstrap_servers, catalog=catalog) as ships:
-        ships.start("upkeep", "--every", "1s")
+        ships.start("upkeep", "--every", "3s")
         async with feeding(ships) as feed:
             workers = [ships.start("worker", name=f"worker-{number}") for number in range(2)]
             await ships.holds(50)
@@ -161,7 +161,7 @@ async def test_postgresql_is_away_for_seconds(tmp_path: Path, kafka: Broker, own
 async def test_partitions_are_added_under_load(tmp_path: Path, kafka: Broker, catalog: str) -> None:
     """New partitions are written and read without a restart, and sessions that run stay where they are."""
     async with fleet(tmp_path, bootstrap_servers=kafka.bootstrap_servers, catalog=catalog) as ships:
-        ships.start("upkeep", "--every", "1s")
+        ships.start("upkeep", "--every", "3s")
         async with feeding(ships) as feed:
             workers = [ships.start("worker", name=f"worker-{number}") for number in range(2)]
             await ships.holds(50)

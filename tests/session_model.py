@@ -83,9 +83,9 @@ class ModelLake:
             event.session_id for event in self.events if event.offset >= self.open_as_of_offset
         }
         sessions.restore(self.look_up(candidates).items())
-        floor = f"{self.time_ms + 1:012x}"
+        since, until = f"{self.time_ms + 1:012x}", f"{self.time_ms + 7 * 86_400_000:012x}"
         sessions.remember(
-            sessions={event.session_id for event in self.events if event.session_id >= floor},
+            sessions={event.session_id for event in self.events if since <= event.session_id < until},
             tracking=[entry.event_id for entry in self.tracking],
         )
         return sessions

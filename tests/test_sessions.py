@@ -54,7 +54,7 @@ class Cut:
 ARRIVALS = st.lists(
     st.builds(
         Arrival,
-        session=st.integers(0, 4),
+        session=st.integers(0, 5),
         type_name=st.sampled_from(TYPES),
         pause_ms=st.sampled_from((0, 0, 200, 1_000, 10_000, 11 * MINUTE_MS, 31 * MINUTE_MS)),
         ts_ms=st.sampled_from((0, 0, 0, -200, -3_000, -20 * MINUTE_MS, 1_000, 2 * DAY_MS)),
@@ -76,10 +76,10 @@ CUTS = st.lists(
 
 
 def log_of(arrivals: Sequence[Arrival]) -> list[Entry]:
-    """Lay the arrivals into a log. Session ids: three with a time (of skewed clocks), one derived, one foreign."""
+    """Lay the arrivals into a log. Session ids: three with a time (of skewed clocks), one derived, two foreign."""
     log: list[Entry] = []
     now = NOON_MS
-    ids = {3: session_id(3, 0), 4: "some other producer's"}
+    ids = {3: session_id(3, 0), 4: "some other producer's", 5: "f" * 64}
     for offset, arrival in enumerate(arrivals):
         now += arrival.pause_ms
         received = now + arrival.skew_ms
@@ -151,6 +151,8 @@ ONE_BY_ONE = [Cut(1, "commit")] * 20
 @given(ARRIVALS, CUTS)
 @example([FAR_AHEAD, *[simple()] * (TAIL + 1), simple(how="said twice later", again=TAIL + 2)], ONE_BY_ONE)
 @example([simple("sessionStart", skew_ms=-3_000), simple("sessionEnd", pause_ms=0), simple()], [Cut(2, "restart")])
+@example([simple()] * (TAIL + 1) + [simple(how="record twice", again=TAIL + 1)], ONE_BY_ONE)
+@example([simple()] * (TAIL + 1) + [simple(how="said twice", again=TAIL + 1)], ONE_BY_ONE)
 @settings(max_examples=400, deadline=None)
 def test_any_batches_repetitions_and_restarts_give_the_sessions_of_a_single_fold(
     arrivals: list[Arrival], cuts: list[Cut]

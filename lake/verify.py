@@ -56,8 +56,7 @@ def verify(place: Location) -> Verdict:
         connection.execute("BEGIN")
         counts: list[PartitionCount] = []
         findings: list[Finding] = []
-        if place.is_local:
-            findings += _missing_files(connection)
+        findings += _missing_files(connection, place)
         try:
             for partition in partitions_of(connection):
                 _verify_partition(connection, partition, counts, findings)
@@ -166,14 +165,21 @@ def _miscounted_sessions(connection: duckdb.DuckDBPyConnection) -> list[Finding]
     return []
 
 
-def _missing_files(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
+def _missing_files(connection: duckdb.DuckDBPyConnection, place: Location) -> list[Finding]:
     tables = connection.execute(
         "SELECT table_name FROM duckdb_tables() WHERE database_name = ?", [NAME]
     ).fetchall()
-    findings = []
-    for (table,) in tables:
-        files = connection.execute(f"SELECT data_file FROM ducklake_list_files('{NAME}', '{table}')").fetchall()
-        for (file,) in files:
-            if not Path(file).exists():
-                findings.append(Finding("file_missing", None, f"{table} needs {file}, which is not there"))
-    return findings
+    named = {
+        file: table
+        for (table,) in tables
+        for (file,) in connection.execute(
+            f"SELECT data_file FROM ducklake_list_files('{NAME}', '{table}')"
+        ).fetchall()
+    }
+    if place.is_local:
+        missing = [file for file in named if not Path(file).exists()]
+    else:
+        pattern = f"{place.files.rstrip('/')}/**"
+        there = {row[0] for row in connection.execute("SELECT file FROM glob(?)", [pattern]).fetchall()}
+        missing = [file for file in named if file not in there]
+    return [Finding("file_missing", None, f"{named[file]} needs {file}, which is not there") for file in missing]

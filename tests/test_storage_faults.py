@@ -9,12 +9,15 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import boto3
 import httpx
 import pytest
 from brokers import Broker, free_ports
 from fleet import Child, feeding, fleet, until
+
+from lake.verify import verify
 
 
 @pytest.fixture
@@ -80,7 +83,7 @@ class Line:
     """A TCP line to a server, which can be cut in the midst of everything."""
 
     def __init__(self, port: int, to_port: int) -> None:
-        self.port, self._to_port = port, to_port
+        self.port, self.to_port = port, to_port
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -97,7 +100,7 @@ class Line:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._to_port)
+        there, back = await asyncio.open_connection("127.0.0.1", self.to_port)
         for source, target in ((reader, back), (there, writer)):
             task = asyncio.create_task(self._copy(source, target))
             self._tasks.add(task)
@@ -146,16 +149,26 @@ async def s3_server(folder: Path) -> AsyncIterator[Line]:
         await line.cut()
 
 
-def _make_bucket(port: int) -> None:
-    client = boto3.client(
+def _client(port: int) -> Any:
+    return boto3.client(
         "s3",
         endpoint_url=f"http://127.0.0.1:{port}",
         region_name="us-east-1",
         aws_access_key_id="id",
         aws_secret_access_key="key",
     )
-    client.create_bucket(Bucket="lake")
-    client.close()
+
+
+def _make_bucket(port: int) -> None:
+    with contextlib.closing(_client(port)) as client:
+        client.create_bucket(Bucket="lake")
+
+
+def _lose_an_object(port: int) -> None:
+    """Delete a file of the table `events`."""
+    with contextlib.closing(_client(port)) as client:
+        listed = client.list_objects_v2(Bucket="lake", Prefix="of/playhead/main/events/")["Contents"]
+        client.delete_object(Bucket="lake", Key=listed[0]["Key"])
 
 
 def _is_noticed(workers: list[Child], known: list[str]) -> bool:
@@ -190,3 +203,8 @@ async def test_the_lake_is_on_s3_and_the_server_is_away(tmp_path: Path, kafka: B
             assert all(worker.is_alive() for worker in workers)
             assert not any("key-that-nobody-may-see" in worker.log for worker in workers)
             assert not (tmp_path / "files").exists()
+            for worker in workers:
+                await worker.terminate()
+            await asyncio.to_thread(_lose_an_object, line.to_port)
+            verdict = await asyncio.to_thread(verify, ships.place)
+            assert "file_missing" in {finding.code for finding in verdict.findings}

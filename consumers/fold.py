@@ -135,6 +135,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
             and self.params == other.params
             and self.qoe == other.qoe
             and self.custom_metadata == other.custom_metadata
+            and self.other == other.other
         )
 
     def order(self) -> tuple[int, int, int]:

@@ -25,7 +25,7 @@ YOUNG_MS = 7 * 86_400_000
 _YEAR_2100_MS = 4_102_444_800_000
 _COLUMNS = (
     "session_id, event_id, event_type, epoch_ms(client_ts), epoch_ms(received_at), log_offset, playhead_s, "
-    "params, qoe, custom_metadata, flags, tracking_session_id, tracking_verified, consent, source"
+    "params, qoe, custom_metadata, flags, tracking_session_id, tracking_verified, consent, source, other"
 )
 
 
@@ -137,6 +137,7 @@ def _event(row: tuple[Any, ...]) -> Event:
         tracking_verified=row[12],
         consent=row[13],
         source=row[14],
+        other=_json(row[15]),
     )
 
 

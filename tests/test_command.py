@@ -24,6 +24,7 @@ import pytest
 from command_rig import PLAYHEAD, SECRETS, Running, ask, environment, playhead, started
 
 from lake.catalog import extension_path
+from players.scripts import make_persona
 
 URL = re.compile(r"Playhead listens on (http://\S+);")
 
@@ -78,6 +79,17 @@ def test_up_keeps_the_children_s_logs(ran: tuple[Path, subprocess.CompletedProce
     assert logs.keys() == {"ingest", "worker", "viewers"}
     events = {json.loads(line)["event"] for lines in logs.values() for line in lines}
     assert {"listening", "stopped", "partition assigned", "played"} <= events
+
+
+def test_up_writes_no_viewer_s_name(ran: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """Neither user nor device, whether they agreed or not: not in the data, not in the logs, not in the report."""
+    cwd, run = ran
+    personas = [make_persona(seed=1, viewer=viewer) for viewer in range(5)]
+    names = {name for persona in personas for name in (persona.user_id, persona.device_id) if name}
+    assert len(names) >= 3
+    files = [path for path in (cwd / "data").rglob("*") if path.is_file()]
+    written = b"".join([*(path.read_bytes() for path in files), run.stdout.encode(), run.stderr.encode()])
+    assert not [name for name in names if name.encode() in written]
 
 
 def test_up_makes_secrets_that_only_their_owner_reads(ran: tuple[Path, subprocess.CompletedProcess[str]]) -> None:

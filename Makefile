@@ -26,7 +26,7 @@ format: .venv/.installed
 	$(RUN)/ruff check --fix .
 
 notebooks: .venv/.installed  ## open the notebooks in a browser
-	$(RUN)/marimo edit notebooks
+	$(RUN)/marimo run notebooks/01_today.py
 
 soak: .venv/.installed  ## random kills under load; the verdict uses none of our own code
 	$(RUN)/python tests/soak.py --events $(or $(EVENTS),1000000) --kills $(or $(KILLS),200) --seed $(or $(SEED),1)

@@ -319,7 +319,7 @@ async def test_a_player_gives_up_a_session_that_is_over(serve: Serve) -> None:
     url, server = serve(lambda path, tries: 410 if path.endswith("/events") else 201)
     truth = await _simulate(url)
     posts = Counter(path for path, _, _ in server.asked if path.endswith("/events"))
-    assert max(posts.values()) <= 5
+    assert max(posts.values()) <= 10  # five are in flight, and each may have been followed before its answer
     assert any("410" in text for text in truth.surprises)
 
 

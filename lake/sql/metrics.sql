@@ -81,10 +81,11 @@ GROUP BY player_name, app_version;
 
 -- For each minute from `since` up to `until`: sessions active within it, pauses included; viewers active within it (a session without a user counts as one viewer); and the most sessions at one moment of it, of those whose main content played. Cost: 0.5 s, and 0.2 s for each week asked for.
 CREATE OR REPLACE MACRO concurrency_between(since, until) AS TABLE
-WITH bounds AS (
+-- An argument may be a question itself, and is asked wherever it stands: so it stands once.
+WITH bounds AS MATERIALIZED (
     SELECT
-        epoch_ms(since::TIMESTAMPTZ) // 60000 AS low,
-        (epoch_ms(until::TIMESTAMPTZ) + 59999) // 60000 AS high
+        since_at, until_at, epoch_ms(since_at) // 60000 AS low, (epoch_ms(until_at) + 59999) // 60000 AS high
+    FROM (SELECT since::TIMESTAMPTZ AS since_at, until::TIMESTAMPTZ AS until_at)
 ), active AS (
     SELECT
         coalesce(user_id, session_id) AS viewer,
@@ -92,7 +93,7 @@ WITH bounds AS (
         greatest(epoch_ms(started_at), low * 60000) AS from_ms,
         least(epoch_ms(ended_at), high * 60000 - 1) AS to_ms
     FROM counted_sessions, bounds
-    WHERE ended_at >= since::TIMESTAMPTZ AND started_at < until::TIMESTAMPTZ
+    WHERE ended_at >= since_at AND started_at < until_at
 ), by_viewer AS (
     SELECT
         from_ms // 60000 AS first_minute,
@@ -144,10 +145,12 @@ FROM concurrency_between(
 
 -- For each minute from `since` up to `until`: sessions that played main content in the mean (seconds played in it by 60); of one content if named. Made from events, because sessions do not say when they paused; stalls count as playing here. Cost: grows with the events of the sessions asked for, 1 s for a million.
 CREATE OR REPLACE MACRO audience_by_minute(since, until, content := '') AS TABLE
-WITH chosen AS (
+WITH bounds AS MATERIALIZED (
+    SELECT epoch_ms(since::TIMESTAMPTZ) AS low_ms, epoch_ms(until::TIMESTAMPTZ) AS high_ms
+), chosen AS MATERIALIZED (
     SELECT session_id, start_ts, end_ts, clock_offset_ms, first_received_at, last_received_at
-    FROM counted_sessions
-    WHERE ended_at >= since::TIMESTAMPTZ AND started_at < until::TIMESTAMPTZ
+    FROM counted_sessions, bounds
+    WHERE epoch_ms(ended_at) >= low_ms AND epoch_ms(started_at) < high_ms
         AND (content = '' OR content_id = content)
 ), kinds AS (
     SELECT
@@ -189,26 +192,24 @@ WITH chosen AS (
     FROM in_breaks
 ), playing AS (
     SELECT
-        greatest(ms, epoch_ms(since::TIMESTAMPTZ)) AS from_ms,
-        least(next_ms, epoch_ms(until::TIMESTAMPTZ)) AS to_ms
-    FROM moved
+        greatest(ms, low_ms) AS from_ms,
+        least(next_ms, high_ms) AS to_ms
+    FROM moved, bounds
     WHERE does = 'playing' AND NOT in_break AND next_ms > ms
         AND (next_ms - ms <= 60000 OR abs(next_playhead_s - playhead_s - (next_ms - ms) / 1000) <= 2)
 ), cut AS (
     SELECT from_ms, to_ms, unnest(range(from_ms // 60000, (to_ms + 59999) // 60000)) AS minute
     FROM playing
     WHERE to_ms > from_ms
+), played AS (
+    SELECT minute, sum(least(to_ms, (minute + 1) * 60000) - greatest(from_ms, minute * 60000)) AS played_ms
+    FROM cut
+    GROUP BY minute
 ), minutes AS (
-    SELECT unnest(range(
-        epoch_ms(since::TIMESTAMPTZ) // 60000, (epoch_ms(until::TIMESTAMPTZ) + 59999) // 60000
-    )) AS minute
+    SELECT unnest(range(low_ms // 60000, (high_ms + 59999) // 60000)) AS minute FROM bounds
 )
-SELECT
-    make_timestamptz(minute * 60000000) AS minute,
-    coalesce(sum(least(to_ms, (minute + 1) * 60000) - greatest(from_ms, minute * 60000)), 0) / 60000
-        AS average_audience
-FROM minutes LEFT JOIN cut USING (minute)
-GROUP BY minute
+SELECT make_timestamptz(minute * 60000000) AS minute, coalesce(played_ms, 0) / 60000 AS average_audience
+FROM minutes LEFT JOIN played USING (minute)
 ORDER BY minute;
 
 -- Who watches now, of the open sessions: starting, playing, or buffering for no more than 5 minutes; beside it who is paused, and who has been buffering for longer. Cost: 0.3 s, and the events since the oldest open session began.
@@ -309,7 +310,7 @@ WITH chosen AS (
         max(played_intervals[-1].end_s) AS played_to_s
     FROM chosen
 ), buckets AS (
-    SELECT unnest(range(0, least(ceil(coalesce(length_s, played_to_s) / bucket_s), 100000)::BIGINT)) AS bucket
+    SELECT unnest(range(0, least(ceil(coalesce(length_s, played_to_s, 0) / bucket_s), 100000)::BIGINT)) AS bucket
     FROM content_of
 ), pieces AS (
     SELECT session_id, unnest(played_intervals, recursive := true) FROM chosen
@@ -407,34 +408,32 @@ ORDER BY errors DESC, error_id;
 
 -- Viewers of a window (sessions that started from `since` up to `until`): new (first seen in it), returning (seen in it, and before), lapsed (not seen in it, but in the `before_days` ahead of it; 0, the default: as long as the window). Cost: 0.5 s.
 CREATE OR REPLACE MACRO viewers_between(since, until, before_days := 0) AS TABLE
-WITH seen AS (
+WITH bounds AS MATERIALIZED (
+    SELECT
+        since_at, until_at,
+        since_at - if(before_days > 0, to_days(before_days::INTEGER), until_at - since_at) AS before_at
+    FROM (SELECT since::TIMESTAMPTZ AS since_at, until::TIMESTAMPTZ AS until_at)
+), seen AS (
     SELECT
         user_id,
         min(started_at) AS first_seen,
         max(ended_at) AS last_seen,
-        count(*) FILTER (WHERE started_at >= since::TIMESTAMPTZ AND started_at < until::TIMESTAMPTZ) AS sessions,
-        count(*) FILTER (
-            WHERE started_at < since::TIMESTAMPTZ
-            AND started_at >= since::TIMESTAMPTZ - if(
-                before_days > 0, to_days(before_days::INTEGER), until::TIMESTAMPTZ - since::TIMESTAMPTZ
-            )
-        ) AS sessions_before,
-        coalesce(sum(content_time_s) FILTER (
-            WHERE started_at >= since::TIMESTAMPTZ AND started_at < until::TIMESTAMPTZ
-        ), 0) AS content_time_s
-    FROM counted_sessions
-    WHERE user_id IS NOT NULL AND started_at < until::TIMESTAMPTZ
+        count(*) FILTER (WHERE started_at >= since_at) AS sessions,
+        count(*) FILTER (WHERE started_at < since_at AND started_at >= before_at) AS sessions_before,
+        coalesce(sum(content_time_s) FILTER (WHERE started_at >= since_at), 0) AS content_time_s
+    FROM counted_sessions, bounds
+    WHERE user_id IS NOT NULL AND started_at < until_at
     GROUP BY user_id
 )
 SELECT
     user_id,
     CASE
-        WHEN sessions > 0 AND first_seen >= since::TIMESTAMPTZ THEN 'new'
+        WHEN sessions > 0 AND first_seen >= since_at THEN 'new'
         WHEN sessions > 0 THEN 'returning'
         ELSE 'lapsed'
     END AS status,
     first_seen, last_seen, sessions, sessions_before, content_time_s
-FROM seen
+FROM seen, bounds
 WHERE sessions > 0 OR sessions_before > 0;
 
 -- Viewers by the week (from Monday, UTC) in which they were first seen, and how many of them came in each later week. Cost: 0.5 s.

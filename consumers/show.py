@@ -141,6 +141,7 @@ class Timeline(msgspec.Struct, frozen=True):
     clock_offset_ms: int
     clock_spread_ms: int
     is_retried_start: bool
+    is_uploaded: bool
     versions: list[Version]
     lines: list[Line]
     numbers: list[Number]
@@ -177,6 +178,7 @@ def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
         clock_offset_ms=facts.clock_offset_ms,
         clock_spread_ms=facts.clock_spread_ms,
         is_retried_start=bool(row.get("is_retried_start")),
+        is_uploaded=_is_uploaded(facts),
         versions=versions,
         lines=lines,
         numbers=_numbers(facts, lines, row),
@@ -195,6 +197,8 @@ def describe(timeline: Timeline) -> Iterator[str]:
         f"the player's clock is {timeline.clock_offset_ms} ms behind; "
         f"its slowest event took {timeline.clock_spread_ms} ms longer than its fastest"
     )
+    if timeline.is_uploaded:
+        yield "it was uploaded afterwards, so its clock cannot be checked and is believed"
     if timeline.is_retried_start:
         yield "a retried start: another session has the same start and more events; it does not count"
     for version in timeline.versions:
@@ -353,7 +357,7 @@ def _remarks(events: list[Event], i: int, changes: list[Change], facts: SessionF
     if overtaken:
         remarks.append(f"arrived after {overtaken} later {'event' if overtaken == 1 else 'events'}")
     delay_ms = event.received_ms - event.order_ms - facts.clock_offset_ms
-    if delay_ms > SLOW_MS and not facts.is_downloaded:
+    if delay_ms > SLOW_MS and not _is_uploaded(facts):
         remarks.append(f"took {delay_ms / 1000:.1f} s to come")
     changed = {change.number for change in changes}
     if "gap_s" in changed:
@@ -365,6 +369,13 @@ def _remarks(events: list[Event], i: int, changes: list[Change], facts: SessionF
     if event.order_ms < facts.start_ms:
         remarks.append("before sessionStart")
     return remarks
+
+
+def _is_uploaded(facts: SessionFacts) -> bool:
+    """Tell whether all of it came afterwards, so that single delays say nothing."""
+    return facts.is_downloaded or (
+        facts.clock_offset_ms == 0 and facts.first_received_ms - facts.start_ms > SLOW_MS
+    )
 
 
 def _numbers(facts: SessionFacts, lines: list[Line], row: dict[str, Any]) -> list[Number]:

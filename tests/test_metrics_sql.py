@@ -81,7 +81,13 @@ def _zero(kind: pa.DataType) -> Any:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    return Lake(tmp_path_factory.mktemp("metrics"))
+    """A lake whose tables held a row once: planning on tables that never did takes 15 times as long."""
+    lake = Lake(tmp_path_factory.mktemp("metrics"))
+    keys = {"events": "event_id", "tracking_events": "event_id", "quarantine": "reason"}
+    keys |= {"session_versions": "session_id", "open_sessions_p000": "session_id"}
+    for table, key in keys.items():
+        lake.do(f"INSERT INTO {table} ({key}) VALUES ('')", f"DELETE FROM {table}")
+    return lake
 
 
 @pytest.fixture(scope="module")

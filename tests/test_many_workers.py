@@ -11,6 +11,8 @@ from postgres import SystemServer, new_database
 
 from lake.catalog import speaks_english
 
+pytestmark = pytest.mark.cluster
+
 
 async def test_workers_are_added_and_ended_under_load(tmp_path: Path, kafka: Broker, catalog: str) -> None:
     """Three workers join one after the other and two leave on SIGTERM while events come: each event once."""

@@ -19,6 +19,8 @@ from fleet import Child, feeding, fleet, until
 
 from lake.verify import verify
 
+pytestmark = pytest.mark.cluster
+
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:

@@ -126,7 +126,8 @@ def recount(events: Iterable[Event], *, length_ms: int) -> Mapping[str, Any]:
 
 def _words(event: Event) -> bytes:
     """Return what a player said, in one way of writing it."""
-    said = (event.client_ms, event.type.name, event.playhead_s, event.params, event.qoe, event.custom_metadata)
+    body = (event.params, event.qoe, event.custom_metadata, event.other)
+    said = (event.client_ms, event.type.name, event.playhead_s, body)
     return msgspec.json.encode(said, order="deterministic")
 
 

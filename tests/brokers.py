@@ -11,20 +11,19 @@ a failure where CI is set.
 
 import contextlib
 import fcntl
-import gc
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-import warnings
 import xml.etree.ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+from containers import has_container_engine
 
 POM = Path(__file__).parent / "kafka_pom.xml"
 UP_WITHIN_S = 60.0
@@ -85,16 +84,7 @@ class ContainerBroker:
     """A broker in a container. Raises NoBroker where no container engine answers."""
 
     def __init__(self) -> None:
-        import docker  # type: ignore[import-untyped]
-        import docker.errors  # type: ignore[import-untyped]
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # the client leaves its socket open when it fails
-            answers = False
-            with contextlib.suppress(docker.errors.DockerException):
-                answers = docker.from_env(timeout=5).ping()
-            gc.collect()
-        if not answers:
+        if not has_container_engine():
             raise NoBroker("no container engine answers")
         from testcontainers.community.kafka import KafkaContainer
 

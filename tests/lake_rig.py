@@ -1,8 +1,12 @@
 """A real lake, and workers on it, for tests."""
 
+import atexit
 import contextlib
+import functools
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -27,13 +31,23 @@ from schemas.settings import Settings
 ROOT = Path(__file__).parent.parent
 
 
+@functools.cache
+def _template(partitions: int) -> Path:
+    """Return the folder of a lake as `init` makes it, to be copied: making one takes a second."""
+    folder = Path(tempfile.mkdtemp(prefix="playhead-lake-"))
+    atexit.register(shutil.rmtree, folder)
+    initialize(location(Settings(data_dir=folder)), partitions=partitions)
+    return folder / "lake"
+
+
 class Lake:
     """A lake on SQLite in a folder of the test's own, of one partition or more."""
 
     def __init__(self, folder: Path, *, partitions: int = 1, **settings: Any) -> None:
         self.settings = Settings(data_dir=folder, **settings)
         self.place = location(self.settings)
-        initialize(self.place, partitions=partitions)
+        if not (folder / "lake").exists():
+            shutil.copytree(_template(partitions), folder / "lake")
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[LakeWriter]:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -105,6 +106,15 @@ def test_init_is_safe_to_repeat_and_adds_partitions(filled: Lake, tmp_path: Path
     assert lake.ask("SELECT count(*) FROM sessions") == [(2,)]
     initialize(lake.place, partitions=2)
     assert lake.ask("SELECT count(*) FROM ledger") == [(3,)]
+
+
+def test_a_fresh_lake_of_many_partitions_answers_at_once(tmp_path: Path) -> None:
+    """A table without statistics costs a question to the catalogue a column: 2.6 s for this one, 0.1 s with them."""
+    lake = Lake(tmp_path, partitions=8)
+    with contextlib.closing(connect(lake.place, read_only=True)) as connection:
+        began_s = time.process_time()
+        assert connection.execute("SELECT count(*) FROM sessions").fetchall() == [(0,)]
+        assert time.process_time() - began_s < 1
 
 
 # ---- views

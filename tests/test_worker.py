@@ -509,8 +509,10 @@ def test_files_of_a_day_that_nobody_had_are_synced_with_their_folders(lake: Lake
 
     with pytest.MonkeyPatch.context() as patch, lake.writer() as writer:
         held = writer.load(0, None)
+        folder = Path(lake.place.files) / "main" / "events"
+        before = set(folder.rglob("*"))
         patch.setattr(os, "fsync", note)
         write(writer, held, [make_event("sessionStart"), make_bad(offset=1)])
-    made = {str(path) for path in Path(lake.place.files).rglob("*") if "events/" in str(path)}
-    assert any(path.endswith(".parquet") for path in made)
-    assert {path for path in made if "/main/events" in path} <= synced
+    made = set(folder.rglob("*")) - before
+    assert [path.suffix for path in sorted(made)] == ["", "", "", ".parquet"], "year, month, day and a file"
+    assert {str(path) for path in made} <= synced

@@ -2,7 +2,7 @@
 -- its COMMENT; what stands above CREATE becomes the table's.
 
 -- Every accepted media event, once. Raw: what a player said, as it said it, identities replaced by pseudonyms.
-CREATE TABLE events (
+CREATE TABLE IF NOT EXISTS events (
     event_id VARCHAR,              -- id of the accepted request's event (UUID); unique
     session_id VARCHAR,            -- media session, 64 hexadecimal characters
     event_type VARCHAR,            -- sessionStart, play, ping, ...; see event_types
@@ -25,7 +25,7 @@ CREATE TABLE events (
 ALTER TABLE events SET PARTITIONED BY (year(received_at), month(received_at), day(received_at));
 
 -- Tracking sessions as they were created and deleted.
-CREATE TABLE tracking_events (
+CREATE TABLE IF NOT EXISTS tracking_events (
     event_id VARCHAR,              -- id of the accepted request's event (UUID); unique
     event_type VARCHAR,            -- created or deleted
     tracking_session_id VARCHAR,   -- id given to the client
@@ -41,7 +41,7 @@ CREATE TABLE tracking_events (
 );
 
 -- Records that are no event: refused bodies (source ingest) and undecodable records (source worker).
-CREATE TABLE quarantine (
+CREATE TABLE IF NOT EXISTS quarantine (
     log_partition INTEGER,         -- partition of the log
     log_offset BIGINT,             -- offset in that partition
     received_at TIMESTAMPTZ,       -- when the ingest, or else the log, took it
@@ -52,7 +52,7 @@ CREATE TABLE quarantine (
 );
 
 -- Records whose event was stored already: repetitions below the API, each stored once.
-CREATE TABLE duplicates (
+CREATE TABLE IF NOT EXISTS duplicates (
     log_partition INTEGER,         -- partition of the log
     log_offset BIGINT,             -- offset in that partition
     event_id VARCHAR,              -- event that was stored already
@@ -60,7 +60,7 @@ CREATE TABLE duplicates (
 );
 
 -- Offsets that the log had lost before they were read, accepted by an operator.
-CREATE TABLE gaps (
+CREATE TABLE IF NOT EXISTS gaps (
     log_partition INTEGER,         -- partition of the log
     first_offset BIGINT,           -- first lost offset
     next_offset BIGINT,            -- first offset after the gap
@@ -69,7 +69,7 @@ CREATE TABLE gaps (
 );
 
 -- Offsets whose rows were removed on purpose (retention, erasure).
-CREATE TABLE removals (
+CREATE TABLE IF NOT EXISTS removals (
     log_partition INTEGER,         -- partition of the log
     first_offset BIGINT,           -- first removed offset
     next_offset BIGINT,            -- first offset after the removed ones
@@ -78,10 +78,10 @@ CREATE TABLE removals (
 );
 
 -- Closed sessions, a row a version: a later event reopens a session, and it closes again as the next version.
-CREATE TABLE session_versions ({session_columns});
+CREATE TABLE IF NOT EXISTS session_versions ({session_columns});
 
 -- The event types of the protocol and what each does.
-CREATE TABLE event_types (
+CREATE TABLE IF NOT EXISTS event_types (
     event_type VARCHAR,            -- name on the wire
     rank INTEGER,                  -- order among events of equal client timestamp
     required VARCHAR[],            -- parameters it may not lack

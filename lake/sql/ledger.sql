@@ -1,4 +1,4 @@
--- The tables that belong to one partition, and are rewritten by its owner alone.
+-- The ledger of one partition, rewritten by its owner alone. Where it is, the partition is one of the lake's.
 
 -- How far the lake has read this partition of the log: one row, rewritten by every transaction of its owner.
 CREATE TABLE ledger_p{partition} (
@@ -13,6 +13,3 @@ CREATE TABLE ledger_p{partition} (
     partition_time TIMESTAMPTZ,    -- largest received_at read
     commits BIGINT                 -- transactions that wrote this row
 );
-
--- Sessions that are still open, as the next version of each would close; rewritten every few seconds.
-CREATE TABLE open_sessions_p{partition} ({session_columns});

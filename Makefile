@@ -4,16 +4,13 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: run test test-cluster test-image check format lock notebooks soak bench stack clean
+.PHONY: run test test-image check format lock notebooks soak bench stack clean
 
 run: .venv/.installed  ## everything on this machine, with 20 simulated viewers
 	$(RUN)/playhead up --viewers 20
 
-test: .venv/.installed  ## the test suite
-	$(RUN)/pytest
-
-test-cluster: .venv/.installed  ## many workers on Kafka and PostgreSQL, and storage that fails: some minutes more
-	$(RUN)/pytest -m cluster
+test: .venv/.installed  ## the test suite, in two processes at a time
+	$(RUN)/pytest --numprocesses 2 --dist worksteal
 
 test-image: .venv/.installed  ## build the Containerfile on a Debian of its own and run from it (root, buildah, podman, debootstrap)
 	$(RUN)/pytest tests/test_deployment.py -m slow

@@ -6,6 +6,7 @@ after a refused or unknown outcome the state of its partitions is thrown away, a
 
 import asyncio
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -15,6 +16,7 @@ import duckdb
 import msgspec
 import structlog
 
+from consumers.breaker import bad_offsets, is_flooded, newest_bad
 from consumers.decode import Bad, Tracking, decode
 from consumers.fold import Event
 from consumers.history import read_histories, read_known_tracking, read_open_sessions, read_young_ids
@@ -35,6 +37,8 @@ RETRY_S_MAX = 5.0
 START_S_MAX = 60.0  # a log or lake that does not answer has this long at the start
 NOT_READY_S_MAX = 30.0  # `playhead init` has this long to make the tables of a partition that was added
 BATCH_BYTES_MAX = 33_554_432
+ALARM_S = 60.0  # a partition that is paused is named so often
+STUCK_STATUS = 3
 Upkeep = Callable[[], Awaitable[None]]
 
 
@@ -79,6 +83,13 @@ class LakeWriter:
                 transaction_timeout_s=self._settings.worker_transaction_timeout_s,
             )
         return self._connection
+
+    def is_busy(self) -> bool:
+        """Tell whether a thread waits for the lake."""
+        if self._turn.acquire(blocking=False):
+            self._turn.release()
+            return False
+        return True
 
     def close(self) -> None:
         with self._turn:
@@ -214,6 +225,8 @@ class Worker:
         self._written_at = 0.0
         self._failures = 0
         self._doubted: set[int] = set()  # partitions to be positioned anew, before the next read
+        self._bad: dict[int, list[int]] = {}  # the newest offsets that were bad
+        self._paused: dict[int, float] = {}  # partitions that are read no further, and when that was last said
         self._waits_since: float | None = None
         self._until_read = False
         self._is_replayed = False
@@ -222,8 +235,24 @@ class Worker:
         """Work until `stop` is set; or, `until_read`, until the log as it is now is in the lake.
 
         Raises NotReady or LedgerBroken where it must not go on; `until_read`, also LogGap and LogTruncated.
+        Where lake or log keep it from ending in time it ends the process: nothing is lost by that.
         """
         self._until_read = until_read
+        ending = asyncio.create_task(self._end_in_time(stop))
+        try:
+            await self._run(stop)
+        finally:
+            ending.cancel()
+
+    async def _end_in_time(self, stop: asyncio.Event) -> None:
+        """End the process if it does not do so by itself: nobody can stop a thread that waits for a server."""
+        await stop.wait()
+        await asyncio.sleep(self._settings.worker_stop_timeout_s)
+        waited_for = "the lake" if self._lake.is_busy() else "the log"
+        log.error("not ended in time", waited_for=waited_for, within_s=self._settings.worker_stop_timeout_s)
+        os._exit(STUCK_STATUS)
+
+    async def _run(self, stop: asyncio.Event) -> None:
         reader = await self._open(stop)
         if reader is None:
             return
@@ -240,7 +269,7 @@ class Worker:
                 await self._write(reader, batch)
                 if self._settings.worker_alive_file is not None:
                     self._settings.worker_alive_file.touch()
-                if until_read and batch and self._is_read(batch):
+                if self._until_read and batch and self._is_read(batch):
                     self._is_replayed = True
                     await self._write(reader, [])
                     break
@@ -275,6 +304,7 @@ class Worker:
         async with self._turn:
             held = await asyncio.to_thread(self._lake.load, partition, self._kept.pop(partition, None))
             self._held[partition] = held
+            self._paused.pop(partition, None)
         log.info("partition assigned", partition=partition, next_offset=held.ledger.next_offset)
         return held.ledger.next_offset
 
@@ -282,6 +312,7 @@ class Worker:
         """Let the transaction in flight end, and give the partitions up."""
         async with self._turn:
             for partition in partitions:
+                self._paused.pop(partition, None)
                 if partition in self._held:
                     self._kept[partition] = self._held.pop(partition)
                     log.info("partition released", partition=partition)
@@ -312,6 +343,8 @@ class Worker:
     async def _read(self, reader: Reader, records_max: int, timeout_s: float) -> list[Chunk]:
         while self._doubted:
             reader.reposition(self._doubted.pop())
+        for partition in self._paused:
+            reader.pause(partition)
         try:
             chunks = await reader.read(records_max=records_max, timeout_s=timeout_s)
             self._waits_since = None
@@ -338,6 +371,7 @@ class Worker:
         for decoded in batch:
             by_partition.setdefault(decoded.chunk.partition, []).append(decoded)
         async with self._turn:
+            self._pause_floods(by_partition)
             parts = [(held, by_partition.get(number, [])) for number, held in self._held.items()]
             try:
                 written = await asyncio.to_thread(
@@ -359,6 +393,30 @@ class Worker:
         if written:
             self._written_at = time.monotonic()
             await reader.advertise({held.ledger.log_partition: held.ledger.next_offset for held in written})
+
+    def _pause_floods(self, by_partition: dict[int, list[Decoded]]) -> None:
+        """Give up, until a restart, the partitions where most is bad; what was read of them stays in the log."""
+        bad_max = self._settings.worker_bad_max
+        if not bad_max or self._until_read:
+            return
+        now = time.monotonic()
+        for partition in by_partition.keys() & self._held.keys():
+            found = bad_offsets(entry for decoded in by_partition[partition] for entry in decoded.entries)
+            if found:
+                self._bad[partition] = newest_bad(self._bad.get(partition, ()), found, bad_max=bad_max)
+                if is_flooded(self._bad[partition], bad_max=bad_max):
+                    self._kept[partition] = self._held.pop(partition)
+                    self._paused[partition] = now - ALARM_S
+        for partition, said_at in self._paused.items():
+            if now - said_at >= ALARM_S:
+                self._paused[partition] = now
+                log.error(
+                    "partition paused",
+                    partition=partition,
+                    next_offset=self._kept[partition].ledger.next_offset,
+                    message=f"{bad_max} of {2 * bad_max} records are bad; a worker that understands them, or "
+                    "PLAYHEAD_WORKER_BAD_MAX=0, goes on",
+                )
 
     def _is_read(self, batch: list[Decoded]) -> bool:
         """Tell whether every partition held stands where the log ended."""

@@ -93,6 +93,9 @@ class Reader(Protocol):
     def seek(self, partition: int, offset: int) -> None:
         """Read a partition that is held from `offset` on. Ignored where it is not held any more."""
 
+    def pause(self, partition: int) -> None:
+        """Read no more of this partition until `seek`, `reposition`, or until it is assigned anew."""
+
     def reposition(self, partition: int) -> None:
         """Ask the owner again where to read this partition from, before the next read."""
 

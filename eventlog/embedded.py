@@ -423,6 +423,10 @@ class EmbeddedReader:
             self._positions[partition] = offset
             self._stopped.discard(partition)
 
+    def pause(self, partition: int) -> None:
+        if partition in self._held:
+            self._stopped.add(partition)
+
     def reposition(self, partition: int) -> None:
         self._positions.pop(partition, None)
         self._stopped.discard(partition)

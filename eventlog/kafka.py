@@ -450,6 +450,10 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
             self._stopped.discard(partition)
             self._seek(partition, offset)
 
+    def pause(self, partition: int) -> None:
+        if partition in self._held:
+            self._stopped.add(partition)
+
     def reposition(self, partition: int) -> None:
         self._positions.pop(partition, None)
         self._stopped.discard(partition)

@@ -116,6 +116,10 @@ class Settings(BaseSettings):
     worker_transaction_timeout_s: float = Field(
         20.0, gt=0, lt=1800, description="PostgreSQL ends a worker's transaction that idles for so long"
     )
+    worker_stop_timeout_s: float = Field(20.0, gt=0, description="A worker told to end is gone after this")
+    worker_bad_max: int = Field(
+        500, ge=0, description="So many bad ones among twice as many records pause a partition; 0: never"
+    )
     worker_open_sessions_interval_s: float = Field(5.0, gt=0, description="Open sessions are renewed so often")
     worker_upkeep_interval_s: float = Field(60.0, gt=0, description="Upkeep of the lake runs so often")
     worker_alive_file: Path | None = Field(None, description="File that the worker touches while it works")

@@ -11,7 +11,6 @@ from postgres import SystemServer, new_database
 
 from lake.catalog import speaks_english
 
-pytestmark = pytest.mark.cluster
 
 
 async def test_workers_are_added_and_ended_under_load(tmp_path: Path, kafka: Broker, catalog: str) -> None:

@@ -34,7 +34,6 @@ async def test_twenty_kills_lose_double_and_invent_nothing(tmp_path: Path) -> No
     assert report.kills == 20
 
 
-@pytest.mark.cluster
 async def test_kills_of_broker_and_database_lose_nothing_either(tmp_path: Path) -> None:
     """With two ingests and two workers on Kafka and PostgreSQL, where everything is killed, it is the same."""
     try:

@@ -19,7 +19,6 @@ from fleet import Child, feeding, fleet, until
 
 from lake.verify import verify
 
-pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture
@@ -87,7 +86,7 @@ class Line:
     def __init__(self, port: int, to_port: int) -> None:
         self.port, self.to_port = port, to_port
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
 
     async def mend(self) -> None:
         """Take connections."""
@@ -97,16 +96,19 @@ class Line:
         """Break every connection, and refuse new ones."""
         if self._server is not None:
             self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self.to_port)
-        for source, target in ((reader, back), (there, writer)):
-            task = asyncio.create_task(self._copy(source, target))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        connection = asyncio.current_task()
+        assert connection is not None
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+        with contextlib.closing(writer), contextlib.suppress(OSError):
+            there, back = await asyncio.open_connection("127.0.0.1", self.to_port)
+            with contextlib.closing(back):
+                await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
 
     async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         try:

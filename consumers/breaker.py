@@ -1,0 +1,26 @@
+"""When a partition is paused: not single records are bad, but what writes them, or the worker that reads them.
+
+A bad record is quarantined, and that is the end of it. A newer version of what writes the log, or a producer of
+something else, would so send everything into quarantine, where no worker looks again. So a partition is read no
+further where most of its newest records are bad: they stay in the log, until a worker comes that understands them
+or an operator says that they may go.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from consumers.decode import Bad
+
+
+def bad_offsets(entries: Iterable[object]) -> list[int]:
+    """Return the offsets of what the worker cannot read. What ingest has refused is recorded as it should be."""
+    return [entry.offset for entry in entries if isinstance(entry, Bad) and entry.source == "worker"]
+
+
+def newest_bad(known: Iterable[int], found: Iterable[int], *, bad_max: int) -> list[int]:
+    """Return as many of the greatest offsets as matter, ascending; what is read twice counts once."""
+    return sorted({*known, *found})[-bad_max:]
+
+
+def is_flooded(offsets: Sequence[int], *, bad_max: int) -> bool:
+    """Tell whether `bad_max` of these bad offsets, ascending, are among twice as many records in a row."""
+    return any(last - first < 2 * bad_max for first, last in zip(offsets, offsets[bad_max - 1 :], strict=False))

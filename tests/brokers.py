@@ -35,7 +35,8 @@ controller.quorum.voters=1@127.0.0.1:{controller_port}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{more_listeners}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}{more_advertised}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,MUTUAL:SSL,\\
+    SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
 log.dirs={folder}/data
 offsets.topic.replication.factor=1
@@ -105,11 +106,19 @@ class ContainerBroker:
 class JvmBroker:
     """A broker on the JVM, with its data in `folder`; it can be killed and started again at the same address.
 
-    `listeners` are further ones by protocol (SSL, SASL_PLAINTEXT), `properties` further lines of its file.
+    `listeners` are further ones by protocol (SSL, SASL_PLAINTEXT, SASL_SSL, and MUTUAL: SSL that asks for a
+    certificate), `properties` further lines of its file, `scram` users as its format tool wants them.
     Raises NoBroker where java or mvn is missing, or Maven Central does not answer.
     """
 
-    def __init__(self, folder: Path, *, listeners: tuple[str, ...] = (), properties: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        listeners: tuple[str, ...] = (),
+        properties: str = "",
+        scram: tuple[str, ...] = (),
+    ) -> None:
         self._jars = jars()
         folder.mkdir(parents=True)
         self._folder = folder
@@ -129,9 +138,9 @@ class JvmBroker:
             )
         )
         self._process: subprocess.Popen[bytes] | None = None
-        self._java(
-            "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAQACAAAAAAAAAAQ", "-c", str(self._properties)
-        )
+        users = [argument for user in scram for argument in ("--add-scram", user)]
+        options = ["-t", "AAAAAAAAQACAAAAAAAAAAQ", "-c", str(self._properties), *users]
+        self._java("kafka.tools.StorageTool", "format", *options)
         self.start()
 
     def start(self) -> None:

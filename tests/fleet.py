@@ -72,6 +72,10 @@ class Child:
         """Tell whether it runs."""
         return self._process.poll() is None
 
+    def is_connected(self, port: int) -> bool:
+        """Tell whether it has a connection to this port."""
+        return any(line.raddr and line.raddr.port == port for line in self._process.net_connections("tcp"))
+
     def pause(self) -> None:
         """SIGSTOP."""
         self._process.suspend()
@@ -253,10 +257,13 @@ class Fleet:
         if lake is not None:
             lake.close()
 
+    def ask(self, statement: str) -> list[tuple[Any, ...]]:
+        """Ask the lake, read only."""
+        return rows_of(self.place, statement)
+
     def next_offset(self, partition: int) -> int:
         """Return where the lake stands in a partition."""
-        with contextlib.closing(connect(self.place, read_only=True)) as lake:
-            rows = lake.execute("SELECT next_offset FROM ledger WHERE log_partition = ?", [partition]).fetchall()
+        rows = self.ask(f"SELECT next_offset FROM ledger WHERE log_partition = {partition}")
         return int(rows[0][0]) if rows else 0
 
     def forget_snapshots(self) -> None:
@@ -280,19 +287,27 @@ class Fleet:
         await self.holds(len(feed.acknowledged))
         await self.run("verify")
         await asyncio.to_thread(self._check_events, feed)
-        elsewhere = {
-            "PLAYHEAD_DATA_DIR": str(self.folder / "anew"),
-            "PLAYHEAD_LAKE_CATALOG": "sqlite",
-            "PLAYHEAD_LAKE_FILES": "",
-            "PLAYHEAD_KAFKA_GROUP": f"{self.environment['PLAYHEAD_KAFKA_GROUP']}-anew",
-        }
+        elsewhere = self.elsewhere("anew")
         if self.settings.log == "embedded":
             await asyncio.to_thread(self._copy_log, self.folder / "anew")
         await self.run("rebuild", **elsewhere)
-        anew = location(read_settings({**self.environment, **elsewhere}))
+        anew = self.place_of(elsewhere)
         there = await asyncio.to_thread(sessions_of, anew)
         assert there.keys() - set(feed.tried.values()) == set(feed.acknowledged.values()) - there.keys() == set()
         await self._comes_to_have(there)
+
+    def elsewhere(self, name: str) -> dict[str, str]:
+        """Return the changes that make another lake of the same log."""
+        return {
+            "PLAYHEAD_DATA_DIR": str(self.folder / name),
+            "PLAYHEAD_LAKE_CATALOG": "sqlite",
+            "PLAYHEAD_LAKE_FILES": "",
+            "PLAYHEAD_KAFKA_GROUP": f"{self.environment['PLAYHEAD_KAFKA_GROUP']}-{name}",
+        }
+
+    def place_of(self, changes: dict[str, str]) -> Location:
+        """Return where the lake is with these changes."""
+        return location(read_settings({**self.environment, **changes}))
 
     def _copy_log(self, folder: Path) -> None:
         folder.mkdir()
@@ -325,6 +340,12 @@ class Fleet:
         assert {id for id in found if feed.tried.get(id) != found[id]} == set(), "invented"
         odd = [row for row in versions if not row[1] == row[2] == row[3]]
         assert odd == [], "versions are not 1, 2, 3..."
+
+
+def rows_of(place: Location, statement: str) -> list[tuple[Any, ...]]:
+    """Ask a lake, read only."""
+    with contextlib.closing(connect(place, read_only=True)) as lake:
+        return lake.execute(statement).fetchall()
 
 
 def sessions_of(place: Location) -> dict[str, tuple[Any, ...]]:

@@ -76,22 +76,24 @@ class SystemServer:
     """A server from the system's binaries; it can be killed and started again at the same address.
 
     It refuses to run as root, so root runs it as the user `postgres`, or as `nobody`. The folder is one that this
-    user can reach, which pytest's are not. Raises NoServer where there are no binaries.
+    user can reach, which pytest's are not; or a given one, on a disk that fills up, and then WAL files are small.
+    Raises NoServer where there are no binaries.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         found = sorted(Path("/").glob(BINARIES), key=lambda path: int(path.parts[-3]))
         if not found:
             raise NoServer(f"nothing at /{BINARIES}")
         self._binaries = found[-1].parent
         self._user = _unprivileged()
-        self._folder = Path(tempfile.mkdtemp(prefix="playhead-postgres-"))
+        self._folder = folder or Path(tempfile.mkdtemp(prefix="playhead-postgres-"))
         if self._user is not None:
             os.chown(self._folder, pwd.getpwnam(self._user).pw_uid, pwd.getpwnam(self._user).pw_gid)
         (self.port,) = free_ports(1)
         self.connection = f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres"
         self._process: subprocess.Popen[bytes] | None = None
         options = ["-D", str(self._folder / "data"), "-U", "postgres", "--auth=trust", "--no-sync"]
+        options += ["--wal-segsize=1"] if folder else []
         done = subprocess.run(
             [self._binaries / "initdb", *options, "--locale=C", "--encoding=UTF8"],
             user=self._user,
@@ -126,6 +128,10 @@ class SystemServer:
                 text = (self._folder / "postgres.log").read_text()
                 raise NoServer(f"the server did not come up: {text[-2000:]}")
             time.sleep(0.05)
+
+    def is_alive(self) -> bool:
+        """Tell whether it runs; without room for its WAL it may have ended by itself."""
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         """Kill -9 the server and everything it started, at once."""
@@ -162,7 +168,7 @@ class SystemServer:
                 process.send_signal(number)
 
     def stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self.is_alive():
             self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 

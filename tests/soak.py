@@ -2,6 +2,7 @@
 
     python tests/soak.py --events 100000 --kills 30 --seed 1
     python tests/soak.py --events 100000 --kills 30 --seed 1 --kafka --ingests 2 --workers 3
+    python tests/soak.py --events 100000 --kills 200 --gently      SIGTERM instead, which must end each in time
 
 Clients note each request in a journal before it goes out (fsynced), and each reply. Meanwhile `playhead ingest`
 and `playhead worker` are killed with SIGKILL and started again; with --kafka, upkeep, the Kafka broker and the
@@ -42,6 +43,7 @@ REPLY_TIMEOUT_S = 20.0
 DRAIN_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
 EVENTS_PER_SESSION = 40
+TOGETHER = 3  # processes that are told to end at the same moment
 PLAYHEAD = Path(sys.executable).parent / "playhead"
 
 
@@ -305,7 +307,7 @@ class Process:
         self._child.wait()
         self._child = None
 
-    def stop(self) -> None:
+    def stop(self, *, may_be_starting: bool = False) -> None:
         """End the process as an operator does; note it as a death when that does not work."""
         self.note_death()
         if self._child is None:
@@ -315,7 +317,8 @@ class Process:
             status: int | str = self._child.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             status = "none: it did not end"
-        if status != 0:
+        # A process that has only begun to start does not handle the signal yet.
+        if status != 0 and not (may_be_starting and status == -signal.SIGTERM):
             tail = self._log_path.read_text(errors="replace")[-500:]
             self.deaths.append(f"{self.verb} was told to end; status {status}: {tail}")
         self.end()
@@ -390,10 +393,15 @@ def neighbours(data: Path) -> Iterator[tuple[dict[str, str], list[Neighbour]]]:
 
 
 @contextlib.contextmanager
-def running(data: Path, *, ingests: int, workers: int = 1, kafka: bool = False) -> Iterator[Running]:
-    """Make log and lake, start ingests and workers; whatever runs at the end is killed."""
+def running(
+    data: Path, *, ingests: int, workers: int = 1, kafka: bool = False, servers: dict[str, str] | None = None
+) -> Iterator[Running]:
+    """Make log and lake, start ingests and workers; whatever runs at the end is killed.
+
+    `kafka`: on a broker and a database that are killed too; `servers`: the settings that reach some that stay.
+    """
     with contextlib.ExitStack() as stack:
-        settings, others = stack.enter_context(neighbours(data)) if kafka else ({}, [])
+        settings, others = stack.enter_context(neighbours(data)) if kafka else (servers or {}, [])
         yield stack.enter_context(_running(data, settings, others, ingests=ingests, workers=workers))
 
 
@@ -414,7 +422,7 @@ def _running(
     subprocess.run([str(PLAYHEAD), "init"], env=environment, check=True, capture_output=True, timeout=60)
     ports = [_free_port() for _ in range(ingests)]
     processes = [Process("worker", environment, data / f"worker-{number}.log") for number in range(workers)]
-    if others:
+    if "PLAYHEAD_LAKE_CATALOG" in settings:
         processes.append(Process("upkeep --every 3s", environment, data / "upkeep.log"))
     for port in ports:
         log = data / f"ingest-{port}.log"
@@ -443,17 +451,20 @@ async def soak(
     ingests: int = 1,
     workers: int = 1,
     kafka: bool = False,
+    servers: dict[str, str] | None = None,
+    gently: bool = False,
 ) -> Report:
-    """Run the whole: load, kills, the drain, the verdict."""
+    """Run the whole: load, kills (`gently`: ends by SIGTERM), the drain, the verdict."""
     data.mkdir(parents=True, exist_ok=True)
     began_s = time.monotonic()
     journal_path = data / "journal.tsv"
-    with running(data, ingests=ingests, workers=workers, kafka=kafka) as what:
+    with running(data, ingests=ingests, workers=workers, kafka=kafka, servers=servers) as what:
         journal = Journal(journal_path)
         load = Load(journal, what.ports, run=secrets.token_hex(4))
         tasks = [asyncio.create_task(be_client(load, number, seed)) for number in range(clients)]
+        strike = _end_at_random if gently else _kill_at_random
         try:
-            await _kill_at_random(load, what, events=events, kills=kills, rng=random.Random(seed))
+            await strike(load, what, events=events, kills=kills, rng=random.Random(seed))
         finally:
             load.stopped.set()
             await asyncio.gather(*tasks)
@@ -477,6 +488,21 @@ async def _kill_at_random(load: Load, what: Running, *, events: int, kills: int,
         await asyncio.to_thread(victim.kill, whole_group=rng.random() < 0.5)
         await asyncio.sleep(rng.choice((0.0, 0.0, 0.3)))
         await asyncio.to_thread(victim.start)
+    await _wait_for(load, events, what.processes)
+
+
+async def _end_at_random(load: Load, what: Running, *, events: int, kills: int, rng: random.Random) -> None:
+    """Spread the ends by SIGTERM over the load, some processes at a time: starting them is what takes long."""
+    ended = 0
+    while ended < kills:
+        await _wait_for(load, events * ended // kills, what.processes)
+        victims = rng.sample(what.processes, min(TOGETHER, len(what.processes), kills - ended))
+        youngest_s = max(victim.started_s for victim in victims)
+        await asyncio.sleep(max(0.0, youngest_s + rng.uniform(1.0, 3.0) - time.monotonic()))
+        await asyncio.gather(*(asyncio.to_thread(victim.stop, may_be_starting=True) for victim in victims))
+        for victim in victims:
+            victim.start()
+        ended += len(victims)
     await _wait_for(load, events, what.processes)
 
 
@@ -593,6 +619,7 @@ def main() -> None:
     parser.add_argument(
         "--kafka", action="store_true", help="on a Kafka broker and a PostgreSQL server, which are killed as well"
     )
+    parser.add_argument("--gently", action="store_true", help="end processes by SIGTERM instead of killing them")
     parser.add_argument("--data", type=Path, help="an empty folder; default: one that is made and removed")
     parser.add_argument(
         "--check", type=Path, metavar="JOURNAL", help="only compare this journal with the lake in --data"
@@ -614,6 +641,7 @@ def main() -> None:
                 ingests=options.ingests,
                 workers=options.workers,
                 kafka=options.kafka,
+                gently=options.gently,
             )
         )
     print(report)

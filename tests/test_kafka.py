@@ -2,7 +2,9 @@
 
 import datetime
 import ipaddress
+import os
 import shlex
+import subprocess
 import sys
 import time
 import uuid
@@ -21,7 +23,7 @@ from log_rigs import KafkaRig, Ledger, read_records, reading, writing
 
 from eventlog.adapters import create_log, open_reader, open_writer
 from schemas.faults import LogUnavailable, NotReady
-from schemas.settings import Settings
+from schemas.settings import Settings, environment_of
 
 
 async def topics_of(broker: Broker) -> list[str]:
@@ -124,49 +126,79 @@ def settings_of(bootstrap_servers: str, **changes: Any) -> Settings:
     return Settings(log="kafka", kafka_bootstrap_servers=bootstrap_servers, **changes)
 
 
-def certificate(name: str, folder: Path, *, host: str) -> Path:
-    """Make a certificate that signs itself, and its key, in one file."""
+def certificate(name: str, folder: Path, *, signed_by: str = "") -> None:
+    """Make a certificate for 127.0.0.1, signed by another one or itself: <name>.crt, with its key <name>.pem."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    subject = issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    signing_key = key
+    if signed_by:
+        issuer = x509.load_pem_x509_certificate((folder / f"{signed_by}.crt").read_bytes()).subject
+        loaded = serialization.load_pem_private_key((folder / f"{signed_by}.pem").read_bytes(), password=None)
+        assert isinstance(loaded, ec.EllipticCurvePrivateKey)
+        signing_key = loaded
     now = datetime.datetime.now(datetime.UTC)
+    host = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     made = (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(subject)
+        .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
+        .add_extension(host, critical=False)
+        .add_extension(x509.BasicConstraints(ca=not signed_by, path_length=None), critical=True)
+        .sign(signing_key, hashes.SHA256())
     )
-    path = folder / f"{name}.pem"
-    path.write_bytes(
+    text = made.public_bytes(serialization.Encoding.PEM)
+    (folder / f"{name}.crt").write_bytes(text)
+    (folder / f"{name}.pem").write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        + made.public_bytes(serialization.Encoding.PEM)
+        + text
     )
-    return path
+
+
+PASSWORD = "a word"
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[JvmBroker, Path]]:
-    """A broker with a TLS and a SASL listener, and the folder of the certificates."""
+    """A broker with TLS and SASL listeners, and the folder of certificates: two CAs, the broker, two clients."""
     folder = tmp_path_factory.mktemp("secured")
-    certificate("right", folder, host="127.0.0.1")
-    certificate("other", folder, host="127.0.0.1")
+    for name, signed_by in {"ca": "", "other": "", "broker": "ca", "client": "ca", "stranger": "other"}.items():
+        certificate(name, folder, signed_by=signed_by)
     security = "org.apache.kafka.common.security"
-    properties = f"""
-listener.name.ssl.ssl.keystore.type=PEM
-listener.name.ssl.ssl.keystore.location={folder}/right.pem
-sasl.enabled.mechanisms=PLAIN,OAUTHBEARER
-listener.name.sasl_plaintext.plain.sasl.jaas.config={security}.plain.PlainLoginModule required user_alice="a word";
-listener.name.sasl_plaintext.oauthbearer.sasl.jaas.config={security}.oauthbearer.OAuthBearerLoginModule required;
-"""
+    plain = f'{security}.plain.PlainLoginModule required user_alice="{PASSWORD}";'
+    scram = f"{security}.scram.ScramLoginModule required;"
+    keystores = [
+        f"listener.name.{listener}.ssl.keystore.{line}"
+        for listener in ("ssl", "mutual", "sasl_ssl")
+        for line in ("type=PEM", f"location={folder}/broker.pem")
+    ]
+    lines = [
+        *keystores,
+        "listener.name.mutual.ssl.client.auth=required",
+        "listener.name.mutual.ssl.truststore.type=PEM",
+        f"listener.name.mutual.ssl.truststore.location={folder}/ca.crt",
+        f"sasl.enabled.mechanisms={','.join(MECHANISMS)},OAUTHBEARER",
+        f"listener.name.sasl_plaintext.plain.sasl.jaas.config={plain}",
+        f"listener.name.sasl_ssl.plain.sasl.jaas.config={plain}",
+        *(f"listener.name.sasl_ssl.{name.lower()}.sasl.jaas.config={scram}" for name in MECHANISMS[1:]),
+        "listener.name.sasl_plaintext.oauthbearer.sasl.jaas.config="
+        f"{security}.oauthbearer.OAuthBearerLoginModule required;",
+        "listener.name.sasl_plaintext.sasl.enabled.mechanisms=PLAIN,OAUTHBEARER",
+        f"listener.name.sasl_ssl.sasl.enabled.mechanisms={','.join(MECHANISMS)}",
+    ]
     try:
-        broker = JvmBroker(folder / "kafka", listeners=("SSL", "SASL_PLAINTEXT"), properties=properties)
+        broker = JvmBroker(
+            folder / "kafka",
+            listeners=("SSL", "MUTUAL", "SASL_PLAINTEXT", "SASL_SSL"),
+            properties="\n".join(lines),
+            scram=tuple(f"{name}=[name=alice,password={PASSWORD}]" for name in MECHANISMS[1:]),
+        )
     except NoBroker as reason:
         none_to_be_had([str(reason)])
     else:
@@ -174,65 +206,146 @@ listener.name.sasl_plaintext.oauthbearer.sasl.jaas.config={security}.oauthbearer
         broker.stop()
 
 
-async def test_tls(secured: tuple[JvmBroker, Path]) -> None:
-    """With the right CA all of it works over TLS."""
-    broker, folder = secured
-    settings = settings_of(
-        f"127.0.0.1:{broker.ports['SSL']}",
-        kafka_topic=uuid.uuid4().hex,
-        kafka_security_protocol="SSL",
-        kafka_ssl_cafile=str(folder / "right.pem"),
-    )
+async def passes_through(settings: Settings) -> None:
+    """Make a topic, append a record and read it."""
     await create_log(settings)
     async with writing(settings) as writer, reading(settings) as reader:
         await writer.append(0, key=b"k", value=b"v")
         assert len(await read_records(reader, 1)) == 1
 
 
+async def is_refused(settings: Settings, *, why: str) -> None:
+    """Neither writing, nor reading, nor making the topic begins, and each says why, within seconds."""
+    began = time.monotonic()
+    for refused in (open_writer(settings), open_reader(settings, Ledger()), create_log(settings)):
+        with pytest.raises(NotReady, match=why):
+            await refused
+    assert time.monotonic() - began < 10
+
+
+def secured_settings(broker: JvmBroker, listener: str, *, host: str = "127.0.0.1", **changes: Any) -> Settings:
+    """Return settings that reach a listener of the secured broker, with a topic and group of their own."""
+    protocol = "SSL" if listener == "MUTUAL" else listener
+    name = uuid.uuid4().hex
+    return settings_of(
+        f"{host}:{broker.ports[listener]}",
+        **{"kafka_topic": name, "kafka_group": name, "kafka_security_protocol": protocol, **changes},
+    )
+
+
+async def test_tls(secured: tuple[JvmBroker, Path]) -> None:
+    """With the right CA all of it works over TLS."""
+    broker, folder = secured
+    await passes_through(secured_settings(broker, "SSL", kafka_ssl_cafile=str(folder / "ca.crt")))
+
+
 async def test_tls_with_the_wrong_ca(secured: tuple[JvmBroker, Path]) -> None:
     """A broker whose certificate another CA signed is refused, and the reason said."""
     broker, folder = secured
-    settings = settings_of(
-        f"127.0.0.1:{broker.ports['SSL']}",
-        kafka_security_protocol="SSL",
-        kafka_ssl_cafile=str(folder / "other.pem"),
-    )
-    for refused in (open_writer(settings), open_reader(settings, Ledger()), create_log(settings)):
-        with pytest.raises(NotReady, match="certificate verify failed"):
-            await refused
+    settings = secured_settings(broker, "SSL", kafka_ssl_cafile=str(folder / "other.crt"))
+    await is_refused(settings, why="certificate verify failed")
 
 
 async def test_tls_with_the_wrong_name(secured: tuple[JvmBroker, Path]) -> None:
     """A broker reached by a name that its certificate does not have is refused, and the reason said."""
     broker, folder = secured
-    settings = settings_of(
-        f"localhost:{broker.ports['SSL']}",
-        kafka_security_protocol="SSL",
-        kafka_ssl_cafile=str(folder / "right.pem"),
+    settings = secured_settings(broker, "SSL", host="localhost", kafka_ssl_cafile=str(folder / "ca.crt"))
+    await is_refused(settings, why="Hostname mismatch")
+
+
+async def test_a_certificate_of_our_own(secured: tuple[JvmBroker, Path]) -> None:
+    """Where brokers ask for a certificate, one that their CA signed opens."""
+    broker, folder = secured
+    settings = secured_settings(
+        broker,
+        "MUTUAL",
+        kafka_ssl_cafile=str(folder / "ca.crt"),
+        kafka_ssl_certfile=str(folder / "client.crt"),
+        kafka_ssl_keyfile=str(folder / "client.pem"),
     )
-    with pytest.raises(NotReady, match="Hostname mismatch"):
-        await open_writer(settings)
+    await passes_through(settings)
 
 
-@pytest.mark.parametrize("password", ["a word", "another word"])
+@pytest.mark.parametrize("certfile", ["", "stranger.pem"], ids=["none", "another CA's"])
+async def test_a_certificate_that_brokers_do_not_want(secured: tuple[JvmBroker, Path], certfile: str) -> None:
+    """Without a certificate, or with one of another CA, the broker's refusal is the reason that is given."""
+    broker, folder = secured
+    settings = secured_settings(
+        broker,
+        "MUTUAL",
+        kafka_ssl_cafile=str(folder / "ca.crt"),
+        kafka_ssl_certfile=str(folder / certfile) if certfile else "",
+    )
+    await is_refused(settings, why="refuses us.*certificate")
+
+
+def sasl_over_tls(secured: tuple[JvmBroker, Path], mechanism: str = MECHANISMS[-1], **changes: Any) -> Settings:
+    """Return settings for SASL over TLS with all that is right, but for the changes."""
+    broker, folder = secured
+    wanted = {
+        "kafka_ssl_cafile": str(folder / "ca.crt"),
+        "kafka_sasl_mechanism": mechanism,
+        "kafka_sasl_username": "alice",
+        "kafka_sasl_password": PASSWORD,
+    }
+    return secured_settings(broker, "SASL_SSL", **{**wanted, **changes})
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+async def test_sasl_over_tls(secured: tuple[JvmBroker, Path], mechanism: str) -> None:
+    """The right password opens, over TLS, with each way to prove it."""
+    await passes_through(sasl_over_tls(secured, mechanism))
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("wrong", ["kafka_sasl_password", "kafka_sasl_username"])
+async def test_sasl_over_tls_with_the_wrong_password(
+    secured: tuple[JvmBroker, Path], mechanism: str, wrong: str
+) -> None:
+    """A wrong password, or a user that there is not, is refused with the reason."""
+    await is_refused(sasl_over_tls(secured, mechanism, **{wrong: "another word"}), why="refuses us.*uthentication")
+
+
+async def test_no_password_goes_to_a_broker_that_is_not_the_right_one(secured: tuple[JvmBroker, Path]) -> None:
+    """With SASL too a broker of another CA, or with another name, is refused before anything is said."""
+    _, folder = secured
+    await is_refused(
+        sasl_over_tls(secured, kafka_ssl_cafile=str(folder / "other.crt")), why="certificate verify failed"
+    )
+    await is_refused(sasl_over_tls(secured, host="localhost"), why="Hostname mismatch")
+
+
+def test_the_command_says_why_it_does_not_start(secured: tuple[JvmBroker, Path]) -> None:
+    """`playhead` ends with status 2 and one line that gives the reason, and never the password."""
+    settings = sasl_over_tls(secured, kafka_sasl_password="another word")
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "playhead"), "topics"],
+        env={"PATH": os.environ["PATH"], **environment_of(settings)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "refuses us" in done.stderr
+    assert "another word" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "another word"])
 async def test_sasl(secured: tuple[JvmBroker, Path], password: str) -> None:
-    """The right password opens, a wrong one is refused with the reason."""
+    """Without TLS as well the right password opens, and a wrong one is refused with the reason."""
     broker, _ = secured
-    settings = settings_of(
-        f"127.0.0.1:{broker.ports['SASL_PLAINTEXT']}",
-        kafka_topic=uuid.uuid4().hex,
-        kafka_security_protocol="SASL_PLAINTEXT",
+    settings = secured_settings(
+        broker,
+        "SASL_PLAINTEXT",
         kafka_sasl_mechanism="PLAIN",
         kafka_sasl_username="alice",
         kafka_sasl_password=password,
     )
-    if password == "a word":
-        await create_log(settings)
-        async with writing(settings) as writer:
-            await writer.append(0, key=b"k", value=b"v")
+    if password == PASSWORD:
+        await passes_through(settings)
     else:
-        with pytest.raises(NotReady, match="refuses us"):
-            await create_log(settings)
+        await is_refused(settings, why="refuses us")
 
 
 TOKEN = """
@@ -249,10 +362,9 @@ async def test_tokens_of_a_command(secured: tuple[JvmBroker, Path], tmp_path: Pa
     broker, _ = secured
     command = tmp_path / "token.py"
     command.write_text(program)
-    settings = settings_of(
-        f"127.0.0.1:{broker.ports['SASL_PLAINTEXT']}",
-        kafka_topic=uuid.uuid4().hex,
-        kafka_security_protocol="SASL_PLAINTEXT",
+    settings = secured_settings(
+        broker,
+        "SASL_PLAINTEXT",
         kafka_sasl_mechanism="OAUTHBEARER",
         kafka_oauth_token_command=shlex.join([sys.executable, str(command)]),
     )

@@ -1,13 +1,19 @@
 """Brokers that fail, and what becomes of events meanwhile: never a false success, and all goes on by itself."""
 
 import asyncio
+import contextlib
 import gc
 import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from brokers import JvmBroker
+from ingest_rig import Ingest, running, session_start
 from log_rigs import Ledger, read_records, reading, writing
 from mock_kafka import FETCH, PRODUCE, MockKafka
 from structlog.testing import capture_logs
@@ -17,6 +23,8 @@ from eventlog.adapters import create_log, open_writer
 from schemas.faults import Fault, LogUnavailable, TooLarge
 from schemas.settings import Settings
 
+API = {"X-API-Key": "string"}
+OUTAGE_S = 6.0
 RETRIED = {
     6: "not the leader",
     7: "request timed out",
@@ -217,6 +225,96 @@ async def test_reading_goes_on_after_errors(mock_kafka: MockKafka, code: int) ->
             except LogUnavailable:
                 reader.seek(0, 5)
     assert offsets in ([5], [2, 3, 4, 5])  # the latter where the reader joined the group anew
+
+
+class Viewers:
+    """Viewers that start sessions at an ingest, and what they were answered."""
+
+    def __init__(self, ingest: Ingest) -> None:
+        self._client = httpx.AsyncClient(base_url=ingest.url, timeout=10.0)
+        self._is_over = False
+        self.tried = 0
+        self.acknowledged: set[str] = set()
+        self.refused: list[tuple[int, int, float]] = []  # status, Retry-After in seconds, seconds until the answer
+
+    async def play(self, number: int) -> None:
+        """Start one session after the other; every fourth viewer starts tracking sessions."""
+        while not self._is_over:
+            await asyncio.sleep(0.02)
+            self.tried += 1
+            began = time.monotonic()
+            if number % 4:
+                reply = await self._client.post("/api/v1/sessions", json=session_start())
+            else:
+                reply = await self._client.post("/v1/playouts/tracking/session", json={}, headers=API)
+            if reply.status_code == 201 and number % 4:
+                self.acknowledged.add(reply.headers["location"].rpartition("/")[2])
+            elif not reply.is_success:
+                seconds = time.monotonic() - began
+                self.refused.append((reply.status_code, int(reply.headers["retry-after"]), seconds))
+
+    async def is_ready(self) -> bool:
+        """Ask the ingest whether it takes events."""
+        return (await self._client.get("/health/ready")).status_code == 200
+
+    @contextlib.asynccontextmanager
+    async def playing(self, count: int) -> AsyncIterator[None]:
+        """Let so many play for the length of the block."""
+        async with self._client, asyncio.TaskGroup() as tasks:
+            for number in range(count):
+                tasks.create_task(self.play(number))
+            try:
+                yield
+            finally:
+                self._is_over = True
+
+
+async def comes_true(condition: Callable[[], Any], *, within_s: float = 30.0) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        await asyncio.sleep(0.05)
+
+
+async def test_brokers_are_away_for_a_minute(tmp_path: Path, own_kafka: JvmBroker) -> None:
+    """A minute without a broker, ten times faster: no false 2xx, refusals in time, flat memory, and it ends.
+
+    The deadline of an append is shortened in the same way, from 4 s to 0.4 s.
+    """
+    changes: dict[str, Any] = {"log_append_timeout_s": 0.4, "log_partitions": 2}
+    settings = settings_of(own_kafka, **changes)
+    servers = {"log": "kafka", "kafka_bootstrap_servers": own_kafka.bootstrap_servers}
+    with running(tmp_path / "data", **servers, **changes) as ingest:
+        viewers = Viewers(ingest)
+        async with viewers.playing(32):
+            await comes_true(lambda: len(viewers.acknowledged) > 100)
+            own_kafka.kill()
+            began = time.monotonic()
+            await comes_true(lambda: viewers.refused)
+            answered = len(viewers.acknowledged)
+            memory_bytes = []
+            while time.monotonic() - began < OUTAGE_S:
+                memory_bytes.append(psutil.Process(ingest.process.pid).memory_info().rss)
+                await asyncio.sleep(0.1)
+            assert len(viewers.acknowledged) == answered
+            await asyncio.to_thread(own_kafka.start)
+            refused = list(viewers.refused)
+            await comes_true(lambda: len(viewers.acknowledged) > answered + 100)
+            assert await viewers.is_ready()
+    half = len(memory_bytes) // 2
+    assert max(memory_bytes[half:]) - max(memory_bytes[:half]) < 16_000_000, memory_bytes
+    assert len(refused) > 100
+    assert {status for status, _, _ in refused} == {500, 503}
+    assert all(retry_after_s > 0 for _, retry_after_s, _ in refused)
+    waits_s = sorted(seconds for _, _, seconds in refused)
+    assert waits_s[len(waits_s) // 2] < 0.8
+    assert waits_s[-1] < 5.0
+    records = await all_records(settings, at_least=len(viewers.acknowledged))
+    starts = Counter(record.key.decode() for record in records.values())
+    assert viewers.acknowledged - starts.keys() == set(), "lost"
+    assert {id for id in viewers.acknowledged if starts[id] > 1} == set(), "doubled"
+    assert len(records) <= viewers.tried, "invented"
 
 
 async def test_a_broker_is_killed_and_comes_back(own_kafka: JvmBroker) -> None:

@@ -2,15 +2,20 @@
 
 import asyncio
 import random
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from brokers import Broker
-from fleet import closed_sessions, feeding, fleet, until
+from fleet import Fleet, closed_sessions, feeding, fleet, rows_of, until
+from lake_rig import record_value
+from log_rigs import KafkaRig, writing
+from poison import CREATED, record
 from postgres import SystemServer, new_database
 
-from lake.catalog import speaks_english
-
+from lake.catalog import Location, speaks_english
+from schemas.ids import read_media_session
 
 
 async def test_workers_are_added_and_ended_under_load(tmp_path: Path, kafka: Broker, catalog: str) -> None:
@@ -159,6 +164,54 @@ async def test_postgresql_is_away_for_seconds(tmp_path: Path, kafka: Broker, own
         assert all(worker.is_alive() for worker in workers)
 
 
+async def test_a_worker_ends_in_time_though_postgresql_says_nothing(
+    tmp_path: Path, kafka: Broker, own_postgres: SystemServer
+) -> None:
+    """Told to end while the catalogue is frozen, a worker is gone after its time and says what it waited for."""
+    catalog = f"postgres:{new_database(own_postgres)}"
+    changes = {"PLAYHEAD_WORKER_STOP_TIMEOUT_S": "1.5"}
+    async with fleet(tmp_path, bootstrap_servers=kafka.bootstrap_servers, catalog=catalog, **changes) as ships:
+        async with feeding(ships) as feed:
+            workers = [ships.start("worker", name="writing")]
+            await ships.holds(50)
+            own_postgres.pause()
+            workers.append(ships.start("worker", name="starting"))
+            await until(lambda: workers[1].is_connected(own_postgres.port), "it has not come to the catalogue")
+            await feed.grow(50)
+            for worker in workers:
+                worker.ask_to_end()
+            assert [await asyncio.to_thread(worker.wait, 5.0) for worker in workers] == [3, 3]
+            assert all('"waited_for": "the lake"' in worker.log for worker in workers)
+            own_postgres.resume()
+            ships.start("worker", name="after")
+            await ships.holds(len(feed.acknowledged))
+        await ships.exact(feed)
+
+
+async def test_a_flood_of_bad_records_pauses_its_partition(tmp_path: Path, kafka: Broker, catalog: str) -> None:
+    """Where all is bad the worker stops reading, and says so; other partitions go on, and nothing is dropped."""
+    changes = {"PLAYHEAD_WORKER_BAD_MAX": "100"}
+    servers = {"bootstrap_servers": kafka.bootstrap_servers, "catalog": catalog}
+    async with fleet(tmp_path, **servers, **changes) as ships:
+        worker = ships.start("worker")
+        async with writing(ships.settings) as writer:
+            for wanted in (60, 400):  # few are quarantined
+                await asyncio.gather(*(writer.append(0, key=b"", value=b"no event") for _ in range(wanted)))
+                await until(lambda: ships.next_offset(0) >= 60, "nothing is quarantined")
+        await until(lambda: "partition paused" in worker.log, "nobody has noticed")
+        async with feeding(ships) as feed:
+            await feed.grow(200)
+        sessions = [read_media_session(id) for id in feed.acknowledged.values()]
+        await ships.holds(sum(session is not None and session.partition > 0 for session in sessions))
+        assert worker.is_alive()
+        assert 60 <= ships.next_offset(0) < 100
+        await worker.terminate()
+        again = ships.start("worker", name="again", PLAYHEAD_WORKER_BAD_MAX="0")
+        await ships.exact(feed)
+        assert await asyncio.to_thread(ships.ask, "SELECT count(*) FROM quarantine") == [(460,)]
+        await again.terminate()
+
+
 async def test_partitions_are_added_under_load(tmp_path: Path, kafka: Broker, catalog: str) -> None:
     """New partitions are written and read without a restart, and sessions that run stay where they are."""
     async with fleet(tmp_path, bootstrap_servers=kafka.bootstrap_servers, catalog=catalog) as ships:
@@ -171,6 +224,70 @@ async def test_partitions_are_added_under_load(tmp_path: Path, kafka: Broker, ca
             await ships.holds(len(feed.acknowledged))
         await ships.exact(feed)
         assert all(worker.is_alive() for worker in workers)
+
+
+async def lose(ships: Fleet, broker: Broker, *, records: int) -> tuple[int, int]:
+    """Let the log drop records of partition 0 that the lake does not have; return the first and the last."""
+    first = ships.next_offset(0)
+    rig = KafkaRig(broker)
+    rig.topic = ships.settings.kafka_topic
+    await rig.lose_front(0, first + records)
+    return first, first + records - 1
+
+
+# What says when the worker did something, and not what came of it.
+STEPS = {"session_versions": "as_of, as_of_offset", "open_sessions": "as_of, as_of_offset", "ledger": "commits"}
+
+
+def tables_of(place: Location) -> dict[str, Counter[str]]:
+    """Return every row of every table of a lake."""
+    names = rows_of(place, "SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'")
+    tables = {}
+    for (name,) in names:
+        steps = STEPS.get(name.partition("_p0")[0])
+        columns = f"* EXCLUDE ({steps})" if steps else "*"
+        tables[name] = Counter(map(repr, rows_of(place, f"SELECT {columns} FROM {name}")))
+    return tables
+
+
+async def test_a_lake_behind_a_gap_is_rebuilt_table_by_table(tmp_path: Path, kafka: Broker, catalog: str) -> None:
+    """Behind an accepted gap, with partitions added, backup and log make the same lake; the log alone refuses."""
+    async with fleet(tmp_path, bootstrap_servers=kafka.bootstrap_servers, catalog=catalog) as ships:
+        async with feeding(ships) as feed, writing(ships.settings) as writer:
+            worker = ships.start("worker")
+            await ships.holds(100)
+            await worker.terminate()
+            await feed.grow(200)
+            first, last = await lose(ships, kafka, records=5)
+            worker = ships.start("worker", name="stopped")
+            await until(lambda: f"offsets {first} to {last} are gone" in worker.log, "no gap was found")
+            await worker.terminate()
+            worker = ships.start("worker", "--accept-gap", f"0:{first}-{last}", name="accepting")
+            await until(lambda: ships.next_offset(0) > last, "it does not go on")
+            await ships.run("backup")
+            assert "7 partitions" in await ships.run("topics", "--partitions", "7")
+            now_ms = time.time_ns() // 1_000_000
+            doubled = record_value("twice", "a session", ts=now_ms, received_ms=now_ms)
+            for value in (doubled, doubled, b"no event", record(CREATED).value):
+                await writer.append(0, key=b"", value=value)
+            await until(lambda: ships.next_offset(6) > 0, "nothing of partition 6 is in the lake")
+        await ships.holds(len(feed.acknowledged) - 5 + 2)
+        settled = "SELECT bool_and(open_as_of_offset = next_offset), sum(duplicates), sum(quarantined) FROM ledger"
+        await until(lambda: ships.ask(settled) == [(True, 1, 1)], "open sessions are not written")
+        await worker.terminate()
+        anew = {**ships.elsewhere("anew"), "PLAYHEAD_LAKE_BACKUPS": str(ships.settings.backups)}
+        await ships.run("rebuild", **anew)
+        there, here = (await asyncio.to_thread(tables_of, place) for place in (ships.place_of(anew), ships.place))
+        assert there.keys() == here.keys()
+        assert {
+            name: (here[name] - there[name], there[name] - here[name])
+            for name in here
+            if here[name] != there[name]
+        } == {}
+        assert all(here[name] for name in ("events", "tracking_events", "quarantine", "duplicates", "gaps"))
+        refused = ships.start("rebuild", name="from-the-log-alone", **ships.elsewhere("nothing"))
+        assert await asyncio.to_thread(refused.wait, 30.0) == 2
+        assert f"partition 0: offsets 0 to {last} are gone from the log" in refused.log
 
 
 @pytest.mark.parametrize(

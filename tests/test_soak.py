@@ -1,11 +1,12 @@
 """Is anything lost, doubled or invented when everything is killed under load? And would we notice?"""
 
+import secrets
 from pathlib import Path
 
 import duckdb
 import pytest
 import soak
-from brokers import NoBroker, none_to_be_had
+from brokers import Broker, NoBroker, none_to_be_had
 from postgres import NoServer
 
 SESSION = "a" * 64
@@ -32,6 +33,32 @@ async def test_twenty_kills_lose_double_and_invent_nothing(tmp_path: Path) -> No
     assert report.is_clean, str(report)
     assert report.verdict.acknowledged >= 10_000
     assert report.kills == 20
+
+
+async def test_ends_under_load_lose_double_and_invent_nothing(tmp_path: Path, kafka: Broker, catalog: str) -> None:
+    """Ingests, workers and upkeep that are told to end, three at a time, end in time, and leave all exact."""
+    name = f"soak-{secrets.token_hex(4)}"
+    servers = {
+        "PLAYHEAD_LOG": "kafka",
+        "PLAYHEAD_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "PLAYHEAD_KAFKA_TOPIC": name,
+        "PLAYHEAD_KAFKA_GROUP": name,
+        "PLAYHEAD_LOG_PARTITIONS": "4",
+        "PLAYHEAD_LAKE_CATALOG": catalog,
+    }
+    report = await soak.soak(
+        data=tmp_path,
+        events=2_000,
+        kills=15,
+        seed=3,
+        clients=16,
+        ingests=2,
+        workers=2,
+        servers=servers,
+        gently=True,
+    )
+    print(report)
+    assert report.is_clean, str(report)
 
 
 async def test_kills_of_broker_and_database_lose_nothing_either(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
@@ -16,25 +17,50 @@ import httpx
 import pytest
 from brokers import Broker, free_ports
 from fleet import Child, feeding, fleet, until
+from postgres import NoServer, SystemServer, new_database, none_to_be_had
 
 from lake.verify import verify
 
 
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MB."""
+@contextlib.contextmanager
+def mounted(folder: Path, *, size_mb: int) -> Iterator[Path]:
+    """Mount a small file system for the length of the block."""
     sudo = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    options = f"size=24m,uid={os.geteuid()},mode=0700"
+    options = f"size={size_mb}m,uid={os.geteuid()},mode=0711"
     command = [*sudo, "mount", "-t", "tmpfs", "-o", options, "playhead-test", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = f"no file system can be mounted here: {done.stderr}"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    yield folder
-    subprocess.run([*sudo, "umount", "--lazy", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run([*sudo, "umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    with mounted(folder, size_mb=24):
+        yield folder
+
+
+@pytest.fixture
+def cramped_postgres() -> Iterator[tuple[SystemServer, Path]]:
+    """A server of the test's own on a file system of 96 MB, where its user can reach it."""
+    with tempfile.TemporaryDirectory(prefix="playhead-disk-") as name, mounted(Path(name), size_mb=96) as disk:
+        Path(name).chmod(0o711)
+        folder = disk / "postgres"
+        folder.mkdir()
+        try:
+            server = SystemServer(folder)
+        except NoServer as reason:
+            none_to_be_had([str(reason)])
+        else:
+            yield server, disk
+            server.stop()
 
 
 def fill(disk: Path) -> Path:
@@ -61,6 +87,27 @@ async def test_the_lake_is_full(tmp_path: Path, small_disk: Path, kafka: Broker,
             await ships.holds(len(feed.acknowledged))
         await ships.exact(feed)
         assert worker.is_alive()
+
+
+async def test_the_disk_of_postgresql_is_full(
+    tmp_path: Path, cramped_postgres: tuple[SystemServer, Path], kafka: Broker
+) -> None:
+    """Without room for the catalogue workers wait; with room again, and PostgreSQL started, all goes on."""
+    server, disk = cramped_postgres
+    catalog = f"postgres:{new_database(server)}"
+    async with fleet(tmp_path, bootstrap_servers=kafka.bootstrap_servers, catalog=catalog) as ships:
+        async with feeding(ships) as feed:
+            workers = [ships.start("worker", name=f"worker-{number}") for number in range(2)]
+            await ships.holds(50)
+            ballast = await asyncio.to_thread(fill, disk)
+            await until(lambda: all("lake refused" in worker.log for worker in workers), "nobody has noticed")
+            await feed.grow(100)
+            ballast.unlink()
+            if not await asyncio.to_thread(server.is_alive):
+                await asyncio.to_thread(server.start)  # as whatever looks after it does
+            await ships.holds(len(feed.acknowledged))
+        await ships.exact(feed)
+        assert all(worker.is_alive() for worker in workers)
 
 
 async def test_the_disk_of_everything_is_full(tmp_path: Path, small_disk: Path) -> None:

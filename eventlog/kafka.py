@@ -55,6 +55,7 @@ METADATA_MAX_AGE_MS = 5_000
 RETRY_S = 0.25
 STUCK_S = 60.0
 STOP_S = 0.5
+ALERT_S = 1.0
 CONSUMER_STOP_S = 3.0
 SILENCE_S = 15.0
 
@@ -132,10 +133,33 @@ async def why_unreachable(settings: Settings, error: BaseException) -> Fault:
         except REFUSED as reason:
             return NotReady(f"{server} refuses us or is not who it should be: {reason}")
         except UNREACHABLE as reason:
+            if alert := await _alert(host.strip("[]"), int(port), options.get("ssl_context")):
+                return NotReady(f"{server} refuses us: {alert}")
             reasons.append(f"{server}: {reason or type(reason).__name__}")
         else:
             connection.close()
     return LogUnavailable(f"Kafka cannot be reached: {'; '.join(reasons) or error or type(error).__name__}")
+
+
+async def _alert(host: str, port: int, context: ssl.SSLContext | None) -> ssl.SSLError | None:
+    """Return why a broker ends a TLS connection, if it says so; for aiokafka the connection is just closed.
+
+    In TLS 1.3 a broker that wants a certificate, or another one, says so after the client is done.
+    """
+    if context is None:
+        return None
+    try:
+        async with asyncio.timeout(ALERT_S):
+            reader, writer = await asyncio.open_connection(host, port, ssl=context)
+            try:
+                await reader.read(1)
+            finally:
+                writer.transport.abort()
+    except ssl.SSLError as alert:
+        return alert
+    except OSError:
+        return None  # it cannot be reached, which is the reason already known; or it waits for us to begin
+    return None
 
 
 def absent(settings: Settings) -> NotReady:

@@ -5,7 +5,7 @@ Playhead may have. What is not understood keeps its bytes and gets a reason, and
 """
 
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -23,12 +23,15 @@ from schemas.records import (
     TrackingCreated,
     TrackingDeleted,
 )
+from schemas.vocabulary import EVENT_TYPES
 
 ID_CHARACTERS_MAX = 256
-RECEIVED_MAX = datetime(2100, 1, 1, tzinfo=UTC)
-RECEIVED_MIN = datetime(2000, 1, 1, tzinfo=UTC)
+RECEIVED_MS_MAX = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) * 1000
+RECEIVED_MS_MIN = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * 1000
+NO_MOMENT = "receivedtime is no time with an offset between 2000 and 2100"
 AHEAD_OF_LOG_MS_MAX = 3_600_000  # more, and the clock that stamped the arrival is not worth following
 Text = TypeVar("Text", str, str | None)
+RECORD_TYPES = {name: MEDIA + name for name in EVENT_TYPES}
 _BODY_KEYS = frozenset(("playerTime", "eventType", "params", "qoeData", "customMetadata"))
 
 
@@ -59,9 +62,15 @@ class Bad(msgspec.Struct, frozen=True):
     value: bytes
 
 
-class PlainEnvelope(Envelope):
+_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARACTERS_MAX)]
+
+
+class PlainEnvelope(Envelope, gc=False):
     """A record of a media event of the usual shape, which one call decodes and checks."""
 
+    id: _Id
+    subject: _Id
+    receivedtime: Annotated[datetime, msgspec.Meta(tz=True)]
     data: PlainEvent
 
 
@@ -73,10 +82,12 @@ _json = msgspec.json.Decoder()
 def decode(record: Record) -> Event | Tracking | Bad:
     """Tell what a record is. Reasons of Bad: those of the fault tree, and `unknown_type`, `future_version`."""
     try:
-        envelope: Envelope = _plain.decode(record.value)
+        plain = _plain.decode(record.value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
         return _decode_other(record)
-    return _classify(record, envelope)
+    if b"\\u0000" in record.value:
+        return _decode_other(record)
+    return _classify(record, plain)
 
 
 def _decode_other(record: Record) -> Event | Tracking | Bad:
@@ -85,7 +96,11 @@ def _decode_other(record: Record) -> Event | Tracking | Bad:
         envelope = _envelope.decode(record.value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
         return _bad(record, "invalid_event" if _is_json(record.value) else "not_json", str(error))
-    return _classify(record, envelope)
+    if not _is_moment(envelope.receivedtime):
+        return _bad(record, "invalid_event", NO_MOMENT)
+    if not _is_id(envelope.id) or (envelope.subject and not _is_id(envelope.subject)):
+        return _bad(record, "invalid_event", f"id and subject need 1 to {ID_CHARACTERS_MAX} characters, no NUL")
+    return _classify(record, _without_nul(envelope))
 
 
 def _is_json(value: bytes) -> bool:
@@ -100,15 +115,11 @@ def _is_json(value: bytes) -> bool:
 def _classify(record: Record, envelope: Envelope) -> Event | Tracking | Bad:
     if envelope.specversion != "1.0":
         return _bad(record, "future_version", f"CloudEvents {envelope.specversion[:16]} is not understood")
-    if not _is_moment(envelope.receivedtime):
-        return _bad(record, "invalid_event", "receivedtime is no time with an offset between 2000 and 2100")
-    if b"\\u0000" in record.value:
-        envelope = _without_nul(envelope)
     received_ms = int(envelope.receivedtime.timestamp() * 1000)
+    if not RECEIVED_MS_MIN <= received_ms <= RECEIVED_MS_MAX:
+        return _bad(record, "invalid_event", NO_MOMENT)
     if received_ms > record.appended_ms + AHEAD_OF_LOG_MS_MAX:
         return _bad(record, "invalid_event", "receivedtime is more than an hour after the log took the record")
-    if not _is_id(envelope.id) or (envelope.subject and not _is_id(envelope.subject)):
-        return _bad(record, "invalid_event", f"id and subject need 1 to {ID_CHARACTERS_MAX} characters, no NUL")
     try:
         if envelope.type.startswith(MEDIA):
             return _media(record, envelope, received_ms)
@@ -127,7 +138,7 @@ def _classify(record: Record, envelope: Envelope) -> Event | Tracking | Bad:
 
 def _is_moment(time: datetime) -> bool:
     """Tell whether a time is one that the lake can hold, and compare."""
-    return time.tzinfo is not None and RECEIVED_MIN <= time <= RECEIVED_MAX
+    return time.tzinfo is not None and RECEIVED_MS_MIN <= int(time.timestamp() * 1000) <= RECEIVED_MS_MAX
 
 
 def _is_id(text: str) -> bool:
@@ -164,7 +175,7 @@ def _media(record: Record, envelope: Envelope, received_ms: int) -> Event | Bad:
         known = {key: value for key, value in data.items() if key in _BODY_KEYS}
         data = PlainEvent(**{**known, "playerTime": msgspec.convert(data["playerTime"], PlayerTime)})
     event_type = check_plain_event(data)
-    if not envelope.subject or envelope.type != MEDIA + event_type.name:
+    if not envelope.subject or envelope.type != RECORD_TYPES[event_type.name]:
         return _bad(record, "invalid_event", "subject or type does not fit the data", received_ms)
     flags = tuple(envelope.flags.split(",")) if envelope.flags else ()
     time = data.playerTime

@@ -111,11 +111,21 @@ class OpenSession:
         """Note what closing depends on; in order of arrival."""
         self.row = None
         self.first_received_ms = self.first_received_ms or event.received_ms
-        self.last_received_ms = max(self.last_received_ms, event.received_ms)
+        received_ms = event.received_ms
+        if received_ms > self.last_received_ms:
+            self.last_received_ms = received_ms
         if event.playhead_s != self.playhead_s:
             self.playhead_s = event.playhead_s
-            self.moved_ms = max(self.moved_ms, event.received_ms)
-        self.has_end = self.has_end or event.type.ends
+            if received_ms > self.moved_ms:
+                self.moved_ms = received_ms
+        if event.type.ends:
+            self.has_end = True
+
+    def is_plainly_next(self, event: Event) -> bool:
+        """Tell whether an event is later than all before it, and so neither repeats one nor was read before."""
+        return (
+            bool(self.tail) and event.order_ms > self.tail[-1].order_ms and not event.flags and self.ahead is None
+        )
 
     def is_unsettled(self, event: Event) -> bool:
         """Tell whether an event, and any earlier one that says the same, has its place in the tail."""
@@ -228,15 +238,17 @@ class PartitionSessions:
         changes = Changes(self.partition, next_offset)
         waiting: dict[str, list[Event]] = {}
         for entry in entries:
-            self.read_ms = max(self.read_ms, min(entry.received_ms, appended_ms))
-            if isinstance(entry, Bad):
-                changes.bad.append(entry)
+            if entry.received_ms > self.read_ms:
+                self.read_ms = max(self.read_ms, min(entry.received_ms, appended_ms))
+            if isinstance(entry, Event):
+                if waiting and entry.session_id in waiting:
+                    waiting[entry.session_id].append(entry)
+                elif not self._place(entry, changes):
+                    waiting[entry.session_id] = [entry]
             elif isinstance(entry, Tracking):
                 changes.tracking.append(entry)
-            elif entry.session_id in waiting:
-                waiting[entry.session_id].append(entry)
-            elif not self._place(entry, changes):
-                waiting[entry.session_id] = [entry]
+            else:
+                changes.bad.append(entry)
         if waiting:
             self._join(waiting, look_up(waiting), changes)
         if changes.tracking:
@@ -254,7 +266,7 @@ class PartitionSessions:
             if not self._closed.is_certainly_new(event.session_id, born_ms, event.received_ms):
                 return False
             session = self._opened(event.session_id, version=1)
-        else:
+        elif not session.is_plainly_next(event):
             is_repeat = False
             for known in session.tail:
                 if known.event_id == event.event_id:

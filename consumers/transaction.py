@@ -8,8 +8,10 @@ whole row is as it left it, and rewriting it conflicts with whoever rewrites it 
 import contextlib
 import os
 import re
+import time
+import uuid
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -18,7 +20,12 @@ import pyarrow as pa
 
 from consumers.rows import ledger_rows, rows_of, session_rows
 from consumers.sessions import Changes
+from lake.catalog import Location
 from schemas.faults import Fault, NotReady
+
+CLOCK_STEP_MS = 10_000  # how far the clock may step back within a transaction
+DAY_MS = 86_400_000
+EPOCH = date(1970, 1, 1)
 
 
 class LedgerBroken(Fault):
@@ -96,28 +103,35 @@ def commit(
     work: Collection[tuple[Ledger, Changes]],
     *,
     topic: str,
-    is_local: bool,
+    place: Location,
 ) -> list[Ledger]:
     """Write the changes of some partitions in one transaction; return their new ledger rows.
 
     Raises Fenced where a ledger row moved, duckdb.Error where the lake refused or does not answer. After either
     the outcome for these partitions is what their ledger says when it is read again.
     """
+    since_ms = time.time_ns() // 1_000_000
+    touched: set[str] = set()
     connection.execute("BEGIN")
     try:
         for ledger, changes in work:
             if read_ledger(connection, changes.partition) != ledger:
                 raise Fenced(f"partition {changes.partition} was written by another owner")
         for name, rows in rows_of([changes for _, changes in work], topic=topic).items():
-            _insert(connection, name, rows)
+            if rows.num_rows:
+                _insert(connection, name, rows)
+                touched.add(name)
         written = [ledger.after(changes) for ledger, changes in work]
         for ledger, (_, changes) in zip(written, work, strict=True):
-            _rewrite(connection, f"ledger_p{changes.partition:03}", ledger_rows(ledger))
+            rewritten = {f"ledger_p{changes.partition:03}": ledger_rows(ledger)}
             if changes.open is not None:
                 rows = session_rows((row, changes.partition) for row in changes.open)
-                _rewrite(connection, f"open_sessions_p{changes.partition:03}", rows)
-        if is_local:
-            _sync_files(connection, work)
+                rewritten[f"open_sessions_p{changes.partition:03}"] = rows
+            for name, rows in rewritten.items():
+                _rewrite(connection, name, rows)
+                touched.add(name)
+        days = {event.received_ms // DAY_MS for _, changes in work for event in changes.events}
+        _sync(place, touched - {"events"}, days=days, since_ms=since_ms)
         connection.execute("COMMIT")
     except BaseException:
         _rollback(connection)
@@ -131,44 +145,38 @@ def _rollback(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
-    if rows.num_rows:
-        connection.register("incoming", rows)
-        connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
-        connection.unregister("incoming")
+    connection.register("incoming", rows)
+    connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
+    connection.unregister("incoming")
 
 
 def _rewrite(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
     """Replace a whole table: an unconditional DELETE drops whole files, an UPDATE leaves dead rows for ever."""
     connection.execute(f"DELETE FROM {name}")
-    _insert(connection, name, rows)
+    if rows.num_rows:
+        _insert(connection, name, rows)
 
 
-def _sync_files(connection: duckdb.DuckDBPyConnection, work: Collection[tuple[Ledger, Changes]]) -> None:
-    """Flush the transaction's new files and their folders to disk: DuckLake syncs its catalogue only."""
-    queries = []
-    for ledger, changes in work:
-        partition, first = changes.partition, ledger.next_offset
-        of_partition = f"WHERE log_partition = {partition} AND"
-        if changes.events:
-            queries.append(f"SELECT filename FROM events {of_partition} log_offset >= {first}")
-        if changes.tracking:
-            queries.append(f"SELECT filename FROM tracking_events {of_partition} log_offset >= {first}")
-        if changes.bad:
-            queries.append(f"SELECT filename FROM quarantine {of_partition} log_offset >= {first}")
-        if changes.duplicates:
-            queries.append(f"SELECT filename FROM duplicates {of_partition} log_offset >= {first}")
-        if changes.closed:
-            queries.append(f"SELECT filename FROM session_versions {of_partition} as_of_offset >= {first}")
-        queries.append(f"SELECT filename FROM ledger_p{partition:03}")
-        if changes.open:
-            queries.append(f"SELECT filename FROM open_sessions_p{partition:03}")
-    _sync(connection, queries)
+def _sync(place: Location, tables: Collection[str], *, days: Collection[int] = (), since_ms: int) -> None:
+    """Flush a transaction's new files and their folders to a local disk: DuckLake syncs its catalogue only.
 
-
-def _sync(connection: duckdb.DuckDBPyConnection, queries: Collection[str]) -> None:
-    files = [Path(row[0]) for row in connection.execute(" UNION ".join(queries)).fetchall() if row[0]]
-    # The folders above as well: the first file of a day makes those of its year, month and day.
-    for path in {*files, *(folder for file in files for folder in list(file.parents)[:5])}:
+    DuckLake names no file before the COMMIT, and `SELECT filename` costs a plan over all files of a table. But new
+    files are in the folders of their tables (those of `events` in folders of the `days` since 1970 on which they
+    arrived), and their names begin with the millisecond that they were made in (UUIDv7).
+    """
+    if not place.is_local:
+        return
+    root = Path(place.files, "main")
+    folders = [root / table for table in tables]
+    for day in (EPOCH + timedelta(number) for number in days):
+        folders.append(root / "events" / f"year={day.year}" / f"month={day.month}" / f"day={day.day}")
+    first = f"ducklake-{uuid.UUID(int=max(since_ms - CLOCK_STEP_MS, 0) << 80)}"
+    paths: set[str] = set()
+    for folder in folders:
+        made = [entry.path for entry in os.scandir(folder) if entry.name >= first]
+        # The folders above as well: the first file of a day makes those of its year, month and day.
+        paths.update(made, map(str, [folder, *list(folder.parents)[:4]]))
+    for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -176,7 +184,7 @@ def _sync(connection: duckdb.DuckDBPyConnection, queries: Collection[str]) -> No
             os.close(descriptor)
 
 
-def accept_gap(connection: duckdb.DuckDBPyConnection, gap: Gap, *, now: datetime, is_local: bool) -> Ledger:
+def accept_gap(connection: duckdb.DuckDBPyConnection, gap: Gap, *, now: datetime, place: Location) -> Ledger:
     """Go on behind a gap that an operator accepts; a row in `gaps` says so. Returns the new ledger row.
 
     Raises NotReady where the ledger does not stand at the gap's first offset, so that nothing else is skipped.
@@ -200,8 +208,7 @@ def accept_gap(connection: duckdb.DuckDBPyConnection, gap: Gap, *, now: datetime
             commits=ledger.commits + 1,
         )
         _rewrite(connection, f"ledger_p{gap.partition:03}", ledger_rows(after))
-        if is_local:
-            _sync(connection, ["SELECT filename FROM gaps", f"SELECT filename FROM ledger_p{gap.partition:03}"])
+        _sync(place, ["gaps", f"ledger_p{gap.partition:03}"], since_ms=int(now.timestamp() * 1000))
         connection.execute("COMMIT")
     except BaseException:
         _rollback(connection)

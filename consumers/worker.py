@@ -161,7 +161,7 @@ class LakeWriter:
             connection,
             [(held.ledger, changes) for held, changes in work],
             topic=self._settings.kafka_topic,
-            is_local=self._place.is_local,
+            place=self._place,
         )
         for (held, changes), ledger in zip(work, ledgers, strict=True):
             held.ledger = ledger
@@ -203,7 +203,7 @@ def accept_gaps(settings: Settings, gaps: Iterable[Gap]) -> None:
     place = location(settings)
     with contextlib.closing(connect(place, read_only=False)) as connection:
         for gap in gaps:
-            ledger = accept_gap(connection, gap, now=datetime.now(UTC), is_local=place.is_local)
+            ledger = accept_gap(connection, gap, now=datetime.now(UTC), place=place)
             log.warning("gap accepted", partition=gap.partition, next_offset=ledger.next_offset)
 
 

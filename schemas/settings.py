@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     lake_memory: str = Field("1GB", description="Memory limit of DuckDB in the worker")
 
     worker_commit_interval_s: float = Field(1.0, gt=0, description="Longest wait between two commits")
-    worker_batch_records: int = Field(20_000, ge=1, description="Most records in one transaction")
+    worker_batch_records: int = Field(50_000, ge=1, description="Most records in one transaction")
     worker_transaction_timeout_s: float = Field(
         20.0, gt=0, lt=1800, description="PostgreSQL ends a worker's transaction that idles for so long"
     )

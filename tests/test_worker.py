@@ -95,7 +95,7 @@ def test_a_transaction_is_all_or_nothing(lake: Lake) -> None:
         good = model.take(model.start(), [make_event("sessionStart"), make_bad(offset=1)], renew_open=True)
         nowhere = Changes(partition=7, next_offset=1)
         with pytest.raises(duckdb.Error):
-            commit(writer.connection(), [(held.ledger, good), (held.ledger, nowhere)], topic="t", is_local=True)
+            commit(writer.connection(), [(held.ledger, good), (held.ledger, nowhere)], topic="t", place=lake.place)
         assert writer.load(0, held) is held
     tables = ("events", "quarantine", "session_versions", "open_sessions_p000")
     assert lake.ask("SELECT " + ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)) == [(0, 0, 0, 0)]

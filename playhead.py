@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import json
 import math
 import os
 import secrets
 import signal
 import sys
+from asyncio.subprocess import PIPE
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,6 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Take the events of media players, lose none, query them while they come.",
 )
+# A batch is tens of thousands of objects that live until its commit; the collector need not look at them.
+GC_THRESHOLD = (50_000, 50, 100)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -133,12 +138,25 @@ async def _worker(settings: Settings, gaps: list[str]) -> None:
     if gaps:
         await asyncio.to_thread(accept_gaps, settings, [Gap.parse(gap) for gap in gaps])
 
-    async def tidy() -> None:
-        child = await asyncio.create_subprocess_exec(sys.executable, "-m", "playhead", "upkeep")
-        await child.wait()
-
     has_own_upkeep = settings.lake_catalog == "sqlite"
-    await Worker(settings, upkeep=tidy if has_own_upkeep else None).run(_stopped_by_signals())
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLD)
+    await Worker(settings, upkeep=_start_upkeep if has_own_upkeep else None).run(_stopped_by_signals())
+
+
+async def _start_upkeep() -> Callable[[], Awaitable[None]]:
+    """Start a round of upkeep that begins when it is told: until then it holds up no commit."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "playhead", "upkeep", "--when-told", stdin=PIPE, stdout=PIPE
+    )
+    assert child.stdout is not None
+    await child.stdout.readline()
+
+    async def begin() -> None:
+        await child.communicate(b"begin\n")
+
+    return begin
 
 
 def _stopped_by_signals() -> asyncio.Event:
@@ -151,6 +169,7 @@ def _stopped_by_signals() -> asyncio.Event:
 @app.command()
 def upkeep(
     every: Annotated[str | None, typer.Option(help="Go on with a round so often, such as 60s.")] = None,
+    when_told: Annotated[bool, typer.Option(help="Say `ready`, and begin at a line on standard input.")] = False,
 ) -> None:
     """Do a round of the lake's upkeep: merge small files, forget old snapshots, delete what nothing names."""
     from lake.catalog import location
@@ -159,13 +178,21 @@ def upkeep(
     if every is not None:
         asyncio.run(_repeat_upkeep(_seconds(every)))
         return
-    tidied = tidy(location(_settings()), now=datetime.now(UTC))
+    when_ready = _wait_until_told if when_told else lambda: None
+    tidied = tidy(location(_settings()), now=datetime.now(UTC), when_ready=when_ready)
     structlog.get_logger().info(
         "upkeep",
         merged=tidied.merged_tables,
         snapshots_expired=tidied.snapshots_expired,
         files_deleted=tidied.files_deleted,
     )
+
+
+def _wait_until_told() -> None:
+    """Wait for a line; without one, whoever was to write it is gone."""
+    print("ready", flush=True)  # noqa: T201
+    if not sys.stdin.readline():
+        raise typer.Exit
 
 
 async def _repeat_upkeep(interval_s: float) -> None:

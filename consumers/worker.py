@@ -39,7 +39,8 @@ NOT_READY_S_MAX = 30.0  # `playhead init` has this long to make the tables of a 
 BATCH_BYTES_MAX = 33_554_432
 ALARM_S = 60.0  # a partition that is paused is named so often
 STUCK_STATUS = 3
-Upkeep = Callable[[], Awaitable[None]]
+# Gets a round of the lake's upkeep ready; what it returns lets that round begin, and waits for its end.
+Upkeep = Callable[[], Awaitable[Callable[[], Awaitable[None]]]]
 
 
 class Decoded(msgspec.Struct, frozen=True):
@@ -258,10 +259,12 @@ class Worker:
             return
         stopping = asyncio.create_task(stop.wait())
         reading = asyncio.create_task(self._collect(reader))
-        tidied_at = time.monotonic()
+        tidying = asyncio.create_task(self._keep_tidy(reader))
         try:
             while not stop.is_set():
-                await asyncio.wait((reading, stopping), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((reading, stopping, tidying), return_when=asyncio.FIRST_COMPLETED)
+                if tidying.done():
+                    await tidying
                 if not reading.done():
                     break
                 batch = reading.result()
@@ -273,13 +276,10 @@ class Worker:
                     self._is_replayed = True
                     await self._write(reader, [])
                     break
-                if time.monotonic() - tidied_at > self._settings.worker_upkeep_interval_s:
-                    await self._tidy(reader)
-                    tidied_at = time.monotonic()
         finally:
-            stopping.cancel()
-            reading.cancel()
-            await asyncio.gather(reading, stopping, return_exceptions=True)
+            for task in (stopping, reading, tidying):
+                task.cancel()
+            await asyncio.gather(reading, stopping, tidying, return_exceptions=True)
             await reader.close()
             await asyncio.to_thread(self._lake.close)
 
@@ -445,12 +445,19 @@ class Worker:
             await asyncio.to_thread(self._lake.close)
         await asyncio.sleep(wait_s)
 
-    async def _tidy(self, reader: Reader) -> None:
-        """Let the lake and the log be tidied up between two commits."""
-        async with self._turn:
-            if self._upkeep is not None:
-                await self._upkeep()
-            below = {number: held.ledger.next_offset for number, held in self._held.items()}
+    async def _keep_tidy(self, reader: Reader) -> None:
+        """Let the lake and the log be tidied up between two commits, time and again."""
+        while True:
+            await asyncio.sleep(self._settings.worker_upkeep_interval_s)
+            begin = await self._upkeep() if self._upkeep is not None else None
+            async with self._turn:
+                if begin is not None:
+                    await begin()
+                below = {number: held.ledger.next_offset for number, held in self._held.items()}
+            await self._drop_records(reader, below)
+
+    async def _drop_records(self, reader: Reader, below: dict[int, int]) -> None:
+        """Let the log forget records that are old, and in the lake, and in a backup unless none is wanted."""
         if not self._settings.log_drop_without_backup:
             backup = await asyncio.to_thread(newest, self._settings.backups)
             below = backup[1].next_offsets if backup else {}

@@ -5,6 +5,7 @@ open-session tables are never merged: they are rewritten whole anyway.
 """
 
 import os
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -33,13 +34,15 @@ class Tidied(msgspec.Struct, frozen=True):
     files_deleted: int
 
 
-def tidy(place: Location, *, now: datetime) -> Tidied:
+def tidy(place: Location, *, now: datetime, when_ready: Callable[[], None] = lambda: None) -> Tidied:
     """Do one round of upkeep. Raises duckdb.Error where a writer was in the way; repeat it later then.
 
-    Files are deleted an hour after the last snapshot let go of them, orphans when they are a day old.
+    `when_ready` is called when all is open, and may take its time. Files are deleted an hour after the last
+    snapshot let go of them, orphans when they are a day old.
     """
     connection = connect(place, read_only=False)
     try:
+        when_ready()
         merged = [table for table in MERGED if _merge(connection, table, place)]
         expired = _expire(connection, now)
         deleted = _clean_up(connection, place, now)

@@ -29,7 +29,7 @@ from lake.catalog import connect, location
 from lake.pulse import Pulse, feel
 from lake.query import printable
 from lake.verify import verify
-from players.truth import METRICS, Found, Truth, compare, read_truth
+from players.truth import COLUMNS, LISTS, MOMENTS, Found, Truth, allowed, compare, metrics_of, read_truth, totals
 from schemas.faults import NotReady
 from schemas.settings import Settings, environment_of
 
@@ -318,7 +318,7 @@ def _judge(settings: Settings, truth: Truth, stage: Stage, limit_s: float) -> No
             if not findings or time.monotonic() > until:
                 break
             time.sleep(0.2)
-    for line in _totals(truth, found):
+    for line in _table_of(truth, found):
         stage.say(line)
     stage.say(
         f"truth: {truth.accepted} events accepted in {len(truth.sessions)} sessions, {truth.refused} refused, "
@@ -330,40 +330,36 @@ def _judge(settings: Settings, truth: Truth, stage: Stage, limit_s: float) -> No
         raise Failed("the lake and the truth differ")
 
 
-def _totals(truth: Truth, found: Sequence[Found]) -> Iterator[str]:
+def _table_of(truth: Truth, found: Sequence[Found]) -> Iterator[str]:
     """Sum up each metric over the sessions whose players know it, and what the lake says of the same sessions."""
-    by_session = {row.session_id: row.metrics for row in found}
-    known = [session for session in truth.sessions if session.metrics is not None]
-    yield f"{'metric':20} {'sessions':>9} {'truth':>13} {'lake':>13} {'difference':>11}"
-    for name in METRICS:
-        pairs = [
-            (true, by_session.get(session.session_id, {}).get(name) or 0)
-            for session in known
-            if (true := getattr(session.metrics, name)) is not None
-        ]
-        true, lake = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
+    yield f"{'metric':22} {'sessions':>8} {'truth':>18} {'lake':>18} {'difference':>11}  allowed in each"
+    for name, sessions, true, lake in totals(truth, found):
         digits = 3 if name.endswith("_s") else 0
-        figures = f"{true:13.{digits}f} {lake:13.{digits}f} {lake - true:11.{digits}f}"
-        yield f"{name:20} {len(pairs):9} {figures}"
+        figures = f"{true:18.{digits}f} {lake:18.{digits}f} {lake - true:11.{digits}f}"
+        low, high = allowed(name)
+        yield f"{name:22} {sessions:8} {figures}  {f'{low:g} to {high:g}' if low < high else 'none'}"
 
 
 def _found(lake: duckdb.DuckDBPyConnection, truth: Truth) -> tuple[list[Found], int]:
     """Return what the lake has of the run: each session, and the number of refused bodies."""
-    columns = ", ".join(f"s.{name}" for name in METRICS)
-    rows = lake.execute(
+    began_ms = truth.began_ms
+    columns = [f"epoch_ms({name}) - {began_ms} AS {name}" if name in MOMENTS else name for name in COLUMNS]
+    query = lake.execute(
         f"""
         WITH counted AS (
             SELECT session_id, count(*) AS stored FROM events
-            WHERE received_at >= make_timestamptz(?) GROUP BY session_id
+            WHERE received_at >= make_timestamptz({began_ms * 1000}) GROUP BY session_id
+        ), known AS (
+            SELECT session_id, user_id IS NOT NULL AS has_user_id, {", ".join([*columns, *LISTS])} FROM sessions
         )
-        SELECT session_id, stored, s.user_id IS NOT NULL, {columns}
-        FROM counted LEFT JOIN sessions AS s USING (session_id)
-        """,
-        [truth.began_ms * 1000],
-    ).fetchall()
+        SELECT * FROM counted LEFT JOIN known USING (session_id)
+        """
+    )
+    names = [column[0] for column in query.description]
+    rows = [dict(zip(names, row, strict=True)) for row in query.fetchall()]
     refused = lake.execute(
         "SELECT count(*) FROM quarantine WHERE source = 'ingest' AND received_at >= make_timestamptz(?)",
-        [truth.began_ms * 1000],
+        [began_ms * 1000],
     ).fetchone()
-    found = [Found(row[0], row[1], row[2], dict(zip(METRICS, row[3:], strict=True))) for row in rows]
+    found = [Found(row["session_id"], row["stored"], row["has_user_id"], metrics_of(row)) for row in rows]
     return found, refused[0] if refused else 0

@@ -1,27 +1,18 @@
-"""What simulated viewers play: from a seed to one session's events, and to what is true about them. Pure.
+"""What simulated viewers do: from a seed to one session's events, and to what is true about them. Pure.
 
-A script knows nothing of the wall clock: its times are milliseconds since its own start. The truth is not computed
-from the events, but kept while they are written: whoever lets eight seconds of content pass adds eight seconds.
-
-The players imitated differ as those in the field do: how often they ping and whether they do so while paused, how
-many requests they have in flight, how often they try again, whether `play` comes twice, what the playhead is
-before it is known, where an error says what it is.
+A script knows nothing of the wall clock: its times are milliseconds since its own start. It is written scene by
+scene: a function each, which says what the viewer does (`tape.wait`), what its player sends (`tape.post`), and
+what that makes true (`tape.add`, `tape.set`).
 """
 
-import hashlib
 import random
-import zlib
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from players.truth import Metrics
-
-DAY_S = 86_400
-Denial = Literal["Sec-GPC", "DNT", "X-Consent", "metadata"]
-
-MARKERS_PCT = (10, 25, 50, 75, 95)
+from players.bodies import FAULTS
+from players.personas import Persona, Player, make_persona
+from players.tape import DAY_S, Activity, Step, Tape
 
 # Names, and lengths in seconds.
 FILMS = (
@@ -34,80 +25,14 @@ FILMS = (
     ("The long documentary, part 2", 2700.0),
 )
 CHANNELS = (("News around the clock", float(DAY_S)), ("Sports, live", float(DAY_S)))
-
-
-class Player(msgspec.Struct, frozen=True, kw_only=True):
-    """A kind of player, as its SDK behaves. `*_posts_max` counts the first try as well."""
-
-    name: str
-    in_flight_max: int = 1
-    start_posts_max: int = 1
-    event_posts_max: int = 1
-    has_idempotency_keys: bool = False
-    content_type: str = "application/json"
-    ping_s: float = 10.0
-    ad_ping_s: float = 10.0
-    pings_while_waiting: bool = True
-    second_play: Literal["", "later", "equal"] = ""
-    plays_early: bool = False
-    unknown_playhead: float = 0.0
-    error_form: Literal["qoe", "params", "bare"] = "qoe"
-    upload: Literal["", "/api/v1/downloaded", "/api/v1/sessions"] = ""
-
-
-PLAYERS = (
-    Player(name="browser", in_flight_max=5, start_posts_max=3, second_play="later"),
-    Player(name="phone", start_posts_max=3, second_play="later"),
-    Player(name="react-native", in_flight_max=3, second_play="equal", plays_early=True, error_form="bare"),
-    Player(name="television", content_type="", pings_while_waiting=False, unknown_playhead=-1.0),
-    Player(name="box", content_type="application/x-www-form-urlencoded", ad_ping_s=1.0, error_form="params"),
-    Player(name="queue", in_flight_max=3, start_posts_max=8, event_posts_max=8, has_idempotency_keys=True),
-    Player(name="offline-phone", start_posts_max=3, ping_s=50.0, ad_ping_s=50.0, upload="/api/v1/sessions"),
-    Player(name="offline-tablet", start_posts_max=3, ping_s=50.0, ad_ping_s=50.0, upload="/api/v1/downloaded"),
-)
-_PLAYERS_OF_TWENTY = (6, 4, 2, 2, 2, 2, 1, 1)
-
-
-class Persona(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a viewer is, in all of its sessions. `denial` is the way it says no, if it does."""
-
-    viewer: int
-    player: Player
-    user_id: str | None = None
-    user_id_in: Literal["visitorId", "customerIDs", "tracking"] = "visitorId"
-    device_id: str | None = None
-    denial: Denial | Literal[""] = ""
-    clock_offset_ms: int = 0
-    tracking: Literal["", "X-JAY-TRACKING", "__Secure-jay_tracking", "metadata"] = ""
-
-    @property
-    def may_be_known(self) -> bool:
-        """Whether sessions of this viewer may carry its user id."""
-        return self.user_id is not None and not self.denial
-
-
-class Step(msgspec.Struct, frozen=True):
-    """One event of a script: when, what (all of the body but `playerTime.ts`), and what is true after it.
-
-    `number` counts events in the order of happening. `fault` names what is wrong with a body that must be refused.
-    """
-
-    number: int
-    at_ms: int
-    body: dict[str, Any]
-    so_far: Metrics
-    fault: str = ""
-
-    @property
-    def event_type(self) -> str:
-        return str(self.body["eventType"])
+STATES = ("fullscreen", "mute", "closedCaptioning", "pictureInPicture")
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True):
     """A session to play. `steps` are in the order of sending, which is not always that of happening.
 
-    `age_ms` is how long before its upload an offline session ended; `posted_twice` says that its player uploads
-    it again, as one does whose reply was lost.
+    `is_glance` says that it is short and played in real time. `age_ms` is how long before its upload an offline
+    session ended; `posted_twice` says that its player uploads it again, as one does whose reply was lost.
     """
 
     name: str
@@ -115,44 +40,10 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     duration_ms: int
     is_ended: bool
+    is_glance: bool = False
     age_ms: int = 0
     posted_twice: bool = False
     deletes_tracking: bool = False
-
-
-def make_persona(seed: int, viewer: int) -> Persona:
-    """Make the viewer that this seed and number always give."""
-    rng = random.Random(f"{seed}/{viewer}")
-    user_id, device_id = f"user-{_opaque(seed, viewer)}", f"device-{_opaque(seed, viewer, 'device')}"
-    denials: tuple[Denial, ...] = ("Sec-GPC", "DNT", "X-Consent", "metadata")
-    return Persona(
-        viewer=viewer,
-        player=_player_of(seed, viewer),
-        user_id=user_id if rng.random() < 0.5 else None,
-        user_id_in=rng.choice(("visitorId", "customerIDs", "tracking")),
-        device_id=device_id if rng.random() < 0.4 else None,
-        denial=rng.choice(denials) if rng.random() < 0.15 else "",
-        clock_offset_ms=_clock_offset_ms(rng),
-        tracking=rng.choice(("X-JAY-TRACKING", "__Secure-jay_tracking", "metadata")) if rng.random() < 0.5 else "",
-    )
-
-
-def _player_of(seed: int, viewer: int) -> Player:
-    """Deal the kinds of player so that each twenty viewers have all of them."""
-    twenty = random.Random(seed + viewer // 20).sample(PLAYERS, counts=_PLAYERS_OF_TWENTY, k=20)
-    return twenty[viewer % 20]
-
-
-def _clock_offset_ms(rng: random.Random) -> int:
-    """Most clocks are right; some are minutes off, some by a time zone, some were never set."""
-    kind = rng.choices(("right", "minutes", "zone", "never set"), (78, 12, 6, 4))[0]
-    if kind == "right":
-        return 0
-    if kind == "minutes":
-        return rng.randrange(-20 * 60_000, 20 * 60_000)
-    if kind == "zone":
-        return rng.choice((-8, -6, -5, 1, 2, 9)) * 3_600_000
-    return -rng.randrange(1, 9) * 365 * 86_400_000
 
 
 def make_script(seed: int, viewer: int, number: int) -> Script:
@@ -160,10 +51,16 @@ def make_script(seed: int, viewer: int, number: int) -> Script:
     persona = make_persona(seed, viewer)
     name = f"{seed}.{viewer}.{number}"
     rng = random.Random(name)
-    tape = _Tape(name, rng, persona)
-    _play_session(tape)
-    steps = tape.steps
     is_offline = bool(persona.player.upload)
+    is_live = not is_offline and rng.random() < 0.15
+    title, length_s = rng.choice(CHANNELS if is_live else FILMS)
+    tape = Tape(name, rng, persona, title=title, length_s=length_s, is_live=is_live)
+    is_glance = not is_offline and rng.random() < 0.3
+    if is_glance:
+        _glance(tape)
+    else:
+        _play_session(tape)
+    steps = tape.steps
     if not is_offline:
         steps = _with_faults(rng, _out_of_order(rng, persona.player, steps))
     return Script(
@@ -172,378 +69,11 @@ def make_script(seed: int, viewer: int, number: int) -> Script:
         steps=tuple(steps),
         duration_ms=tape.at_ms,
         is_ended=tape.steps[-1].event_type == "sessionEnd",
+        is_glance=is_glance,
         age_ms=rng.randrange(60_000, 20 * 86_400_000) if is_offline else 0,
         posted_twice=is_offline and rng.random() < 0.3,
         deletes_tracking=bool(persona.tracking) and rng.random() < 0.1,
     )
-
-
-def _opaque(*parts: object) -> str:
-    """Make a text that parts always give and that says nothing about them."""
-    return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()[:16]
-
-
-class _Tape:
-    """The script being written: the time and playhead it has come to, its steps, and what is true so far."""
-
-    def __init__(self, name: str, rng: random.Random, persona: Persona) -> None:
-        self.name, self.rng, self.persona = name, rng, persona
-        self.player = persona.player
-        self.steps: list[Step] = []
-        self.at_ms = 0
-        self.mode: Literal["starting", "playing", "paused", "buffering"] = "starting"
-        self.in_ad = False
-        self.is_live = not self.player.upload and rng.random() < 0.15
-        self.metrics = Metrics() if self.is_live else Metrics(unique_played_s=0.0, progress_pct=0)
-        self.title, self.length_s = rng.choice(CHANNELS if self.is_live else FILMS)
-        self.position_s = float(rng.randrange(1000, DAY_S)) if self.is_live else 0.0
-        self.played: list[tuple[float, float]] = []
-        self.posted_ms = 0
-        self.chapter = 0
-        self.dropped_frames = 0
-        self.wire_playhead: float | None = None
-
-    @property
-    def content_id(self) -> str:
-        return f"{'channel' if self.is_live else 'film'}-{zlib.crc32(self.title.encode()):08x}"
-
-    def add(self, **amounts: float) -> None:
-        """Add to what is true."""
-        sums = {name: round(getattr(self.metrics, name) + amount, 3) for name, amount in amounts.items()}
-        self.metrics = msgspec.structs.replace(self.metrics, **sums)
-
-    def set(self, **values: float | bool | None) -> None:
-        """State what is true."""
-        self.metrics = msgspec.structs.replace(self.metrics, **values)
-
-    def post(
-        self,
-        event_type: str,
-        params: dict[str, Any] | None = None,
-        *,
-        qoe: dict[str, Any] | None = None,
-        metadata: dict[str, str] | None = None,
-    ) -> None:
-        """Write one event at the present time and playhead."""
-        playhead = self.position_s if self.wire_playhead is None else self.wire_playhead
-        playhead = round(playhead % DAY_S if self.is_live else playhead, 3)
-        body: dict[str, Any] = {"eventType": event_type, "playerTime": {"playhead": playhead}}
-        if metadata is not None:
-            body["customMetadata"] = {"journal": _opaque(self.name, len(self.steps)), **metadata}
-        if params is not None:
-            body["params"] = params
-        if qoe is not None:
-            body["qoeData"] = qoe
-        self._mark_progress(playhead)
-        self.posted_ms = self.at_ms
-        self.steps.append(Step(len(self.steps), self.at_ms, body, self.metrics))
-
-    def _mark_progress(self, playhead: float) -> None:
-        if self.is_live or not self.metrics.is_started:
-            return
-        passed = [marker for marker in MARKERS_PCT if playhead >= self.length_s * marker / 100]
-        if passed:
-            self.set(progress_pct=max(passed[-1], self.metrics.progress_pct or 0))
-
-    def wait(self, seconds: float) -> None:
-        """Let time pass, pinging as this player does."""
-        remaining_ms = round(seconds * 1000)
-        while remaining_ms > 0:
-            ping_ms = round((self.player.ad_ping_s if self.in_ad else self.player.ping_s) * 1000)
-            step_ms = max(1, min(remaining_ms, self.posted_ms + ping_ms - self.at_ms))
-            self._pass(step_ms)
-            remaining_ms -= step_ms
-            if self.at_ms - self.posted_ms >= ping_ms:
-                if remaining_ms > 0 and self._pings_now():
-                    self.post("ping")
-                else:
-                    self.posted_ms = self.at_ms
-
-    def _pings_now(self) -> bool:
-        if self.mode == "starting":
-            return False
-        return self.player.pings_while_waiting or (self.mode == "playing" and not self.in_ad)
-
-    def _pass(self, milliseconds: int) -> None:
-        self.at_ms += milliseconds
-        seconds = milliseconds / 1000
-        if self.mode == "paused":
-            self.add(pause_time_s=seconds)
-        elif self.mode == "buffering":
-            self.add(buffer_time_s=seconds)
-        elif self.in_ad:
-            self.add(ad_time_s=seconds, media_time_s=seconds)
-        elif self.mode == "playing":
-            self.add(content_time_s=seconds, media_time_s=seconds)
-            self.played.append((self.position_s, self.position_s + seconds))
-            self.position_s = round(self.position_s + seconds, 3)
-            if not self.is_live:
-                self.set(unique_played_s=round(_union_s(self.played), 3))
-
-    def qoe(self) -> dict[str, Any]:
-        """Return the quality of experience a player would add now."""
-        self.dropped_frames += self.rng.randrange(4)
-        self.set(dropped_frames=self.dropped_frames)
-        frames = self.rng.choice((25, 30, 50, 23.5))
-        return {
-            "media.qoe.bitrate": self.rng.choice((800_000, 2_400_000, 5_800_000)),
-            "media.qoe.droppedFrames": self.dropped_frames,
-            "media.qoe.framesPerSecond": frames,
-        }
-
-
-def _union_s(intervals: list[tuple[float, float]]) -> float:
-    total, end = 0.0, float("-inf")
-    for start, stop in sorted(intervals):
-        total += max(0.0, stop - max(start, end))
-        end = max(end, stop)
-    return total
-
-
-def _play_session(tape: _Tape) -> None:
-    rng = tape.rng
-    is_resumed = not tape.is_live and rng.random() < 0.15
-    if is_resumed:
-        tape.position_s = round(tape.length_s * rng.uniform(0.1, 0.6), 3)
-    _start(tape, is_resumed)
-    if rng.random() < 0.05:
-        return  # left before the first frame
-    _first_frame(tape)
-    has_chapters = not tape.is_live and rng.random() < 0.3
-    if has_chapters:
-        _open_chapter(tape)
-    for _ in range(rng.choices((1, 2, 3, 5, 8), (20, 30, 25, 15, 10))[0]):
-        _watch(tape, rng.choice((3.0, 7.5, 12.0, 25.0, 40.0)))
-        if tape.position_s >= tape.length_s and not tape.is_live:
-            break
-        rng.choices(
-            (_pause, _seek, _buffer, _fail, _change_bitrate, _toggle_state, _mid_roll, _next_chapter),
-            (20, 10, 15, 6, 12, 12, 15, 20 if has_chapters else 0),
-        )[0](tape)
-    _finish(tape)
-
-
-def _start(tape: _Tape, is_resumed: bool) -> None:
-    persona, rng = tape.persona, tape.rng
-    params: dict[str, Any] = {
-        "analytics.trackingServer": "metrics.example.com",
-        "analytics.reportSuite": "example-suite",
-        "visitor.marketingCloudOrgId": "0123456789ABCDEF@ExampleOrg",
-        "media.id": tape.content_id,
-        "media.length": tape.length_s if not tape.is_live else rng.choice((86_400, 86_400, 0, -1)),
-        "media.contentType": rng.choice(("live", "Live")) if tape.is_live else rng.choice(("vod", "VOD")),
-        "media.playerName": f"{persona.player.name} player",
-        "media.channel": rng.choice(("web", "app", "sports")),
-        "media.name": tape.title,
-        "media.streamType": "video",
-        "media.resume": is_resumed,
-        "media.sdkVersion": rng.choice(("4.1.0", "4.2.0")),
-        "media.libraryVersion": f"{persona.player.name}-3.1.0",
-        **_identities(persona),
-    }
-    if persona.player.upload:
-        params["media.downloaded"] = True
-    metadata = {"page.section": rng.choice(("home", "search"))}
-    if persona.denial == "metadata":
-        metadata["consent"] = "denied"
-    if persona.player.unknown_playhead:
-        tape.wire_playhead = persona.player.unknown_playhead
-    tape.post("sessionStart", params, metadata=metadata)
-
-
-def _identities(persona: Persona) -> dict[str, Any]:
-    identities: dict[str, Any] = {}
-    if persona.user_id is not None and persona.user_id_in == "visitorId":
-        identities["analytics.visitorId"] = persona.user_id
-    if persona.user_id is not None and persona.user_id_in == "customerIDs":
-        identities["visitor.customerIDs"] = {"crm": {"id": persona.user_id, "authState": 1}}
-    if persona.device_id is not None:
-        identities["appInstallationId"] = persona.device_id
-    return identities
-
-
-def _first_frame(tape: _Tape) -> None:
-    rng = tape.rng
-    if rng.random() < 0.35:
-        _ad_break(tape, pod_index=1)
-    elif tape.player.plays_early:
-        tape.at_ms = -1  # its queue stamps `play` before the request that opens the session
-    else:
-        tape.wait(rng.choice((0.25, 0.4, 1.2, 3.7)))
-        tape.set(startup_s=tape.at_ms / 1000)
-    qoe = tape.qoe()
-    if tape.metrics.startup_s is not None:
-        qoe["media.qoe.timeToStart"] = tape.at_ms
-    tape.wire_playhead = None
-    _resume(tape, qoe=qoe)
-    if tape.player.second_play == "equal":
-        tape.post("play")
-        tape.post("play")
-    elif tape.player.second_play == "later":
-        tape.wait(1.0)
-        tape.post("play")
-
-
-def _resume(tape: _Tape, qoe: dict[str, Any] | None = None) -> None:
-    tape.mode = "playing"
-    if not tape.in_ad:
-        tape.set(is_started=True)
-    tape.post("play", qoe=qoe)
-
-
-def _watch(tape: _Tape, seconds: float) -> None:
-    """Play content, never past its end."""
-    left_s = seconds if tape.is_live else tape.length_s - tape.position_s
-    tape.wait(max(0.0, min(seconds, left_s)))
-
-
-def _stop(tape: _Tape) -> None:
-    """Pause. Not in the millisecond in which it began to play: which of the two came first, nobody could tell."""
-    if tape.steps[-1].at_ms == tape.at_ms:
-        tape.wait(0.001)
-    tape.mode = "paused"
-    tape.add(pauses=1)
-    tape.post("pauseStart")
-
-
-def _pause(tape: _Tape) -> None:
-    _stop(tape)
-    tape.wait(tape.rng.choice((0.8, 4.0, 15.0, 45.0)))
-    _resume(tape)
-
-
-def _seek(tape: _Tape, to_s: float | None = None) -> None:
-    """Seek as SDKs tell it: a pause, then `play` somewhere else. In a live stream it is but a pause."""
-    _stop(tape)
-    tape.wait(0.6)
-    if not tape.is_live:
-        tape.position_s = round(tape.rng.uniform(0, tape.length_s * 0.9), 3) if to_s is None else to_s
-    _resume(tape)
-
-
-def _buffer(tape: _Tape) -> None:
-    tape.mode = "buffering"
-    tape.add(buffers=1)
-    tape.post("bufferStart")
-    tape.wait(tape.rng.choice((0.3, 1.5, 6.0, 22.0)))
-    _resume(tape)
-
-
-def _fail(tape: _Tape) -> None:
-    tape.add(errors=1)
-    source = tape.rng.choice(("player", "external"))
-    match tape.player.error_form:
-        case "qoe":
-            tape.post("error", qoe={"media.qoe.errorID": "decode-3016", "media.qoe.errorSource": source})
-        case "params":
-            tape.post("error", {"media.errorId": "network-2001", "media.errorSource": source})
-        case "bare":
-            tape.post("error")
-
-
-def _change_bitrate(tape: _Tape) -> None:
-    tape.add(bitrate_changes=1)
-    tape.post("bitrateChange", qoe={} if tape.player.name == "react-native" else tape.qoe())
-
-
-def _toggle_state(tape: _Tape) -> None:
-    name = tape.rng.choice(("fullscreen", "mute", "closedCaptioning", "pictureInPicture"))
-    if tape.player.name == "queue":
-        tape.post("statesUpdate", {"statesStart": [{"media.state.name": name}], "statesEnd": []})
-        _watch(tape, 2.0)
-        tape.post("statesUpdate", {"statesEnd": [{"media.state.name": name}]})
-        return
-    tape.post("stateStart", {"media.state.name": name})
-    _watch(tape, 2.0)
-    if tape.rng.random() < 0.8:
-        tape.post("stateEnd", {"media.state.name": name})
-
-
-def _mid_roll(tape: _Tape) -> None:
-    _ad_break(tape, pod_index=2 + tape.metrics.ad_breaks)
-    if tape.rng.random() < 0.6:  # the others go on playing without saying so
-        tape.post("play")
-
-
-def _ad_break(tape: _Tape, pod_index: int) -> None:
-    rng = tape.rng
-    tape.add(ad_breaks=1)
-    pod = {
-        "media.ad.podIndex": pod_index,
-        "media.ad.podSecond": round(max(tape.position_s, 0.0), 3),
-        "media.ad.podFriendlyName": "pre-roll" if tape.mode == "starting" else "mid-roll",
-    }
-    tape.post("adBreakStart", pod)
-    for position in range(1, rng.choice((1, 1, 2, 3)) + 1):
-        outcome = rng.choices(("complete", "skip", "abort"), (75, 15, 10))[0]
-        _ad(tape, position, outcome)
-        if outcome == "abort":
-            break
-    tape.post("adBreakComplete")
-
-
-def _ad(tape: _Tape, position: int, outcome: str) -> None:
-    rng = tape.rng
-    length_s = rng.choice((6.0, 10.0, 15.0, 30.0))
-    params = {
-        "media.ad.id": f"ad-{rng.randrange(12)}",
-        "media.ad.length": length_s,
-        "media.ad.podPosition": position,
-        "media.ad.playerName": f"{tape.player.name} ads",
-        "media.ad.advertiser": rng.choice(("Example Cars", "Example Soap")),
-    }
-    tape.in_ad = True
-    tape.add(ads_started=1)
-    tape.post("adStart", params, metadata={"ad.slot": str(position)})
-    if tape.mode == "starting" and tape.player.second_play == "later":
-        _resume(tape)
-    tape.wait(length_s if outcome == "complete" else length_s / 3)
-    if tape.mode == "playing" and rng.random() < 0.1:
-        _pause(tape)
-        tape.wait(1.5)
-    tape.in_ad = False
-    if outcome == "complete":
-        tape.add(ads_completed=1)
-        tape.post("adComplete")
-    elif outcome == "skip":
-        tape.add(ads_skipped=1)
-        tape.post("adSkip")
-
-
-def _open_chapter(tape: _Tape) -> None:
-    tape.chapter += 1
-    params = {
-        "media.chapter.index": tape.chapter,
-        "media.chapter.offset": round(tape.position_s, 3),
-        "media.chapter.length": 20.0,
-        "media.chapter.friendlyName": f"Chapter {tape.chapter}",
-    }
-    tape.add(chapters_started=1)
-    tape.post("chapterStart", params, metadata={"chapter.mood": "calm"})
-
-
-def _next_chapter(tape: _Tape) -> None:
-    if tape.rng.random() < 0.8:
-        tape.add(chapters_completed=1)
-        tape.post("chapterComplete")
-    else:
-        tape.post("chapterSkip")
-    _open_chapter(tape)
-
-
-def _finish(tape: _Tape) -> None:
-    """End as sessions end: to the last frame, stopped on the way, or just gone."""
-    rng = tape.rng
-    if not tape.is_live and rng.random() < 0.5:
-        if tape.length_s - tape.position_s > 60:
-            _seek(tape, to_s=round(tape.length_s - 8.0, 3))
-        _watch(tape, 60.0)
-        tape.set(is_completed=True)
-        tape.post("sessionComplete")
-        if rng.random() < 0.6:
-            tape.post("sessionEnd")
-    elif rng.random() < 0.6 or tape.player.upload:
-        tape.post("sessionEnd")
 
 
 def _out_of_order(rng: random.Random, player: Player, steps: list[Step]) -> list[Step]:
@@ -566,44 +96,432 @@ def _with_faults(rng: random.Random, steps: list[Step]) -> list[Step]:
     return steps
 
 
-def body_of(step: Step, *, start_ms: int, metadata: dict[str, str] | None = None) -> dict[str, Any]:
-    """Complete the body of a step whose script began at `start_ms` (since 1970, by the player's clock)."""
-    body = dict(step.body)
-    body["playerTime"] = {**body["playerTime"], "ts": start_ms + step.at_ms}
-    if metadata and "customMetadata" in body:
-        body["customMetadata"] = {**body["customMetadata"], **metadata}
-    return body
+# ---- whole sessions
 
 
-def bytes_of(body: dict[str, Any], fault: str = "") -> bytes:
-    """Encode a body as it goes over the wire, spoiled where the script says so."""
-    return FAULTS[fault](body) if fault else msgspec.json.encode(body)
+def _glance(tape: Tape) -> None:
+    """Look at something for some seconds."""
+    _start(tape)
+    _first_frame(tape)
+    _watch(tape, 2.0)
+    _toggle_state(tape)
+    _watch(tape, tape.rng.choice((0.5, 2.0)))
+    if tape.rng.random() < 0.7:
+        _end(tape)
 
 
-def _without_ts(body: dict[str, Any]) -> bytes:
-    return msgspec.json.encode({**body, "playerTime": {"playhead": 0}})
+def _play_session(tape: Tape) -> None:
+    rng = tape.rng
+    _start(tape)
+    first = rng.choices(("", "pre-roll", "error", "leave"), (52, 35, 8, 5))[0]
+    if first == "pre-roll":
+        _pre_roll(tape)
+    elif first == "error":
+        _fail(tape)
+        tape.wait(0.4, "joining")
+    if first == "leave" or (first == "error" and rng.random() < 0.3):
+        if rng.random() < 0.5:
+            _end(tape)
+        return
+    _first_frame(tape)
+    has_chapters = not tape.is_live and rng.random() < 0.3
+    if has_chapters:
+        _open_chapter(tape)
+    scenes = {
+        _pause: 20,
+        _seek: 10,
+        _buffer: 15,
+        _stall: 8,
+        _go_away: 4,
+        _slip: 6,
+        _fail: 6,
+        _change_bitrate: 14,
+        _toggle_state: 14,
+        _mid_roll: 15,
+        _stitched_ad: 4,
+        _next_chapter: 20 if has_chapters else 0,
+    }
+    for _ in range(rng.choices((1, 2, 3, 5, 8), (20, 30, 25, 15, 10))[0]):
+        _watch(tape, rng.choice((3.0, 7.5, 12.0, 25.0, 40.0)))
+        if not tape.left_s:
+            break
+        rng.choices(tuple(scenes), tuple(scenes.values()))[0](tape)
+    _leave(tape)
 
 
-def _ts_as_text(body: dict[str, Any]) -> bytes:
-    return msgspec.json.encode({**body, "playerTime": {"playhead": 0, "ts": str(body["playerTime"]["ts"])}})
+# ---- the beginning
 
 
-def _cut_off(body: dict[str, Any]) -> bytes:
-    return msgspec.json.encode(body)[:-9]
+def _start(tape: Tape) -> None:
+    persona, rng = tape.persona, tape.rng
+    if tape.is_live:
+        tape.position_s = float(rng.randrange(1000, DAY_S))
+    elif rng.random() < 0.15:
+        tape.set(is_resumed=True)
+        tape.position_s = round(tape.length_s * rng.uniform(0.1, 0.6), 3)
+    params: dict[str, Any] = {
+        "analytics.trackingServer": "metrics.example.com",
+        "analytics.reportSuite": "example-suite",
+        "visitor.marketingCloudOrgId": "0123456789ABCDEF@ExampleOrg",
+        "media.id": tape.content_id,
+        "media.length": tape.length_s if not tape.is_live else rng.choice((86_400, 86_400, 0, -1)),
+        "media.contentType": rng.choice(("live", "Live")) if tape.is_live else rng.choice(("vod", "VOD")),
+        "media.playerName": f"{persona.player.name} player",
+        "media.channel": rng.choice(("web", "app", "sports")),
+        "media.name": tape.title,
+        "media.streamType": "video",
+        "media.resume": tape.metrics.is_resumed,
+        "media.sdkVersion": rng.choice(("4.1.0", "4.2.0")),
+        "media.libraryVersion": f"{persona.player.name}-3.1.0",
+        **_identities(persona),
+    }
+    if persona.player.upload:
+        params["media.downloaded"] = True
+    metadata = {"page.section": rng.choice(("home", "search"))}
+    if persona.denial == "metadata":
+        metadata["consent"] = "denied"
+    tape.post("sessionStart", params, metadata=metadata)
 
 
-def _unknown_type(body: dict[str, Any]) -> bytes:
-    return msgspec.json.encode({**body, "eventType": "resume"})
+def _identities(persona: Persona) -> dict[str, Any]:
+    identities: dict[str, Any] = {}
+    if persona.user_id is not None and persona.user_id_in == "visitorId":
+        identities["analytics.visitorId"] = persona.user_id
+    if persona.user_id is not None and persona.user_id_in == "customerIDs":
+        identities["visitor.customerIDs"] = {"crm": {"id": persona.user_id, "authState": 1}}
+    if persona.device_id is not None:
+        identities["appInstallationId"] = persona.device_id
+    return identities
 
 
-def _not_a_number(body: dict[str, Any]) -> bytes:
-    return msgspec.json.encode(body).replace(b'"playhead":', b'"playhead":NaN,"was":', 1)
+def _pre_roll(tape: Tape) -> None:
+    tape.wait(tape.rng.choice((0.1, 0.6)), "joining")
+    _ad_break(tape, pod_index=1, name="pre-roll")
 
 
-FAULTS: dict[str, Callable[[dict[str, Any]], bytes]] = {
-    "without ts": _without_ts,
-    "ts as text": _ts_as_text,
-    "cut off": _cut_off,
-    "unknown type": _unknown_type,
-    "not a number": _not_a_number,
-}
+def _first_frame(tape: Tape) -> None:
+    """Wait for the first frame; some buffer meanwhile and say so, some tell of it too early."""
+    rng = tape.rng
+    is_early = tape.player.plays_early and len(tape.steps) == 1
+    if not is_early:
+        tape.wait(rng.choice((0.25, 0.4, 1.2, 3.7)), "joining")
+        if rng.random() < 0.2:
+            tape.add(buffers=1)
+            tape.post("bufferStart")
+            tape.wait(rng.choice((0.3, 2.0)), "first buffering")
+    tape.begin_content()
+    tape.set(time_to_start_ms=tape.at_ms)
+    qoe = {**tape.measure(), "media.qoe.timeToStart": tape.at_ms}
+    if is_early:  # its queue stamps `play` before the request that opens the session
+        tape.unclear = ("last_playhead_s",)
+        tape.post("play", qoe=qoe, early_ms=1)
+        tape.unclear = ()
+    else:
+        tape.post("play", qoe=qoe)
+    if tape.player.second_play == "equal":
+        tape.post("play")
+        tape.post_again()
+    elif tape.player.second_play == "later":
+        _watch(tape, 1.0)
+        tape.post("play")
+
+
+# ---- main content
+
+
+def _watch(tape: Tape, seconds: float) -> None:
+    """Play content, never past its end."""
+    tape.wait(min(seconds, tape.left_s), "content")
+
+
+def _stop(tape: Tape, during: Activity) -> None:
+    """Pause. Not in the millisecond in which it began to play: which of the two came first, nobody could tell."""
+    if tape.steps[-1].at_ms == tape.at_ms:
+        tape.wait(0.001, during)
+    tape.add(pauses=1)
+    tape.post("pauseStart")
+
+
+def _pause(tape: Tape) -> None:
+    _stop(tape, "content")
+    tape.wait(tape.rng.choice((0.8, 4.0, 15.0, 45.0)), "paused")
+    tape.post("play")
+
+
+def _seek(tape: Tape) -> None:
+    """Seek as SDKs tell it: a pause, then `play` somewhere else. In a live stream it is but a pause."""
+    _stop(tape, "content")
+    tape.wait(0.6, "paused")
+    if tape.is_live:
+        tape.post("play")
+        return
+    to_s = round(tape.rng.uniform(0, tape.length_s * 0.9), 3)
+    _land(tape, to_s if abs(to_s - tape.position_s) > 5.0 else tape.position_s + 5.0)
+
+
+def _land(tape: Tape, to_s: float) -> None:
+    """Play on elsewhere; only the event after it shows that this was no slip of one playhead."""
+    tape.position_s = round(to_s, 3)
+    tape.add(seeks=1)
+    tape.unclear = ("seeks",)
+    tape.post("play")
+    tape.unclear = ()
+
+
+def _buffer(tape: Tape) -> None:
+    tape.add(buffers=1, rebuffers=1)
+    tape.post("bufferStart")
+    tape.wait(tape.rng.choice((0.3, 1.5, 6.0, 22.0)), "rebuffering")
+    tape.post("play")
+
+
+def _stall(tape: Tape) -> None:
+    """Stand still without saying so: the bitrate goes down, the playhead stands, in the end it plays on.
+
+    One event cannot show that, nor can two: only a third one that says the same playhead does.
+    """
+    tape.add(stalls=1)
+    tape.unclear = (
+        "stalls",
+        "stall_time_s",
+        "content_time_s",
+        "media_time_s",
+        "average_bitrate_bps",
+        "chapter_time_s",
+    )
+    _change_bitrate(tape)
+    tape.wait(4.0, "stalled")
+    tape.post("ping")
+    tape.unclear = ()
+    tape.wait(4.0, "stalled")
+    tape.post("ping")
+    tape.wait(tape.rng.choice((0.7, 5.0, 25.0)), "stalled")
+    tape.post("play")
+
+
+def _go_away(tape: Tape) -> None:
+    """Close the lid while it plays, and open it again a while later."""
+    tape.post("ping")
+    tape.wait(tape.rng.choice((65.0, 100.0, 180.0)), "away")
+    tape.post("ping")
+
+
+def _slip(tape: Tape) -> None:
+    """Play on, but say 0 once, as an SDK does whose player is busy when asked; early on nobody could tell."""
+    if tape.is_live or tape.position_s < 10.0 or tape.left_s < 10.0:
+        return
+    tape.post("ping")
+    _watch(tape, 2.0)
+    tape.unclear = ("seeks", "last_playhead_s", "progress_pct", "unique_played_s", "played_passes")
+    tape.post("ping", playhead_s=0.0)
+    tape.unclear = ()
+    _watch(tape, 2.0)
+    tape.post("ping")
+
+
+def _fail(tape: Tape) -> None:
+    rng = tape.rng
+    tape.add(errors=1, errors_before_start=0 if tape.metrics.is_started else 1)
+    tape.set(is_failed=True)
+    source = rng.choice(("player", "external"))
+    match tape.player.error_form:
+        case "qoe":
+            error_id = rng.choice(("decode-3016", "drm-6001"))
+            tape.add_to("errors_by_source", f"{source}/{error_id}", 1)
+            tape.post("error", qoe={"media.qoe.errorID": error_id, "media.qoe.errorSource": source})
+        case "params":
+            tape.add_to("errors_by_source", f"{source}/network-2001", 1)
+            tape.post("error", {"media.errorId": "network-2001", "media.errorSource": source})
+        case "bare":
+            tape.add_to("errors_by_source", "None/None", 1)
+            tape.post("error")
+
+
+def _change_bitrate(tape: Tape) -> None:
+    tape.add(bitrate_changes=1)
+    if tape.player.says_bitrate:
+        tape.post("bitrateChange", qoe=tape.measure())
+    else:
+        tape.lose_bitrate()
+        tape.post("bitrateChange", qoe={})
+
+
+def _toggle_state(tape: Tape) -> None:
+    """Turn a player state on, and mostly off again; some players tell of two at once."""
+    first, second = ({"media.state.name": name} for name in tape.rng.sample(STATES, 2))
+    if tape.player.name == "queue":
+        tape.turn_on(*first.values(), *second.values())
+        tape.post("statesUpdate", {"statesStart": [first, second], "statesEnd": []})
+        _watch(tape, 2.0)
+        tape.turn_off(*first.values())
+        tape.post("statesUpdate", {"statesEnd": [first]})
+        return
+    tape.turn_on(*first.values())
+    tape.post("stateStart", first)
+    _watch(tape, 2.0)
+    if tape.rng.random() < 0.7:
+        tape.turn_off(*first.values())
+        tape.post("stateEnd", first)
+
+
+# ---- ads
+
+
+def _mid_roll(tape: Tape) -> None:
+    _ad_break(tape, pod_index=2 + tape.metrics.ad_breaks, name="mid-roll")
+    if tape.rng.random() < 0.6:  # the others go on playing without saying so
+        tape.post("play")
+
+
+def _ad_break(tape: Tape, pod_index: int, name: str) -> None:
+    rng = tape.rng
+    _open_break(tape, pod_index, name)
+    for position in range(1, rng.choice((1, 1, 2, 3)) + 1):
+        tape.wait(0.2, "idle")
+        outcome = rng.choices(("complete", "skip", "abort"), (75, 15, 10))[0]
+        _ad(tape, position, outcome)
+        if outcome == "abort":
+            break
+    tape.ad_break = ""
+    tape.add(ad_breaks_completed=1)
+    tape.post("adBreakComplete")
+
+
+def _open_break(tape: Tape, pod_index: int, name: str) -> None:
+    tape.ad_break = str(pod_index)
+    tape.add(ad_breaks=1)
+    pod = {
+        "media.ad.podIndex": pod_index,
+        "media.ad.podSecond": round(tape.position_s, 3),
+        "media.ad.podFriendlyName": name,
+    }
+    tape.post("adBreakStart", pod)
+
+
+def _ad(tape: Tape, position: int, outcome: str) -> None:
+    """Play an ad in a break; it may be paused, or buffer."""
+    rng = tape.rng
+    length_s = rng.choice((6.0, 10.0, 15.0, 30.0))
+    _start_ad(tape, position, length_s)
+    if not tape.metrics.is_started and tape.player.second_play == "later":
+        tape.post("play")
+    tape.wait(length_s if outcome == "complete" else length_s / 3, "ad")
+    if rng.random() < 0.1:
+        _stop(tape, "ad")
+        tape.wait(2.5, "paused")
+        tape.post("play")
+        tape.wait(1.5, "ad")
+    if rng.random() < 0.1:
+        tape.add(buffers=1)
+        tape.post("bufferStart")
+        tape.wait(2.0, "ad buffering")
+        tape.post("play")
+        tape.wait(1.5, "ad")
+    if outcome == "complete":
+        tape.add(ads_completed=1)
+        tape.post("adComplete")
+    elif outcome == "skip":
+        tape.add(ads_skipped=1)
+        tape.post("adSkip")
+    else:
+        tape.add(ads_aborted=1)
+
+
+def _start_ad(tape: Tape, position: int, length_s: float) -> None:
+    tape.ad = f"{tape.ad_break}/{position}"
+    tape.add(ads_started=1)
+    tape.post("adStart", _ad_params(tape, position, length_s), metadata={"ad.slot": str(position)})
+
+
+def _ad_params(tape: Tape, position: int, length_s: float) -> dict[str, Any]:
+    return {
+        "media.ad.id": f"ad-{tape.rng.randrange(12)}",
+        "media.ad.length": length_s,
+        "media.ad.podPosition": position,
+        "media.ad.playerName": f"{tape.player.name} ads",
+        "media.ad.advertiser": tape.rng.choice(("Example Cars", "Example Soap")),
+    }
+
+
+def _stitched_ad(tape: Tape) -> None:
+    """Play an ad that is part of the stream and in no break: it is told of, but to the player it is content."""
+    tape.add(ads_outside_break=1)
+    tape.post("adStart", _ad_params(tape, 1, 6.0), metadata={"ad.slot": "stitched"})
+    _watch(tape, 6.0)
+    tape.post("adComplete")
+
+
+# ---- chapters
+
+
+def _open_chapter(tape: Tape) -> None:
+    tape.chapter = str(int(tape.chapter or 0) + 1)
+    params = {
+        "media.chapter.index": int(tape.chapter),
+        "media.chapter.offset": round(tape.position_s, 3),
+        "media.chapter.length": 20.0,
+        "media.chapter.friendlyName": f"Chapter {tape.chapter}",
+    }
+    tape.add(chapters_started=1)
+    tape.add_to("chapters_by_outcome", "open", 1)
+    tape.post("chapterStart", params, metadata={"chapter.mood": "calm"})
+
+
+def _close_chapter(tape: Tape, outcome: str) -> None:
+    tape.add_to("chapters_by_outcome", "open", -1)
+    tape.add_to("chapters_by_outcome", outcome, 1)
+
+
+def _next_chapter(tape: Tape) -> None:
+    """Go on to the next chapter: with the end of this one, by skipping it, or without a word about it."""
+    how = tape.rng.choices(("completed", "skipped", "aborted"), (70, 15, 15))[0]
+    _close_chapter(tape, how)
+    if how == "completed":
+        tape.add(chapters_completed=1)
+        tape.post("chapterComplete")
+    elif how == "skipped":
+        tape.post("chapterSkip")
+    _open_chapter(tape)
+
+
+# ---- the end
+
+
+def _leave(tape: Tape) -> None:
+    """End as sessions end: after the last frame, stopped on the way, by an error, in an ad, or just gone."""
+    rng = tape.rng
+    if not tape.is_live and rng.random() < 0.5:
+        _see_the_end(tape)
+        if rng.random() < 0.6:
+            tape.wait(rng.choice((0.0, 2.0)), "idle")
+            _end(tape)
+        return
+    if rng.random() < 0.1:
+        _watch(tape, 1.0)
+        _fail(tape)
+    elif tape.left_s > 5.0 and rng.random() < 0.15:
+        _watch(tape, 3.0)
+        _open_break(tape, 90, "the last")
+        _start_ad(tape, 1, 10.0)
+        tape.wait(4.0, "ad")
+    if rng.random() < 0.6 or tape.player.upload:
+        _end(tape)
+
+
+def _see_the_end(tape: Tape) -> None:
+    if tape.left_s > 60:
+        _stop(tape, "content")
+        tape.wait(0.6, "paused")
+        _land(tape, tape.length_s - 8.0)
+    _watch(tape, 60.0)
+    tape.set(is_completed=True, is_failed=False)
+    tape.post("sessionComplete")
+
+
+def _end(tape: Tape) -> None:
+    """End, and with the session whatever is open."""
+    if tape.metrics.chapters_by_outcome.get("open"):
+        _close_chapter(tape, "aborted")
+    if tape.metrics.ad_breaks > tape.metrics.ad_breaks_completed:
+        tape.add(ads_aborted=1)
+    tape.post("sessionEnd")

@@ -1,41 +1,133 @@
 """What is true about the sessions that were played, and how it differs from what a lake says about them. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-SECONDS_TOLERANCE = 0.1
-"""Durations may differ by this much: scripts count whole milliseconds, and a queued event may be early by some."""
+Value = float | bool | dict[str, float] | None
+
+NEARLY_EQUAL = 0.0015
+"""Durations and playheads may differ by this: players and lake count whole milliseconds; the rest is rounding."""
+
+BITRATE_TOLERANCE_BPS = 1.0
+"""A mean of bitrates may differ by this: the same sums, divided in another order."""
+
+DELAY_MS_MAX = 2000
+"""Corrected moments may be late by this, and by nothing early: the smallest delay of a session's requests cannot
+be told from a clock that is slow by as much. On one machine it is milliseconds, on a busy one it may be more."""
 
 
 class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a script knows of its session. Names are those of the columns; None is "not known here"."""
+    """What is true of one session. Names are those of the columns of `sessions`; None is "not known here".
 
+    Those in parts sum up a list of the session: `state_*` player_states by name, `errors_by_source` by
+    "source/id", `chapter_time_s` by index, `chapters_by_outcome`, `ad_break_time_s` by index, `time_of_ads_s` by
+    "break/position", `played_passes` how often each range "from-to" was played.
+
+    Moments (`*_ts` by the player's own clock, `*_at` by the true one) are milliseconds since the run began.
+    """
+
+    events: int = 0
+    repeats: int = 0
+    events_after_end: int = 0
     is_started: bool = False
     is_completed: bool = False
+    is_failed: bool = False
+    is_resumed: bool = False
+    is_downloaded: bool = False
+    is_live: bool = False
+    length_s: float | None = None
+
+    start_ts: int | None = None
+    end_ts: int | None = None
+    last_event_ts: int | None = None
+    started_at: int | None = None
+    ended_at: int | None = None
+    clock_offset_ms: int | None = None
+
     startup_s: float | None = None
-    content_time_s: float = 0.0
+    time_to_start_ms: int | None = None
+    join_s: float = 0.0
+    content_time_s: float | None = 0.0
     ad_time_s: float = 0.0
-    media_time_s: float = 0.0
+    media_time_s: float | None = 0.0
     pause_time_s: float = 0.0
     buffer_time_s: float = 0.0
-    unique_played_s: float | None = None
+    rebuffer_time_s: float = 0.0
+    stall_time_s: float | None = 0.0
+    gap_s: float = 0.0
+    idle_s: float = 0.0
+
     pauses: int = 0
     buffers: int = 0
+    rebuffers: int = 0
+    stalls: int | None = 0
+    seeks: int | None = 0
+
     errors: int = 0
+    errors_before_start: int = 0
+    errors_by_source: dict[str, float] = {}
     bitrate_changes: int = 0
+    average_bitrate_bps: float | None = None
     dropped_frames: int | None = None
+
     ads_started: int = 0
     ads_completed: int = 0
     ads_skipped: int = 0
+    ads_aborted: int = 0
+    ads_outside_break: int = 0
+    time_of_ads_s: dict[str, float] = {}
     ad_breaks: int = 0
+    ad_breaks_completed: int = 0
+    ad_break_time_s: dict[str, float] = {}
     chapters_started: int = 0
     chapters_completed: int = 0
+    chapters_by_outcome: dict[str, float] = {}
+    chapter_time_s: dict[str, float] | None = {}
+    states: int = 0
+    concurrent_states_max: int = 0
+    state_starts: dict[str, float] = {}
+    state_time_s: dict[str, float] = {}
+
+    first_playhead_s: float | None = None
+    last_playhead_s: float | None = None
     progress_pct: int | None = None
+    unique_played_s: float | None = 0.0
+    played_passes: dict[str, float] | None = {}
 
 
 METRICS = Metrics.__struct_fields__
+MOMENTS = ("start_ts", "end_ts", "last_event_ts", "started_at", "ended_at")
+LISTS = ("player_states", "playback_errors", "chapters", "ads", "breaks", "played_intervals")
+COLUMNS = tuple(name for name in METRICS if not isinstance(getattr(Metrics(), name), dict))
+"""The metrics that are a column of `sessions` by themselves."""
+
+
+def metrics_of(row: Mapping[str, Any]) -> dict[str, Value]:
+    """Return the metrics that a row of `sessions` states: its COLUMNS, and its LISTS summed up."""
+    states, errors, chapters = (row[name] or () for name in ("player_states", "playback_errors", "chapters"))
+    return {name: row[name] for name in COLUMNS} | {
+        "state_starts": _sums((state["name"], state["starts"]) for state in states),
+        "state_time_s": _sums((state["name"], state["time_s"]) for state in states),
+        "errors_by_source": _sums((f"{error['source']}/{error['error_id']}", 1) for error in errors),
+        "chapters_by_outcome": _sums((chapter["outcome"], 1) for chapter in chapters),
+        "chapter_time_s": _sums((chapter["index"], chapter["time_s"]) for chapter in chapters),
+        "ad_break_time_s": _sums((each["index"], each["time_s"]) for each in row["breaks"] or ()),
+        "time_of_ads_s": _sums((f"{ad['break_index']}/{ad['position']}", ad["time_s"]) for ad in row["ads"] or ()),
+        "played_passes": _sums(
+            (f"{played['start_s']:.3f}-{played['end_s']:.3f}", played["passes"])
+            for played in row["played_intervals"] or ()
+        ),
+    }
+
+
+def _sums(parts: Iterable[tuple[object, float]]) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for part, amount in parts:
+        sums[str(part)] = sums.get(str(part), 0) + amount
+    return sums
 
 
 class SessionTruth(msgspec.Struct, frozen=True):
@@ -102,7 +194,7 @@ class Found(msgspec.Struct, frozen=True):
     session_id: str
     events: int
     has_user_id: bool | None = None
-    metrics: Mapping[str, float | bool | None] = {}
+    metrics: Mapping[str, Value] = {}
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -160,11 +252,42 @@ def _compare_metrics(session: SessionTruth, row: Found) -> list[Finding]:
     return findings
 
 
-def is_close(name: str, true: float, value: float | None) -> bool:
-    """Tell whether a metric is right: durations within SECONDS_TOLERANCE, all else exactly."""
-    if value is None:
-        return False
-    return abs(value - true) <= (SECONDS_TOLERANCE if name.endswith("_s") else 0)
+def is_close(name: str, true: Value, value: Value) -> bool:
+    """Tell whether a metric is right, in each of its parts; what is in no part is 0."""
+    if isinstance(true, dict) or isinstance(value, dict):
+        assert isinstance(true, dict)
+        assert isinstance(value, dict)
+        return all(is_close(name, true.get(part, 0), value.get(part, 0)) for part in true | value)
+    if true is None or value is None:
+        return true is value
+    low, high = allowed(name)
+    return low <= value - true <= high
+
+
+def allowed(name: str) -> tuple[float, float]:
+    """Return by how much a metric may be less and more than what is true; what is counted is equal."""
+    if name in ("clock_offset_ms", "started_at", "ended_at"):
+        return (0, DELAY_MS_MAX)
+    if name.endswith("_s"):
+        return (-NEARLY_EQUAL, NEARLY_EQUAL)
+    if name.endswith("_bps"):
+        return (-BITRATE_TOLERANCE_BPS, BITRATE_TOLERANCE_BPS)
+    return (0, 0)
+
+
+def totals(truth: Truth, rows: Sequence[Found]) -> Iterator[tuple[str, int, float, float]]:
+    """Sum up each metric over the sessions whose players know it: its name, sessions, truth, lake."""
+    found = {row.session_id: row.metrics for row in rows}
+    known = [(session.metrics, found.get(session.session_id, {})) for session in truth.sessions if session.metrics]
+    for name in METRICS:
+        pairs = [
+            (true, metrics.get(name)) for session, metrics in known if (true := getattr(session, name)) is not None
+        ]
+        yield name, len(pairs), sum(_total(true) for true, _ in pairs), sum(_total(value) for _, value in pairs)
+
+
+def _total(value: Value) -> float:
+    return sum(value.values()) if isinstance(value, dict) else value or 0
 
 
 def _compare_strangers(truth: Truth, strangers: Sequence[Found]) -> list[Finding]:

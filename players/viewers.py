@@ -16,8 +16,10 @@ from typing import Any
 import httpx
 import msgspec
 
-from players.scripts import Script, Step, body_of, bytes_of, make_script
-from players.truth import SessionTruth, Truth
+from players.bodies import body_of, bytes_of
+from players.scripts import Script, make_script
+from players.tape import Step
+from players.truth import Metrics, SessionTruth, Truth
 from schemas.faults import NotReady
 
 START_PATH = "/api/v1/sessions"
@@ -83,6 +85,7 @@ class _Session:
 
     def __init__(self, script: Script) -> None:
         self.script = script
+        self.start_ms = 0  # by the player's clock
         self.session_id = ""
         self.tracking_session_id: str | None = None
         self.tracking_token = ""
@@ -93,7 +96,7 @@ class _Session:
         self.taken: set[int] = set()
         self.headers: dict[str, str] = {}
 
-    def truth(self) -> SessionTruth:
+    def truth(self, *, began_ms: int) -> SessionTruth:
         persona = self.script.persona
         knows_user = persona.user_id_in != "tracking" or self.tracking_session_id is not None
         return SessionTruth(
@@ -108,14 +111,31 @@ class _Session:
             has_user_id=persona.may_be_known and knows_user,
             tracking_session_id=self.tracking_session_id,
             clock_offset_ms=persona.clock_offset_ms,
-            metrics=self._metrics(),
+            metrics=self._metrics(began_ms),
         )
 
-    def _metrics(self) -> Any:
-        """Return what is true after the last event taken, if nothing before it is missing or in doubt."""
+    def _metrics(self, began_ms: int) -> Metrics | None:
+        """Return what is true after the last event taken, if nothing before it is missing or in doubt.
+
+        True moments are known where a session was played in real time, wrong clocks included.
+        """
         if self.unknown or self.refused or not self.taken or len(self.taken) != max(self.taken) + 1:
             return None
-        return next(step.so_far for step in self.script.steps if step.number == len(self.taken) - 1)
+        taken = {step.number: step for step in self.script.steps if step.number in self.taken}
+        newest = taken[len(taken) - 1]
+        start_ms = self.start_ms - began_ms
+        last_ms = start_ms + max(step.at_ms for step in taken.values())
+        moments = {"start_ts": start_ms, "last_event_ts": last_ms}
+        if newest.event_type == "sessionEnd":
+            moments["end_ts"] = last_ms
+        if self.script.is_glance:
+            offset_ms = -self.script.persona.clock_offset_ms
+            moments |= {
+                "clock_offset_ms": offset_ms,
+                "started_at": start_ms + offset_ms,
+                "ended_at": last_ms + offset_ms,
+            }
+        return msgspec.structs.replace(newest.so_far, **moments)
 
 
 async def simulate(
@@ -153,7 +173,7 @@ async def simulate(
         viewers=viewers,
         began_ms=began_ms,
         finished_ms=stage.now_ms(),
-        sessions=tuple(session.truth() for session in tally.sessions),
+        sessions=tuple(session.truth(began_ms=began_ms) for session in tally.sessions),
         unknown_starts=tuple(tally.unknown_starts),
         refused=tally.refused,
         tracking_sessions=tuple(tally.tracking_sessions),
@@ -252,8 +272,11 @@ class _Stage:
     async def _stream(self, session: _Session) -> None:
         """Play a session live: its start, then each event when the player's clock says so."""
         script = session.script
-        played_s = min(script.duration_ms / 1000, len(script.steps) * self.pace_s)
+        played_s = script.duration_ms / 1000
+        if not script.is_glance:
+            played_s = min(played_s, len(script.steps) * self.pace_s)
         start_ms = self.now_ms() + round(played_s * 1000) - script.duration_ms + script.persona.clock_offset_ms
+        session.start_ms = start_ms
         speed = max(1.0, script.duration_ms / 1000 / max(played_s, 0.001))
         began_s = time.monotonic()
         if script.persona.player.name == "browser":
@@ -268,6 +291,8 @@ class _Stage:
                     await self._start(session, step, start_ms)
                     continue
                 await slots.acquire()
+                if session.is_gone:  # that is what the answer said whose slot this is
+                    break
                 requests.create_task(self._post_event(session, step, start_ms, slots))
 
     async def _preflight(self, session: _Session) -> None:
@@ -300,7 +325,7 @@ class _Stage:
         """Send a whole session at once, some time after it was played offline."""
         script = session.script
         ended_ms = self.now_ms() - script.age_ms + script.persona.clock_offset_ms
-        start_ms = ended_ms - script.duration_ms
+        start_ms = session.start_ms = ended_ms - script.duration_ms
         metadata = self._metadata_of(session)
         bodies = [body_of(step, start_ms=start_ms, metadata=metadata) for step in script.steps]
         player = script.persona.player
@@ -353,7 +378,7 @@ class _Stage:
             self.tally.accepted += 1
         elif answer.status:
             session.refused += 1
-            session.is_gone = answer.status in (404, 410)
+            session.is_gone = session.is_gone or answer.status in (404, 410)
             self.tally.expect(False, f"{step.event_type} was answered {answer.status}: {_text(answer)}")
 
     def _count_refusal(self, session: _Session, step: Step, answer: _Answer) -> None:
@@ -374,7 +399,7 @@ class _Stage:
             headers[session.script.persona.tracking] = session.tracking_token
         unknown = 0
         for attempt in range(posts_max):
-            if attempt and self.stopped.is_set():
+            if attempt and (self.stopped.is_set() or session.is_gone):
                 break
             pause_s = RETRY_S
             try:

@@ -24,7 +24,7 @@ import pytest
 from command_rig import PLAYHEAD, SECRETS, Running, ask, environment, playhead, started
 
 from lake.catalog import extension_path
-from players.scripts import make_persona
+from players.personas import make_persona
 
 URL = re.compile(r"Playhead listens on (http://\S+);")
 

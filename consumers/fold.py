@@ -41,7 +41,8 @@ content; ads, pauses, and the time between ads are no startup. Rebuffering is ma
   state changes. A chapter's border makes the observation begin anew. Standing at or past the end of recorded
   content is idle.
 * Played intervals: neighbouring events while main content plays, whose playhead moved forward and by no more than
-  the clock, within 2 s. Other moves are seeks: those, and moves of more than 2 s in a pause or while buffering.
+  the clock, within 2 s. Other moves are seeks: those, and moves of more than 2 s in a pause or while buffering,
+  once main content has played: before that, players send 0 until they know where they begin.
   A single playhead that fits neither neighbour is a slip, not two seeks; nor is a move at the last event one.
   Playing faster than the clock cannot be told from seeking.
 * Playheads below 0 are unknown positions; those past the end of recorded content are taken for the end. Live
@@ -297,7 +298,7 @@ class Fold(msgspec.Struct, gc=False):
             silent = now - self.now_ms
             self.times[AD if silent <= self.gap_ms or self._is_within_ad(silent) else GAP] += silent
         else:
-            if head != self.head and doing in (PAUSE, BUFFER):
+            if head != self.head and doing in (PAUSE, BUFFER) and self.is_started:
                 self._jump(now, head, 0.0)
             self.times[doing] += now - self.now_ms
 

@@ -259,6 +259,8 @@ class Recount:
             was, head = self.heads[i - 1], self.heads[i]
             if label not in ("content", "pause", "buffer") or was is None or head is None:
                 continue
+            if label != "content" and not self.is_started(i - 1):
+                continue
             live = self.is_live and self.knows_start(i)
             moved = head - was
             wraps = live and moved < -DAY_S / 2

@@ -345,12 +345,6 @@ class Fleet:
         assert odd == [], "versions are not 1, 2, 3..."
 
 
-def rows_of(place: Location, statement: str) -> list[tuple[Any, ...]]:
-    """Ask a lake, read only."""
-    with contextlib.closing(connect(place, read_only=True)) as lake:
-        return lake.execute(statement).fetchall()
-
-
 def sessions_of(place: Location) -> dict[str, tuple[Any, ...]]:
     """Return every session of a lake without what may differ between two that took the same log."""
     with contextlib.closing(connect(place, read_only=True)) as lake:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from brokers import Broker, ContainerBroker, JvmBroker
+from mock_kafka import MockKafka
 
 from eventlog import Chunk, Owner, Reader, Record, Writer
 from eventlog.adapters import create_log, open_reader, open_writer
@@ -54,6 +55,9 @@ class LogRig(Protocol):
     def settings(self, **changes: Any) -> Settings:
         """Return the settings that reach this log."""
 
+    async def make(self, **changes: Any) -> int:
+        """Make the log with these settings; return its number of partitions."""
+
     def stalled(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Let the log take nothing for the length of the block, without refusing it either."""
 
@@ -72,6 +76,9 @@ class EmbeddedRig:
 
     def settings(self, **changes: Any) -> Settings:
         return Settings(data_dir=self.folder, log="embedded", **changes)
+
+    async def make(self, **changes: Any) -> int:
+        return await create_log(self.settings(**changes))
 
     @contextlib.asynccontextmanager
     async def stalled(self) -> AsyncIterator[None]:
@@ -112,6 +119,9 @@ class KafkaRig:
             **changes,
         )
 
+    async def make(self, **changes: Any) -> int:
+        return await create_log(self.settings(**changes))
+
     @contextlib.asynccontextmanager
     async def stalled(self) -> AsyncIterator[None]:
         assert isinstance(self.broker, ContainerBroker | JvmBroker)
@@ -145,6 +155,44 @@ class KafkaRig:
             yield admin
         finally:
             await admin.close()
+
+
+class MockRig:
+    """The topic of a mock cluster of the test's own: it has no requests that make topics or change them."""
+
+    def __init__(self, mock: MockKafka) -> None:
+        self.mock = mock
+
+    def settings(self, **changes: Any) -> Settings:
+        return Settings(
+            log="kafka",
+            kafka_bootstrap_servers=self.mock.bootstrap_servers,
+            kafka_topic=self.mock.topic,
+            kafka_group=self.mock.topic,
+            kafka_session_timeout_s=6,
+            **changes,
+        )
+
+    async def make(self, **changes: Any) -> int:
+        partitions = self.settings(**changes).log_partitions
+        self.mock.make_topic(partitions)
+        self._partitions = partitions
+        return partitions
+
+    @contextlib.asynccontextmanager
+    async def stalled(self) -> AsyncIterator[None]:
+        self.mock.answer_after(30.0)
+        try:
+            yield
+        finally:
+            self.mock.answer_after(0.0)
+
+    async def lose_front(self, partition: int, below: int) -> None:
+        self.mock.delete_records(partition, below)
+
+    async def lose_end(self) -> None:
+        self.mock.delete_topic()
+        self.mock.make_topic(self._partitions)
 
 
 @contextlib.contextmanager

@@ -35,6 +35,8 @@ def _library() -> ctypes.CDLL:
         "mock_broker_set_rtt": (number, [pointer, ctypes.c_int32, number]),
         "mock_group_initial_rebalance_delay_ms": (None, [pointer, ctypes.c_int32]),
         "mock_partition_set_leader": (number, [pointer, text, ctypes.c_int32, ctypes.c_int32]),
+        "mock_partition_delete_records": (number, [pointer, text, ctypes.c_int32, ctypes.c_int64]),
+        "mock_topic_delete": (number, [pointer, text]),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(library, f"rd_kafka_{name}")
@@ -43,7 +45,7 @@ def _library() -> ctypes.CDLL:
 
 
 class MockKafka:
-    """Three brokers and one topic; see the module."""
+    """Three brokers, and one topic where there are to be partitions; see the module."""
 
     def __init__(self, topic: str, *, partitions: int) -> None:
         self._library = _library()
@@ -54,7 +56,24 @@ class MockKafka:
         self._library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
         self.topic = topic
         self.bootstrap_servers: str = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
-        assert not self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, BROKERS)
+        if partitions:
+            self.make_topic(partitions)
+
+    def make_topic(self, partitions: int) -> None:
+        """Make the topic."""
+        assert not self._library.rd_kafka_mock_topic_create(
+            self._cluster, self.topic.encode(), partitions, BROKERS
+        )
+
+    def delete_topic(self) -> None:
+        """Delete the topic with its records."""
+        assert not self._library.rd_kafka_mock_topic_delete(self._cluster, self.topic.encode())
+
+    def delete_records(self, partition: int, below: int) -> None:
+        """Delete the records of a partition below an offset."""
+        assert not self._library.rd_kafka_mock_partition_delete_records(
+            self._cluster, self.topic.encode(), partition, below
+        )
 
     def fail(self, request: int, *codes: int) -> None:
         """Answer the next requests of this kind with these error codes."""

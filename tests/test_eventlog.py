@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import Collection
+import uuid
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from log_rigs import (
     KafkaRig,
     Ledger,
     LogRig,
+    MockRig,
     child,
     killed,
     next_line,
@@ -21,29 +23,54 @@ from log_rigs import (
     reading,
     writing,
 )
+from mock_kafka import MockKafka, running_mock
 
 from eventlog import Writer
 from eventlog.adapters import add_partitions, create_log, open_reader, open_writer
 from eventlog.embedded import open_embedded_writer
 from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady, TooLarge
 
-LOGS = ["embedded", "kafka"]
+LOGS = ["embedded", "kafka", "mock"]
+
+
+def rig_of(kind: str, request: pytest.FixtureRequest, tmp_path: Path, broker: str) -> LogRig:
+    """Return a place for a log of a kind."""
+    match kind:
+        case "kafka":
+            return KafkaRig(request.getfixturevalue(broker))
+        case "mock":
+            return MockRig(request.getfixturevalue("empty_mock_kafka"))
+        case _:
+            return EmbeddedRig(tmp_path / "data")
+
+
+@pytest.fixture
+def empty_mock_kafka() -> Iterator[MockKafka]:
+    """A mock cluster of the test's own, without a topic."""
+    with running_mock(f"playhead.test.{uuid.uuid4().hex}", partitions=0) as mock:
+        yield mock
 
 
 @pytest.fixture(params=LOGS)
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> LogRig:
     """A place for a log, of each kind in turn."""
-    if request.param == "kafka":
-        return KafkaRig(request.getfixturevalue("kafka"))
-    return EmbeddedRig(tmp_path / "data")
+    return rig_of(request.param, request, tmp_path, "kafka")
 
 
 @pytest.fixture(params=LOGS)
 def stalling_rig(request: pytest.FixtureRequest, tmp_path: Path) -> LogRig:
     """The same, where the log is to be stalled."""
-    if request.param == "kafka":
-        return KafkaRig(request.getfixturevalue("pausable_kafka"))
-    return EmbeddedRig(tmp_path / "data")
+    return rig_of(request.param, request, tmp_path, "pausable_kafka")
+
+
+@pytest.fixture(params=LOGS[:2])
+def real_rig(request: pytest.FixtureRequest, tmp_path: Path) -> LogRig:
+    """The same, for what the mock cluster does not do.
+
+    It makes no topic and adds no partition by request, answers a fetch that finds nothing half a second late, and
+    does not tell a group's member that another one has joined.
+    """
+    return rig_of(request.param, request, tmp_path, "kafka")
 
 
 async def append_all(writer: Writer, count: int, *, partition: int = 0) -> list[int]:
@@ -73,17 +100,17 @@ async def test_there_must_be_a_log(rig: LogRig) -> None:
         await open_reader(rig.settings(), Ledger())
 
 
-async def test_making_a_log_twice_changes_nothing(rig: LogRig) -> None:
+async def test_making_a_log_twice_changes_nothing(real_rig: LogRig) -> None:
     """The number of partitions is the log's own once it is made."""
-    assert await create_log(rig.settings(log_partitions=3)) == 3
-    assert await create_log(rig.settings(log_partitions=3)) == 3
-    async with writing(rig.settings()) as writer:
+    assert await real_rig.make(log_partitions=3) == 3
+    assert await real_rig.make(log_partitions=3) == 3
+    async with writing(real_rig.settings()) as writer:
         assert writer.partitions == 3
 
 
 async def test_what_was_appended_is_read(rig: LogRig) -> None:
     """Key, value, partition and offset come back, with the time of the log's own clock."""
-    await create_log(rig.settings(log_partitions=2))
+    await rig.make(log_partitions=2)
     began_ms = time.time() * 1000 - 1
     async with writing(rig.settings()) as writer, reading(rig.settings()) as reader:
         offset = await writer.append(1, key=b"a key", value=b"\x00 any bytes \xff")
@@ -99,7 +126,7 @@ async def test_what_was_appended_is_read(rig: LogRig) -> None:
 
 async def test_offsets_are_dense_in_each_partition(rig: LogRig) -> None:
     """Each partition counts from 0 without a hole, and keeps the order of appending."""
-    await create_log(rig.settings(log_partitions=3))
+    await rig.make(log_partitions=3)
     async with writing(rig.settings()) as writer, reading(rig.settings()) as reader:
         offsets = await asyncio.gather(*(append_all(writer, 300, partition=partition) for partition in range(3)))
         assert offsets == [list(range(300))] * 3
@@ -111,7 +138,7 @@ async def test_offsets_are_dense_in_each_partition(rig: LogRig) -> None:
 
 async def test_an_append_that_returned_survives_kill_9(rig: LogRig) -> None:
     """Every offset that a killed writer reported is there for another process."""
-    await create_log(rig.settings())
+    await rig.make()
     with child(rig.settings(), "write", "100000", "w") as process:
         said = [int(await next_line(process)) for _ in range(200)]
         await killed(process)
@@ -125,7 +152,7 @@ async def test_an_append_that_returned_survives_kill_9(rig: LogRig) -> None:
 
 async def test_several_processes_write_at_once(rig: LogRig) -> None:
     """The records of two writing processes lie in one dense sequence, each one's in its own order."""
-    await create_log(rig.settings())
+    await rig.make()
     settings = rig.settings(log_append_timeout_s=20)
     with child(settings, "write", "300", "a") as first, child(settings, "write", "300", "b") as second:
         said = await asyncio.gather(*(asyncio.to_thread(process.communicate) for process in (first, second)))
@@ -140,7 +167,7 @@ async def test_several_processes_write_at_once(rig: LogRig) -> None:
 
 async def test_an_append_ends_at_its_deadline(stalling_rig: LogRig) -> None:
     """A log that stalls costs an append its deadline and no more, and the writer goes on by itself afterwards."""
-    await create_log(stalling_rig.settings())
+    await stalling_rig.make()
     async with writing(stalling_rig.settings(log_append_timeout_s=1.0)) as writer:
         await append_all(writer, 1)
         async with stalling_rig.stalled():
@@ -153,7 +180,7 @@ async def test_an_append_ends_at_its_deadline(stalling_rig: LogRig) -> None:
 
 async def test_a_stalled_log_is_not_ready(stalling_rig: LogRig) -> None:
     """`check` tells within the deadline whether the log could take a record."""
-    await create_log(stalling_rig.settings())
+    await stalling_rig.make()
     async with writing(stalling_rig.settings(log_append_timeout_s=1.0)) as writer:
         await writer.check()
         async with stalling_rig.stalled():
@@ -165,7 +192,7 @@ async def test_a_stalled_log_is_not_ready(stalling_rig: LogRig) -> None:
 
 async def test_a_full_queue_refuses_at_once(stalling_rig: LogRig) -> None:
     """While the log stalls, as many appends wait as the settings say; the next one is refused without waiting."""
-    await create_log(stalling_rig.settings())
+    await stalling_rig.make()
     async with writing(stalling_rig.settings(log_append_timeout_s=2.0, log_queue_max=10)) as writer:
         await append_all(writer, 1)
         async with stalling_rig.stalled():
@@ -182,7 +209,7 @@ async def test_a_full_queue_refuses_at_once(stalling_rig: LogRig) -> None:
 
 async def test_the_queue_is_bounded_in_bytes(stalling_rig: LogRig) -> None:
     """Few large appends fill the queue as well as many small ones, and their bytes are let go of."""
-    await create_log(stalling_rig.settings())
+    await stalling_rig.make()
     settings = stalling_rig.settings(log_append_timeout_s=1.0, log_queue_bytes_max=1_000_000)
     async with writing(settings) as writer:
         await append_all(writer, 1)
@@ -198,7 +225,7 @@ async def test_the_queue_is_bounded_in_bytes(stalling_rig: LogRig) -> None:
 
 async def test_closing_ends_within_the_deadline(stalling_rig: LogRig) -> None:
     """A stalled log keeps nobody from closing, and appends after that are refused."""
-    await create_log(stalling_rig.settings())
+    await stalling_rig.make()
     writer = await open_writer(stalling_rig.settings(log_append_timeout_s=1.0))
     await append_all(writer, 1)
     async with stalling_rig.stalled():
@@ -214,7 +241,7 @@ async def test_closing_ends_within_the_deadline(stalling_rig: LogRig) -> None:
 
 async def test_closing_waits_for_what_is_being_appended(rig: LogRig) -> None:
     """Appends under way when the writer is closed become durable."""
-    await create_log(rig.settings())
+    await rig.make()
     writer = await open_writer(rig.settings())
     waiting = [asyncio.ensure_future(writer.append(0, key=b"", value=b"x")) for _ in range(50)]
     await asyncio.sleep(0)
@@ -224,7 +251,7 @@ async def test_closing_waits_for_what_is_being_appended(rig: LogRig) -> None:
 
 async def test_an_oversize_record_is_too_large(rig: LogRig) -> None:
     """A record beyond the limit is refused for good, one at the limit is taken and read."""
-    await create_log(rig.settings(log_record_bytes_max=100_000))
+    await rig.make(log_record_bytes_max=100_000)
     settings = rig.settings(log_record_bytes_max=100_000)
     async with writing(settings) as writer, reading(settings) as reader:
         with pytest.raises(TooLarge):
@@ -236,7 +263,7 @@ async def test_an_oversize_record_is_too_large(rig: LogRig) -> None:
 
 async def test_reading_starts_where_the_owner_says(rig: LogRig) -> None:
     """The owner's position is the first offset read, in each partition."""
-    await create_log(rig.settings(log_partitions=2))
+    await rig.make(log_partitions=2)
     async with writing(rig.settings()) as writer:
         await append_all(writer, 10, partition=0)
         await append_all(writer, 10, partition=1)
@@ -247,7 +274,7 @@ async def test_reading_starts_where_the_owner_says(rig: LogRig) -> None:
 
 async def test_seek_and_reposition(rig: LogRig) -> None:
     """Only the owner moves a position: by `seek`, or by being asked again."""
-    await create_log(rig.settings())
+    await rig.make()
     ledger = Ledger()
     async with writing(rig.settings()) as writer, reading(rig.settings(), ledger) as reader:
         await append_all(writer, 10)
@@ -261,10 +288,28 @@ async def test_seek_and_reposition(rig: LogRig) -> None:
         assert ledger.assigned == [0, 0]
 
 
-async def test_the_end_of_the_log_is_known(rig: LogRig) -> None:
-    """A read without records comes back at its time and says where each partition ends."""
-    await create_log(rig.settings(log_partitions=2))
+async def test_a_paused_partition_stands_still(rig: LogRig) -> None:
+    """What is paused is not read until `seek` or `reposition`; the others go on."""
+    await rig.make(log_partitions=2)
     async with writing(rig.settings()) as writer, reading(rig.settings()) as reader:
+        await append_all(writer, 3, partition=0)
+        await read_records(reader, 3)
+        reader.pause(0)
+        await append_all(writer, 3, partition=0)
+        await append_all(writer, 3, partition=1)
+        assert {record.partition for record in await read_records(reader, 3)} == {1}
+        assert not [chunk for chunk in await reader.read(records_max=10, timeout_s=0.2) if chunk.records]
+        reader.seek(0, 3)
+        assert [record.offset for record in await read_records(reader, 3)] == [3, 4, 5]
+        reader.pause(0)
+        reader.reposition(0)
+        assert [record.offset for record in await read_records(reader, 6)] == list(range(6))
+
+
+async def test_the_end_of_the_log_is_known(real_rig: LogRig) -> None:
+    """A read without records comes back at its time and says where each partition ends."""
+    await real_rig.make(log_partitions=2)
+    async with writing(real_rig.settings()) as writer, reading(real_rig.settings()) as reader:
         await append_all(writer, 5, partition=1)
         await read_records(reader, 5)
         began = time.monotonic()
@@ -278,7 +323,7 @@ async def test_the_end_of_the_log_is_known(rig: LogRig) -> None:
 
 async def test_a_read_is_bounded(rig: LogRig) -> None:
     """A read returns no more records than it was asked for, and the rest later."""
-    await create_log(rig.settings(log_partitions=2))
+    await rig.make(log_partitions=2)
     async with writing(rig.settings()) as writer, reading(rig.settings()) as reader:
         await append_all(writer, 50, partition=0)
         await append_all(writer, 50, partition=1)
@@ -289,10 +334,10 @@ async def test_a_read_is_bounded(rig: LogRig) -> None:
             seen += count
 
 
-async def test_a_new_record_wakes_the_reader(rig: LogRig) -> None:
+async def test_a_new_record_wakes_the_reader(real_rig: LogRig) -> None:
     """A reader that waits has a new record long before its time is over."""
-    await create_log(rig.settings())
-    async with writing(rig.settings()) as writer, reading(rig.settings()) as reader:
+    await real_rig.make()
+    async with writing(real_rig.settings()) as writer, reading(real_rig.settings()) as reader:
         await read_chunks(reader, 1)
         waits_s = []
         for _ in range(10):
@@ -308,7 +353,7 @@ async def test_a_new_record_wakes_the_reader(rig: LogRig) -> None:
 
 async def test_a_gap_is_a_fault(rig: LogRig) -> None:
     """A partition whose front is lost stands still until `seek`; the others go on."""
-    await create_log(rig.settings(log_partitions=2))
+    await rig.make(log_partitions=2)
     async with writing(rig.settings()) as writer:
         await append_all(writer, 10, partition=0)
         await append_all(writer, 3, partition=1)
@@ -325,7 +370,7 @@ async def test_a_gap_is_a_fault(rig: LogRig) -> None:
 
 async def test_a_truncated_log_is_a_fault(rig: LogRig) -> None:
     """A log that ends before the owner's position stands still; nothing is read again in silence."""
-    await create_log(rig.settings())
+    await rig.make()
     async with writing(rig.settings()) as writer:
         await append_all(writer, 10)
     await rig.lose_end()
@@ -342,7 +387,7 @@ async def test_a_truncated_log_is_a_fault(rig: LogRig) -> None:
 
 async def test_offsets_go_on_after_the_log_was_emptied(rig: LogRig) -> None:
     """An offset is never given twice, though nothing is left of the log."""
-    await create_log(rig.settings())
+    await rig.make()
     async with writing(rig.settings()) as writer:
         await append_all(writer, 10)
     await rig.lose_front(0, 10)
@@ -352,17 +397,17 @@ async def test_offsets_go_on_after_the_log_was_emptied(rig: LogRig) -> None:
         assert [record.offset for record in await read_records(reader, 2)] == [10, 11]
 
 
-async def test_one_owner_at_a_time(rig: LogRig) -> None:
+async def test_one_owner_at_a_time(real_rig: LogRig) -> None:
     """A partition is released by one reader before another is assigned it, and reads on where that one says."""
-    await create_log(rig.settings())
-    async with writing(rig.settings()) as writer:
+    await real_rig.make()
+    async with writing(real_rig.settings()) as writer:
         await append_all(writer, 5)
     journal: list[str] = []
     first, second = Ledger(name="first", journal=journal), Ledger({0: 3}, name="second", journal=journal)
     async with contextlib.AsyncExitStack() as at_the_end:
-        async with reading(rig.settings(), first) as reader:
+        async with reading(real_rig.settings(), first) as reader:
             await read_records(reader, 5)
-            other = await at_the_end.enter_async_context(reading(rig.settings(), second))
+            other = await at_the_end.enter_async_context(reading(real_rig.settings(), second))
             chunks, _ = await asyncio.gather(
                 other.read(records_max=10, timeout_s=0.3), reader.read(records_max=10, timeout_s=0.3)
             )
@@ -375,14 +420,14 @@ async def test_one_owner_at_a_time(rig: LogRig) -> None:
     assert [step.replace("assigned", "released") for step in journal[::2]] == journal[1::2]
 
 
-async def test_a_killed_reader_gives_way(rig: LogRig) -> None:
+async def test_a_killed_reader_gives_way(real_rig: LogRig) -> None:
     """After kill -9 of the owner a reader that stands by is assigned."""
-    await create_log(rig.settings())
-    async with writing(rig.settings()) as writer:
+    await real_rig.make()
+    async with writing(real_rig.settings()) as writer:
         await append_all(writer, 5)
-    with child(rig.settings(), "read") as process:
+    with child(real_rig.settings(), "read") as process:
         assert await next_line(process) == "assigned 0"
-        async with reading(rig.settings()) as standby:
+        async with reading(real_rig.settings()) as standby:
             assert await standby.read(records_max=10, timeout_s=0.3) == []
             await killed(process)
             assert len(await read_records(standby, 5, within_s=30)) == 5
@@ -414,15 +459,15 @@ class Member:
                         self.moved.set()
 
 
-async def test_readers_come_and_go(rig: LogRig) -> None:
+async def test_readers_come_and_go(real_rig: LogRig) -> None:
     """While readers join and leave, every record is read by somebody, once and in order."""
-    await create_log(rig.settings(log_partitions=3))
+    await real_rig.make(log_partitions=3)
     ledger, moved = dict.fromkeys(range(3), 0), asyncio.Event()
     stops = [asyncio.Event() for _ in range(3)]
-    async with writing(rig.settings()) as writer, asyncio.TaskGroup() as readers, asyncio.timeout(60):
+    async with writing(real_rig.settings()) as writer, asyncio.TaskGroup() as readers, asyncio.timeout(60):
         for step, (joins, leaves) in enumerate(((0, None), (1, None), (2, 0), (None, 1))):
             if joins is not None:
-                readers.create_task(Member(ledger, moved).work(rig, stops[joins]))
+                readers.create_task(Member(ledger, moved).work(real_rig, stops[joins]))
             if leaves is not None:
                 stops[leaves].set()
             for _ in range(3):
@@ -437,15 +482,15 @@ async def test_readers_come_and_go(rig: LogRig) -> None:
     assert ledger == dict.fromkeys(range(3), 600)
 
 
-async def test_partitions_can_be_added_while_all_runs(rig: LogRig) -> None:
+async def test_partitions_can_be_added_while_all_runs(real_rig: LogRig) -> None:
     """A running writer and a running reader go on with the partitions that were added."""
-    await create_log(rig.settings())
+    await real_rig.make()
     ledger = Ledger()
-    async with writing(rig.settings()) as writer, reading(rig.settings(), ledger) as reader:
+    async with writing(real_rig.settings()) as writer, reading(real_rig.settings(), ledger) as reader:
         await append_all(writer, 3)
         await read_records(reader, 3)
         ledger.positions[0] = 3
-        assert await add_partitions(rig.settings(), partitions=3) == 3
+        assert await add_partitions(real_rig.settings(), partitions=3) == 3
         deadline = time.monotonic() + 20
         while writer.partitions < 3:
             assert time.monotonic() < deadline

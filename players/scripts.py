@@ -249,9 +249,14 @@ def _pause(tape: Tape) -> None:
 
 
 def _seek(tape: Tape) -> None:
-    """Seek as SDKs tell it: a pause, then `play` somewhere else. In a live stream it is but a pause."""
-    _stop(tape, "content")
-    tape.wait(0.6, "paused")
+    """Seek as SDKs tell it: a pause or buffering, then `play` elsewhere. A live stream only stops and goes on."""
+    if tape.rng.random() < 0.6:
+        _stop(tape, "content")
+        tape.wait(0.6, "paused")
+    else:
+        tape.add(buffers=1, rebuffers=1)
+        tape.post("bufferStart")
+        tape.wait(0.6, "rebuffering")
     if tape.is_live:
         tape.post("play")
         return

@@ -5,6 +5,7 @@ a broker on the JVM, its jars from Maven Central kept in a cache folder; none, w
 a failure where CI is set.
 
     kafka       the one broker of the session, as `Broker`
+    kafka_cluster   three brokers of the test's own
     own_kafka   a broker of the test's own, to be killed and restarted
     pausable_kafka   one of the two: what may be paused and goes on as if nothing had been
 """
@@ -18,7 +19,8 @@ import socket
 import subprocess
 import time
 import xml.etree.ElementTree
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -28,10 +30,11 @@ from containers import has_container_engine
 POM = Path(__file__).parent / "kafka_pom.xml"
 UP_WITHIN_S = 60.0
 
+# A broker that was killed comes back once its session is over.
 PROPERTIES = """
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
+node.id={node}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{more_listeners}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}{more_advertised}
 controller.listener.names=CONTROLLER
@@ -45,6 +48,8 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 auto.create.topics.enable=true
@@ -107,7 +112,8 @@ class JvmBroker:
     """A broker on the JVM, with its data in `folder`; it can be killed and started again at the same address.
 
     `listeners` are further ones by protocol (SSL, SASL_PLAINTEXT, SASL_SSL, and MUTUAL: SSL that asks for a
-    certificate), `properties` further lines of its file, `scram` users as its format tool wants them.
+    certificate), `properties` further lines of its file, `scram` users as its format tool wants them; `node` is
+    its number in a cluster whose controllers have these ports.
     Raises NoBroker where java or mvn is missing, or Maven Central does not answer.
     """
 
@@ -118,11 +124,15 @@ class JvmBroker:
         listeners: tuple[str, ...] = (),
         properties: str = "",
         scram: tuple[str, ...] = (),
+        node: int = 1,
+        controller_ports: Sequence[int] = (),
     ) -> None:
         self._jars = jars()
         folder.mkdir(parents=True)
         self._folder = folder
-        self.port, controller_port, *more = free_ports(2 + len(listeners))
+        self.port, own_port, *more = free_ports(2 + len(listeners))
+        controller_ports = controller_ports or (own_port,)
+        voters = ",".join(f"{number}@127.0.0.1:{port}" for number, port in enumerate(controller_ports, 1))
         self.ports = dict(zip(listeners, more, strict=True))
         self.bootstrap_servers = f"127.0.0.1:{self.port}"
         self._properties = folder / "server.properties"
@@ -130,7 +140,9 @@ class JvmBroker:
         self._properties.write_text(
             PROPERTIES.format(
                 port=self.port,
-                controller_port=controller_port,
+                node=node,
+                voters=voters,
+                controller_port=controller_ports[node - 1],
                 folder=folder,
                 more_listeners=also,
                 more_advertised=also,
@@ -188,6 +200,31 @@ class JvmBroker:
         done = subprocess.run([*self._command(main), *arguments], capture_output=True, text=True, check=False)
         if done.returncode:
             raise NoBroker(f"{main} failed: {done.stdout}{done.stderr}")
+
+
+class JvmCluster:
+    """Three brokers on the JVM. Raises NoBroker as `JvmBroker` does."""
+
+    def __init__(self, folder: Path) -> None:
+        ports = free_ports(3)
+        with ThreadPoolExecutor() as threads:  # none is up before most are
+            starting = [
+                threads.submit(
+                    JvmBroker,
+                    folder / f"kafka-{node}",
+                    properties="offsets.topic.replication.factor=3",
+                    node=node,
+                    controller_ports=ports,
+                )
+                for node in (1, 2, 3)
+            ]
+        self.brokers = {node: started.result() for node, started in enumerate(starting, 1)}
+        self.bootstrap_servers = ",".join(broker.bootstrap_servers for broker in self.brokers.values())
+
+    def stop(self) -> None:
+        """End all for good."""
+        for broker in self.brokers.values():
+            broker.stop()
 
 
 def jars() -> Path:
@@ -273,6 +310,18 @@ def own_kafka(tmp_path: Path) -> Iterator[JvmBroker]:
     else:
         yield broker
         broker.stop()
+
+
+@pytest.fixture
+def kafka_cluster(tmp_path: Path) -> Iterator[JvmCluster]:
+    """Three brokers of the test's own."""
+    try:
+        cluster = JvmCluster(tmp_path)
+    except NoBroker as reason:
+        none_to_be_had([str(reason)])
+    else:
+        yield cluster
+        cluster.stop()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from brokers import kafka, own_kafka, pausable_kafka  # noqa: F401
+from brokers import kafka, kafka_cluster, own_kafka, pausable_kafka  # noqa: F401
 from mock_kafka import mock_kafka  # noqa: F401
 from postgres import catalog, own_postgres, postgres  # noqa: F401
 

@@ -1,5 +1,7 @@
 """When are so many records bad that their partition is paused?"""
 
+from typing import Any
+
 import pytest
 from poison import PING, REJECTED, record
 
@@ -35,5 +37,6 @@ def test_a_record_read_twice_counts_once() -> None:
 
 def test_what_ingest_refused_is_a_good_record() -> None:
     """Players that send nonsense pause nothing."""
-    entries = [decode(record(value, offset=offset)) for offset, value in enumerate((PING, REJECTED, b"no JSON"))]
+    values: list[bytes | dict[str, Any]] = [PING, REJECTED, b"no JSON"]
+    entries = [decode(record(value, offset=offset)) for offset, value in enumerate(values)]
     assert bad_offsets(entries) == [2]

@@ -5,14 +5,15 @@ import contextlib
 import gc
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
-from brokers import JvmBroker
+from aiokafka.admin import AIOKafkaAdminClient
+from brokers import JvmBroker, JvmCluster
 from ingest_rig import Ingest, running, session_start
 from log_rigs import Ledger, read_records, reading, writing
 from mock_kafka import FETCH, PRODUCE, MockKafka
@@ -43,7 +44,7 @@ FAILED = {
 }
 
 
-def settings_of(broker: MockKafka | JvmBroker, **changes: Any) -> Settings:
+def settings_of(broker: MockKafka | JvmBroker | JvmCluster, **changes: Any) -> Settings:
     """Return settings that reach the broker or mock cluster."""
     return Settings(log="kafka", kafka_bootstrap_servers=broker.bootstrap_servers, **changes)
 
@@ -334,3 +335,58 @@ async def test_a_broker_is_killed_and_comes_back(own_kafka: JvmBroker) -> None:
             records += await read_records(reader, 1, within_s=60)
     assert [record.offset for record in records] == list(range(len(records)))
     assert {offset: records[offset].value for offset in taken} == taken
+
+
+async def leader_of(settings: Settings, partition: int) -> int:
+    """Return the number of the broker that leads a partition."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
+    await admin.start()
+    try:
+        [topic] = await admin.describe_topics([settings.kafka_topic])
+        return int(next(each["leader"] for each in topic["partitions"] if each["partition"] == partition))
+    finally:
+        await admin.close()
+
+
+def counts(places: Collection[tuple[int, int]]) -> Counter[int]:
+    """Return how many there are of each partition."""
+    return Counter(partition for partition, _ in places)
+
+
+async def test_the_broker_that_leads_is_killed(kafka_cluster: JvmCluster) -> None:
+    """Of three brokers one that leads is killed under load: another takes over, nothing acknowledged is lost."""
+    settings = settings_of(kafka_cluster, log_partitions=3, log_append_timeout_s=2.0)
+    await create_log(settings)
+    taken: dict[tuple[int, int], bytes] = {}
+    is_over = False
+
+    async def write(number: int) -> None:
+        sent = 0
+        while not is_over:
+            sent += 1
+            value = b"%d of %d" % (sent, number)
+            if isinstance(offset := await outcome(writer, number % 3, value), int):
+                taken[number % 3, offset] = value
+            await asyncio.sleep(0.01)
+
+    async with writing(settings) as writer, reading(settings) as reader:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(12):
+                tasks.create_task(write(number))
+            records = await read_records(reader, 300)
+            seen = {(record.partition, record.offset): record.value for record in records}
+            leader = await leader_of(settings, 0)
+            await asyncio.to_thread(kafka_cluster.brokers[leader].kill)
+            before = counts(taken)
+            await comes_true(lambda: all(counts(taken)[p] > before[p] + 100 for p in range(3)))
+            is_over = True
+        assert await leader_of(settings, 0) != leader
+        deadline = time.monotonic() + 30
+        while not taken.keys() <= seen.keys():
+            assert time.monotonic() < deadline, f"{len(taken.keys() - seen.keys())} records are not read"
+            with contextlib.suppress(LogUnavailable):
+                for chunk in await reader.read(records_max=1000, timeout_s=1.0):
+                    seen.update(((chunk.partition, record.offset), record.value) for record in chunk.records)
+    assert {place: seen[place] for place in taken} == taken
+    for partition, count in counts(seen).items():
+        assert {offset for p, offset in seen if p == partition} == set(range(count))

@@ -106,7 +106,7 @@ async def test_the_disk_of_postgresql_is_full(
             if not await asyncio.to_thread(server.is_alive):
                 await asyncio.to_thread(server.start)  # as whatever looks after it does
             await ships.holds(len(feed.acknowledged))
-        await ships.exact(feed)
+        await ships.complete(feed)
         assert all(worker.is_alive() for worker in workers)
 
 

@@ -43,7 +43,8 @@ content; ads, pauses, and the time between ads are no startup. Rebuffering is ma
 * Played intervals: neighbouring events while main content plays, whose playhead moved forward and by no more than
   the clock, within 2 s. Other moves are seeks: those, and moves of more than 2 s in a pause or while buffering,
   once main content has played: before that, players send 0 until they know where they begin.
-  A single playhead that fits neither neighbour is a slip, not two seeks; nor is a move at the last event one.
+  A single playhead that is unknown, or fits neither neighbour, is a slip: what was played goes on over it, it is
+  not two seeks, and no progress. Nor is a move at the last event a seek.
   Playing faster than the clock cannot be told from seeking.
 * Playheads below 0 are unknown positions; those past the end of recorded content are taken for the end. Live
   playheads are seconds of the day, and wrap at midnight.
@@ -209,6 +210,7 @@ class Fold(msgspec.Struct, gc=False):
     are_ranges_full: bool = False
     seeks: int = 0
     slip_head: float = 0.0
+    slip_head_max: float = -1.0
     slip_advance_s: float = 0.0
     slip_events: int = -1
     observations: int = 0
@@ -488,6 +490,10 @@ class Fold(msgspec.Struct, gc=False):
         """The playhead moved otherwise than by playing for `advance_s`: over midnight, by a seek, by a slip."""
         was = self.head
         if head < 0.0 or was < 0.0:
+            if head >= 0.0:
+                self._bridge(head, advance_s)
+            elif was >= 0.0:
+                self._note_slip(advance_s)
             return
         moved, allowed_s = head - was, advance_s
         if self.start is not None and self.start.is_live:
@@ -499,15 +505,26 @@ class Fold(msgspec.Struct, gc=False):
                     self._begin_range(0.0, head)
         if -TOLERANCE_S <= moved <= allowed_s + TOLERANCE_S:
             return
-        if self.slip_events == self.events:
-            due_s = self.slip_advance_s + advance_s
-            if abs(head - self.slip_head - due_s) <= TOLERANCE_S:
-                self.seeks -= 1
-                if due_s and head > self.slip_head:
-                    self._begin_range(self.slip_head, head)
-                return
+        if self._bridge(head, advance_s):
+            self.seeks -= 1
+            return
         self.seeks += 1
-        self.slip_head, self.slip_advance_s, self.slip_events = was, advance_s, self.events + 1
+        self._note_slip(advance_s)
+
+    def _note_slip(self, advance_s: float) -> None:
+        """This event's playhead may be a slip, or is unknown: keep what the next one may go on from."""
+        self.slip_head, self.slip_advance_s, self.slip_events = self.head, advance_s, self.events + 1
+        self.slip_head_max = self.head_max
+
+    def _bridge(self, head: float, advance_s: float) -> bool:
+        """Go on from before the last event, if that fits; then its playhead was a slip, and is no progress."""
+        due_s = self.slip_advance_s + advance_s
+        if self.slip_events != self.events or abs(head - self.slip_head - due_s) > TOLERANCE_S:
+            return False
+        self.head_max = self.slip_head_max
+        if due_s and head > self.slip_head:
+            self._begin_range(self.slip_head, head)
+        return True
 
     def _begin_range(self, low: float, high: float) -> None:
         if low == self.range_to:
@@ -802,7 +819,7 @@ class Fold(msgspec.Struct, gc=False):
             buffers=self.buffers,
             rebuffers=self.rebuffers,
             stalls=self.stalls,
-            seeks=self.seeks - (self.slip_events == self.events),
+            seeks=self.seeks - (self.slip_events == self.events and self.head >= 0.0),
             errors=self.errors,
             errors_before_start=self.errors_before_start,
             bitrate_changes=self.bitrate_changes,

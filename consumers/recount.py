@@ -250,6 +250,8 @@ class Recount:
     def follow_playhead(self) -> None:
         self.played: list[tuple[float, float]] = []
         sought: list[bool] = [False]
+        blank: list[bool] = [False]  # an unknown playhead after a known one
+        self.slips: set[int] = set()
         advances: list[float] = [0.0]
         for i in range(1, len(self.events)):
             sought.append(False)
@@ -257,9 +259,15 @@ class Recount:
             passed = self.lengths[i] / 1000
             advances.append(passed if label == "content" else 0.0)
             was, head = self.heads[i - 1], self.heads[i]
-            if label not in ("content", "pause", "buffer") or was is None or head is None:
+            blank.append(False)
+            if label not in ("content", "pause", "buffer"):
                 continue
             if label != "content" and not self.is_started(i - 1):
+                continue
+            if was is None or head is None:
+                blank[i] = head is None and was is not None
+                if blank[i - 1] and head is not None:
+                    self.passes_over(i, advances)
                 continue
             live = self.is_live and self.knows_start(i)
             moved = head - was
@@ -270,16 +278,23 @@ class Recount:
                 self.played += [(was, DAY_S), (0.0, head)] if wraps else [(was, head)]
             if -2 <= moved <= (passed if live else advances[i]) + 2:
                 continue
-            if sought[i - 1]:
-                anchor, due = self.heads[i - 2], advances[i - 1] + advances[i]
-                assert anchor is not None
-                if abs(head - anchor - due) <= 2:
-                    sought[i - 1] = False
-                    if due and head > anchor:
-                        self.played.append((anchor, head))
-                    continue
+            if sought[i - 1] and self.passes_over(i, advances):
+                sought[i - 1] = False
+                continue
             sought[i] = True
         self.seeks = sum(sought[:-1])
+
+    def passes_over(self, i: int, advances: list[float]) -> bool:
+        """The playhead of event `i` fits that of two events before: the one between was a slip."""
+        anchor, head, due = self.heads[i - 2], self.heads[i], advances[i - 1] + advances[i]
+        assert anchor is not None
+        assert head is not None
+        if abs(head - anchor - due) > 2:
+            return False
+        self.slips.add(i - 1)
+        if due and head > anchor:
+            self.played.append((anchor, head))
+        return True
 
     def passes(self) -> list[tuple[float, float, int]]:
         """Cut what was played at every border, count for each piece the stretches that cover it, join equals."""
@@ -384,13 +399,13 @@ class Recount:
                 found.append(i)
         return found
 
-    def main_heads(self) -> list[float]:
+    def main_heads(self, *, but: set[int] | None = None) -> list[float]:
         found = []
         for i in range(len(self.events)):
             begins = self.events[i].name == "play" and self.moves_main(i)
             plays = i > 0 and self.doing(i - 1) == "content"
             head = self.heads[i]
-            if head is not None and (begins or plays):
+            if head is not None and (begins or plays) and i not in (but or ()):
                 found.append(head)
         return found
 
@@ -424,9 +439,8 @@ class Recount:
     def progress(self) -> int | None:
         if self.end_s is None:
             return None
-        passed = [
-            pct for pct in (10, 25, 50, 75, 95) for head in self.main_heads() if head * 100 >= pct * self.end_s
-        ]
+        heads = self.main_heads(but=self.slips)
+        passed = [pct for pct in (10, 25, 50, 75, 95) for head in heads if head * 100 >= pct * self.end_s]
         return max(passed, default=0)
 
     def clipped(self, head: float | None) -> float | None:

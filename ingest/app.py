@@ -55,6 +55,10 @@ class Route(msgspec.Struct, frozen=True):
     protocol: Protocol
     methods: Mapping[str, Handler]
     body_bytes_max: int = 0
+    wanted: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "wanted", self.rest.split("/")[1:])
 
     @property
     def path(self) -> str:
@@ -68,11 +72,10 @@ class Route(msgspec.Struct, frozen=True):
 
     def match(self, segments: Sequence[str]) -> dict[str, str] | None:
         """Return the parameters of a path with these segments after the mount; None if it is not this one."""
-        wanted = self.rest.split("/")[1:]
-        if len(wanted) != len(segments):
+        if len(self.wanted) != len(segments):
             return None
         parameters = {}
-        for want, segment in zip(wanted, segments, strict=True):
+        for want, segment in zip(self.wanted, segments, strict=True):
             if want.startswith("{"):
                 parameters[want[1:-1]] = segment
             elif want != segment:

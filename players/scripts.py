@@ -312,13 +312,13 @@ def _go_away(tape: Tape) -> None:
 
 
 def _slip(tape: Tape) -> None:
-    """Play on, but say 0 once, as an SDK does whose player is busy when asked; early on nobody could tell."""
+    """Play on, but say 0, -1 or nonsense once, as an SDK does whose player is busy; early on nobody could tell."""
     if tape.is_live or tape.position_s < 10.0 or tape.left_s < 10.0:
         return
     tape.post("ping")
     _watch(tape, 2.0)
     tape.unclear = ("seeks", "last_playhead_s", "progress_pct", "unique_played_s", "played_passes")
-    tape.post("ping", playhead_s=0.0)
+    tape.post("ping", playhead_s=tape.rng.choice((0.0, -1.0, 1e6)))
     tape.unclear = ()
     _watch(tape, 2.0)
     tape.post("ping")

@@ -26,7 +26,7 @@ from eventlog import Chunk, Record
 from lake.catalog import connect, location
 from lake.tables import initialize
 from schemas.records import encode, media_event
-from schemas.settings import Settings
+from schemas.settings import Settings, read_settings
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,7 +36,7 @@ def _template(partitions: int) -> Path:
     """Return the folder of a lake as `init` makes it, to be copied: making one takes a second."""
     folder = Path(tempfile.mkdtemp(prefix="playhead-lake-"))
     atexit.register(shutil.rmtree, folder)
-    initialize(location(Settings(data_dir=folder)), partitions=partitions)
+    initialize(location(read_settings({"PLAYHEAD_DATA_DIR": str(folder)})), partitions=partitions)
     return folder / "lake"
 
 

@@ -536,6 +536,14 @@ def test_one_playhead_that_fits_neither_neighbour_is_a_slip() -> None:
     assert (facts.seeks, facts.unique_played_s) == (0, 8)
 
 
+@pytest.mark.parametrize("odd", [0, -1, 599, 100_000])
+def test_one_odd_playhead_amid_playing_changes_no_number(odd: float) -> None:
+    """10 at 10 s, anything at 14 s, 18 at 18 s: 18 s in one piece, no seek, less than a tenth of 600 s reached."""
+    facts = watched((0, "sessionStart", 0), (0, "play", 0), (10, "ping", 10), (14, "ping", odd), (18, "ping", 18))
+    assert (facts.seeks, facts.unique_played_s, facts.progress_pct) == (0, 18, 0)
+    assert [(played.start_s, played.end_s) for played in facts.played_intervals] == [(0, 18)]
+
+
 def test_a_playhead_reset_at_the_last_event_is_no_seek() -> None:
     """Players go back to 0 when they end."""
     facts = watched((0, "sessionStart", 0), (0, "play", 0), (10, "ping", 10), (11, "sessionEnd", 0))

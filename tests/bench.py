@@ -3,8 +3,10 @@
     python tests/bench.py [--log embedded|kafka] [--seconds 10] [--events 500000]
 
 Each measured process has one core for itself (`taskset -c 0`); load, broker and reader share the other. Prints a
-table; beside our figure stands that of a peer, measured on the same kind of work on 2 cores (see the READMEs of
-the folders for what the peers did).
+table. Machines differ, and one machine by the hour, so beside our figures stand two yardsticks of the same run, on
+the same core: an application on the same server that answers at once and stores nothing, and the bare minimum of a
+worker, which decodes the same records, inserts columns into a DuckDB file, and folds nothing. The last column has
+peers, measured elsewhere on the same kind of work on 2 cores.
 """
 
 import argparse
@@ -20,13 +22,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import httpx
+import msgspec
+import pyarrow as pa
 from brokers import JvmBroker, free_ports
 
 from eventlog.adapters import create_log, open_writer
@@ -40,9 +44,13 @@ MEASURED, OTHERS = "0", "1"
 CONNECTIONS = 64
 PEERS = {
     ("POSTs/s", "kafka"): "16,354 Bento, parsed and keyed (Go)",
-    ("POSTs/s", "embedded"): "31,384 uvicorn answering at once, storing nothing",
-    ("worker events/s", "kafka"): "46,000 Quix Streams; 89,000-107,000 DuckDB inserts, nothing folded",
+    ("POSTs/s", "embedded"): "-",
+    ("answered at once", "kafka"): "31,384",
+    ("answered at once", "embedded"): "31,384",
+    ("worker events/s", "kafka"): "46,000 Quix Streams",
     ("worker events/s", "embedded"): "-",
+    ("inserted only", "kafka"): "89,000-107,000",
+    ("inserted only", "embedded"): "89,000-107,000",
     ("visible p99", "kafka"): "-",
     ("visible p99", "embedded"): "-",
 }
@@ -59,7 +67,11 @@ def main() -> None:
     options.add_argument("--log", choices=["embedded", "kafka"], default="embedded")
     options.add_argument("--seconds", type=int, default=10)
     options.add_argument("--events", type=int, default=500_000)
+    options.add_argument("--insert-only", action="store_true", help="only the yardstick of the worker")
     chosen = options.parse_args()
+    if chosen.insert_only:
+        print(f"{_insert_only():,.0f}")
+        return
     rows: list[tuple[str, str]] = []
     with (
         tempfile.TemporaryDirectory(prefix="playhead-bench-") as folder,
@@ -68,9 +80,9 @@ def main() -> None:
         rows += _posts(_settings(Path(folder) / "posts", environment), chosen.seconds)
         rows += _worker(_settings(Path(folder) / "worker", environment), chosen.events)
         rows += _visible(_settings(Path(folder) / "visible", environment), chosen.seconds)
-    print(f"\n{'measure':18} {'Playhead, ' + chosen.log:34} peer")
+    print(f"\n{'measure':22} {'Playhead, ' + chosen.log:34} peer")
     for name, value in rows:
-        print(f"{name:18} {value:34} {PEERS.get((name, chosen.log), '')}")
+        print(f"{name:22} {value:34} {PEERS.get((name.partition(' (')[0], chosen.log), '')}")
 
 
 @contextlib.contextmanager
@@ -104,10 +116,8 @@ def _settings(folder: Path, environment: dict[str, str]) -> Settings:
 
 
 @contextlib.contextmanager
-def _process(settings: Settings, verb: str, core: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        ["taskset", "-c", core, PLAYHEAD, verb], env={**os.environ, **environment_of(settings)}
-    )
+def _process(settings: Settings, command: list[str], core: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(["taskset", "-c", core, *command], env={**os.environ, **environment_of(settings)})
     try:
         yield process
     finally:
@@ -173,14 +183,22 @@ def _posts(settings: Settings, seconds: int) -> list[tuple[str, str]]:
     script = settings.data_dir / "post.lua"
     body = json.dumps(_start(int(time.time() * 1000)))
     script.write_text(WRK_SCRIPT % body)
-    with _process(settings, "ingest", MEASURED):
-        url = _wait_ready(settings)
-        wrk = ["taskset", "-c", OTHERS, shutil.which("wrk") or "wrk", "-t1", f"-c{CONNECTIONS}", "--latency"]
-        subprocess.run(
-            [*wrk, "-d3s", "-s", str(script), f"{url}/api/v1/sessions"], capture_output=True, check=True
-        )
+    with _process(settings, [str(PLAYHEAD), "ingest"], MEASURED):
+        acknowledged = _load(settings, script, seconds)
+    at_once = [sys.executable, "-m", "uvicorn", "bench:answer_at_once", "--app-dir", str(Path(__file__).parent)]
+    options = ["--port", str(settings.http_port), "--no-access-log", "--log-level", "warning"]
+    with _process(settings, [*at_once, *options], MEASURED):
+        answered = _load(settings, script, seconds)
+    return [(f"POSTs/s ({len(body)} bytes)", acknowledged), ("answered at once", answered)]
+
+
+def _load(settings: Settings, script: Path, seconds: int) -> str:
+    """Let wrk post over 64 connections, 3 s to warm up; return rate and percentiles."""
+    url = _wait_ready(settings)
+    wrk = ["taskset", "-c", OTHERS, shutil.which("wrk") or "wrk", "-t1", f"-c{CONNECTIONS}", "--latency"]
+    for duration_s in (3, seconds):
         done = subprocess.run(
-            [*wrk, f"-d{seconds}s", "-s", str(script), f"{url}/api/v1/sessions"],
+            [*wrk, f"-d{duration_s}s", "-s", str(script), f"{url}/api/v1/sessions"],
             capture_output=True,
             text=True,
             check=True,
@@ -189,14 +207,28 @@ def _posts(settings: Settings, seconds: int) -> list[tuple[str, str]]:
         raise SystemExit(done)
     figures = dict(re.findall(r"^\s+(50%|99%)\s+(\S+)$", done, re.MULTILINE))
     rate = float(re.findall(r"Requests/sec:\s+(\S+)", done)[0])
-    return [("POSTs/s", f"{rate:,.0f} ({len(body)} bytes, p50 {figures['50%']}, p99 {figures['99%']})")]
+    return f"{rate:,.0f} (p50 {figures['50%']}, p99 {figures['99%']})"
+
+
+async def answer_at_once(scope: Any, receive: Any, send: Any) -> None:
+    """The yardstick of the ingest: an ASGI application that reads a body and answers 201."""
+    if scope["type"] != "http":
+        return
+    while (await receive()).get("more_body"):
+        pass
+    status = 200 if scope["method"] == "GET" else 201
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _worker(settings: Settings, events: int) -> list[tuple[str, str]]:
     """Fill a log, then let one worker process empty it."""
     _run(settings, "topics", "init")
     asyncio.run(_fill(settings, events))
-    with connect(location(settings), read_only=True) as lake, _process(settings, "worker", MEASURED):
+    with (
+        connect(location(settings), read_only=True) as lake,
+        _process(settings, [str(PLAYHEAD), "worker"], MEASURED),
+    ):
         began = None
         while (read := _inserted(lake)) < events:
             if began is None and read:
@@ -204,7 +236,36 @@ def _worker(settings: Settings, events: int) -> list[tuple[str, str]]:
             time.sleep(0.05)
         ended = time.monotonic()
     assert began is not None
-    return [("worker events/s", f"{(events - began[1]) / (ended - began[0]):,.0f}")]
+    command = ["taskset", "-c", MEASURED, sys.executable, __file__, "--insert-only"]
+    inserted = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    rate = (events - began[1]) / (ended - began[0])
+    return [("worker events/s", f"{rate:,.0f}"), ("inserted only", inserted)]
+
+
+def _insert_only(events: int = 100_000, batch: int = 20_000) -> float:
+    """The yardstick of the worker: decode, columns, insert into a DuckDB file; return events a second."""
+    records_made = [(partition, value) for partition, _, value in _records([b"k" * 32], 1, events)]
+    decode = msgspec.json.Decoder().decode
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect(f"{folder}/events.db") as connection:
+        connection.execute("SET threads = 1")
+        connection.execute(
+            "CREATE TABLE events (id VARCHAR, session VARCHAR, type VARCHAR, ts BIGINT, data VARCHAR)"
+        )
+        began_s = time.perf_counter()
+        for start in range(0, events, batch):
+            decoded = [decode(value) for _, value in records_made[start : start + batch]]
+            columns: dict[str, Any] = {
+                "id": [event["id"] for event in decoded],
+                "session": [event["subject"] for event in decoded],
+                "type": [event["data"]["eventType"] for event in decoded],
+                "ts": [event["data"]["playerTime"]["ts"] for event in decoded],
+                "data": pa.array([msgspec.json.encode(event["data"]) for event in decoded], pa.binary()).cast(
+                    pa.string()
+                ),
+            }
+            connection.register("incoming", pa.table(columns))
+            connection.execute("INSERT INTO events SELECT * FROM incoming")
+        return events / (time.perf_counter() - began_s)
 
 
 def _inserted(lake: duckdb.DuckDBPyConnection) -> int:
@@ -213,19 +274,29 @@ def _inserted(lake: duckdb.DuckDBPyConnection) -> int:
 
 
 async def _fill(settings: Settings, events: int) -> None:
-    """Append the events of 500 viewers at a time, each session of 40 events: start, ad break, pings, end."""
+    """Append the events of 500 viewers at a time to the log."""
     await create_log(settings)
     writer = await open_writer(settings)
-    rng = random.Random(1)
-    keys = settings.keys_of_mac()
-    viewers: list[tuple[str, int, Iterator[dict[str, Any]]]] = []
     waiting: list[asyncio.Task[int]] = []
+    for partition, key, value in _records(settings.keys_of_mac(), writer.partitions, events):
+        waiting.append(asyncio.ensure_future(writer.append(partition, key=key, value=value)))
+        if len(waiting) == 4_000:
+            await asyncio.gather(*waiting)
+            waiting.clear()
+    await asyncio.gather(*waiting)
+    await writer.close()
+
+
+def _records(keys: Sequence[bytes], partitions: int, events: int) -> Iterator[tuple[int, bytes, bytes]]:
+    """Make records (partition, key, value): 500 sessions at a time, 40 events each: start, ads, pings, end."""
+    rng = random.Random(1)
+    viewers: list[tuple[str, int, Iterator[dict[str, Any]]]] = []
     received_ms = int(time.time() * 1000) - events
     for _ in range(events):
         received_ms += 1
         if len(viewers) < 500:
             session = mint_media_session(
-                keys, partition=rng.randrange(writer.partitions), started_ms=received_ms, entropy=rng.randbytes
+                keys, partition=rng.randrange(partitions), started_ms=received_ms, entropy=rng.randbytes
             )
             viewers.append((session.id, session.partition, _script(received_ms)))
         place = rng.randrange(len(viewers))
@@ -240,13 +311,7 @@ async def _fill(settings: Settings, events: int) -> None:
             source=records.SOURCE_MEDIA,
             received=datetime.fromtimestamp(received_ms / 1000, UTC),
         )
-        value = records.encode(envelope)
-        waiting.append(asyncio.ensure_future(writer.append(partition, key=session_id.encode(), value=value)))
-        if len(waiting) == 4_000:
-            await asyncio.gather(*waiting)
-            waiting.clear()
-    await asyncio.gather(*waiting)
-    await writer.close()
+        yield partition, session_id.encode(), records.encode(envelope)
 
 
 def _script(ts: int) -> Iterator[dict[str, Any]]:
@@ -268,7 +333,10 @@ def _script(ts: int) -> Iterator[dict[str, Any]]:
 def _visible(settings: Settings, seconds: int) -> list[tuple[str, str]]:
     """Post 100 events a second, and look in SQL when each appears."""
     _run(settings, "topics", "init")
-    with _process(settings, "ingest", OTHERS), _process(settings, "worker", MEASURED):
+    with (
+        _process(settings, [str(PLAYHEAD), "ingest"], OTHERS),
+        _process(settings, [str(PLAYHEAD), "worker"], MEASURED),
+    ):
         url = _wait_ready(settings)
         delays = sorted(asyncio.run(_post_and_look(settings, url, seconds)))
     p50, p99 = (delays[int(len(delays) * part)] for part in (0.5, 0.99))

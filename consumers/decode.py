@@ -16,6 +16,8 @@ from schemas.media import PlainEvent, PlayerTime, check_event, check_plain_event
 from schemas.records import (
     MEDIA,
     REJECTED,
+    SOURCE_DOWNLOADED,
+    SOURCE_MEDIA,
     TRACKING_CREATED,
     TRACKING_DELETED,
     Envelope,
@@ -32,6 +34,7 @@ NO_MOMENT = "receivedtime is no time with an offset between 2000 and 2100"
 AHEAD_OF_LOG_MS_MAX = 3_600_000  # more, and the clock that stamped the arrival is not worth following
 Text = TypeVar("Text", str, str | None)
 RECORD_TYPES = {name: MEDIA + name for name in EVENT_TYPES}
+_SOURCES = {source: source for source in (SOURCE_MEDIA, SOURCE_DOWNLOADED)}  # one text for all events in memory
 _BODY_KEYS = frozenset(("playerTime", "eventType", "params", "qoeData", "customMetadata"))
 
 
@@ -196,7 +199,7 @@ def _media(record: Record, envelope: Envelope, received_ms: int) -> Event | Bad:
         tracking_session_id=envelope.trackingsession,
         tracking_verified=envelope.trackingverified,
         consent=envelope.consent,
-        source=envelope.source,
+        source=_SOURCES.get(envelope.source, envelope.source),
     )
 
 

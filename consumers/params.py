@@ -1,5 +1,6 @@
 """Read the params of events, which are as the player sent them: any key may lack, or be of another type."""
 
+import functools
 from typing import Any
 
 import msgspec
@@ -39,20 +40,20 @@ class Start(msgspec.Struct, frozen=True, gc=False):
 
 def read_start(params: dict[str, Any], *, source: str, consent: str | None) -> Start:
     """Read what a sessionStart says. `source` is its route. Identities are pseudonyms already."""
-    content_type = text(params.get("media.contentType"))
+    content_type = common(params.get("media.contentType"))
     user_id, user_id_source, auth_state = (None, None, None)
     if consent != "denied":
         user_id, user_id_source, auth_state = read_user(params)
     device_id, device_id_source = read_device(params)
     return Start(
-        content_id=text(params.get("media.id")),
-        content_name=text(params.get("media.name")),
+        content_id=common(params.get("media.id")),
+        content_name=common(params.get("media.name")),
         content_type=content_type,
-        stream_type=text(params.get("media.streamType")),
+        stream_type=common(params.get("media.streamType")),
         length_s=number(params.get("media.length")) or None,
-        player_name=text(params.get("media.playerName")),
-        channel=text(params.get("media.channel")),
-        app_version=text(params.get("media.sdkVersion")),
+        player_name=common(params.get("media.playerName")),
+        channel=common(params.get("media.channel")),
+        app_version=common(params.get("media.sdkVersion")),
         user_id=user_id,
         user_id_source=user_id_source,
         user_id_auth_state=auth_state,
@@ -103,6 +104,17 @@ def read_device(params: dict[str, Any]) -> tuple[str | None, str | None]:
 def text(value: Any) -> str | None:
     """Return a text of bounded length. NULs become U+FFFD: DuckLake cannot compare a text that has one."""
     return value[:TEXT_MAX].replace("\0", "\ufffd") if type(value) is str else None
+
+
+def common(value: Any) -> str | None:
+    """Return a text that many sessions say, and keep it once for all of them: 100,000 may be open."""
+    found = text(value)
+    return None if found is None else _kept_once(found)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _kept_once(value: str) -> str:
+    return value
 
 
 def number(value: Any) -> float | None:

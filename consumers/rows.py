@@ -1,5 +1,6 @@
 """Turn what a batch changes into rows of the lake's tables (Arrow, which DuckDB reads without copying)."""
 
+import itertools
 from collections.abc import Iterable
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -12,6 +13,7 @@ from consumers.facts import COLUMNS, SessionFacts
 from consumers.fold import Event
 from consumers.sessions import Changes, SessionRow
 
+SESSIONS_A_PIECE = 2_000
 _MS = pa.timestamp("ms", "UTC")
 _TEXTS = pa.list_(pa.string())
 _encode = msgspec.json.Encoder().encode
@@ -144,7 +146,13 @@ _SESSION_SCHEMA = pa.schema(
 
 def session_rows(rows: Iterable[tuple[SessionRow, int]]) -> pa.Table:
     """Return rows of session_versions or open_sessions, each a session and its partition."""
-    return pa.Table.from_pylist([_session(row, partition) for row, partition in rows], _SESSION_SCHEMA)
+    batches = []
+    remaining = iter(rows)
+    # In pieces: as Python's own objects 100,000 sessions take 400 MB, as columns 90.
+    while piece := list(itertools.islice(remaining, SESSIONS_A_PIECE)):
+        columns = [_session(row, partition) for row, partition in piece]
+        batches.append(pa.RecordBatch.from_pylist(columns, _SESSION_SCHEMA))
+    return pa.Table.from_batches(batches, _SESSION_SCHEMA)
 
 
 def _session(row: SessionRow, partition: int) -> dict[str, Any]:

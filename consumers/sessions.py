@@ -23,7 +23,7 @@ from consumers.facts import SessionFacts
 from consumers.fold import Event, Fold
 from schemas.ids import read_event_time_ms, read_media_session
 
-TAIL = 6  # events of a session that wait for latecomers; more costs memory, fewer costs look-ups
+TAIL = 4  # events of a session that wait for latecomers; more costs memory, fewer costs look-ups
 REMEMBERED = 200_000  # ids of closed sessions and tracking events kept in memory, to know what is new
 
 CloseReason = Literal["ended", "idle", "stuck", "too_long"]

@@ -1,6 +1,6 @@
 """Make the lake: its tables, ledger rows, views and comments, from the SQL beside this file; add partitions.
 
-`playhead init` alone calls this, and makes everything in one transaction: two workers that made the same ledger
+`playhead init` alone calls this, and makes all ledgers in one transaction: two workers that made the same ledger
 table on first use would leave two rows in it.
 """
 

@@ -5,8 +5,10 @@ import base64
 import contextlib
 import gzip
 import json
+import os
 import re
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +25,7 @@ from ingest.identity import pseudonym
 from lake.catalog import connect, location
 from schemas.settings import read_settings
 
+ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 TIMELINES = json.loads((DATA / "media_timelines.json").read_text())["timelines"]
 GOLDEN = json.loads((DATA / "fold_timelines.json").read_text())
@@ -193,6 +196,32 @@ def test_a_documented_timeline_gives_its_numbers(stack: Stack, name: str) -> Non
     times = stack.ask("SELECT time_s FROM chapters WHERE session_id = ? ORDER BY started_at", row["session_id"])
     assert [chapter["time_s"] for chapter in times] == derived.get("chapter_time_spent_s", [])
     assert len(stack.ask("FROM ads WHERE session_id = ?", row["session_id"])) == derived["ad_starts"]
+
+
+def test_the_requests_of_the_readme_are_answered_as_it_says(stack: Stack) -> None:
+    """Each `curl` of the page, typed as it stands; the id in the second is the one that the first was given."""
+    blocks = re.findall(r"^```sh\n(curl.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    commands = [command for block in blocks for command in re.findall(r"^curl.*?(?=^#)", block, re.M | re.S)]
+    session_id, answers = "019a...", []
+    for command in commands:
+        command = command.replace("http://127.0.0.1:8080", f"http://127.0.0.1:{stack.port}")
+        done = subprocess.run(
+            ["bash", "-c", command.replace("019a...", session_id)],
+            env={**os.environ, "KEY": API["X-API-Key"]},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        answers.append(done.stdout)
+        if location := re.search(r"^location: /api/v1/sessions/(\w{64})\r$", done.stdout, re.MULTILINE):
+            session_id = location[1]
+    assert [answer.split("\r\n")[0] for answer in answers] == [
+        "HTTP/1.1 201 Created",
+        "HTTP/1.1 204 No Content",
+        "HTTP/1.1 200 OK",
+    ]
+    assert set(json.loads(answers[2].rpartition("\r\n")[2])) == {"session_id", "start_time", "source"}
+    assert stack.session(session_id, events=2)["content_name"] == "Big Buck Bunny"
 
 
 def test_an_ended_session_is_final(stack: Stack) -> None:

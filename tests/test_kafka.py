@@ -1,8 +1,10 @@
 """What only the log on Kafka has: its topic, its size limits, TLS and SASL."""
 
+import asyncio
 import datetime
 import ipaddress
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -24,6 +26,8 @@ from log_rigs import KafkaRig, Ledger, read_records, reading, writing
 from eventlog.adapters import create_log, open_reader, open_writer
 from schemas.faults import LogUnavailable, NotReady
 from schemas.settings import Settings, environment_of
+
+ROOT = Path(__file__).parent.parent
 
 
 async def topics_of(broker: Broker) -> list[str]:
@@ -110,6 +114,27 @@ async def test_the_largest_record_goes_through(kafka: Broker) -> None:
         for value in (b"small", largest, b"small"):
             await writer.append(0, key=b"k", value=value)
         assert [len(record.value) for record in await read_records(reader, 3)] == [5, len(largest), 5]
+
+
+async def test_the_ten_lines_of_the_readme_read_the_topic(kafka: Broker) -> None:
+    """A plain consumer, as the page has it, prints what Playhead wrote."""
+    rig = KafkaRig(kafka)
+    await rig.make()
+    value = b'{"type": "playhead.media.play", "subject": "0123456789abcdef0123", "data": {"eventType": "play"}}'
+    async with writing(rig.settings()) as writer:
+        await writer.append(0, key=b"k", value=value)
+    (program,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    program = program.replace("localhost:9092", kafka.bootstrap_servers).replace("playhead.events", rig.topic)
+    consumer = await asyncio.create_subprocess_exec(
+        sys.executable, "-u", "-c", program, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert consumer.stdout is not None
+        line = await asyncio.wait_for(consumer.stdout.readline(), 30)
+    finally:
+        consumer.kill()
+        await consumer.communicate()
+    assert line == b"playhead.media.play 0123456789abcdef {'eventType': 'play'}\n"
 
 
 async def test_no_broker_at_the_address() -> None:

@@ -396,7 +396,7 @@ async def test_kills_at_any_moment_leave_every_snapshot_and_the_end_exact(tmp_pa
         feeding = asyncio.create_task(feed(writer, stop, seed=3))
         looking = asyncio.create_task(reader.run(stop))
         try:
-            for _ in range(6):
+            for _ in range(4):
                 (before,) = lake.ask("SELECT commits FROM ledger")[0]
                 commits = f"SELECT commits > {before} FROM ledger"
                 with playhead(lake.settings, "worker"):

@@ -213,14 +213,14 @@ def test_the_requests_of_the_readme_are_answered_as_it_says(stack: Stack) -> Non
             check=True,
         )
         answers.append(done.stdout)
-        if location := re.search(r"^location: /api/v1/sessions/(\w{64})\r$", done.stdout, re.MULTILINE):
+        if location := re.search(r"^location: /api/v1/sessions/(\w{64})$", done.stdout, re.MULTILINE):
             session_id = location[1]
-    assert [answer.split("\r\n")[0] for answer in answers] == [
+    assert [answer.splitlines()[0] for answer in answers] == [
         "HTTP/1.1 201 Created",
         "HTTP/1.1 204 No Content",
         "HTTP/1.1 200 OK",
     ]
-    assert set(json.loads(answers[2].rpartition("\r\n")[2])) == {"session_id", "start_time", "source"}
+    assert set(json.loads(answers[2].splitlines()[-1])) == {"session_id", "start_time", "source"}
     assert stack.session(session_id, events=2)["content_name"] == "Big Buck Bunny"
 
 

@@ -133,7 +133,7 @@ class Line:
     def __init__(self, port: int, to_port: int) -> None:
         self.port, self.to_port = port, to_port
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def mend(self) -> None:
         """Take connections."""
@@ -143,15 +143,19 @@ class Line:
         """Break every connection, and refuse new ones."""
         if self._server is not None:
             self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        connections, self._connections = self._connections, {}
+        for task, writer in connections.items():
+            task.cancel()
+            writer.close()  # a task that is cancelled before it began closes nothing
+        await asyncio.gather(*connections, return_exceptions=True)
 
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = asyncio.current_task()
-        assert connection is not None
-        self._connections.add(connection)
-        connection.add_done_callback(self._connections.discard)
+    def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None or not self._server.is_serving():
+            writer.close()
+            return
+        self._connections[asyncio.create_task(self._carry(reader, writer))] = writer
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(OSError):
             there, back = await asyncio.open_connection("127.0.0.1", self.to_port)
             with contextlib.closing(back):

@@ -133,25 +133,35 @@ class Line:
     def __init__(self, port: int, to_port: int) -> None:
         self.port, self.to_port = port, to_port
         self._server: asyncio.Server | None = None
+        self._is_cut = False
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def mend(self) -> None:
         """Take connections."""
-        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
+        self._is_cut = False
+        if self._server is None:
+            self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
 
     async def cut(self) -> None:
-        """Break every connection, and refuse new ones."""
-        if self._server is not None:
-            self._server.close()
+        """Break every connection, and each new one at once.
+
+        The port stays open: asyncio (3.11) leaks a connection that it accepts while its server closes.
+        """
+        self._is_cut = True
         connections, self._connections = self._connections, {}
         for task, writer in connections.items():
             task.cancel()
             writer.close()  # a task that is cancelled before it began closes nothing
         await asyncio.gather(*connections, return_exceptions=True)
 
+    async def end(self) -> None:
+        """Close the port; nobody must be connecting any more."""
+        if self._server is not None:
+            self._server.close()
+
     def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._server is None or not self._server.is_serving():
-            writer.close()
+        if self._is_cut:
+            writer.transport.abort()
             return
         self._connections[asyncio.create_task(self._carry(reader, writer))] = writer
 
@@ -202,6 +212,7 @@ async def s3_server(folder: Path) -> AsyncIterator[Line]:
         await line.mend()
         yield line
         await line.cut()
+        await line.end()
 
 
 def _client(port: int) -> Any:

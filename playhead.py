@@ -154,7 +154,12 @@ async def _start_upkeep() -> Callable[[], Awaitable[None]]:
     await child.stdout.readline()
 
     async def begin() -> None:
-        await child.communicate(b"begin\n")
+        try:
+            await child.communicate(b"begin\n")
+        finally:
+            if child.returncode is None:  # the worker ends meanwhile: its child goes first
+                child.terminate()
+                await child.wait()
 
     return begin
 

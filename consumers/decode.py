@@ -99,7 +99,7 @@ def _decode_other(record: Record) -> Event | Tracking | Bad:
         envelope = _envelope.decode(record.value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
         return _bad(record, "invalid_event" if _is_json(record.value) else "not_json", str(error))
-    if not _is_moment(envelope.receivedtime):
+    if envelope.receivedtime.tzinfo is None:
         return _bad(record, "invalid_event", NO_MOMENT)
     if not _is_id(envelope.id) or (envelope.subject and not _is_id(envelope.subject)):
         return _bad(record, "invalid_event", f"id and subject need 1 to {ID_CHARACTERS_MAX} characters, no NUL")

@@ -21,6 +21,7 @@ import pyarrow as pa
 from consumers.rows import ledger_rows, rows_of, session_rows
 from consumers.sessions import Changes
 from lake.catalog import Location
+from lake.disk import flush
 from schemas.faults import Fault, NotReady
 
 CLOCK_STEP_MS = 10_000  # how far the clock may step back within a transaction
@@ -176,12 +177,7 @@ def _sync(place: Location, tables: Collection[str], *, days: Collection[int] = (
         made = [entry.path for entry in os.scandir(folder) if entry.name >= first]
         # The folders above as well: the first file of a day makes those of its year, month and day.
         paths.update(made, map(str, [folder, *list(folder.parents)[:4]]))
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    flush(paths)
 
 
 def accept_gap(connection: duckdb.DuckDBPyConnection, gap: Gap, *, now: datetime, place: Location) -> Ledger:

@@ -5,7 +5,6 @@ last. Together with the log from the manifest's offsets on, it is the whole trut
 newest backup and replays the rest. The embedded log keeps what no backup holds.
 """
 
-import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ import duckdb
 import msgspec
 
 from lake.catalog import NAME, Location, connect
+from lake.disk import flush
 from lake.tables import initialize, partitions_of
 from schemas.faults import NotReady
 
@@ -41,11 +41,11 @@ def back_up(place: Location, folder: Path, *, now: datetime) -> tuple[Path, Mani
     finally:
         connection.close()
     manifest = Manifest(now, offsets, rows)
-    _sync(target)
+    flush([target, *target.rglob("*")])
     unfinished = target / (MANIFEST + ".part")
     unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
     unfinished.rename(target / MANIFEST)
-    _sync(target)
+    flush([target, *target.rglob("*")])
     return target, manifest
 
 
@@ -119,12 +119,3 @@ def _manifest(backup: Path) -> Manifest:
         return msgspec.json.decode((backup / MANIFEST).read_bytes(), type=Manifest)
     except (OSError, msgspec.MsgspecError) as error:
         raise NotReady(f"{backup} is no complete backup: {error}") from error
-
-
-def _sync(folder: Path) -> None:
-    for path in [folder, *folder.rglob("*")]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

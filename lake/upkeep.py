@@ -4,7 +4,6 @@ Runs as a short-lived process (`playhead upkeep`), because DuckLake's maintenanc
 open-session tables are never merged: they are rewritten whole anyway.
 """
 
-import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +12,7 @@ import duckdb
 import msgspec
 
 from lake.catalog import NAME, Location, connect
+from lake.disk import flush
 
 MERGED = ("events", "tracking_events", "quarantine", "duplicates", "session_versions")
 FILES_A_STEP = 100
@@ -78,11 +78,8 @@ def _merge(connection: duckdb.DuckDBPyConnection, table: str, place: Location) -
         f"CALL ducklake_merge_adjacent_files('{NAME}', '{table}', max_compacted_files => {FILES_A_STEP})"
     )
     if place.is_local:
-        for file in _files(connection, table) - before:
-            for path in (file, str(Path(file).parent)):
-                descriptor = os.open(path, os.O_RDONLY)
-                os.fsync(descriptor)
-                os.close(descriptor)
+        merged = _files(connection, table) - before
+        flush(merged | {str(Path(file).parent) for file in merged})
     return True
 
 

@@ -13,6 +13,7 @@ know only the protocol, the command line, and the names of the lake's columns.
 What an event is known by is the `journal` value in its custom metadata. There are two kinds of clients. Those with
 an Idempotency-Key repeat a request until it is answered, and each of their events must be there exactly once,
 however often it was sent; those without one go on, and an event that was not answered may be there once or not.
+Both now and then upload a whole session that was played offline, again and again until it is answered.
 """
 
 import argparse
@@ -43,7 +44,10 @@ REPLY_TIMEOUT_S = 20.0
 DRAIN_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
 EVENTS_PER_SESSION = 40
+EVENTS_PER_UPLOAD = 500
+UPLOADS = 0.15  # of all sessions
 TOGETHER = 3  # processes that are told to end at the same moment
+UPLOADED = "uploaded"  # stands for the session of an upload's events, which only the reply names
 PLAYHEAD = Path(sys.executable).parent / "playhead"
 
 
@@ -208,7 +212,11 @@ async def be_client(load: Load, number: int, seed: int) -> None:
     sessions = 0
     while not load.stopped.is_set():
         sessions += 1
-        await _play_session(load, connection, rng, f"{load.run}.{number}.{sessions}", has_keys=number % 2 == 0)
+        name = f"{load.run}.{number}.{sessions}"
+        if rng.random() < UPLOADS:
+            await _upload_session(load, connection, rng, name)
+        else:
+            await _play_session(load, connection, rng, name, has_keys=number % 2 == 0)
     connection.close()
 
 
@@ -216,8 +224,7 @@ async def _play_session(
     load: Load, connection: Connection, rng: random.Random, name: str, *, has_keys: bool
 ) -> None:
     session, ts = "", time.time_ns() // 1_000_000
-    types = ["sessionStart", "play", *["ping"] * rng.randrange(EVENTS_PER_SESSION), "sessionEnd"]
-    for index, event_type in enumerate(types):
+    for index, event_type in enumerate(_types(rng, EVENTS_PER_SESSION)):
         ts += rng.randrange(1, 10_000)
         journal_value = f"{name}.{index}"
         body = json.dumps(_body(event_type, ts, index, journal_value)).encode()
@@ -244,6 +251,37 @@ async def _play_session(
             return
         if load.stopped.is_set():
             return
+
+
+async def _upload_session(load: Load, connection: Connection, rng: random.Random, name: str) -> None:
+    """Post a session that was played offline yesterday; which ids it gets follows from its body."""
+    ts = time.time_ns() // 1_000_000 - 86_400_000
+    events = []
+    for index, event_type in enumerate(_types(rng, EVENTS_PER_UPLOAD)):
+        ts += rng.randrange(1, 10_000)
+        events.append((f"{name}.{index}", event_type, ts))
+    body = json.dumps([_body(event_type, ts, i, key) for i, (key, event_type, ts) in enumerate(events)]).encode()
+    for key, event_type, ts in events:
+        load.journal.note("tried", key, UPLOADED, event_type, ts)
+    while not load.stopped.is_set():
+        await connection.open()
+        await load.journal.write("tried", key, UPLOADED, event_type, ts)  # all above is on disk as well
+        reply = await connection.post("/api/v1/downloaded", body, "")
+        if reply is None or reply.status >= 500:
+            await asyncio.sleep(0.05)
+        elif reply.status == 201:
+            session = reply.location.rpartition("/")[2]
+            for each, *what in events:
+                load.journal.note("acknowledged", each, session, *what)
+            load.acknowledged += len(events)
+            return
+        else:
+            load.refusals.append(f"upload {name}: {reply.status}")
+            return
+
+
+def _types(rng: random.Random, pings_max: int) -> list[str]:
+    return ["sessionStart", "play", *["ping"] * rng.randrange(pings_max), "sessionEnd"]
 
 
 def _body(event_type: str, ts: int, index: int, journal_value: str) -> dict[str, Any]:
@@ -483,7 +521,7 @@ async def _kill_at_random(load: Load, what: Running, *, events: int, kills: int,
         await _wait_for(load, threshold, what.processes)
         victims: list[Process | Neighbour] = [*what.processes, *what.neighbours]
         victim = rng.choice(victims)
-        age_s = rng.uniform(0.0, 2.0 if victim.verb == "ingest" else 4.0)
+        age_s = rng.uniform(0.0, 1.5 if victim.verb == "ingest" else 3.0)
         await asyncio.sleep(max(0.0, victim.started_s + age_s - time.monotonic()))
         await asyncio.to_thread(victim.kill, whole_group=rng.random() < 0.5)
         await asyncio.sleep(rng.choice((0.0, 0.0, 0.3)))
@@ -567,14 +605,15 @@ INVENTED = """
 SELECT 'invented: ' || key || ' ' || event_type || ' in session ' || session FROM seen
 WHERE NOT EXISTS (
         FROM tried WHERE tried.key = seen.key AND tried.event_type = seen.event_type AND tried.ts = seen.ts
-            AND (tried.event_type = 'sessionStart' OR tried.session = seen.session))
+            AND (tried.event_type = 'sessionStart' OR tried.session IN ('uploaded', seen.session)))
     OR EXISTS (FROM refused WHERE refused.key = seen.key)
     OR EXISTS (FROM acknowledged AS a WHERE a.key = seen.key AND a.session <> seen.session)
 """
 
 
-def attach(connection: duckdb.DuckDBPyConnection, data: Path, catalog: str = "sqlite", *, read_only: bool) -> None:
+def attached(data: Path, catalog: str = "sqlite", *, read_only: bool) -> duckdb.DuckDBPyConnection:
     """Attach the lake in a data folder as anybody's DuckDB would, under the name `lake`."""
+    connection = duckdb.connect(config={"allow_unsigned_extensions": True})  # to check signatures takes half a second
     for package in (duckdb_extension_ducklake, duckdb_extension_sqlite_scanner, duckdb_extension_postgres_scanner):
         (path,) = Path(package.__path__[0]).glob("extensions/*/*.duckdb_extension")
         connection.execute(f"LOAD '{path}'")
@@ -583,12 +622,12 @@ def attach(connection: duckdb.DuckDBPyConnection, data: Path, catalog: str = "sq
     options = f"DATA_PATH '{lake}/files'" + (", READ_ONLY" if read_only else "")
     address = f"sqlite:{lake}/catalog.sqlite" if catalog == "sqlite" else catalog
     connection.execute(f"ATTACH 'ducklake:{address}' AS lake ({options})")
+    return connection
 
 
 def check(journal: Path, data: Path, catalog: str) -> Verdict:
     """Compare the journal with the lake, by SQL."""
-    connection = duckdb.connect()
-    attach(connection, data, catalog, read_only=True)
+    connection = attached(data, catalog, read_only=True)
     connection.execute("SET VARIABLE journal = ?", [str(journal)])
     connection.execute(SEEN)
 

@@ -26,13 +26,13 @@ PLAY: Row = ("e1", SESSION, "play", 2000, "1.1")
 PING: Row = ("e2", SESSION, "ping", 3000, "1.2")
 
 
-async def test_twenty_kills_lose_double_and_invent_nothing(tmp_path: Path) -> None:
-    """After 20 SIGKILLs of ingest and worker, each acknowledged event is in the lake exactly once."""
-    report = await soak.soak(data=tmp_path, events=10_000, kills=20, seed=1)
+async def test_thirty_kills_lose_double_and_invent_nothing(tmp_path: Path) -> None:
+    """After 30 SIGKILLs of ingest and worker, each of 100,000 acknowledged events is in the lake exactly once."""
+    report = await soak.soak(data=tmp_path, events=100_000, kills=30, seed=1)
     print(report)
     assert report.is_clean, str(report)
-    assert report.verdict.acknowledged >= 10_000
-    assert report.kills == 20
+    assert report.verdict.acknowledged >= 100_000
+    assert report.kills == 30
 
 
 async def test_ends_under_load_lose_double_and_invent_nothing(tmp_path: Path, kafka: Broker, catalog: str) -> None:
@@ -107,8 +107,7 @@ def test_the_checker_counts_what_is_wrong(
 def _make_lake(data: Path, rows: list[Row]) -> None:
     """Make a lake with nothing but the columns of `events` that the checker reads."""
     (data / "lake").mkdir()
-    with duckdb.connect() as connection:
-        soak.attach(connection, data, read_only=False)
+    with soak.attached(data, read_only=False) as connection:
         connection.execute(
             "CREATE TABLE lake.events (event_id VARCHAR, session_id VARCHAR, event_type VARCHAR,"
             " client_ts TIMESTAMPTZ, custom_metadata JSON)"

@@ -159,8 +159,9 @@ def connect(
         raise absent
     # The installer has checked the hashes of the packages. To check DuckDB's signature at each opening as well takes
     # 0.4 s of CPU; whoever can change the files could change this one too.
-    config = {"threads": threads, "memory_limit": memory, "allow_unsigned_extensions": True}
-    connection = duckdb.connect(config=config)
+    connection = duckdb.connect(
+        config={"threads": threads, "memory_limit": memory, "allow_unsigned_extensions": True}
+    )
     try:
         for extension in ("ducklake", _SCANNERS[place.kind], *([] if place.is_local else ["httpfs"])):
             connection.execute(f"LOAD {_quote(extension_path(extension))}")

@@ -17,6 +17,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import xml.etree.ElementTree
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,8 @@ import pytest
 from containers import has_container_engine
 
 POM = Path(__file__).parent / "kafka_pom.xml"
+CLASSES = "classes.jsa"  # beside the jars: the classes of a running broker as the JVM maps them; halves its start
+MAIN = "kafka.Kafka"
 UP_WITHIN_S = 60.0
 
 # A broker that was killed comes back once its session is over.
@@ -113,7 +116,7 @@ class JvmBroker:
 
     `listeners` are further ones by protocol (SSL, SASL_PLAINTEXT, SASL_SSL, and MUTUAL: SSL that asks for a
     certificate), `properties` further lines of its file, `scram` users as its format tool wants them; `node` is
-    its number in a cluster whose controllers have these ports.
+    its number in a cluster whose controllers have these ports; `jars_folder` as `jars()` returns it.
     Raises NoBroker where java or mvn is missing, or Maven Central does not answer.
     """
 
@@ -126,8 +129,9 @@ class JvmBroker:
         scram: tuple[str, ...] = (),
         node: int = 1,
         controller_ports: Sequence[int] = (),
+        jars_folder: Path | None = None,
     ) -> None:
-        self._jars = jars()
+        self._jars = jars_folder or jars()
         folder.mkdir(parents=True)
         self._folder = folder
         self.port, own_port, *more = free_ports(2 + len(listeners))
@@ -159,7 +163,7 @@ class JvmBroker:
         """Start it and wait until it answers."""
         with (self._folder / "broker.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._command("kafka.Kafka"), str(self._properties)],
+                [*self._command(MAIN), str(self._properties)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -192,8 +196,19 @@ class JvmBroker:
         self.kill()
         shutil.rmtree(self._folder)
 
+    def end(self) -> None:
+        """End it as an operator does; where there is no archive of classes, it leaves one."""
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait()
+
     def _command(self, main: str) -> list[str]:
         options = ["-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.awt.headless=true"]
+        classes = self._jars / CLASSES
+        if classes.exists():
+            options.append(f"-XX:SharedArchiveFile={classes}")
+        elif main == MAIN:
+            options.append(f"-XX:ArchiveClassesAtExit={classes}")
         return ["java", *options, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{self._jars}/*", main]
 
     def _java(self, main: str, *arguments: str) -> None:
@@ -250,6 +265,9 @@ def jars() -> Path:
             if done.returncode:
                 raise NoBroker(f"Maven could not fetch the broker: {done.stdout[-2000:]}")
             fetched.rename(folder)
+        if not (folder / CLASSES).exists():
+            with tempfile.TemporaryDirectory(prefix="playhead-kafka-") as data:
+                JvmBroker(Path(data) / "kafka", jars_folder=folder).end()
     return folder
 
 

@@ -23,11 +23,15 @@ from typing import Any
 
 import duckdb
 import psutil
+from lake_rig import Lake
 
+from consumers.worker import Worker
 from eventlog import Writer
-from eventlog.adapters import open_writer
+from eventlog.adapters import create_log, open_writer
 from eventlog.embedded import path_of_log
 from lake.catalog import Location, connect, location
+from lake.tables import initialize
+from lake.verify import verify
 from schemas.faults import LogUnavailable
 from schemas.ids import mint_event_id, mint_media_session
 from schemas.records import encode, media_event
@@ -293,13 +297,14 @@ class Fleet:
     async def exact(self, feed: Feed) -> None:
         """Check that it is complete, and has sessions as one undisturbed worker makes them."""
         await self.complete(feed)
-        await self.run("verify")
-        elsewhere = self.elsewhere("anew")
-        if self.settings.log == "embedded":
-            await asyncio.to_thread(self._copy_log, self.folder / "anew")
-        await self.run("rebuild", **elsewhere)
-        anew = self.place_of(elsewhere)
-        there = await asyncio.to_thread(sessions_of, anew)
+        assert (await asyncio.to_thread(verify, self.place)).findings == []
+        anew = read_settings({**self.environment, **self.elsewhere("anew")})
+        if anew.log == "embedded":
+            await asyncio.to_thread(self._copy_log, anew.data_dir)
+        partitions = await asyncio.to_thread(self.ask, "SELECT count(*) FROM ledger")
+        Lake(anew.data_dir, partitions=partitions[0][0])
+        await Worker(anew).run(asyncio.Event(), until_read=True)
+        there = await asyncio.to_thread(sessions_of, location(anew))
         assert there.keys() - set(feed.tried.values()) == set(feed.acknowledged.values()) - there.keys() == set()
         await self._comes_to_have(there)
 
@@ -379,7 +384,7 @@ async def fleet(folder: Path, *, bootstrap_servers: str, catalog: str, **changes
     servers = {"PLAYHEAD_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers, "PLAYHEAD_LAKE_CATALOG": catalog}
     ships = Fleet(folder, {**servers, **changes})
     try:
-        await ships.run("init")
+        await asyncio.to_thread(initialize, ships.place, partitions=await create_log(ships.settings))
         yield ships
     finally:
         ships.close()

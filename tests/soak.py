@@ -613,7 +613,8 @@ WHERE NOT EXISTS (
 
 def attached(data: Path, catalog: str = "sqlite", *, read_only: bool) -> duckdb.DuckDBPyConnection:
     """Attach the lake in a data folder as anybody's DuckDB would, under the name `lake`."""
-    connection = duckdb.connect(config={"allow_unsigned_extensions": True})  # to check signatures takes half a second
+    # To check the signatures of the extensions would take half a second.
+    connection = duckdb.connect(config={"allow_unsigned_extensions": True})
     for package in (duckdb_extension_ducklake, duckdb_extension_sqlite_scanner, duckdb_extension_postgres_scanner):
         (path,) = Path(package.__path__[0]).glob("extensions/*/*.duckdb_extension")
         connection.execute(f"LOAD '{path}'")

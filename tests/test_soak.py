@@ -3,7 +3,6 @@
 import secrets
 from pathlib import Path
 
-import duckdb
 import pytest
 import soak
 from brokers import Broker, NoBroker, none_to_be_had

@@ -12,7 +12,7 @@ movement of its playhead, or its start by the limits in `Limits`. A later event 
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import Literal
 
@@ -61,6 +61,17 @@ class SessionRow(msgspec.Struct, frozen=True):
     as_of_offset: int
 
 
+class OpenRows(msgspec.Struct, frozen=True):
+    """All open sessions of a partition, each as it would close now.
+
+    `fresh` are those with news since their rows were written, made as they are taken: to be taken once, before the
+    next batch. `kept` are the ids of those without, whose rows stand as they are.
+    """
+
+    fresh: Iterator[SessionRow]
+    kept: list[str]
+
+
 class Changes(msgspec.Struct):
     """What a batch of one partition adds to the lake, in one transaction."""
 
@@ -72,7 +83,7 @@ class Changes(msgspec.Struct):
     bad: list[Bad] = []
     duplicates: list[tuple[int, str, str]] = []
     closed: list[SessionRow] = []
-    open: list[SessionRow] | None = None
+    open: OpenRows | None = None
 
 
 class OpenSession:
@@ -83,11 +94,11 @@ class OpenSession:
         "first_received_ms",
         "fold",
         "has_end",
+        "has_news",
         "last_received_ms",
         "late_events",
         "moved_ms",
         "playhead_s",
-        "row",
         "settled",
         "tail",
         "version",
@@ -105,11 +116,11 @@ class OpenSession:
         self.moved_ms = 0
         self.playhead_s: float | None = None
         self.has_end = False
-        self.row: SessionRow | None = None
+        self.has_news = True  # since its row was written
 
     def arrive(self, event: Event) -> None:
         """Note what closing depends on; in order of arrival."""
-        self.row = None
+        self.has_news = True
         self.first_received_ms = self.first_received_ms or event.received_ms
         received_ms = event.received_ms
         if received_ms > self.last_received_ms:
@@ -374,14 +385,13 @@ class PartitionSessions:
             changes.closed.append(self._row(session, reason, changes.next_offset))
             self._closed.remember(session_id, _born_ms(session_id))
 
-    def open_rows(self) -> list[SessionRow]:
-        """Return every open session as it would close; those without news as they were."""
-        rows = []
-        for session in self.open.values():
-            if session.row is None:
-                session.row = self._row(session, None, self.next_offset)
-            rows.append(session.row)
-        return rows
+    def open_rows(self) -> OpenRows:
+        """Return every open session as it would close. What is not written is to be loaded anew."""
+        fresh = [session for session in self.open.values() if session.has_news]
+        kept = [session_id for session_id, session in self.open.items() if not session.has_news]
+        for session in fresh:
+            session.has_news = False
+        return OpenRows((self._row(session, None, self.next_offset) for session in fresh), kept)
 
     def _row(self, session: OpenSession, reason: CloseReason | None, as_of_offset: int) -> SessionRow:
         return SessionRow(

@@ -6,6 +6,7 @@ whole row is as it left it, and rewriting it conflicts with whoever rewrites it 
 """
 
 import contextlib
+import itertools
 import os
 import re
 import time
@@ -19,18 +20,19 @@ import msgspec
 import pyarrow as pa
 
 from consumers.rows import ledger_rows, rows_of, session_rows
-from consumers.sessions import Changes
+from consumers.sessions import Changes, OpenRows
 from lake.catalog import Location
 from lake.disk import flush
 from schemas.faults import Fault, NotReady
 
 CLOCK_STEP_MS = 10_000  # how far the clock may step back within a transaction
 DAY_MS = 86_400_000
+SESSIONS_A_FILE = 10_000  # of those with news: to write more at once takes more memory
 EPOCH = date(1970, 1, 1)
 
 
 class LedgerBroken(Fault):
-    """A ledger table has another number of rows than one: stop, and say so."""
+    """A ledger has another number of rows than one, or open sessions lack theirs: stop, and say so."""
 
     code = "ledger_broken"
 
@@ -124,13 +126,9 @@ def commit(
                 touched.add(name)
         written = [ledger.after(changes) for ledger, changes in work]
         for ledger, (_, changes) in zip(written, work, strict=True):
-            rewritten = {f"ledger_p{changes.partition:03}": ledger_rows(ledger)}
+            touched.add(_rewrite_ledger(connection, ledger))
             if changes.open is not None:
-                rows = session_rows((row, changes.partition) for row in changes.open)
-                rewritten[f"open_sessions_p{changes.partition:03}"] = rows
-            for name, rows in rewritten.items():
-                _rewrite(connection, name, rows)
-                touched.add(name)
+                touched.add(_rewrite_open(connection, changes.partition, changes.open))
         days = {event.received_ms // DAY_MS for _, changes in work for event in changes.events}
         _sync(place, touched - {"events"}, days=days, since_ms=since_ms)
         connection.execute("COMMIT")
@@ -151,11 +149,35 @@ def _insert(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) ->
     connection.unregister("incoming")
 
 
-def _rewrite(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
-    """Replace a whole table: an unconditional DELETE drops whole files, an UPDATE leaves dead rows for ever."""
+# An unconditional DELETE drops whole files; an UPDATE leaves dead rows for ever.
+
+
+def _rewrite_ledger(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> str:
+    """Replace the row of a ledger; return the table."""
+    name = f"ledger_p{ledger.log_partition:03}"
     connection.execute(f"DELETE FROM {name}")
-    if rows.num_rows:
-        _insert(connection, name, rows)
+    _insert(connection, name, ledger_rows(ledger))
+    return name
+
+
+def _rewrite_open(connection: duckdb.DuckDBPyConnection, partition: int, rows: OpenRows) -> str:
+    """Replace the rows of open sessions, those without news by themselves; return the table."""
+    name = f"open_sessions_p{partition:03}"
+    kept = None
+    if rows.kept:
+        connection.register("wanted", pa.table({"session_id": pa.array(rows.kept, pa.string())}))
+        kept = connection.execute(f"SELECT * FROM {name} SEMI JOIN wanted USING (session_id)").to_arrow_table()
+        connection.unregister("wanted")
+        if kept.num_rows != len(rows.kept):
+            raise LedgerBroken(f"{name} has {kept.num_rows} of {len(rows.kept)} rows; run `playhead verify`")
+    connection.execute(f"DELETE FROM {name}")
+    if kept is not None:
+        _insert(connection, name, kept)
+    fresh = ((row, partition) for row in rows.fresh)
+    while piece := list(itertools.islice(fresh, SESSIONS_A_FILE)):
+        _insert(connection, name, session_rows(piece))
+    pa.default_memory_pool().release_unused()  # it would keep a tenth of a gigabyte after 100,000 sessions
+    return name
 
 
 def _sync(place: Location, tables: Collection[str], *, days: Collection[int] = (), since_ms: int) -> None:
@@ -203,7 +225,7 @@ def accept_gap(connection: duckdb.DuckDBPyConnection, gap: Gap, *, now: datetime
             lost=ledger.lost + gap.next_offset - gap.first_offset,
             commits=ledger.commits + 1,
         )
-        _rewrite(connection, f"ledger_p{gap.partition:03}", ledger_rows(after))
+        _rewrite_ledger(connection, after)
         _sync(place, ["gaps", f"ledger_p{gap.partition:03}"], since_ms=int(now.timestamp() * 1000))
         connection.execute("COMMIT")
     except BaseException:

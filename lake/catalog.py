@@ -157,8 +157,8 @@ def connect(
     absent = NotReady(f"there is no lake at {place.catalog}; `playhead init` makes one")
     if place.kind == "sqlite" and not create and not Path(place.catalog).exists():
         raise absent
-    # The installer has checked the hashes of the packages. To check DuckDB's signature at each opening as well takes
-    # 0.4 s of CPU; whoever can change the files could change this one too.
+    # The installer has checked the hashes of the packages; to check DuckDB's signatures as well takes each opening
+    # 0.4 s of CPU, and whoever can change those files could change this one too.
     connection = duckdb.connect(
         config={"threads": threads, "memory_limit": memory, "allow_unsigned_extensions": True}
     )

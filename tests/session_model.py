@@ -122,7 +122,9 @@ class ModelLake:
         self.duplicates += changes.duplicates
         self.versions += changes.closed
         if changes.open is not None:
-            self.open, self.open_as_of_offset = changes.open, changes.next_offset
+            standing = {row.facts.session_id: row for row in self.open}
+            self.open = [*changes.open.fresh, *(standing[session_id] for session_id in changes.open.kept)]
+            self.open_as_of_offset = changes.next_offset
         self.next_offset = changes.next_offset
         self.time_ms = max(self.time_ms, changes.read_ms)
 

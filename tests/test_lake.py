@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import msgspec
 import pytest
 from lake_rig import Lake, playhead, rows_of_facts, write
 from session_model import NOON_MS, Entry, expected_facts, make_bad, make_event, make_tracking, session_id
 
 from consumers.rows import session_rows
-from lake.catalog import connect
+from lake.catalog import connect, extension_path
 from lake.tables import initialize
 from lake.upkeep import ORPHANS_MINUTE, tidy
 from lake.verify import verify
@@ -55,6 +56,22 @@ def broken(filled: Lake, tmp_path: Path) -> Lake:
     """A copy of the filled lake, to be broken."""
     shutil.copytree(filled.settings.data_dir, tmp_path, dirs_exist_ok=True)
     return Lake(tmp_path)
+
+
+# ---- opening
+
+
+def test_an_extension_that_sql_names_must_be_signed(empty: Lake, tmp_path: Path) -> None:
+    """Those that come as packages are loaded as they are; from then on DuckDB checks, whatever it is told."""
+    forged = tmp_path / "httpfs.duckdb_extension"
+    content = bytearray(Path(extension_path("httpfs")).read_bytes())
+    content[len(content) // 2] ^= 1
+    forged.write_bytes(content)
+    with contextlib.closing(connect(empty.place, read_only=True)) as connection:
+        with pytest.raises(duckdb.Error, match="signature"):
+            connection.execute(f"LOAD '{forged}'")
+        with pytest.raises(duckdb.Error, match="allow_unsigned_extensions"):
+            connection.execute("SET allow_unsigned_extensions = true")
 
 
 # ---- tables

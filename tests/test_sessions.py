@@ -323,7 +323,7 @@ def test_a_reopened_session_is_provisional_until_it_closes_again() -> None:
     lake.commit(lake.take(sessions, [event], renew_open=True))
     assert [(row.version, row.late_events, row.close_reason) for row in lake.open] == [(2, 1, None)]
     again = lake.start().open_rows()
-    assert [(row.version, row.late_events, row.facts) for row in again] == [
+    assert [(row.version, row.late_events, row.facts) for row in again.fresh] == [
         (row.version, row.late_events, row.facts) for row in lake.open
     ]
 

@@ -252,7 +252,9 @@ async def test_the_lake_is_on_s3_and_the_server_is_away(tmp_path: Path, kafka: B
             "PLAYHEAD_LAKE_S3_TLS": "false",
             "PLAYHEAD_LAKE_S3_ACCESS_KEY": "id",
             "PLAYHEAD_LAKE_S3_SECRET_KEY": "key-that-nobody-may-see",
-            "PLAYHEAD_WORKER_COMMIT_INTERVAL_S": "0.5",  # the server is a slow one
+            "PLAYHEAD_WORKER_COMMIT_INTERVAL_S": "1",  # the server is a slow one
+            "PLAYHEAD_WORKER_OPEN_SESSIONS_INTERVAL_S": "3",
+            "PLAYHEAD_LOG_PARTITIONS": "2",
         }
         servers = {"bootstrap_servers": kafka.bootstrap_servers, "catalog": catalog}
         async with fleet(tmp_path, **servers, **changes) as ships:

@@ -156,6 +156,29 @@ def test_sessions_of_the_same_id_in_two_partitions_do_not_mix(tmp_path: Path) ->
     assert {finding.code for finding in verify(lake.place).findings} == {"double"}  # it was event-0 both times
 
 
+def test_an_open_session_without_news_keeps_its_row(lake: Lake) -> None:
+    """Rewriting the open sessions makes rows of those alone with news; none is lost or doubled."""
+    rows = "SELECT session_id, events, as_of_offset FROM open_sessions_p000 ORDER BY 1"
+    with lake.writer() as writer:
+        held = writer.load(0, None)
+        write(writer, held, [make_event("play", session_id=id, offset=n) for n, id in enumerate("abc")])
+        write(writer, held, [make_event("ping", session_id="b", ts=NOON_MS + 1, offset=3)])
+        assert lake.ask(rows) == [("a", 1, 3), ("b", 2, 4), ("c", 1, 3)]
+        write(writer, held, [make_event("sessionEnd", session_id="c", ts=NOON_MS + 1, offset=4)])
+        assert lake.ask(rows) == [("a", 1, 3), ("b", 2, 4)]
+
+
+def test_rows_of_open_sessions_that_are_gone_stop_the_worker(lake: Lake) -> None:
+    """A worker that misses rows that it wrote stops and says so, rather than to go on without them."""
+    with lake.writer() as writer:
+        held = writer.load(0, None)
+        write(writer, held, [make_event("play", session_id=id, offset=n) for n, id in enumerate("ab")])
+        lake.do("DELETE FROM open_sessions_p000 WHERE session_id = 'a'")
+        with pytest.raises(LedgerBroken, match="open_sessions_p000 has 0 of 1 rows"):
+            write(writer, held, [make_event("ping", session_id="b", ts=NOON_MS + 1, offset=2)])
+    assert lake.ask("SELECT count(*) FROM events") == [(2,)]
+
+
 # ---- one owner
 
 

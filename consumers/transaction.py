@@ -176,7 +176,6 @@ def _rewrite_open(connection: duckdb.DuckDBPyConnection, partition: int, rows: O
     fresh = ((row, partition) for row in rows.fresh)
     while piece := list(itertools.islice(fresh, SESSIONS_A_FILE)):
         _insert(connection, name, session_rows(piece))
-    pa.default_memory_pool().release_unused()  # it would keep a tenth of a gigabyte after 100,000 sessions
     return name
 
 

@@ -9,8 +9,8 @@ RUN := .venv/bin
 run: .venv/.installed  ## everything on this machine, with 20 simulated viewers
 	$(RUN)/playhead up --viewers 20
 
-test: .venv/.installed  ## the test suite, in three processes at a time: many tests wait for something
-	$(RUN)/pytest --numprocesses 3 --dist worksteal
+test: .venv/.installed  ## the test suite, in two processes at a time
+	$(RUN)/pytest --numprocesses 2 --dist worksteal
 
 test-image: .venv/.installed  ## build the Containerfile on a Debian of its own and run from it (root, buildah, podman, debootstrap)
 	$(RUN)/pytest tests/test_deployment.py -m slow

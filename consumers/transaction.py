@@ -149,13 +149,10 @@ def _insert(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) ->
     connection.unregister("incoming")
 
 
-# An unconditional DELETE drops whole files; an UPDATE leaves dead rows for ever.
-
-
 def _rewrite_ledger(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> str:
     """Replace the row of a ledger; return the table."""
     name = f"ledger_p{ledger.log_partition:03}"
-    connection.execute(f"DELETE FROM {name}")
+    connection.execute(f"DELETE FROM {name}")  # drops whole files; an UPDATE would leave dead rows for ever
     _insert(connection, name, ledger_rows(ledger))
     return name
 
@@ -174,8 +171,8 @@ def _rewrite_open(connection: duckdb.DuckDBPyConnection, partition: int, rows: O
     if kept is not None:
         _insert(connection, name, kept)
     fresh = ((row, partition) for row in rows.fresh)
-    while piece := list(itertools.islice(fresh, SESSIONS_A_FILE)):
-        _insert(connection, name, session_rows(piece))
+    while (piece := session_rows(itertools.islice(fresh, SESSIONS_A_FILE))).num_rows:
+        _insert(connection, name, piece)
     return name
 
 

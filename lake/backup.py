@@ -44,8 +44,7 @@ def back_up(place: Location, folder: Path, *, now: datetime) -> tuple[Path, Mani
     flush([target, *target.rglob("*")])
     unfinished = target / (MANIFEST + ".part")
     unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
-    unfinished.rename(target / MANIFEST)
-    flush([target, *target.rglob("*")])
+    flush([unfinished.rename(target / MANIFEST), target])
     return target, manifest
 
 

@@ -301,8 +301,8 @@ class Fleet:
         anew = read_settings({**self.environment, **self.elsewhere("anew")})
         if anew.log == "embedded":
             await asyncio.to_thread(self._copy_log, anew.data_dir)
-        partitions = await asyncio.to_thread(self.ask, "SELECT count(*) FROM ledger")
-        Lake(anew.data_dir, partitions=partitions[0][0])
+        ((partitions,),) = await asyncio.to_thread(self.ask, "SELECT count(*) FROM ledger")
+        Lake(anew.data_dir, partitions=partitions)
         await Worker(anew).run(asyncio.Event(), until_read=True)
         there = await asyncio.to_thread(sessions_of, location(anew))
         assert there.keys() - set(feed.tried.values()) == set(feed.acknowledged.values()) - there.keys() == set()

@@ -601,11 +601,11 @@ SELECT 'doubled: ' || key || ' is there ' || sum(copies) || ' times' FROM seen G
 UNION ALL
 SELECT 'doubled: event id ' || event_id FROM seen GROUP BY event_id HAVING count(*) > 1
 """
-INVENTED = """
+INVENTED = f"""
 SELECT 'invented: ' || key || ' ' || event_type || ' in session ' || session FROM seen
 WHERE NOT EXISTS (
         FROM tried WHERE tried.key = seen.key AND tried.event_type = seen.event_type AND tried.ts = seen.ts
-            AND (tried.event_type = 'sessionStart' OR tried.session IN ('uploaded', seen.session)))
+            AND (tried.event_type = 'sessionStart' OR tried.session IN ('{UPLOADED}', seen.session)))
     OR EXISTS (FROM refused WHERE refused.key = seen.key)
     OR EXISTS (FROM acknowledged AS a WHERE a.key = seen.key AND a.session <> seen.session)
 """

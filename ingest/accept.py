@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 
 from eventlog import Writer
-from ingest.identity import event_denies, veil_refused
+from ingest.identity import RefusedVeil, event_denies
 from ingest.metrics import Metrics
 from schemas import records
 from schemas.faults import Fault, LogUnavailable, NotJson, TooLarge
@@ -72,10 +72,10 @@ class Accept:
         self.writer = writer
         self._metrics = metrics
         self._pseudonym_key = pseudonym_key
-        self._links_devices = links_devices
+        self._veil = RefusedVeil(pseudonym_key, links_devices=links_devices)
         self._bucket = TokenBucket(rejected_per_s)
         self._entropy = entropy
-        self._accepted = {name: metrics.accepted.labels(name) for name in ACCEPTED_TYPES}
+        self._appended = metrics.appended
         self._keeping: set[asyncio.Task[None]] = set()
 
     def any_partition(self) -> int:
@@ -89,8 +89,8 @@ class Accept:
         try:
             await self.writer.append(partition, key=envelope.subject.encode(), value=value)
         finally:
-            self._metrics.append_s.observe(time.perf_counter() - began_s)
-        self._accepted[envelope.type].inc()
+            self._appended.observe(time.perf_counter() - began_s)
+        self._appended.accepted[envelope.type] += 1
 
     async def append_all(self, partition: int, envelopes: Sequence[Envelope]) -> None:
         """Return once all are durable. Raises LogUnavailable or TooLarge: then some are, and some are not.
@@ -119,7 +119,7 @@ class Accept:
                 # Keyed, because what a short body says could be guessed from a plain hash.
                 hmac_sha256=hmac.digest(self._pseudonym_key, body, "sha256").hex(),
                 route=route,
-                body=body_to_keep(body, self._pseudonym_key, denied=denied, links_devices=self._links_devices),
+                body=body_to_keep(body, self._veil, denied=denied),
             )
             task = asyncio.create_task(self._keep(rejected, received))
             self._keeping.add(task)
@@ -149,7 +149,7 @@ class Accept:
             await asyncio.wait(self._keeping)
 
 
-def body_to_keep(body: bytes, pseudonym_key: bytes, *, denied: bool, links_devices: bool) -> Any:
+def body_to_keep(body: bytes, veil: RefusedVeil, *, denied: bool) -> Any:
     """Return a refused body, identities replaced, if it is JSON and not too large; else None."""
     if len(body) > KEPT_BODY_BYTES_MAX:
         return None
@@ -159,4 +159,4 @@ def body_to_keep(body: bytes, pseudonym_key: bytes, *, denied: bool, links_devic
         return None
     events = value if type(value) is list else [value]
     denied = denied or any(type(event) is dict and event_denies(event) for event in events)
-    return veil_refused(value, pseudonym_key, denied=denied, links_devices=links_devices)
+    return veil.over(value, denied=denied).value

@@ -16,6 +16,7 @@ from litestar.types import Receive, Scope, Send
 from schemas.faults import BodyTooSlow, NotJson, TooLarge
 
 LATE: Final = "playhead.late"
+ANSWER: Final = "playhead.answer"
 # A sender that gets its answer while it still sends may see a reset connection instead of the answer, so a body
 # that is somewhat too large is read to its end and thrown away.
 DISCARDED_BYTES_MAX: Final = 8_388_608
@@ -24,7 +25,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Reply(NamedTuple):
-    """What goes back: status, all headers but the server's own, and the body."""
+    """What goes back: status, all headers but the server's own (also the length of a body), and the body."""
 
     status: int
     headers: Headers
@@ -87,7 +88,7 @@ async def read_body(scope: Scope, receive: Receive, *, bytes_max: int) -> bytes:
             if size > bytes_max:
                 raise TooLarge(f"Expected a body of at most {bytes_max} bytes")
             return b"".join(parts)
-        if LATE in scope["state"]:
+        if LATE in scope.get("state", ()):
             raise BodyTooSlow(f"The body stopped after {size} bytes")
         message = await receive()
     raise Disconnected
@@ -124,7 +125,9 @@ def unpack(body: bytes, encoding: bytes | None, *, bytes_max: int) -> bytes:
     return plain
 
 
-async def send_reply(send: Send, reply: Reply) -> None:
-    """Send a reply."""
-    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-    await send({"type": "http.response.body", "body": reply.body, "more_body": False})
+async def send_reply(scope: Scope, send: Send, reply: Reply) -> None:
+    """Send a reply: as a whole, where the server can do that, else in ASGI's messages."""
+    answer = scope.get("state", {}).pop(ANSWER, None)
+    if answer is None or not answer(reply):
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+        await send({"type": "http.response.body", "body": reply.body, "more_body": False})

@@ -7,10 +7,12 @@ never said who they are, so it is dropped as well, unless the operator wants suc
 """
 
 import hmac
-from collections.abc import Mapping
-from typing import Any, Final, Literal
+from collections.abc import Mapping, Set
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
+
+from schemas.media import is_flat
 
 Namespace = Literal["user", "device"]
 Consent = Literal["given", "denied"]
@@ -81,47 +83,33 @@ class Veiled(msgspec.Struct, frozen=True):
     consent: Consent | None
 
 
-def veil_event(event: dict[str, Any], key: bytes, *, denied: bool, links_devices: bool) -> Veiled:
-    """Replace the identities of a checked event, wherever their keys stand; drop them where consent is denied."""
-    return _Veil(key, denied, links_devices, NAMESPACES).over(event)
+class Veil:
+    """Replaces the identities of JSON events by pseudonyms; drops them where consent is denied."""
 
+    namespaces: ClassVar[Mapping[str, Namespace]] = NAMESPACES
 
-def veil_refused(value: Any, key: bytes, *, denied: bool, links_devices: bool) -> Any:
-    """Replace the identities of JSON of which nothing is known but that it was refused.
+    def __init__(self, key: bytes, *, links_devices: bool) -> None:
+        self._key = key
+        self._names = frozenset(self.namespaces)
+        self._kept: frozenset[Namespace] = frozenset(("user", "device") if links_devices else ("user",))
 
-    Here the tracking API's names are identities too, and what names a tracking session is dropped: it may be a
-    token, which holds the viewer's name.
-    """
-    return _RefusedVeil(key, denied, links_devices, REFUSED_NAMESPACES).over(value).value
+    def over(self, value: Any, *, denied: bool) -> Veiled:
+        """Veil one JSON value, wherever in it identities stand; what is given is left as it is."""
+        found: set[Namespace] = set()
+        veiled = self._walk(value, frozenset() if denied else self._kept, found)
+        return Veiled(veiled, "denied" if denied else "given" if "user" in found else None)
 
-
-class _Veil:
-    """One walk over one JSON value; what is given is left as it is."""
-
-    def __init__(self, key: bytes, denied: bool, links_devices: bool, namespaces: Mapping[str, Namespace]) -> None:
-        self.key, self.denied, self.namespaces = key, denied, namespaces
-        self.kept: tuple[Namespace, ...] = () if denied else ("user", "device") if links_devices else ("user",)
-        self.found: set[Namespace] = set()
-
-    def over(self, value: Any) -> Veiled:
-        veiled = self._walk(value)
-        consent: Consent | None = "denied" if self.denied else "given" if "user" in self.found else None
-        return Veiled(veiled, consent)
-
-    def _walk(self, value: Any) -> Any:
+    def _walk(self, value: Any, kept: Set[Namespace], found: set[Namespace]) -> Any:
         if type(value) is list:
-            return [self._walk(inner) for inner in value]
-        if type(value) is not dict:
+            return [self._walk(inner, kept, found) for inner in value]
+        if type(value) is not dict or (value.keys().isdisjoint(self._names) and is_flat(value)):
             return value
         veiled = value
         for name, inner in value.items():
             if name in self.namespaces:
-                namespace = self.namespaces[name]
-                replaced = self._replace(inner, namespace) if namespace in self.kept else None
-                if replaced is not None:
-                    self.found.add(namespace)
+                replaced = self._take(inner, self.namespaces[name], kept, found)
             elif type(inner) is dict or type(inner) is list:
-                replaced = self._walk(inner)
+                replaced = self._walk(inner, kept, found)
                 if replaced is inner:
                     continue
             else:
@@ -133,6 +121,13 @@ class _Veil:
             else:
                 veiled[name] = replaced
         return veiled
+
+    def _take(self, value: Any, namespace: Namespace, kept: Set[Namespace], found: set[Namespace]) -> Any:
+        """Replace an identity, and note that there was one; None where it is dropped, or none."""
+        replaced = self._replace(value, namespace) if namespace in kept else None
+        if replaced is not None:
+            found.add(namespace)
+        return replaced
 
     def _replace(self, value: Any, namespace: Namespace) -> Any:
         """Replace each scalar of an identity's value, whatever its shape; None where nothing identifies."""
@@ -146,7 +141,7 @@ class _Veil:
         if value is None or value == "":
             return None
         text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        return pseudonym(self.key, namespace, text)
+        return pseudonym(self._key, namespace, text)
 
     def _replace_entry(self, name: str, value: Any, namespace: Namespace) -> Any:
         if name in _NO_IDENTITY and isinstance(value, bool | int):
@@ -154,27 +149,37 @@ class _Veil:
         return self._replace(value, namespace)
 
 
-class _RefusedVeil(_Veil):
-    """Refused JSON may have identities in any shape: JSON inside a string, name and value side by side."""
+class RefusedVeil(Veil):
+    """A veil over JSON of which nothing is known but that it was refused.
 
-    def _walk(self, value: Any) -> Any:
+    It may have identities in any shape: JSON inside a string, name and value side by side. The tracking API's
+    names are identities too, and what names a tracking session is dropped: it may be a token, which holds the
+    viewer's name.
+    """
+
+    namespaces = REFUSED_NAMESPACES
+
+    def _walk(self, value: Any, kept: Set[Namespace], found: set[Namespace]) -> Any:
         if type(value) is str:
             return REMOVED if _names_identity(value) else value
         if type(value) is list:
             taken = any(type(inner) is str and _names_identity(inner) for inner in value)
-            return [REMOVED if taken and type(inner) is not dict else self._walk(inner) for inner in value]
+            return [
+                REMOVED if taken and type(inner) is not dict else self._walk(inner, kept, found) for inner in value
+            ]
         if type(value) is not dict:
             return value
         taken = any(type(inner) is str and _names_identity(inner) for inner in value.values())
         veiled = {}
         for name, inner in value.items():
-            namespace = REFUSED_NAMESPACES.get(name.lower())
+            namespace = self.namespaces.get(name.lower())
             if namespace is not None:
-                replaced = self._replace(inner, namespace) if namespace in self.kept else None
+                replaced = self._take(inner, namespace, kept, found)
                 if replaced is not None:
                     veiled[name] = replaced
             elif name not in TRACKING_KEYS:
-                veiled[name] = REMOVED if taken and type(inner) not in (dict, list) else self._walk(inner)
+                hides = taken and type(inner) not in (dict, list)
+                veiled[name] = REMOVED if hides else self._walk(inner, kept, found)
         return veiled
 
 

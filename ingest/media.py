@@ -14,7 +14,7 @@ import msgspec
 from ingest.accept import Accept
 from ingest.ended import Ended
 from ingest.http import Reply, Request
-from ingest.identity import TRACKING_KEYS, event_denies, headers_deny, veil_event
+from ingest.identity import TRACKING_KEYS, Veil, event_denies, headers_deny
 from ingest.replies import NO_CONTENT, cors, created, json_reply
 from ingest.tokens import Presented, read_token
 from schemas.faults import InvalidEvent, NoSuchRoute, SessionOver, TooLarge, UnknownSession
@@ -40,9 +40,8 @@ class MediaRules(msgspec.Struct, frozen=True):
     """What of the settings decides about media events."""
 
     mac_keys: Sequence[bytes]
-    pseudonym_key: bytes
+    veil: Veil
     tracking_source: str
-    links_devices: bool
     strict: bool
     body_bytes_max: int
     session_length_s: float
@@ -52,9 +51,8 @@ def read_rules(settings: Settings) -> MediaRules:
     """Pick them from the settings. Raises NotReady where a key is missing."""
     return MediaRules(
         mac_keys=settings.keys_of_mac(),
-        pseudonym_key=settings.key_of_pseudonyms(),
+        veil=Veil(settings.key_of_pseudonyms(), links_devices=settings.link_devices),
         tracking_source=settings.tracking_source,
-        links_devices=settings.link_devices,
         strict=settings.strict,
         body_bytes_max=settings.http_body_bytes_max,
         session_length_s=settings.session_length_s,
@@ -95,20 +93,21 @@ def read_tracking(event: dict[str, Any], headers: Sequence[str], rules: MediaRul
 
     A token in the custom metadata is replaced by the session's id, because a token holds the user's name.
     """
-    metadata = event.get("customMetadata")
+    metadata: Any = event.get("customMetadata")
+    keys = [key for key in TRACKING_KEYS if key in metadata] if type(metadata) is dict else []
+    if not keys and not headers:
+        return Named(event)
     texts = list(headers)
-    if type(metadata) is dict and (keys := [key for key in TRACKING_KEYS if key in metadata]):
+    if keys:
         texts += [metadata[key] for key in keys if type(metadata[key]) is str]
         metadata = {key: value for key, value in metadata.items() if key not in TRACKING_KEYS}
         event = {**event, "customMetadata": metadata}
-    else:
-        keys = []
     for text in texts:
         if (session := read_token(text, rules.mac_keys, source=rules.tracking_source)) is not None:
             for key in keys:
                 event["customMetadata"][key] = session.session.session_id
             return Named(event, session)
-    return Named(event, is_invalid=bool(texts or keys))
+    return Named(event, is_invalid=True)
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -131,7 +130,7 @@ def wrap(checked: Checked, call: Call, rules: MediaRules, *, session_id: str, ev
     """Put pseudonyms in the place of identities, and the event into its envelope."""
     denied = call.denied or event_denies(checked.event)
     named = read_tracking(checked.event, call.tracking_headers, rules)
-    veiled = veil_event(named.event, rules.pseudonym_key, denied=denied, links_devices=rules.links_devices)
+    veiled = rules.veil.over(named.event, denied=denied)
     return media_event(
         veiled.value,
         event_id=event_id,

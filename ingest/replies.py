@@ -89,9 +89,13 @@ def created(session_id: str) -> Reply:
 
 def json_reply(status: int, body: object, headers: Headers) -> Reply:
     """Answer with a JSON body."""
-    encoded = encode(body)
-    about = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(encoded))]
-    return Reply(status, headers + about, encoded)
+    return whole_reply(status, encode(body), headers, content_type=b"application/json")
+
+
+def whole_reply(status: int, body: bytes, headers: Headers, *, content_type: bytes) -> Reply:
+    """Answer with a body of any kind."""
+    about = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+    return Reply(status, headers + about, body)
 
 
 def preflight(protocol: Protocol, origin: bytes | None, *, allow: str) -> Reply:

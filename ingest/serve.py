@@ -20,13 +20,14 @@ import structlog
 import uvicorn
 import uvloop
 from litestar.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from eventlog import Writer
 from eventlog.adapters import open_writer
 from ingest.app import build_app
-from ingest.http import LATE, Reply, send_reply
+from ingest.http import ANSWER, LATE, Reply, send_reply
+from ingest.outbox import BatchedTransport, Outbox
 from schemas.faults import LogUnavailable
 from schemas.settings import Settings
 
@@ -161,9 +162,12 @@ async def _open_log(settings: Settings, stop: Stop) -> Writer | None:
 
 
 class State(ServerState):
-    """What uvicorn's server and its connections share, and whether the end has begun."""
+    """What uvicorn's server and its connections share: also the outbox, and whether the end has begun."""
 
-    is_stopping = False
+    def __init__(self) -> None:
+        super().__init__()
+        self.outbox = Outbox()
+        self.is_stopping = False
 
 
 class Server(uvicorn.Server):
@@ -186,13 +190,13 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-async def refuse_headers(_scope: Scope, _receive: Receive, send: Send) -> None:
+async def refuse_headers(scope: Scope, _receive: Receive, send: Send) -> None:
     """Answer a request whose headers are too large."""
-    await send_reply(send, Reply(431, [(b"content-length", b"0"), (b"connection", b"close")]))
+    await send_reply(scope, send, Reply(431, [(b"content-length", b"0"), (b"connection", b"close")]))
 
 
 class DeadlineProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with an absolute deadline for receiving a request, and a limit on its headers."""
+    """uvicorn's protocol with an absolute deadline for receiving a request, a limit on its headers, an outbox."""
 
     server_state: State
 
@@ -200,12 +204,15 @@ class DeadlineProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._receive_timeout_s = receive_timeout_s
         self._deadline: asyncio.TimerHandle | None = None
+        self._is_begun = False
         self._is_complete = False
         self._has_headers = False
-        self._header_bytes = 0
+        self._header_bytes = 0  # of the request being received, or more
+        self._chunk_bytes = 0
+        self._unclaimed_bytes = 0  # of the chunk, in which no request has begun yet
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(BatchedTransport(transport, self.server_state.outbox))
         if self.server_state.is_stopping:
             transport.close()
         self._arm()
@@ -215,9 +222,9 @@ class DeadlineProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_complete:
-            self._header_bytes = len(data)
-        elif not self._has_headers:
+        self._chunk_bytes = len(data)
+        self._unclaimed_bytes = 0 if self._is_begun else len(data)
+        if self._is_begun and not self._has_headers:
             self._header_bytes += len(data)
         super().data_received(data)
         if not self._has_headers and self._header_bytes > HEADERS_BYTES_MAX and not self.transport.is_closing():
@@ -233,11 +240,14 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._is_begun = True
         self._is_complete = self._has_headers = False
+        # Where in the chunk a further request begins is not known; what follows in later chunks is counted.
+        self._header_bytes, self._unclaimed_bytes = self._unclaimed_bytes, 0
 
     def on_headers_complete(self) -> None:
         self._has_headers = True
-        if self._header_bytes > HEADERS_BYTES_MAX:  # which may include some of the body
+        if max(self._header_bytes, self._chunk_bytes) > HEADERS_BYTES_MAX:  # which may include some of the body
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > HEADERS_BYTES_MAX:
                 self.app = refuse_headers
@@ -245,10 +255,29 @@ class DeadlineProtocol(HttpToolsProtocol):
         # uvicorn tells the connections it knows when it stops; one accepted at that moment would go on for ever.
         if self.server_state.is_stopping:
             self.cycle.keep_alive = False
+        self.scope["state"][ANSWER] = partial(self._answer, self.cycle)
 
     def on_message_complete(self) -> None:
+        self._is_begun = False
         self._is_complete = True
         super().on_message_complete()
+
+    def _answer(self, cycle: RequestResponseCycle, reply: Reply) -> bool:
+        """Write a whole reply at once; return whether that was possible.
+
+        uvicorn takes two messages for it, and looks at each header with two regular expressions. What is no plain
+        success is left to it: refusals, clients that do not read, or want the headers alone, connections to close.
+        """
+        if reply.status >= 300 or cycle.scope["method"] == "HEAD":
+            return False
+        if not cycle.keep_alive or cycle.disconnected or self.flow.write_paused:
+            return False
+        lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *reply.headers)]
+        self.transport.write(b"".join([STATUS_LINE[reply.status], *lines, b"\r\n", reply.body]))
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
     def _arm(self) -> None:
         self._deadline = self.loop.call_later(self._receive_timeout_s, self._give_up)

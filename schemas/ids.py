@@ -14,6 +14,7 @@ is a MAC over the rest. Keys rotate: the newest signs, all of them verify.
 import functools
 import hashlib
 import hmac
+import os
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -23,9 +24,31 @@ import msgspec
 Entropy = Callable[[int], bytes]
 
 PARTITIONS_MAX = 1000
-_MEDIA = b"playhead media session v1\0"
+_DERIVED = b"playhead derived media session\0"
+_MEDIA = b"session"
 _TRACKING = b"playhead tracking session v1\0"
 _EPOCH_2025 = datetime(2025, 1, 1, tzinfo=UTC)
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+_POOL_BYTES = 4_096
+
+
+class EntropyPool:
+    """The system's random bytes, fetched many at a time: a system call for each id costs more than the id.
+
+    For one process and thread: a forked child would hand out the same bytes again.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._next = 0
+
+    def __call__(self, size: int) -> bytes:
+        """Return `size` bytes that were never returned before."""
+        if self._next + size > len(self._bytes):
+            self._bytes = os.urandom(max(_POOL_BYTES, size))
+            self._next = 0
+        start, self._next = self._next, self._next + size
+        return self._bytes[start : self._next]
 
 
 class MediaSession(msgspec.Struct, frozen=True):
@@ -45,14 +68,18 @@ def mint_media_session(
 
 def derive_media_session(keys: Sequence[bytes], *, partitions: int, request: bytes) -> MediaSession:
     """Make the media session id that this very request always gets: a repeated one names the same session."""
-    digest = hmac.digest(keys[0], _MEDIA + request, "sha256")
+    digest = hmac.digest(keys[0], _DERIVED + request, "sha256")
     return _seal_media(keys[0], 0, int.from_bytes(digest[:8]) % partitions, digest[8:15])
 
 
 def _seal_media(key: bytes, started_ms: int, partition: int, random: bytes) -> MediaSession:
     head = started_ms.to_bytes(6) + _key_id(key) + partition.to_bytes(2) + random
-    mac = hmac.digest(key, _MEDIA + head, "sha256")[:16]
-    return MediaSession((head + mac).hex(), partition, started_ms or None)
+    return MediaSession((head + _media_mac(key, head)).hex(), partition, started_ms or None)
+
+
+def _media_mac(key: bytes, head: bytes) -> bytes:
+    # Keyed BLAKE2s (RFC 7693) takes a third of the time of HMAC-SHA256, and each event's id is verified.
+    return hashlib.blake2s(head, digest_size=16, key=_mac_key(key), person=_MEDIA).digest()
 
 
 def verify_media_session(keys: Sequence[bytes], text: str) -> MediaSession | None:
@@ -62,10 +89,8 @@ def verify_media_session(keys: Sequence[bytes], text: str) -> MediaSession | Non
         return None
     raw = bytes.fromhex(text)
     for key in keys:
-        if _key_id(key) == raw[6:7]:
-            mac = hmac.digest(key, _MEDIA + raw[:16], "sha256")[:16]
-            if hmac.compare_digest(mac, raw[16:]):
-                return session
+        if _key_id(key) == raw[6:7] and hmac.compare_digest(_media_mac(key, raw[:16]), raw[16:]):
+            return session
     return None
 
 
@@ -85,6 +110,11 @@ def read_media_session(text: str) -> MediaSession | None:
 @functools.cache
 def _key_id(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()[:1]
+
+
+@functools.cache
+def _mac_key(key: bytes) -> bytes:
+    return hmac.digest(key, _MEDIA, "sha256")
 
 
 def mint_tracking_session(keys: Sequence[bytes], *, now: datetime, entropy: Entropy) -> str:
@@ -117,10 +147,8 @@ def _tracking_mac(key: bytes, body: int) -> int:
 
 def mint_event_id(*, now_ms: int, entropy: Entropy) -> str:
     """Make a UUIDv7 (RFC 9562): 48 bits of milliseconds, then random."""
-    random = int.from_bytes(entropy(10))
-    number = (now_ms & (1 << 48) - 1) << 80 | 7 << 76 | (random >> 62 & 0xFFF) << 64 | 2 << 62
-    text = f"{number | random & (1 << 62) - 1:032x}"  # uuid.UUID would do the same in four times the time
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    text = (now_ms.to_bytes(6) + entropy(10)).hex()  # uuid.UUID would do the same in many times the time
+    return f"{text[:8]}-{text[8:12]}-7{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
 
 
 def read_event_time_ms(text: str) -> int | None:

@@ -7,7 +7,7 @@ Source: the protocol's documentation, and the bodies its clients really send.
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -19,7 +19,9 @@ AHEAD_MS_MAX = 86_400_000
 DAY_S = 86_400
 KEYS_MAX = 256
 Scalar = str | int | float | bool | None
+_SCALARS = frozenset(get_args(Scalar))
 DEPTH_MAX = 16
+PARTS = frozenset(("playerTime", "params", "qoeData", "customMetadata"))
 NESTED_KEYS = frozenset(("visitor.customerIDs", "statesStart", "statesEnd"))
 
 
@@ -190,16 +192,22 @@ def _check_shape(event: dict[str, Any]) -> None:
     keys = len(event)
     for name, value in event.items():
         if type(value) is dict:
-            if name not in ("playerTime", "params", "qoeData", "customMetadata"):
+            if name not in PARTS:
                 raise InvalidEvent(f"Expected a string, number, boolean or null, got an object - at `$.{name}`")
             keys += len(value)
-            for key, inner in value.items():
-                if type(inner) in (dict, list):
-                    _check_nested(name, key, inner)
+            if not is_flat(value):
+                for key, inner in value.items():
+                    if type(inner) in (dict, list):
+                        _check_nested(name, key, inner)
         elif type(value) is list:
             raise InvalidEvent(f"Expected a string, number, boolean or null, got an array - at `$.{name}`")
     if keys > KEYS_MAX:
         raise InvalidEvent(f"Expected at most {KEYS_MAX} keys in an event, got {keys}")
+
+
+def is_flat(part: dict[str, Any]) -> bool:
+    """Tell whether a JSON object holds no other object, and no array."""
+    return _SCALARS.issuperset(map(type, part.values()))
 
 
 def _check_nested(name: str, key: str, value: Any) -> None:

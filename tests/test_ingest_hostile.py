@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import random
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -430,3 +432,44 @@ def test_random_noise_after_a_good_start_is_survived(ingest: Ingest) -> None:
         with socket.create_connection(("127.0.0.1", ingest.port)) as connection:
             connection.sendall(raw)
     assert ingest.client.get("/health/ready").status_code == 200
+
+
+PING = b'{"eventType":"ping","playerTime":{"playhead":1,"ts":%b}}' % TS
+
+
+def post(path: str, body: bytes) -> bytes:
+    """Return a whole POST request as it goes over the wire."""
+    return b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (path.encode(), len(body), body)
+
+
+def test_requests_sent_without_waiting_are_answered_in_order(ingest: Ingest) -> None:
+    """Pipelined requests get their replies one after the other, refusals among them, on one connection."""
+    events = ingest.start(json.loads(START)) + "/events"
+    bodies = [PING, b"nonsense", PING, instead(b"sessionStart", b"nothing"), PING]
+    with socket.create_connection(("127.0.0.1", ingest.port), timeout=10) as connection:
+        connection.sendall(b"".join(post(events, body) for body in bodies[:-1]))
+        connection.sendall(post(events, bodies[-1]).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+        replies = receive_all(connection)
+    assert re.findall(rb"HTTP/1\.1 (\d+)", replies) == [b"204", b"400", b"204", b"400", b"204"]
+
+
+def test_a_client_that_never_reads_takes_no_memory(ingest: Ingest) -> None:
+    """Replies that nobody takes stop the reading of requests, and soon end the connection; others are served."""
+    events = ingest.start(json.loads(START)) + "/events"
+    requests = post(events, PING) * 100
+    size_bytes = psutil.Process(ingest.process.pid).memory_info().rss
+    with socket.create_connection(("127.0.0.1", ingest.port), timeout=1) as connection:
+        sent = 0
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while sent < 1_000_000:
+                connection.sendall(requests)
+                sent += 100
+        assert sent < 1_000_000
+        assert ingest.post(events, PING).status_code == 204
+        assert psutil.Process(ingest.process.pid).memory_info().rss < size_bytes + 16_000_000
+
+
+@pytest.mark.parametrize("path", ["/api/v1/sessions/", "/api//v1/sessions", "/api/v1/sessions//"])
+def test_a_slash_more_is_no_other_path(ingest: Ingest, path: str) -> None:
+    """Players that glue a path together with one slash too many are understood."""
+    assert ingest.post(path, START).status_code == 201

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ingest_rig import SECRETS, Ingest, event, running, session_start, until
 
 from ingest.accept import TokenBucket, body_to_keep
-from ingest.identity import denies, headers_deny, pseudonym, veil_event
+from ingest.identity import RefusedVeil, Veil, denies, headers_deny, pseudonym
 
 KEY = SECRETS["PLAYHEAD_PSEUDONYM_KEY"].encode()
 API = {"X-API-Key": "string"}
@@ -86,10 +86,11 @@ def test_a_device_is_no_user(ingest: Ingest) -> None:
 
 def test_device_identities_are_dropped_unless_they_are_wanted() -> None:
     """By default the sessions of a viewer who gave no user id have nothing in common; user identities stay."""
-    veiled = veil_event(session_start(**IDENTITIES), KEY, denied=False, links_devices=False)
+    veiled = Veil(KEY, links_devices=False).over(session_start(**IDENTITIES), denied=False)
     assert IDENTITIES.keys() & veiled.value["params"].keys() == {"analytics.visitorId", "visitor.customerIDs"}
     assert veiled.consent == "given"
-    kept = body_to_keep(json.dumps({"x": IDENTITIES}).encode(), KEY, denied=False, links_devices=False)
+    veil = RefusedVeil(KEY, links_devices=False)
+    kept = body_to_keep(json.dumps({"x": IDENTITIES}).encode(), veil, denied=False)
     assert kept["x"].keys() == {"analytics.visitorId", "visitor.customerIDs"}
 
 
@@ -216,11 +217,12 @@ def test_refused_bodies_are_kept_without_identities(ingest: Ingest, body: object
 def test_a_denial_counts_for_refused_bodies_too() -> None:
     """Where consent is denied, by the caller or by the body itself, a refused body has no pseudonyms either."""
     body = {**session_start(**IDENTITIES), "eventType": "nonsense"}
-    kept = body_to_keep(json.dumps(body).encode(), KEY, denied=False, links_devices=True)
+    veil = RefusedVeil(KEY, links_devices=True)
+    kept = body_to_keep(json.dumps(body).encode(), veil, denied=False)
     assert kept["params"]["analytics.visitorId"] == pseudonym(KEY, "user", "canary-visitor")
     assert kept["params"]["media.id"] == "film-1"
     for denied, said in ((True, {}), (False, {"customMetadata": {"consent": "no"}})):
-        kept = body_to_keep(json.dumps({**body, **said}).encode(), KEY, denied=denied, links_devices=True)
+        kept = body_to_keep(json.dumps({**body, **said}).encode(), veil, denied=denied)
         assert not IDENTITIES.keys() & kept["params"].keys()
 
 
@@ -293,7 +295,7 @@ json_values = st.recursive(
 def test_veiling_leaves_what_it_is_given_alone(event: dict[str, Any], denied: bool) -> None:
     """The event given is not changed, and its other parts come out as they went in."""
     before = copy.deepcopy(event)
-    veiled = veil_event(event, KEY, denied=denied, links_devices=True)
+    veiled = Veil(KEY, links_devices=True).over(event, denied=denied)
     assert event == before
     if not any(name in json.dumps(event) for name in IDENTITIES):
         assert veiled.value == event

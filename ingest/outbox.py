@@ -1,0 +1,64 @@
+"""Replies on their way out: those of one round of the event loop are written one after the other, at its end.
+
+A write that wakes somebody up, the client or the handling of the network, costs more than the write itself.
+Replies become due in groups, because the log takes records in groups; written back to back, the first one wakes
+the other side, and the others find it awake. Head and body of a reply go out together.
+"""
+
+import asyncio
+from typing import Any
+
+
+class Outbox:
+    """The connections of a process with something to write in this round of its event loop."""
+
+    def __init__(self) -> None:
+        self._due: list[BatchedTransport] = []
+
+    def add(self, transport: "BatchedTransport") -> None:
+        """Write what a connection has to write, once what else is ready in this round has run."""
+        if not self._due:
+            asyncio.get_running_loop().call_soon(self._write_all)
+        self._due.append(transport)
+
+    def _write_all(self) -> None:
+        due, self._due = self._due, []
+        for transport in due:
+            transport.flush()
+
+
+class BatchedTransport(asyncio.Transport):
+    """A connection's transport whose writes wait in an outbox; closing it writes them first."""
+
+    def __init__(self, transport: asyncio.Transport, outbox: Outbox) -> None:
+        super().__init__()
+        self._transport = transport
+        self._outbox = outbox
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._parts:
+            self._outbox.add(self)
+        self._parts.append(bytes(data))
+
+    def flush(self) -> None:
+        """Write what waits; nothing where the client is gone."""
+        parts, self._parts = self._parts, []
+        if parts and not self._transport.is_closing():
+            self._transport.write(b"".join(parts))
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()

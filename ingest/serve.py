@@ -12,7 +12,7 @@ import gc
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from functools import partial
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ import structlog
 import uvicorn
 import uvloop
 from litestar.types import Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -195,6 +196,21 @@ async def refuse_headers(scope: Scope, _receive: Receive, send: Send) -> None:
     await send_reply(scope, send, Reply(431, [(b"content-length", b"0"), (b"connection", b"close")]))
 
 
+class Flow(FlowControl):
+    """uvicorn's flow control, which reads no further while requests of the same connection wait for their turn.
+
+    uvicorn's own goes on reading with each request it begins, and holds as many as a client sends in memory.
+    """
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        if not self._waiting:
+            super().resume_reading()
+
+
 class DeadlineProtocol(HttpToolsProtocol):
     """uvicorn's protocol with an absolute deadline for receiving a request, a limit on its headers, an outbox."""
 
@@ -213,6 +229,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(BatchedTransport(transport, self.server_state.outbox))
+        self.flow = Flow(self.transport, self.pipeline)
         if self.server_state.is_stopping:
             transport.close()
         self._arm()

@@ -458,6 +458,41 @@ def test_retention_and_heat_of_a_content(lake: Table) -> None:
     assert lake.ask("FROM retention('nothing')") == []
 
 
+def test_retention_against_contents_of_similar_length(lake: Table) -> None:
+    """100 s of film, two starts: one played all, one the first quarter twice: 3, 1, 1 and 1 plays by 2 starts.
+
+    Of similar length, from 80 to 125 s, are two others. The one of 80 s: one start, the first half: 1, 1, 0, 0.
+    The one of 125 s: two starts, one played all: 0.5 throughout. Their mean: 0.75, 0.75, 0.25, 0.25.
+    """
+
+    def play(content: str, length_s: float, *pieces: tuple[float, float, int]) -> dict[str, Any]:
+        played = [dict(zip(("start_s", "end_s", "passes"), piece, strict=True)) for piece in pieces]
+        return {"content_id": content, "is_started": True, "length_s": length_s, "played_intervals": played}
+
+    lake.put(
+        play("film", 100.0, (0, 100, 1)),
+        play("film", 100.0, (0, 25, 2)),
+        play("shorter", 80.0, (0, 40, 1)),
+        play("longer", 125.0, (0, 125, 1)),
+        play("longer", 125.0),
+        play("too long", 126.0, (0, 126, 9)),
+        play("too short", 79.0, (0, 79, 9)),
+        play("stream", 100.0, (0, 100, 9)) | {"is_live": True},
+        {"content_id": "never played", "length_s": 100.0},
+    )
+    asked = "FROM relative_retention('{}', buckets := 4{})"
+    assert lake.ask(asked.format("film", "")) == [
+        (0, 0.25, 1.5, 2, 0.75, 2, 1),  # above both
+        (0.25, 0.5, 0.5, 2, 0.75, 0.5 / 0.75, 0.25),  # below one, as the other
+        (0.5, 0.75, 0.5, 2, 0.25, 2, 0.75),  # above one, as the other
+        (0.75, 1, 0.5, 2, 0.25, 2, 0.75),
+    ]
+    columns = "SELECT similar_contents, relative_retention_ratio, rank_ratio "
+    assert lake.ask(columns + asked.format("film", ", length_factor := 1.1")) == [(0, None, None)] * 4
+    assert lake.ask(columns + asked.format("stream", "")) == []
+    assert len(lake.ask("FROM relative_retention('film')")) == 100
+
+
 # ---- ads and errors
 
 

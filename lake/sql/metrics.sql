@@ -344,6 +344,53 @@ SELECT from_s, to_s, plays, plays / nullif(max(plays) OVER (), 0) AS heat_ratio
 FROM retention(content, bucket_s := bucket_s)
 ORDER BY from_s;
 
+-- How a content keeps its viewers, against others of similar length (from its own by `length_factor` to its own times it): for each of `buckets` equal parts of the content its own absolute retention, the mean of the others' (each content counts once), its own by that mean, and where it ranks among them (0: all others keep more, 1: all keep less, equal ones half). Without another content of such length the last three are null. Cost: 1 s, and more where many contents are of similar length.
+CREATE OR REPLACE MACRO relative_retention(content, buckets := 100, length_factor := 1.25) AS TABLE
+WITH asked AS MATERIALIZED (
+    SELECT content::VARCHAR AS asked_id, buckets::BIGINT AS parts, length_factor::DOUBLE AS factor
+), contents AS (
+    SELECT content_id, max(recorded_length_s) AS length_s, count(*) FILTER (WHERE is_started) AS starts
+    FROM counted_sessions
+    GROUP BY content_id
+    HAVING length_s > 0 AND starts > 0
+), compared AS MATERIALIZED (
+    SELECT each.content_id, each.length_s, each.starts, each.content_id = asked_id AS is_own, parts
+    FROM asked
+    JOIN contents AS own ON own.content_id = asked_id
+    JOIN contents AS each ON each.length_s BETWEEN own.length_s / factor AND own.length_s * factor
+), pieces AS (
+    SELECT content_id, compared.length_s, parts, unnest(played_intervals, recursive := true)
+    FROM counted_sessions JOIN compared USING (content_id)
+), cut AS (
+    SELECT
+        content_id, passes,
+        start_s / length_s * parts AS low,
+        end_s / length_s * parts AS high,
+        unnest(range(floor(low)::BIGINT, ceil(high)::BIGINT)) AS bucket
+    FROM pieces
+), played AS (
+    SELECT content_id, bucket, sum((least(high, bucket + 1) - greatest(low, bucket)) * passes) AS plays
+    FROM cut
+    GROUP BY content_id, bucket
+), curves AS (
+    SELECT bucket, parts, is_own, coalesce(plays, 0) / starts AS kept_ratio
+    FROM (SELECT *, unnest(range(parts)) AS bucket FROM compared) LEFT JOIN played USING (content_id, bucket)
+), own AS (
+    SELECT bucket, parts, kept_ratio AS own_ratio FROM curves WHERE is_own
+)
+SELECT
+    bucket / any_value(parts) AS from_ratio,
+    (bucket + 1) / any_value(parts) AS to_ratio,
+    any_value(own_ratio) AS absolute_retention_ratio,
+    count(kept_ratio) AS similar_contents,
+    avg(kept_ratio) AS similar_retention_ratio,
+    any_value(own_ratio) / nullif(avg(kept_ratio), 0) AS relative_retention_ratio,
+    avg(CASE WHEN kept_ratio < own_ratio THEN 1 WHEN kept_ratio = own_ratio THEN 0.5 ELSE 0 END)
+        FILTER (WHERE kept_ratio IS NOT NULL) AS rank_ratio
+FROM own LEFT JOIN (SELECT bucket, kept_ratio FROM curves WHERE NOT is_own) USING (bucket)
+GROUP BY bucket
+ORDER BY bucket;
+
 -- ---- ads and errors
 
 -- Each ad: starts, how they ended, and how much of it played (played_ratio: time played by length, over starts of known length). Cost: 0.7 s.

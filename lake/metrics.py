@@ -722,6 +722,7 @@ METRICS: tuple[Metric, ...] = (
 _CONTENT = "(SELECT any_value(content_id) FROM counted_sessions)"
 _NEWEST = "(SELECT max(started_at) FROM counted_sessions)"
 _DAY = f"{_NEWEST} - INTERVAL 1 DAY, {_NEWEST}"
+_SLOT = f"{{programme: 'the last hour', since: {_NEWEST} - INTERVAL 1 HOUR, until: {_NEWEST}}}"
 NO = "not measured"
 SESSION = "column of sessions"
 
@@ -831,6 +832,26 @@ ENTRIES: tuple[Entry, ...] = (
         "seconds of main content playing",
         "seconds of the stretch",
         unlike="average_minute_audience_adobe (by the content's length)",
+    ),
+    Entry(
+        "average_minute_audience_programme",
+        "Sessions playing main content in the mean over a slot of a schedule that the caller gives.",
+        "viewers",
+        "column average_audience of table macro programme_audience",
+        f"SELECT programme, average_audience FROM programme_audience([{_SLOT}])",
+        "seconds of main content playing within the slot",
+        "seconds of the slot",
+        source=f"{ADOBE}, scheduleTimePlayed",
+        unlike="average_minute_audience_adobe (by the content's length); concurrent_viewers_adobe (pauses too)",
+    ),
+    Entry(
+        "programme_reach",
+        "Viewers that played any main content in a slot of a schedule; a session without a user is one viewer.",
+        "viewers",
+        "column viewers of table macro programme_audience",
+        f"SELECT programme, viewers FROM programme_audience([{_SLOT}])",
+        "distinct viewers with main content playing within the slot",
+        unlike="average_minute_audience_programme (by how long they played)",
     ),
     Entry(
         "start_funnel",

@@ -10,10 +10,14 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
 from lake_rig import Lake
+from msgspec.structs import replace
 from session_model import make_event
+from test_fold import events_of, sessions
 
 from consumers.fold import Event, fold_all
+from consumers.recount import Told
 from consumers.rows import rows_of, session_rows
 from consumers.sessions import Changes, SessionRow
 from lake.catalog import connect
@@ -43,10 +47,11 @@ class Table:
             rows.append(row | session)
         self._insert("session_versions", pa.Table.from_pylist(rows, SCHEMA))
 
-    def play(self, events: Sequence[Event], **more: Any) -> None:
-        """Put the events of one session into the lake, and the session that the fold makes of them."""
-        row = SessionRow(fold_all(events), 1, "ended", 0, NOON_MS, len(events))
-        changes = Changes(0, len(events), events=list(events), closed=[row])
+    def play(self, *sessions: Sequence[Event]) -> None:
+        """Put the events of sessions into the lake, and the sessions that the fold makes of them."""
+        events = [event for session in sessions for event in session]
+        closed = [SessionRow(fold_all(session), 1, "ended", 0, NOON_MS, len(events)) for session in sessions]
+        changes = Changes(0, len(events), events=events, closed=closed)
         for name, rows in rows_of([changes], topic="log").items():
             self._insert(name, rows)
 
@@ -355,7 +360,7 @@ def test_concurrency_by_minute(lake: Table) -> None:
 
 def told(*rows: tuple[float, str, float], **more: Any) -> list[Event]:
     """Make the events of one session from (seconds after noon, type, playhead)."""
-    params = {"media.id": "film", "media.length": 600.0, "media.contentType": "vod"}
+    params = {"media.id": "film", "media.length": 600.0, "media.contentType": "vod"} | more.pop("start", {})
     return [
         make_event(
             name,
@@ -379,6 +384,108 @@ def test_the_average_minute_counts_playing_alone(lake: Table) -> None:
     assert lake.ask("SELECT content_time_s FROM sessions") == [((0.5 + 0.75 + 0.25) * 60,)]
     other = f"FROM audience_by_minute(TIMESTAMPTZ '{NOON}', TIMESTAMPTZ '{at(1)}', content := 'another')"
     assert lake.ask(other) == [(NOON, 0)]
+
+
+def live(channel: str) -> dict[str, Any]:
+    """Make what a sessionStart says of a live stream."""
+    return {
+        "media.id": f"{channel} live",
+        "media.channel": channel,
+        "media.contentType": "live",
+        "media.length": -1,
+    }
+
+
+def test_the_audience_of_programmes_is_what_was_played_in_their_slots(lake: Table) -> None:
+    """On the channel, a plays 0:30 -> 1:30 and 1:45 -> 2:30, b 0:50 -> 1:10; on another one, c plays throughout.
+
+    The news, 0:00 to 1:00: 30 + 10 = 40 s of 60. The weather, 1:00 to 2:30: 30 + 45 + 10 = 85 s of 90.
+    Sports, 3:00 to 4:00: nobody.
+    """
+    a = [(0.0, "sessionStart", 0.0), (30.0, "play", 0.0), (90.0, "pauseStart", 60.0), (105.0, "play", 60.0)]
+    b = [(50.0, "sessionStart", 50.0), (50.0, "play", 50.0), (70.0, "sessionEnd", 70.0)]
+    c = [(0.0, "sessionStart", 0.0), (0.0, "play", 0.0), (60.0, "ping", 60.0), (120.0, "sessionEnd", 120.0)]
+    lake.play(
+        told(*a, (150.0, "sessionEnd", 105.0), session_id="a", start=live("one")),
+        told(*b, session_id="b", start=live("one")),
+        told(*c, session_id="c", start=live("two")),
+    )
+    slots = ", ".join(
+        f"{{programme: '{name}', since: TIMESTAMPTZ '{at(since)}', until: TIMESTAMPTZ '{at(until)}'}}"
+        for name, since, until in [("news", 0, 1), ("weather", 1, 2.5), ("sports", 3, 4)]
+    )
+    asked = f"FROM programme_audience([{slots}], on_channel := 'one')"
+    assert lake.ask(asked) == [
+        ("news", at(0), at(1), 2, 2, 40, 40 / 60),
+        ("weather", at(1), at(2.5), 2, 2, 85, 85 / 90),
+        ("sports", at(3), at(4), 0, 0, 0, 0),
+    ]
+    other = f"SELECT programme, average_audience FROM programme_audience([{slots}], content := 'two live')"
+    assert lake.ask(other) == [("news", 1), ("weather", 60 / 90), ("sports", 0)]
+    everybody = f"SELECT viewers, played_s FROM programme_audience([{slots}])"
+    assert lake.ask(everybody) == [(3, 100), (3, 145), (0, 0)]
+
+
+def test_one_viewer_with_two_sessions_is_one_viewer_of_a_programme(lake: Table) -> None:
+    """Two sessions of u, and one of nobody known: three sessions, two viewers; each plays the whole minute."""
+    rows = [(0.0, "sessionStart", 0.0), (0.0, "play", 0.0), (60.0, "sessionEnd", 60.0)]
+    known = {"start": {"analytics.visitorId": "u"}, "consent": "given"}
+    lake.play(*(told(*rows, session_id=name, **more) for name, more in [("a", known), ("b", known), ("c", {})]))
+    slot = f"{{programme: 'p', since: TIMESTAMPTZ '{at(0)}', until: TIMESTAMPTZ '{at(1)}'}}"
+    asked = f"SELECT sessions, viewers, average_audience FROM programme_audience([{slot}])"
+    assert lake.ask(asked) == [(3, 2, 3)]
+
+
+def test_a_long_silence_is_audience_only_where_the_playhead_bears_it_out(lake: Table) -> None:
+    """90 s without an event, the playhead 90 s on: played, but of a live stream, whose playhead is the clock."""
+    rows = [(0.0, "sessionStart", 0.0), (0.0, "play", 0.0), (90.0, "ping", 90.0), (120.0, "sessionEnd", 120.0)]
+    lake.play(told(*rows, session_id="a"), told(*rows, session_id="b", start=live("one")))
+    assert lake.ask("SELECT content_time_s FROM sessions ORDER BY session_id") == [(120,), (30,)]
+    asked = "SELECT sum(average_audience) * 60 FROM audience_by_minute(TIMESTAMPTZ '{}', TIMESTAMPTZ '{}'{})"
+    assert lake.ask(asked.format(at(0), at(2), ", content := 'film'")) == [(120,)]
+    assert lake.ask(asked.format(at(0), at(2), ", content := 'one live'")) == [(30,)]
+
+
+EVER = "TIMESTAMPTZ '2000-01-01', TIMESTAMPTZ '2100-01-01'"
+
+
+def drawn_sessions() -> list[list[Event]]:
+    """Draw nearly any sequences of events, as sessions of one log."""
+    drawn: list[list[Event]] = []
+
+    @settings(max_examples=400, database=None, deadline=None)
+    @given(told=sessions())
+    def draw(told: list[Told]) -> None:
+        name = f"s{len(drawn):05}"
+        first = 100 * len(drawn)
+        drawn.append(
+            [
+                replace(event, session_id=name, event_id=f"{name}.{event.event_id}", offset=first + event.offset)
+                for event in events_of(told)
+            ]
+        )
+
+    draw()
+    return drawn
+
+
+def test_the_timeline_plays_as_the_fold_does(lake: Table) -> None:
+    """Over 400 drawn sessions: each plays as long and waits as long as its row says.
+
+    Playing includes stalls, and standing at the content's end, which the row counts as stalls and as idle.
+    """
+    lake.play(*drawn_sessions())
+    lake.connection.execute(f"CREATE TEMP TABLE timeline AS FROM timeline_between({EVER})")
+    timed = """
+        SELECT session_id, content_time_s + stall_time_s AS played_s, idle_s, join_s, gap_s,
+            coalesce(sum(passed_s) FILTER (doing = 'playing'), 0) AS playing_s,
+            coalesce(sum(passed_s) FILTER (doing = 'joining'), 0) AS joining_s,
+            coalesce(sum(passed_s) FILTER (doing = 'unknown'), 0) AS unknown_s
+        FROM sessions LEFT JOIN timeline USING (session_id) GROUP BY ALL
+    """
+    wrong = "playing_s NOT BETWEEN played_s - 0.001 AND played_s + idle_s + 0.001"
+    wrong += " OR abs(joining_s - join_s) > 0.001 OR unknown_s > gap_s + 0.001"
+    assert lake.ask(f"SELECT * FROM ({timed}) WHERE {wrong}") == []
 
 
 def test_watching_now_leaves_out_pauses_and_long_buffering(lake: Table) -> None:
@@ -691,6 +798,7 @@ def test_every_view_and_macro_is_in_the_catalogue() -> None:
         "repeats",
         "retried_starts",
         "wrong_clocks",
+        "timeline_between",
     }
     assert {name for name in made - serving if not re.search(rf"\b{name}\b", named)} - {
         "concurrency_between"

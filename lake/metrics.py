@@ -1004,6 +1004,15 @@ ENTRIES: tuple[Entry, ...] = (
         unlike="rebuffer_ratio_cta2066",
     ),
     Entry(
+        "seek_distance_s",
+        "How far seeks moved the playhead, at least: beyond what playing explains.",
+        "s of content",
+        "column distance_s of table macro seeks_between",
+        f"SELECT sum(abs(distance_s)), sum(distance_s) FILTER (distance_s > 0) FROM seeks_between({_DAY})",
+        "distance_s of seeks, without its sign; of those above 0, forward; of those below, backward",
+        unlike="seek_time_s: how long seeking took; sessions.seeks: how often",
+    ),
+    Entry(
         "seek_time_s",
         "Time spent seeking: players send a pause or nothing. sessions.seeks counts seeks.",
         "s",

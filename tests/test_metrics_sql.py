@@ -469,13 +469,14 @@ def drawn_sessions() -> list[list[Event]]:
     return drawn
 
 
-def test_the_timeline_plays_as_the_fold_does(lake: Table) -> None:
-    """Over 400 drawn sessions: each plays as long and waits as long as its row says.
+def test_the_timeline_plays_and_seeks_as_the_fold_does(lake: Table) -> None:
+    """Over 400 drawn sessions: each plays as long, waits as long and seeks as often as its row says.
 
     Playing includes stalls, and standing at the content's end, which the row counts as stalls and as idle.
     """
     lake.play(*drawn_sessions())
     lake.connection.execute(f"CREATE TEMP TABLE timeline AS FROM timeline_between({EVER})")
+    lake.connection.execute(f"CREATE TEMP TABLE seeks AS FROM seeks_between({EVER})")
     timed = """
         SELECT session_id, content_time_s + stall_time_s AS played_s, idle_s, join_s, gap_s,
             coalesce(sum(passed_s) FILTER (doing = 'playing'), 0) AS playing_s,
@@ -486,6 +487,51 @@ def test_the_timeline_plays_as_the_fold_does(lake: Table) -> None:
     wrong = "playing_s NOT BETWEEN played_s - 0.001 AND played_s + idle_s + 0.001"
     wrong += " OR abs(joining_s - join_s) > 0.001 OR unknown_s > gap_s + 0.001"
     assert lake.ask(f"SELECT * FROM ({timed}) WHERE {wrong}") == []
+    counted = """
+        SELECT session_id, sessions.seeks, count(seek_at) AS found
+        FROM sessions LEFT JOIN seeks USING (session_id) GROUP BY ALL
+    """
+    assert lake.ask(f"SELECT * FROM ({counted}) WHERE seeks != found") == []
+    assert lake.ask(f"SELECT sum(found) > 20 FROM ({counted})") == [(True,)]
+
+
+def test_how_far_seeks_went(lake: Table) -> None:
+    """Of 600 s of content, event by event:
+
+    60 -> 200 in a pause: 140. 200 -> 210 in 10 s of playing: none. 210 -> 110 in 10 s: back by 100 at least.
+    110 -> 150 in 10 s: 40, of which playing explains 10: 30. 150 -> 0 -> 152 in 2 s: a slip, none.
+    152 -> 700 in 10 s, which is the end at 600: 448 - 10 = 438. The last event's playhead may be a slip: none.
+    """
+    lake.play(
+        told(
+            *[(0.0, "sessionStart", 0.0), (0.0, "play", 0.0), (60.0, "pauseStart", 60.0), (70.0, "play", 200.0)],
+            *[(80.0, "ping", 210.0), (90.0, "ping", 110.0), (100.0, "ping", 150.0), (101.0, "ping", 0.0)],
+            *[(102.0, "ping", 152.0), (112.0, "ping", 700.0), (122.0, "ping", 710.0), (132.0, "ping", 5.0)],
+        )
+    )
+    asked = "SELECT seek_at, from_s, to_s, distance_s FROM seeks_between(TIMESTAMPTZ '{}', TIMESTAMPTZ '{}'{})"
+    seeks = [
+        (at(70 / 60), 60, 200, 140),
+        (at(90 / 60), 210, 110, -100),
+        (at(100 / 60), 110, 150, 30),
+        (at(112 / 60), 152, 700, 438),
+    ]
+    assert lake.ask(asked.format(at(0), at(3), "")) == seeks
+    assert lake.ask("SELECT seeks FROM sessions") == [(4,)]
+    assert lake.ask(asked.format(at(80 / 60), at(100 / 60), ", content := 'film'")) == seeks[1:2]
+    assert lake.ask(asked.format(at(0), at(3), ", content := 'another'")) == []
+
+
+def test_a_live_playhead_passes_midnight_without_a_seek(lake: Table) -> None:
+    """86,395 -> 5 in 10 s is playing; 5 -> 86,200 in 10 s is back to yesterday, by 205 s."""
+    rows = [
+        (0.0, "sessionStart", 86_395.0),
+        (0.0, "play", 86_395.0),
+        (10.0, "ping", 5.0),
+        (20.0, "ping", 86_200.0),
+    ]
+    lake.play(told(*rows, (30.0, "sessionEnd", 86_210.0), start=live("one")))
+    assert lake.ask(f"SELECT from_s, to_s, distance_s FROM seeks_between({EVER})") == [(5, 86_200, -205)]
 
 
 def test_watching_now_leaves_out_pauses_and_long_buffering(lake: Table) -> None:

@@ -464,6 +464,65 @@ FROM own LEFT JOIN (SELECT bucket, kept_ratio FROM curves WHERE NOT is_own) USIN
 GROUP BY bucket
 ORDER BY bucket;
 
+-- Seeks from `since` up to `until`, of one content if named: as many as sessions.seeks counts. seek_at: when the playhead was there again; distance_s: how far it moved beyond what playing explains, at least: below 0 backward. What a player does not tell (a seek and back again between two events) is not there. Cost: grows with the events of the sessions asked for, 3 s for a million.
+CREATE OR REPLACE MACRO seeks_between(since, until, content := '') AS TABLE
+WITH asked AS MATERIALIZED (
+    SELECT since::TIMESTAMPTZ AS since_at, until::TIMESTAMPTZ AS until_at
+), moves AS (
+    SELECT
+        *,
+        doing = 'playing' OR (doing IN ('paused', 'buffering') AND was_started) AS shows,
+        if(doing = 'playing', passed_s, 0) AS advance_s,
+        if(doing = 'playing' OR is_live, passed_s, 0) AS allowed_s,
+        next_playhead_s - playhead_s AS shift_s,
+        shift_s + if(is_live AND shift_s < -43200, 86400, 0) AS moved_s,
+        least(next_playhead_s, recorded_length_s) - least(playhead_s, recorded_length_s)
+            - if(is_live AND abs(shift_s) > 43200, 86400 * sign(shift_s), 0) AS within_s
+    FROM timeline_between((SELECT since_at FROM asked), (SELECT until_at FROM asked), content := content)
+), jumps AS (
+    SELECT
+        *,
+        coalesce(shows AND moved_s NOT BETWEEN -2 AND allowed_s + 2, false) AS is_jump,
+        shows AND playhead_s IS NOT NULL AND next_playhead_s IS NULL AS is_blank
+    FROM moves
+), bridges AS (
+    -- The playhead goes on from where it was two events before: the one between was a slip, or unknown.
+    SELECT
+        *,
+        coalesce(
+            shows AND (is_jump OR playhead_s IS NULL)
+            AND (lag(is_jump) OVER in_order OR lag(is_blank) OVER in_order)
+            AND abs(
+                next_playhead_s - lag(playhead_s) OVER in_order - lag(advance_s) OVER in_order - advance_s
+            ) <= 2,
+            false
+        ) AS may_bridge
+    FROM jumps
+    WINDOW in_order AS (PARTITION BY session_id ORDER BY place)
+), bridged AS (
+    -- What has bridged a slip is none itself: in a row of such every second one does.
+    SELECT
+        *,
+        may_bridge AND (place - max(if(may_bridge, NULL, place)) OVER so_far) % 2 = 1 AS is_bridge
+    FROM bridges
+    WINDOW so_far AS (PARTITION BY session_id ORDER BY place ROWS UNBOUNDED PRECEDING)
+), seeks AS (
+    SELECT
+        *,
+        is_jump AND NOT is_bridge AND NOT is_last
+        AND NOT coalesce(lead(is_bridge) OVER (PARTITION BY session_id ORDER BY place), false) AS is_seek
+    FROM bridged
+)
+SELECT
+    session_id, content_id, viewer,
+    make_timestamptz(to_ms * 1000) AS seek_at,
+    playhead_s AS from_s,
+    next_playhead_s AS to_s,
+    if(within_s > 0, greatest(within_s - allowed_s, 0), within_s) AS distance_s
+FROM seeks, asked
+WHERE is_seek AND seek_at >= since_at AND seek_at < until_at
+ORDER BY seek_at, session_id;
+
 -- ---- ads and errors
 
 -- Each ad: starts, how they ended, and how much of it played (played_ratio: time played by length, over starts of known length). Cost: 0.7 s.

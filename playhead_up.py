@@ -1,4 +1,4 @@
-"""`playhead up`: ingest, worker and viewers as child processes, and a comparison with the truth at the end.
+"""`playhead up`: ingest, worker and viewers as child processes, and a judgement at the end.
 
 The children are the same commands that run alone on many machines. Viewers end first; then the lake gets time to
 catch up, is compared with what the viewers know to be true, and the rest is stopped. What the children write goes
@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,8 @@ from lake.catalog import connect, location
 from lake.pulse import Pulse, feel
 from lake.query import printable
 from lake.verify import verify
-from players.truth import COLUMNS, LISTS, MOMENTS, Found, Truth, allowed, compare, metrics_of, read_truth, totals
+from players.truth import Truth, read_truth
+from playhead_judge import Before, judge, look_before
 from schemas.faults import NotReady
 from schemas.settings import Settings, environment_of
 
@@ -212,6 +212,7 @@ def _free_port(settings: Settings) -> int:
 async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, stop: asyncio.Event) -> None:
     host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
     url = f"http://{host}:{settings.http_port}"
+    before = await asyncio.to_thread(look_before, location(settings))
     await stage.start("ingest", "ingest")
     await stage.start("worker", "worker")
     await _ready(url, stage, stop)
@@ -226,7 +227,7 @@ async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, 
     await _watch(settings, plan, console, stage, stop)
     limit_s = CATCH_UP_AFTER_SIGNAL_S_MAX if stop.is_set() else CATCH_UP_S_MAX
     if await _end_viewers(stage, stop, report):
-        await asyncio.to_thread(_judge, settings, read_truth(report), stage, limit_s)
+        await _judge(settings, read_truth(report), before, url=url, stage=stage, limit_s=limit_s)
     for name in ("ingest", "worker"):
         status = await stage.end(name)
         if status not in (0, -signal.SIGTERM):  # by the signal: told to end before it could listen for it
@@ -308,58 +309,25 @@ async def _end_viewers(stage: Stage, stop: asyncio.Event, report: Path) -> bool:
     return True
 
 
-def _judge(settings: Settings, truth: Truth, stage: Stage, limit_s: float) -> None:
-    """Wait until the lake has caught up, and compare it with the truth. Raises Failed at a difference."""
-    until = time.monotonic() + limit_s
-    with contextlib.closing(connect(location(settings), read_only=True, threads=2)) as lake:
-        while True:
-            found, refused = _found(lake, truth)
-            findings = compare(truth, found, refused=refused)
-            if not findings or time.monotonic() > until:
-                break
-            time.sleep(0.2)
-    for line in _table_of(truth, found):
-        stage.say(line)
-    stage.say(
-        f"truth: {truth.accepted} events accepted in {len(truth.sessions)} sessions, {truth.refused} refused, "
-        f"{truth.unknown} unknown; {len(findings)} differences in the lake"
-    )
-    for finding in findings[:20]:
-        stage.say(str(finding), style="red")
-    if findings:
-        raise Failed("the lake and the truth differ")
-
-
-def _table_of(truth: Truth, found: Sequence[Found]) -> Iterator[str]:
-    """Sum up each metric over the sessions whose players know it, and what the lake says of the same sessions."""
-    yield f"{'metric':22} {'sessions':>8} {'truth':>18} {'lake':>18} {'difference':>11}  allowed in each"
-    for name, sessions, true, lake in totals(truth, found):
-        digits = 3 if name.endswith("_s") else 0
-        figures = f"{true:18.{digits}f} {lake:18.{digits}f} {lake - true:11.{digits}f}"
-        low, high = allowed(name)
-        yield f"{name:22} {sessions:8} {figures}  {f'{low:g} to {high:g}' if low < high else 'none'}"
-
-
-def _found(lake: duckdb.DuckDBPyConnection, truth: Truth) -> tuple[list[Found], int]:
-    """Return what the lake has of the run: each session, and the number of refused bodies."""
-    began_ms = truth.began_ms
-    columns = [f"epoch_ms({name}) - {began_ms} AS {name}" if name in MOMENTS else name for name in COLUMNS]
-    query = lake.execute(
-        f"""
-        WITH counted AS (
-            SELECT session_id, count(*) AS stored FROM events
-            WHERE received_at >= make_timestamptz({began_ms * 1000}) GROUP BY session_id
-        ), known AS (
-            SELECT session_id, user_id IS NOT NULL AS has_user_id, {", ".join([*columns, *LISTS])} FROM sessions
+async def _judge(
+    settings: Settings, truth: Truth, before: Before, *, url: str, stage: Stage, limit_s: float
+) -> None:
+    """Hold the lake against the truth, and say what comes of it. Raises Failed at a difference."""
+    try:
+        judgement = await asyncio.to_thread(
+            judge,
+            location(settings),
+            truth,
+            url=url,
+            before=before,
+            session_length_s=settings.session_length_s,
+            limit_s=limit_s,
         )
-        SELECT * FROM counted LEFT JOIN known USING (session_id)
-        """
-    )
-    names = [column[0] for column in query.description]
-    rows = [dict(zip(names, row, strict=True)) for row in query.fetchall()]
-    refused = lake.execute(
-        "SELECT count(*) FROM quarantine WHERE source = 'ingest' AND received_at >= make_timestamptz(?)",
-        [began_ms * 1000],
-    ).fetchone()
-    found = [Found(row["session_id"], row["stored"], row["has_user_id"], metrics_of(row)) for row in rows]
-    return found, refused[0] if refused else 0
+    except httpx.HTTPError as error:
+        raise Failed(f"the ingest does not say what it counted: {error}") from None
+    for line in judgement.lines:
+        stage.say(line)
+    for finding in judgement.findings[:20]:
+        stage.say(str(finding), style="red")
+    if judgement.findings:
+        raise Failed("the lake and the truth differ")

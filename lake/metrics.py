@@ -722,6 +722,7 @@ METRICS: tuple[Metric, ...] = (
 _CONTENT = "(SELECT any_value(content_id) FROM counted_sessions)"
 _NEWEST = "(SELECT max(started_at) FROM counted_sessions)"
 _DAY = f"{_NEWEST} - INTERVAL 1 DAY, {_NEWEST}"
+_SLOT = f"{{programme: 'the last hour', since: {_NEWEST} - INTERVAL 1 HOUR, until: {_NEWEST}}}"
 NO = "not measured"
 SESSION = "column of sessions"
 
@@ -833,6 +834,26 @@ ENTRIES: tuple[Entry, ...] = (
         unlike="average_minute_audience_adobe (by the content's length)",
     ),
     Entry(
+        "average_minute_audience_programme",
+        "Sessions playing main content in the mean over a slot of a schedule that the caller gives.",
+        "viewers",
+        "column average_audience of table macro programme_audience",
+        f"SELECT programme, average_audience FROM programme_audience([{_SLOT}])",
+        "seconds of main content playing within the slot",
+        "seconds of the slot",
+        source=f"{ADOBE}, scheduleTimePlayed",
+        unlike="average_minute_audience_adobe (by the content's length); concurrent_viewers_adobe (pauses too)",
+    ),
+    Entry(
+        "programme_reach",
+        "Viewers that played any main content in a slot of a schedule; a session without a user is one viewer.",
+        "viewers",
+        "column viewers of table macro programme_audience",
+        f"SELECT programme, viewers FROM programme_audience([{_SLOT}])",
+        "distinct viewers with main content playing within the slot",
+        unlike="average_minute_audience_programme (by how long they played)",
+    ),
+    Entry(
         "start_funnel",
         "Sessions that reached each step, and those that ended there.",
         "sessions",
@@ -871,6 +892,30 @@ ENTRIES: tuple[Entry, ...] = (
         "starts x seconds of the bucket",
         of=STARTED,
         unlike="absolute_retention_ratio; progress_pct",
+    ),
+    Entry(
+        "relative_retention_ratio",
+        "A content's absolute retention by the mean of others of similar length, part by part; can exceed 1.",
+        "ratio",
+        "table macro relative_retention",
+        f"SELECT from_ratio, relative_retention_ratio FROM relative_retention({_CONTENT})",
+        "absolute retention of the part",
+        "mean of the others' absolute retention of the part, each content once",
+        source="YouTube Analytics",
+        of=STARTED,
+        unlike="absolute_retention_ratio; relative_retention_rank_ratio_youtube",
+    ),
+    Entry(
+        "relative_retention_rank_ratio_youtube",
+        "Share of contents of similar length that keep less in the same part, equal ones half; 0.5 is the median.",
+        "ratio",
+        "column rank_ratio of table macro relative_retention",
+        f"SELECT from_ratio, rank_ratio FROM relative_retention({_CONTENT})",
+        "other contents that keep less, and half of those that keep as much",
+        "other contents of similar length",
+        source="YouTube Analytics, relativeRetentionPerformance",
+        of=STARTED,
+        unlike="relative_retention_ratio (by how much)",
     ),
     Entry(
         "heat_ratio",
@@ -957,6 +1002,15 @@ ENTRIES: tuple[Entry, ...] = (
         None,
         source=CONVIVA,
         unlike="rebuffer_ratio_cta2066",
+    ),
+    Entry(
+        "seek_distance_s",
+        "How far seeks moved the playhead, at least: beyond what playing explains.",
+        "s of content",
+        "column distance_s of table macro seeks_between",
+        f"SELECT sum(abs(distance_s)), sum(distance_s) FILTER (distance_s > 0) FROM seeks_between({_DAY})",
+        "distance_s of seeks, without its sign; of those above 0, forward; of those below, backward",
+        unlike="seek_time_s: how long seeking took; sessions.seeks: how often",
     ),
     Entry(
         "seek_time_s",

@@ -14,6 +14,9 @@ NEARLY_EQUAL = 0.0015
 BITRATE_TOLERANCE_BPS = 1.0
 """A mean of bitrates may differ by this: the same sums, divided in another order."""
 
+RUN_METADATA = "run"
+"""The key of custom metadata by which a sessionStart names the run that plays it."""
+
 DELAY_MS_MAX = 2000
 """Corrected moments may be late by this, and by nothing early: the smallest delay of a session's requests cannot
 be told from a clock that is slow by as much. On one machine it is milliseconds, on a busy one it may be more."""
@@ -156,6 +159,7 @@ class SessionTruth(msgspec.Struct, frozen=True):
 class Truth(msgspec.Struct, frozen=True):
     """What a whole run did. `began_ms` to `finished_ms` (since 1970) is when its requests were under way.
 
+    `run` is the name that each sessionStart of this run carries as RUN_METADATA, and that no other run has.
     `unknown_starts` has, for each request that would have made a session and whose outcome is unknown, how many
     events were in it. `refused` counts bodies that were refused as they should be. `surprises` are replies that
     the protocol does not foresee, in words.
@@ -165,6 +169,7 @@ class Truth(msgspec.Struct, frozen=True):
     viewers: int
     began_ms: int
     finished_ms: int
+    run: str = ""
     sessions: tuple[SessionTruth, ...] = ()
     unknown_starts: tuple[int, ...] = ()
     refused: int = 0
@@ -189,12 +194,16 @@ class Truth(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What the lake says about one session. `metrics` has whichever columns were asked for."""
+    """What the lake says about one session. `metrics` has whichever columns were asked for.
+
+    `started_by` is the run that its sessionStart names, empty where it names none; None: there is no sessionStart.
+    """
 
     session_id: str
     events: int
     has_user_id: bool | None = None
     metrics: Mapping[str, Value] = {}
+    started_by: str | None = None
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -209,11 +218,25 @@ class Finding(msgspec.Struct, frozen=True):
         return f"{self.kind}{where}: {self.detail}"
 
 
+def divide(truth: Truth, rows: Sequence[Found]) -> tuple[list[Found], list[Found]]:
+    """Divide the sessions of a lake into those that the run must answer for, and those of others.
+
+    Others' have a sessionStart that does not name this run, and are no viewer's. So what names this run though no
+    viewer played it, and what has no sessionStart, without which nobody can post, is left to `compare`, which
+    calls it invented.
+    """
+    played = {session.session_id for session in truth.sessions}
+    parts: tuple[list[Found], list[Found]] = ([], [])
+    for row in rows:
+        parts[row.session_id not in played and row.started_by not in (None, truth.run)].append(row)
+    return parts
+
+
 def compare(truth: Truth, rows: Sequence[Found], *, refused: int | None = None) -> list[Finding]:
     """Name every difference between what is true and what the lake says; an empty list means there is none.
 
-    `rows` has one entry for each session that the lake holds of the time of the run. `refused`, where given, is
-    the number of refused bodies that the lake holds.
+    `rows` has one entry for each session that the lake holds of the time of the run; where others post too, only
+    those that `divide` leaves to the run. `refused`, where given, is the number of refused bodies that it holds.
     """
     found = {row.session_id: row for row in rows}
     findings = [Finding("surprise", "", text) for text in truth.surprises]

@@ -8,6 +8,7 @@ moment go out together. What is played depends on the seed alone; how far it get
 import asyncio
 import random
 import re
+import secrets
 import time
 from collections.abc import Callable
 from itertools import count
@@ -19,7 +20,7 @@ import msgspec
 from players.bodies import body_of, bytes_of
 from players.scripts import Script, make_script
 from players.tape import Step
-from players.truth import Metrics, SessionTruth, Truth
+from players.truth import RUN_METADATA, Metrics, SessionTruth, Truth
 from schemas.faults import NotReady
 
 START_PATH = "/api/v1/sessions"
@@ -173,6 +174,7 @@ async def simulate(
         viewers=viewers,
         began_ms=began_ms,
         finished_ms=stage.now_ms(),
+        run=stage.run,
         sessions=tuple(session.truth(began_ms=began_ms) for session in tally.sessions),
         unknown_starts=tuple(tally.unknown_starts),
         refused=tally.refused,
@@ -194,6 +196,7 @@ class _Stage:
 
     def __init__(self, *, url: str, seed: int, api_key: str | None, pace_s: float) -> None:
         self.url, self.seed, self.api_key, self.pace_s = url, seed, api_key, pace_s
+        self.run = secrets.token_hex(8)
         limits = httpx.Limits(max_connections=1000, max_keepalive_connections=200)
         timeout = httpx.Timeout(REQUEST_TIMEOUT_S)
         self.client = httpx.AsyncClient(base_url=url, limits=limits, timeout=timeout, trust_env=False)
@@ -422,9 +425,10 @@ class _Stage:
         return _Answer(None, _once(unknown, is_repeatable))
 
     def _metadata_of(self, session: _Session) -> dict[str, str]:
-        if session.tracking_session_id is None or session.script.persona.tracking != "metadata":
-            return {}
-        return {TRACKING_METADATA: session.tracking_session_id}
+        metadata = {RUN_METADATA: self.run}
+        if session.tracking_session_id is not None and session.script.persona.tracking == "metadata":
+            metadata[TRACKING_METADATA] = session.tracking_session_id
+        return metadata
 
     async def _open_tracking(self, session: _Session) -> None:
         """Open a tracking session, and see whether the server knows it again."""

@@ -1,5 +1,6 @@
 """Every verb as a person uses it: child processes, their output, their exit status, and what they leave behind."""
 
+import asyncio
 import csv
 import fcntl
 import io
@@ -14,7 +15,9 @@ import struct
 import subprocess
 import termios
 import time
+import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +26,13 @@ import httpx
 import pytest
 from command_rig import PLAYHEAD, SECRETS, Running, ask, environment, playhead, started
 
+from eventlog.adapters import open_writer
 from lake.catalog import extension_path
 from players.personas import make_persona
+from schemas.records import SOURCE_MEDIA, encode, media_event
+from schemas.settings import read_settings
 
+NOW_MS = time.time_ns() // 1_000_000
 URL = re.compile(r"Playhead listens on (http://\S+);")
 
 
@@ -129,6 +136,72 @@ connect(location(read_settings({})), read_only=False).execute(
     as_json = playhead("verify", "--json", cwd=tmp_path)
     assert as_json.returncode == 1
     assert "offset_outside" in {finding["code"] for finding in json.loads(as_json.stdout)["findings"]}
+
+
+def start(url: str, **metadata: str) -> str:
+    """Start a session as somebody with a player of their own, and return its id."""
+    params = {"media.id": "big-buck-bunny", "media.length": 596.5, "media.contentType": "vod"}
+    params |= {"media.playerName": "my-player", "media.channel": "web"}
+    params |= dict.fromkeys(
+        ("analytics.trackingServer", "analytics.reportSuite", "visitor.marketingCloudOrgId"), "-"
+    )
+    body = {"eventType": "sessionStart", "params": params, "customMetadata": metadata}
+    reply = httpx.post(f"{url}/api/v1/sessions", json=body | {"playerTime": {"playhead": 0, "ts": NOW_MS}})
+    assert reply.status_code == 201, reply.text
+    return reply.headers["Location"].rsplit("/", 1)[1]
+
+
+def test_up_names_what_others_post_and_ends_well(tmp_path: Path) -> None:
+    """A session, a tracking session and a refused body that are not the viewers' are no difference."""
+    with started("up", "--viewers", "5", "--port", "0", cwd=tmp_path) as running:
+        url = running.wait_for(lambda: URL.search(running.output))[1]
+        session_id = start(url)
+        events = f"{url}/api/v1/sessions/{session_id}/events"
+        play = {"eventType": "play", "playerTime": {"playhead": 0, "ts": NOW_MS + 500}}
+        assert httpx.post(events, json=play).status_code == 204
+        assert httpx.post(events, json={"eventType": "play"}).status_code == 400
+        key = (tmp_path / "data" / "secrets" / "api_keys").read_text()
+        tracking = httpx.post(f"{url}/v1/playouts/tracking/session", headers={"X-API-Key": key})
+        assert tracking.status_code == 200
+        viewers = f"SELECT count(*) AS n FROM sessions WHERE session_id != '{session_id}'"
+        running.wait_for(lambda: ask(viewers, cwd=tmp_path)[0]["n"] > 2)
+        assert running.end(signal.SIGINT) == 0, running.output
+        last = running.output.splitlines()[-3:]
+    assert re.fullmatch(r"truth: .* in \d+ sessions, .*; 0 differences in the lake", last[0])
+    assert last[1] == "of others, not the viewers': 2 events in 1 sessions, 1 refused"
+    assert last[2] == "All is well: every event of the log stands exactly once in the lake."
+
+
+def test_up_finds_what_nobody_posted(tmp_path: Path) -> None:
+    """A session in the viewers' name that none of them played, and an event of others that no ingest took."""
+    with started("up", "--viewers", "5", "--port", "0", cwd=tmp_path) as running:
+        url = running.wait_for(lambda: URL.search(running.output))[1]
+        named = "SELECT custom_metadata ->> 'run' AS run FROM events WHERE event_type = 'sessionStart'"
+        run = running.wait_for(lambda: ask(named, cwd=tmp_path))[0]["run"]
+        claimed, own = start(url, run=run), start(url)
+        asyncio.run(append_ping(tmp_path / "data", own))
+        held = f"SELECT count(*) AS n FROM events WHERE session_id = '{own}'"
+        running.wait_for(lambda: ask(held, cwd=tmp_path)[0]["n"] == 2)
+        assert running.end(signal.SIGINT) == 1, running.output
+    assert f"invented {claimed[:16]}: 1 events of a session nobody played" in running.output
+    posted = re.search(r"^invented: (\d+) records are there, (\d+) were posted$", running.output, re.MULTILINE)
+    assert posted
+    assert int(posted[1]) == int(posted[2]) + 1
+    assert "playhead: the lake and the truth differ" in running.output
+
+
+async def append_ping(data_dir: Path, session_id: str) -> None:
+    """Put an event into the log past every ingest."""
+    ping = {"eventType": "ping", "playerTime": {"playhead": 0, "ts": NOW_MS + 500}}
+    received = datetime.now(UTC)
+    envelope = media_event(
+        ping, event_id=str(uuid.uuid4()), session_id=session_id, source=SOURCE_MEDIA, received=received
+    )
+    writer = await open_writer(read_settings({"PLAYHEAD_DATA_DIR": str(data_dir)}))
+    try:
+        await writer.append(0, key=session_id.encode(), value=encode(envelope))
+    finally:
+        await writer.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

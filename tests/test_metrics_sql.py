@@ -10,10 +10,14 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
 from lake_rig import Lake
+from msgspec.structs import replace
 from session_model import make_event
+from test_fold import events_of, sessions
 
 from consumers.fold import Event, fold_all
+from consumers.recount import Told
 from consumers.rows import rows_of, session_rows
 from consumers.sessions import Changes, SessionRow
 from lake.catalog import connect
@@ -43,10 +47,11 @@ class Table:
             rows.append(row | session)
         self._insert("session_versions", pa.Table.from_pylist(rows, SCHEMA))
 
-    def play(self, events: Sequence[Event], **more: Any) -> None:
-        """Put the events of one session into the lake, and the session that the fold makes of them."""
-        row = SessionRow(fold_all(events), 1, "ended", 0, NOON_MS, len(events))
-        changes = Changes(0, len(events), events=list(events), closed=[row])
+    def play(self, *sessions: Sequence[Event]) -> None:
+        """Put the events of sessions into the lake, and the sessions that the fold makes of them."""
+        events = [event for session in sessions for event in session]
+        closed = [SessionRow(fold_all(session), 1, "ended", 0, NOON_MS, len(events)) for session in sessions]
+        changes = Changes(0, len(events), events=events, closed=closed)
         for name, rows in rows_of([changes], topic="log").items():
             self._insert(name, rows)
 
@@ -355,7 +360,7 @@ def test_concurrency_by_minute(lake: Table) -> None:
 
 def told(*rows: tuple[float, str, float], **more: Any) -> list[Event]:
     """Make the events of one session from (seconds after noon, type, playhead)."""
-    params = {"media.id": "film", "media.length": 600.0, "media.contentType": "vod"}
+    params = {"media.id": "film", "media.length": 600.0, "media.contentType": "vod"} | more.pop("start", {})
     return [
         make_event(
             name,
@@ -379,6 +384,154 @@ def test_the_average_minute_counts_playing_alone(lake: Table) -> None:
     assert lake.ask("SELECT content_time_s FROM sessions") == [((0.5 + 0.75 + 0.25) * 60,)]
     other = f"FROM audience_by_minute(TIMESTAMPTZ '{NOON}', TIMESTAMPTZ '{at(1)}', content := 'another')"
     assert lake.ask(other) == [(NOON, 0)]
+
+
+def live(channel: str) -> dict[str, Any]:
+    """Make what a sessionStart says of a live stream."""
+    return {
+        "media.id": f"{channel} live",
+        "media.channel": channel,
+        "media.contentType": "live",
+        "media.length": -1,
+    }
+
+
+def test_the_audience_of_programmes_is_what_was_played_in_their_slots(lake: Table) -> None:
+    """On the channel, a plays 0:30 -> 1:30 and 1:45 -> 2:30, b 0:50 -> 1:10; on another one, c plays throughout.
+
+    The news, 0:00 to 1:00: 30 + 10 = 40 s of 60. The weather, 1:00 to 2:30: 30 + 45 + 10 = 85 s of 90.
+    Sports, 3:00 to 4:00: nobody.
+    """
+    a = [(0.0, "sessionStart", 0.0), (30.0, "play", 0.0), (90.0, "pauseStart", 60.0), (105.0, "play", 60.0)]
+    b = [(50.0, "sessionStart", 50.0), (50.0, "play", 50.0), (70.0, "sessionEnd", 70.0)]
+    c = [(0.0, "sessionStart", 0.0), (0.0, "play", 0.0), (60.0, "ping", 60.0), (120.0, "sessionEnd", 120.0)]
+    lake.play(
+        told(*a, (150.0, "sessionEnd", 105.0), session_id="a", start=live("one")),
+        told(*b, session_id="b", start=live("one")),
+        told(*c, session_id="c", start=live("two")),
+    )
+    slots = ", ".join(
+        f"{{programme: '{name}', since: TIMESTAMPTZ '{at(since)}', until: TIMESTAMPTZ '{at(until)}'}}"
+        for name, since, until in [("news", 0, 1), ("weather", 1, 2.5), ("sports", 3, 4)]
+    )
+    asked = f"FROM programme_audience([{slots}], on_channel := 'one')"
+    assert lake.ask(asked) == [
+        ("news", at(0), at(1), 2, 2, 40, 40 / 60),
+        ("weather", at(1), at(2.5), 2, 2, 85, 85 / 90),
+        ("sports", at(3), at(4), 0, 0, 0, 0),
+    ]
+    other = f"SELECT programme, average_audience FROM programme_audience([{slots}], content := 'two live')"
+    assert lake.ask(other) == [("news", 1), ("weather", 60 / 90), ("sports", 0)]
+    everybody = f"SELECT viewers, played_s FROM programme_audience([{slots}])"
+    assert lake.ask(everybody) == [(3, 100), (3, 145), (0, 0)]
+
+
+def test_one_viewer_with_two_sessions_is_one_viewer_of_a_programme(lake: Table) -> None:
+    """Two sessions of u, and one of nobody known: three sessions, two viewers; each plays the whole minute."""
+    rows = [(0.0, "sessionStart", 0.0), (0.0, "play", 0.0), (60.0, "sessionEnd", 60.0)]
+    known = {"start": {"analytics.visitorId": "u"}, "consent": "given"}
+    lake.play(*(told(*rows, session_id=name, **more) for name, more in [("a", known), ("b", known), ("c", {})]))
+    slot = f"{{programme: 'p', since: TIMESTAMPTZ '{at(0)}', until: TIMESTAMPTZ '{at(1)}'}}"
+    asked = f"SELECT sessions, viewers, average_audience FROM programme_audience([{slot}])"
+    assert lake.ask(asked) == [(3, 2, 3)]
+
+
+def test_a_long_silence_is_audience_only_where_the_playhead_bears_it_out(lake: Table) -> None:
+    """90 s without an event, the playhead 90 s on: played, but of a live stream, whose playhead is the clock."""
+    rows = [(0.0, "sessionStart", 0.0), (0.0, "play", 0.0), (90.0, "ping", 90.0), (120.0, "sessionEnd", 120.0)]
+    lake.play(told(*rows, session_id="a"), told(*rows, session_id="b", start=live("one")))
+    assert lake.ask("SELECT content_time_s FROM sessions ORDER BY session_id") == [(120,), (30,)]
+    asked = "SELECT sum(average_audience) * 60 FROM audience_by_minute(TIMESTAMPTZ '{}', TIMESTAMPTZ '{}'{})"
+    assert lake.ask(asked.format(at(0), at(2), ", content := 'film'")) == [(120,)]
+    assert lake.ask(asked.format(at(0), at(2), ", content := 'one live'")) == [(30,)]
+
+
+EVER = "TIMESTAMPTZ '2000-01-01', TIMESTAMPTZ '2100-01-01'"
+
+
+def drawn_sessions() -> list[list[Event]]:
+    """Draw nearly any sequences of events, as sessions of one log."""
+    drawn: list[list[Event]] = []
+
+    @settings(max_examples=400, database=None, deadline=None)
+    @given(told=sessions())
+    def draw(told: list[Told]) -> None:
+        name = f"s{len(drawn):05}"
+        first = 100 * len(drawn)
+        drawn.append(
+            [
+                replace(event, session_id=name, event_id=f"{name}.{event.event_id}", offset=first + event.offset)
+                for event in events_of(told)
+            ]
+        )
+
+    draw()
+    return drawn
+
+
+def test_the_timeline_plays_and_seeks_as_the_fold_does(lake: Table) -> None:
+    """Over 400 drawn sessions: each plays as long, waits as long and seeks as often as its row says.
+
+    Playing includes stalls, and standing at the content's end, which the row counts as stalls and as idle.
+    """
+    lake.play(*drawn_sessions())
+    lake.connection.execute(f"CREATE TEMP TABLE timeline AS FROM timeline_between({EVER})")
+    lake.connection.execute(f"CREATE TEMP TABLE seeks AS FROM seeks_between({EVER})")
+    timed = """
+        SELECT session_id, content_time_s + stall_time_s AS played_s, idle_s, join_s, gap_s,
+            coalesce(sum(passed_s) FILTER (doing = 'playing'), 0) AS playing_s,
+            coalesce(sum(passed_s) FILTER (doing = 'joining'), 0) AS joining_s,
+            coalesce(sum(passed_s) FILTER (doing = 'unknown'), 0) AS unknown_s
+        FROM sessions LEFT JOIN timeline USING (session_id) GROUP BY ALL
+    """
+    wrong = "playing_s NOT BETWEEN played_s - 0.001 AND played_s + idle_s + 0.001"
+    wrong += " OR abs(joining_s - join_s) > 0.001 OR unknown_s > gap_s + 0.001"
+    assert lake.ask(f"SELECT * FROM ({timed}) WHERE {wrong}") == []
+    counted = """
+        SELECT session_id, sessions.seeks, count(seek_at) AS found
+        FROM sessions LEFT JOIN seeks USING (session_id) GROUP BY ALL
+    """
+    assert lake.ask(f"SELECT * FROM ({counted}) WHERE seeks != found") == []
+    assert lake.ask(f"SELECT sum(found) > 20 FROM ({counted})") == [(True,)]
+
+
+def test_how_far_seeks_went(lake: Table) -> None:
+    """Of 600 s of content, event by event:
+
+    60 -> 200 in a pause: 140. 200 -> 210 in 10 s of playing: none. 210 -> 110 in 10 s: back by 100 at least.
+    110 -> 150 in 10 s: 40, of which playing explains 10: 30. 150 -> 0 -> 152 in 2 s: a slip, none.
+    152 -> 700 in 10 s, which is the end at 600: 448 - 10 = 438. The last event's playhead may be a slip: none.
+    """
+    lake.play(
+        told(
+            *[(0.0, "sessionStart", 0.0), (0.0, "play", 0.0), (60.0, "pauseStart", 60.0), (70.0, "play", 200.0)],
+            *[(80.0, "ping", 210.0), (90.0, "ping", 110.0), (100.0, "ping", 150.0), (101.0, "ping", 0.0)],
+            *[(102.0, "ping", 152.0), (112.0, "ping", 700.0), (122.0, "ping", 710.0), (132.0, "ping", 5.0)],
+        )
+    )
+    asked = "SELECT seek_at, from_s, to_s, distance_s FROM seeks_between(TIMESTAMPTZ '{}', TIMESTAMPTZ '{}'{})"
+    seeks = [
+        (at(70 / 60), 60, 200, 140),
+        (at(90 / 60), 210, 110, -100),
+        (at(100 / 60), 110, 150, 30),
+        (at(112 / 60), 152, 700, 438),
+    ]
+    assert lake.ask(asked.format(at(0), at(3), "")) == seeks
+    assert lake.ask("SELECT seeks FROM sessions") == [(4,)]
+    assert lake.ask(asked.format(at(80 / 60), at(100 / 60), ", content := 'film'")) == seeks[1:2]
+    assert lake.ask(asked.format(at(0), at(3), ", content := 'another'")) == []
+
+
+def test_a_live_playhead_passes_midnight_without_a_seek(lake: Table) -> None:
+    """86,395 -> 5 in 10 s is playing; 5 -> 86,200 in 10 s is back to yesterday, by 205 s."""
+    rows = [
+        (0.0, "sessionStart", 86_395.0),
+        (0.0, "play", 86_395.0),
+        (10.0, "ping", 5.0),
+        (20.0, "ping", 86_200.0),
+    ]
+    lake.play(told(*rows, (30.0, "sessionEnd", 86_210.0), start=live("one")))
+    assert lake.ask(f"SELECT from_s, to_s, distance_s FROM seeks_between({EVER})") == [(5, 86_200, -205)]
 
 
 def test_watching_now_leaves_out_pauses_and_long_buffering(lake: Table) -> None:
@@ -456,6 +609,41 @@ def test_retention_and_heat_of_a_content(lake: Table) -> None:
     assert lake.ask("SELECT heat_ratio FROM heat_map('film')") == [(1,), (0.6,), (0.4,)]
     assert lake.ask("SELECT sessions FROM retention('film', bucket_s := 5)") == [(2,), (3,), (1,), (1,), (1,)]
     assert lake.ask("FROM retention('nothing')") == []
+
+
+def test_retention_against_contents_of_similar_length(lake: Table) -> None:
+    """100 s of film, two starts: one played all, one the first quarter twice: 3, 1, 1 and 1 plays by 2 starts.
+
+    Of similar length, from 80 to 125 s, are two others. The one of 80 s: one start, the first half: 1, 1, 0, 0.
+    The one of 125 s: two starts, one played all: 0.5 throughout. Their mean: 0.75, 0.75, 0.25, 0.25.
+    """
+
+    def play(content: str, length_s: float, *pieces: tuple[float, float, int]) -> dict[str, Any]:
+        played = [dict(zip(("start_s", "end_s", "passes"), piece, strict=True)) for piece in pieces]
+        return {"content_id": content, "is_started": True, "length_s": length_s, "played_intervals": played}
+
+    lake.put(
+        play("film", 100.0, (0, 100, 1)),
+        play("film", 100.0, (0, 25, 2)),
+        play("shorter", 80.0, (0, 40, 1)),
+        play("longer", 125.0, (0, 125, 1)),
+        play("longer", 125.0),
+        play("too long", 126.0, (0, 126, 9)),
+        play("too short", 79.0, (0, 79, 9)),
+        play("stream", 100.0, (0, 100, 9)) | {"is_live": True},
+        {"content_id": "never played", "length_s": 100.0},
+    )
+    asked = "FROM relative_retention('{}', buckets := 4{})"
+    assert lake.ask(asked.format("film", "")) == [
+        (0, 0.25, 1.5, 2, 0.75, 2, 1),  # above both
+        (0.25, 0.5, 0.5, 2, 0.75, 0.5 / 0.75, 0.25),  # below one, as the other
+        (0.5, 0.75, 0.5, 2, 0.25, 2, 0.75),  # above one, as the other
+        (0.75, 1, 0.5, 2, 0.25, 2, 0.75),
+    ]
+    columns = "SELECT similar_contents, relative_retention_ratio, rank_ratio "
+    assert lake.ask(columns + asked.format("film", ", length_factor := 1.1")) == [(0, None, None)] * 4
+    assert lake.ask(columns + asked.format("stream", "")) == []
+    assert len(lake.ask("FROM relative_retention('film')")) == 100
 
 
 # ---- ads and errors
@@ -656,6 +844,7 @@ def test_every_view_and_macro_is_in_the_catalogue() -> None:
         "repeats",
         "retried_starts",
         "wrong_clocks",
+        "timeline_between",
     }
     assert {name for name in made - serving if not re.search(rf"\b{name}\b", named)} - {
         "concurrency_between"

@@ -33,6 +33,7 @@ from players.truth import (
     Truth,
     Value,
     compare,
+    divide,
     is_close,
     metrics_of,
     read_truth,
@@ -179,6 +180,23 @@ def test_starts_without_an_answer_explain_so_many_sessions_and_no_more() -> None
     for others in ([10], [2, 9], [1, 1, 9]):
         rows = [SAME, *(Found(f"{index:064x}", events) for index, events in enumerate(others))]
         assert [finding.kind for finding in compare(odd, rows)] == ["invented"], others
+
+
+@pytest.mark.parametrize(
+    ("row", "is_of_others"),
+    [
+        (Found("b" * 64, 2, started_by=""), True),  # by who knows nothing of runs
+        (Found("b" * 64, 2, started_by="another run"), True),
+        (Found("b" * 64, 2, started_by="this run"), False),
+        (Found("b" * 64, 2, started_by=None), False),  # without a sessionStart
+        (msgspec.structs.replace(SAME, started_by="this run"), False),
+        (msgspec.structs.replace(SAME, started_by=""), False),  # a viewer's, whatever the lake makes of it
+    ],
+)
+def test_others_sessions_are_those_that_began_and_do_not_name_the_run(row: Found, is_of_others: bool) -> None:
+    """Who posts must begin a session, and only the run knows its name: all else is the run's to answer for."""
+    truth = msgspec.structs.replace(TRUTH, run="this run")
+    assert divide(truth, [row]) == (([], [row]) if is_of_others else ([row], []))
 
 
 @pytest.mark.parametrize(
@@ -359,6 +377,18 @@ async def test_what_was_accepted_is_what_the_server_took(serve: Serve) -> None:
     assert truth.surprises == ()
     assert 0 < progress[-1].accepted <= truth.accepted
     assert any(session.is_ended for session in truth.sessions)
+
+
+async def test_each_session_names_the_run_that_plays_it(serve: Serve) -> None:
+    """Every sessionStart, streamed or uploaded, carries the name in the truth; another run has another."""
+    url, server = serve(_well)
+    truth = await _simulate(url, viewers=20)
+    bodies = [msgspec.json.decode(body) for _, body, _ in server.asked if _valid_events(body)]
+    starts = [event for body in bodies for event in (body if isinstance(body, list) else [body])]
+    names = [event["customMetadata"]["run"] for event in starts if event["eventType"] == "sessionStart"]
+    assert len(names) >= len(truth.sessions) > 0
+    assert set(names) == {truth.run}
+    assert (await _simulate(url, for_s=0.01)).run != truth.run
 
 
 async def test_the_true_time_is_known_where_a_session_is_played_in_real_time(serve: Serve) -> None:

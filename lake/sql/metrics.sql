@@ -143,74 +143,147 @@ FROM concurrency_between(
     (SELECT max(ended_at) - INTERVAL 24 HOUR FROM counted_sessions), (SELECT max(ended_at) FROM counted_sessions)
 );
 
--- For each minute from `since` up to `until`: sessions that played main content in the mean (seconds played in it by 60); of one content if named. Made from events, because sessions do not say when they paused; stalls count as playing here. Cost: grows with the events of the sessions asked for, 1 s for a million.
-CREATE OR REPLACE MACRO audience_by_minute(since, until, content := '') AS TABLE
+-- What main content did, event by event, in the sessions active from `since` up to `until`, of one content or channel if named: from each event that counts to the next one. from_ms, to_ms: when, by the true clock, milliseconds since 1970. doing: joining, playing, paused, buffering, completed; in a break: of ads; unknown: playing by its word, but silent for over a minute, and the playhead does not bear it out (the gap of sessions.gap_s). Stalls, and standing at the content's end, count as playing. was_started: main content had played by then. playhead_s: null if unknown. Cost: grows with the events of the sessions asked for, 2 s for a million.
+CREATE OR REPLACE MACRO timeline_between(since, until, content := '', on_channel := '') AS TABLE
+-- Other macros hand over questions about a table of theirs called asked or schedule: no table here may be.
 WITH bounds AS MATERIALIZED (
-    SELECT epoch_ms(since::TIMESTAMPTZ) AS low_ms, epoch_ms(until::TIMESTAMPTZ) AS high_ms
+    SELECT since::TIMESTAMPTZ AS since_at, until::TIMESTAMPTZ AS until_at
 ), chosen AS MATERIALIZED (
-    SELECT session_id, start_ts, end_ts, clock_offset_ms, first_received_at, last_received_at
+    SELECT
+        session_id, content_id, coalesce(user_id, session_id) AS viewer, is_live, recorded_length_s,
+        epoch_ms(start_ts) AS start_ms, epoch_ms(end_ts) AS end_ms, clock_offset_ms,
+        first_received_at, last_received_at
     FROM counted_sessions, bounds
-    WHERE epoch_ms(ended_at) >= low_ms AND epoch_ms(started_at) < high_ms
+    WHERE ended_at >= since_at AND started_at < until_at
         AND (content = '' OR content_id = content)
+        AND (on_channel = '' OR channel = on_channel)
 ), kinds AS (
     SELECT
         event_type,
         rank,
         nullif(regexp_extract(does, 'player: (\w+)', 1), '') AS player,
         nullif(regexp_extract(does, 'ad break: (\w+)', 1), '') AS ad_break,
+        does LIKE '%session: start%' AS starts,
         does LIKE '%session: complete%' AS completes
     FROM event_types
 ), told AS (
     SELECT
-        session_id, player, ad_break, completes, rank, log_offset, playhead_s,
-        epoch_ms(if('future_ts' IN flags, received_at, client_ts)) + clock_offset_ms AS ms
+        session_id, player, ad_break, starts, completes, rank, log_offset,
+        if(playhead_s >= 0 AND playhead_s < 1e13, playhead_s, NULL) AS head_s,
+        epoch_ms(if('future_ts' IN flags, received_at, client_ts)) AS ms
     FROM events JOIN chosen USING (session_id) JOIN kinds USING (event_type)
     WHERE received_at >= (SELECT min(first_received_at) FROM chosen)
         AND received_at <= (SELECT max(last_received_at) FROM chosen)
         AND 'repeat' NOT IN flags
-        AND (end_ts IS NULL OR client_ts <= end_ts)
-        AND client_ts <= start_ts + INTERVAL 24 HOUR
+        AND (end_ms IS NULL OR ms <= end_ms)
+        AND ms <= start_ms + 86400000
 ), in_breaks AS (
     SELECT
         *,
         last_value(ad_break IGNORE NULLS) OVER so_far AS break_was,
         last_value(if(ad_break = 'start', ms, NULL) IGNORE NULLS) OVER so_far AS break_ms,
-        lead(ms) OVER (PARTITION BY session_id ORDER BY ms, rank, log_offset) AS next_ms,
-        lead(playhead_s) OVER (PARTITION BY session_id ORDER BY ms, rank, log_offset) AS next_playhead_s
+        row_number() OVER in_order AS place,
+        lead(ms) OVER in_order AS next_ms,
+        lead(starts) OVER in_order AS start_is_next,
+        lead(head_s) OVER in_order AS next_head_s,
+        lead(ms, 2) OVER in_order IS NULL AS is_last
     FROM told
-    WINDOW so_far AS (PARTITION BY session_id ORDER BY ms, rank, log_offset ROWS UNBOUNDED PRECEDING)
-), moved AS (
+    WINDOW
+        in_order AS (PARTITION BY session_id ORDER BY ms, rank, log_offset),
+        so_far AS (PARTITION BY session_id ORDER BY ms, rank, log_offset ROWS UNBOUNDED PRECEDING)
+), moves AS (
     SELECT
         *,
-        coalesce(break_was = 'start', false) AS in_break,
-        last_value(CASE
+        CASE
             WHEN completes THEN 'completed'
             WHEN break_was IS DISTINCT FROM 'start' OR (player = 'paused' AND ms = break_ms) THEN player
-        END IGNORE NULLS) OVER (
-            PARTITION BY session_id ORDER BY ms, rank, log_offset ROWS UNBOUNDED PRECEDING
-        ) AS does
+        END AS move
     FROM in_breaks
-), playing AS (
+), done AS (
     SELECT
-        greatest(ms, low_ms) AS from_ms,
-        least(next_ms, high_ms) AS to_ms
-    FROM moved, bounds
-    WHERE does = 'playing' AND NOT in_break AND next_ms > ms
-        AND (next_ms - ms <= 60000 OR abs(next_playhead_s - playhead_s - (next_ms - ms) / 1000) <= 2)
+        *,
+        last_value(move IGNORE NULLS) OVER so_far AS main,
+        bool_or(starts) OVER so_far AS has_begun,
+        coalesce(bool_or(move = 'playing') OVER so_far, false) AS was_started
+    FROM moves
+    WINDOW so_far AS (PARTITION BY session_id ORDER BY ms, rank, log_offset ROWS UNBOUNDED PRECEDING)
+), stretches AS (
+    -- What leads up to the sessionStart takes no time, and before it nobody knows that content is live.
+    SELECT
+        * REPLACE (is_live AND (has_begun OR start_is_next) AS is_live),
+        if(start_is_next AND NOT has_begun, next_ms, ms) AS since_ms,
+        (next_ms - since_ms) / 1000 AS passed_s
+    FROM done JOIN chosen USING (session_id)
+    WHERE next_ms IS NOT NULL
+)
+SELECT
+    session_id, content_id, viewer, is_live, recorded_length_s, place, is_last, was_started,
+    since_ms + clock_offset_ms AS from_ms,
+    next_ms + clock_offset_ms AS to_ms,
+    passed_s,
+    head_s AS playhead_s,
+    next_head_s AS next_playhead_s,
+    CASE
+        WHEN break_was = 'start' THEN 'in a break'
+        WHEN main = 'playing' AND passed_s > 60 AND NOT coalesce(
+            NOT is_live AND next_head_s - head_s - passed_s BETWEEN -greatest(2, passed_s / 20) AND 2, false
+        ) THEN 'unknown'
+        ELSE coalesce(main, 'joining')
+    END AS doing
+FROM stretches;
+
+-- For each minute from `since` up to `until`: sessions that played main content in the mean (seconds played in it by 60); of one content if named. Made from events, because sessions do not say when they paused; what counts as playing is in timeline_between. Cost: as timeline_between.
+CREATE OR REPLACE MACRO audience_by_minute(since, until, content := '') AS TABLE
+WITH asked AS MATERIALIZED (
+    SELECT since_at, until_at, epoch_ms(since_at) AS low_ms, epoch_ms(until_at) AS high_ms
+    FROM (SELECT since::TIMESTAMPTZ AS since_at, until::TIMESTAMPTZ AS until_at)
+), playing AS (
+    SELECT greatest(from_ms, low_ms) AS since_ms, least(to_ms, high_ms) AS until_ms
+    FROM
+        timeline_between((SELECT since_at FROM asked), (SELECT until_at FROM asked), content := content),
+        asked
+    WHERE doing = 'playing'
 ), cut AS (
-    SELECT from_ms, to_ms, unnest(range(from_ms // 60000, (to_ms + 59999) // 60000)) AS minute
+    SELECT since_ms, until_ms, unnest(range(since_ms // 60000, (until_ms + 59999) // 60000)) AS minute
     FROM playing
-    WHERE to_ms > from_ms
+    WHERE until_ms > since_ms
 ), played AS (
-    SELECT minute, sum(least(to_ms, (minute + 1) * 60000) - greatest(from_ms, minute * 60000)) AS played_ms
+    SELECT minute, sum(least(until_ms, (minute + 1) * 60000) - greatest(since_ms, minute * 60000)) AS played_ms
     FROM cut
     GROUP BY minute
 ), minutes AS (
-    SELECT unnest(range(low_ms // 60000, (high_ms + 59999) // 60000)) AS minute FROM bounds
+    SELECT unnest(range(low_ms // 60000, (high_ms + 59999) // 60000)) AS minute FROM asked
 )
 SELECT make_timestamptz(minute * 60000000) AS minute, coalesce(played_ms, 0) / 60000 AS average_audience
 FROM minutes LEFT JOIN played USING (minute)
 ORDER BY minute;
+
+-- Audience of programmes by the caller's schedule: `slots` is a list of {programme, since, until}, of one content or channel if named. For each slot the sessions and viewers (a session without a user counts as one viewer) that played any main content in it, the seconds they played in it, and the audience in its average minute: those by the seconds of the slot, also where it is not over yet. What counts as playing is in timeline_between; ads in breaks do not. Cost: as timeline_between, over the time of all slots.
+CREATE OR REPLACE MACRO programme_audience(slots, content := '', on_channel := '') AS TABLE
+WITH schedule AS MATERIALIZED (
+    SELECT DISTINCT
+        slot.programme AS programme, slot.since::TIMESTAMPTZ AS since_at, slot.until::TIMESTAMPTZ AS until_at,
+        epoch_ms(since_at) AS low_ms, epoch_ms(until_at) AS high_ms
+    FROM (SELECT unnest(slots) AS slot)
+), playing AS (
+    SELECT session_id, viewer, from_ms, to_ms
+    FROM timeline_between(
+        (SELECT min(since_at) FROM schedule), (SELECT max(until_at) FROM schedule),
+        content := content, on_channel := on_channel
+    )
+    WHERE doing = 'playing' AND to_ms > from_ms
+)
+SELECT
+    programme, since_at, until_at,
+    count(DISTINCT session_id) AS sessions,
+    count(DISTINCT viewer) AS viewers,
+    coalesce(
+        sum(least(to_ms, high_ms) - greatest(from_ms, low_ms)) FILTER (WHERE session_id IS NOT NULL), 0
+    ) / 1000 AS played_s,
+    played_s / nullif((any_value(high_ms) - any_value(low_ms)) / 1000, 0) AS average_audience
+FROM schedule LEFT JOIN playing ON from_ms < high_ms AND to_ms > low_ms
+GROUP BY programme, since_at, until_at
+ORDER BY since_at, until_at, programme;
 
 -- Who watches now, of the open sessions: starting, playing, or buffering for no more than 5 minutes; beside it who is paused, and who has been buffering for longer. Cost: 0.3 s, and the events since the oldest open session began.
 CREATE OR REPLACE VIEW watching_now AS
@@ -343,6 +416,112 @@ CREATE OR REPLACE MACRO heat_map(content, bucket_s := 10) AS TABLE
 SELECT from_s, to_s, plays, plays / nullif(max(plays) OVER (), 0) AS heat_ratio
 FROM retention(content, bucket_s := bucket_s)
 ORDER BY from_s;
+
+-- How a content keeps its viewers, against others of similar length (from its own by `length_factor` to its own times it): for each of `buckets` equal parts of the content its own absolute retention, the mean of the others' (each content counts once), its own by that mean, and where it ranks among them (0: all others keep more, 1: all keep less, equal ones half). Without another content of such length the last three are null. Cost: 1 s, and more where many contents are of similar length.
+CREATE OR REPLACE MACRO relative_retention(content, buckets := 100, length_factor := 1.25) AS TABLE
+WITH asked AS MATERIALIZED (
+    SELECT content::VARCHAR AS asked_id, buckets::BIGINT AS parts, length_factor::DOUBLE AS factor
+), contents AS (
+    SELECT content_id, max(recorded_length_s) AS length_s, count(*) FILTER (WHERE is_started) AS starts
+    FROM counted_sessions
+    GROUP BY content_id
+    HAVING length_s > 0 AND starts > 0
+), compared AS MATERIALIZED (
+    SELECT each.content_id, each.length_s, each.starts, each.content_id = asked_id AS is_own, parts
+    FROM asked
+    JOIN contents AS own ON own.content_id = asked_id
+    JOIN contents AS each ON each.length_s BETWEEN own.length_s / factor AND own.length_s * factor
+), pieces AS (
+    SELECT content_id, compared.length_s, parts, unnest(played_intervals, recursive := true)
+    FROM counted_sessions JOIN compared USING (content_id)
+), cut AS (
+    SELECT
+        content_id, passes,
+        start_s / length_s * parts AS low,
+        end_s / length_s * parts AS high,
+        unnest(range(floor(low)::BIGINT, ceil(high)::BIGINT)) AS bucket
+    FROM pieces
+), played AS (
+    SELECT content_id, bucket, sum((least(high, bucket + 1) - greatest(low, bucket)) * passes) AS plays
+    FROM cut
+    GROUP BY content_id, bucket
+), curves AS (
+    SELECT bucket, parts, is_own, coalesce(plays, 0) / starts AS kept_ratio
+    FROM (SELECT *, unnest(range(parts)) AS bucket FROM compared) LEFT JOIN played USING (content_id, bucket)
+), own AS (
+    SELECT bucket, parts, kept_ratio AS own_ratio FROM curves WHERE is_own
+)
+SELECT
+    bucket / any_value(parts) AS from_ratio,
+    (bucket + 1) / any_value(parts) AS to_ratio,
+    any_value(own_ratio) AS absolute_retention_ratio,
+    count(kept_ratio) AS similar_contents,
+    avg(kept_ratio) AS similar_retention_ratio,
+    any_value(own_ratio) / nullif(avg(kept_ratio), 0) AS relative_retention_ratio,
+    avg(CASE WHEN kept_ratio < own_ratio THEN 1 WHEN kept_ratio = own_ratio THEN 0.5 ELSE 0 END)
+        FILTER (WHERE kept_ratio IS NOT NULL) AS rank_ratio
+FROM own LEFT JOIN (SELECT bucket, kept_ratio FROM curves WHERE NOT is_own) USING (bucket)
+GROUP BY bucket
+ORDER BY bucket;
+
+-- Seeks from `since` up to `until`, of one content if named: as many as sessions.seeks counts. seek_at: when the playhead was there again; distance_s: how far it moved beyond what playing explains, at least: below 0 backward. What a player does not tell (a seek and back again between two events) is not there. Cost: grows with the events of the sessions asked for, 3 s for a million.
+CREATE OR REPLACE MACRO seeks_between(since, until, content := '') AS TABLE
+WITH asked AS MATERIALIZED (
+    SELECT since::TIMESTAMPTZ AS since_at, until::TIMESTAMPTZ AS until_at
+), moves AS (
+    SELECT
+        *,
+        doing = 'playing' OR (doing IN ('paused', 'buffering') AND was_started) AS shows,
+        if(doing = 'playing', passed_s, 0) AS advance_s,
+        if(doing = 'playing' OR is_live, passed_s, 0) AS allowed_s,
+        next_playhead_s - playhead_s AS shift_s,
+        shift_s + if(is_live AND shift_s < -43200, 86400, 0) AS moved_s,
+        least(next_playhead_s, recorded_length_s) - least(playhead_s, recorded_length_s)
+            - if(is_live AND abs(shift_s) > 43200, 86400 * sign(shift_s), 0) AS within_s
+    FROM timeline_between((SELECT since_at FROM asked), (SELECT until_at FROM asked), content := content)
+), jumps AS (
+    SELECT
+        *,
+        coalesce(shows AND moved_s NOT BETWEEN -2 AND allowed_s + 2, false) AS is_jump,
+        shows AND playhead_s IS NOT NULL AND next_playhead_s IS NULL AS is_blank
+    FROM moves
+), bridges AS (
+    -- The playhead goes on from where it was two events before: the one between was a slip, or unknown.
+    SELECT
+        *,
+        coalesce(
+            shows AND (is_jump OR playhead_s IS NULL)
+            AND (lag(is_jump) OVER in_order OR lag(is_blank) OVER in_order)
+            AND abs(
+                next_playhead_s - lag(playhead_s) OVER in_order - lag(advance_s) OVER in_order - advance_s
+            ) <= 2,
+            false
+        ) AS may_bridge
+    FROM jumps
+    WINDOW in_order AS (PARTITION BY session_id ORDER BY place)
+), bridged AS (
+    -- What has bridged a slip is none itself: in a row of such every second one does.
+    SELECT
+        *,
+        may_bridge AND (place - max(if(may_bridge, NULL, place)) OVER so_far) % 2 = 1 AS is_bridge
+    FROM bridges
+    WINDOW so_far AS (PARTITION BY session_id ORDER BY place ROWS UNBOUNDED PRECEDING)
+), seeks AS (
+    SELECT
+        *,
+        is_jump AND NOT is_bridge AND NOT is_last
+        AND NOT coalesce(lead(is_bridge) OVER (PARTITION BY session_id ORDER BY place), false) AS is_seek
+    FROM bridged
+)
+SELECT
+    session_id, content_id, viewer,
+    make_timestamptz(to_ms * 1000) AS seek_at,
+    playhead_s AS from_s,
+    next_playhead_s AS to_s,
+    if(within_s > 0, greatest(within_s - allowed_s, 0), within_s) AS distance_s
+FROM seeks, asked
+WHERE is_seek AND seek_at >= since_at AND seek_at < until_at
+ORDER BY seek_at, session_id;
 
 -- ---- ads and errors
 

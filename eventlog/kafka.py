@@ -149,12 +149,15 @@ async def _alert(host: str, port: int, context: ssl.SSLContext | None) -> ssl.SS
     if context is None:
         return None
     try:
-        async with asyncio.timeout(ALERT_S):
-            reader, writer = await asyncio.open_connection(host, port, ssl=context)
+        # The handshake has a limit of its own, because asyncio leaks a connection that is cancelled in it.
+        async with asyncio.timeout(3 * ALERT_S):
+            reader, writer = await asyncio.open_connection(host, port, ssl=context, ssl_handshake_timeout=ALERT_S)
             try:
-                await reader.read(1)
+                async with asyncio.timeout(ALERT_S):
+                    await reader.read(1)
             finally:
                 writer.transport.abort()
+                await asyncio.sleep(0)  # transports close in the loop's next round
     except ssl.SSLError as alert:
         return alert
     except OSError:

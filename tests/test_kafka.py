@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from brokers import Broker, JvmBroker, NoBroker, none_to_be_had
@@ -21,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from fleet import until
 from log_rigs import KafkaRig, Ledger, read_records, reading, writing
 
 from eventlog.adapters import create_log, open_reader, open_writer
@@ -237,6 +239,17 @@ async def passes_through(settings: Settings) -> None:
     async with writing(settings) as writer, reading(settings) as reader:
         await writer.append(0, key=b"k", value=b"v")
         assert len(await read_records(reader, 1)) == 1
+    await is_disconnected(settings)
+
+
+async def is_disconnected(settings: Settings) -> None:
+    """Wait until no connection to the broker is left: one with TLS closes when the broker has closed it too."""
+    ports = {int(server.rpartition(":")[2]) for server in settings.kafka_bootstrap_servers.split(",")}
+
+    def none_is_left() -> bool:
+        return not any(line.raddr and line.raddr.port in ports for line in psutil.Process().net_connections("tcp"))
+
+    await until(none_is_left, "a connection to the broker is left", within_s=10)
 
 
 async def is_refused(settings: Settings, *, why: str) -> None:
@@ -246,6 +259,7 @@ async def is_refused(settings: Settings, *, why: str) -> None:
         with pytest.raises(NotReady, match=why):
             await refused
     assert time.monotonic() - began < 10
+    await is_disconnected(settings)
 
 
 def secured_settings(broker: JvmBroker, listener: str, *, host: str = "127.0.0.1", **changes: Any) -> Settings:

@@ -26,6 +26,7 @@ from eventlog import Chunk, Reader
 from eventlog.adapters import open_reader
 from lake.backup import newest
 from lake.catalog import connect, location
+from lake.keeper import kept_open
 from lake.tables import partitions_of
 from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady
 from schemas.settings import Settings
@@ -255,8 +256,11 @@ class Worker:
 
     async def _run(self, stop: asyncio.Event) -> None:
         reader = await self._open(stop)
-        if reader is None:
-            return
+        if reader is not None:
+            with kept_open(location(self._settings)):
+                await self._work(reader, stop)
+
+    async def _work(self, reader: Reader, stop: asyncio.Event) -> None:
         stopping = asyncio.create_task(stop.wait())
         reading = asyncio.create_task(self._collect(reader))
         tidying = asyncio.create_task(self._keep_tidy(reader))

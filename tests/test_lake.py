@@ -17,6 +17,7 @@ from session_model import NOON_MS, Entry, expected_facts, make_bad, make_event, 
 
 from consumers.rows import session_rows
 from lake.catalog import connect, extension_path
+from lake.keeper import kept_open
 from lake.tables import initialize
 from lake.upkeep import ORPHANS_MINUTE, tidy
 from lake.verify import verify
@@ -59,6 +60,15 @@ def broken(filled: Lake, tmp_path: Path) -> Lake:
 
 
 # ---- opening
+
+
+def test_nobody_closes_a_catalogue_as_the_last_while_it_is_kept_open(broken: Lake) -> None:
+    """SQLite's log outlives each transaction, so no exclusive lock is taken; at the end it is written back."""
+    log = Path(broken.place.catalog + "-wal")
+    with contextlib.closing(connect(broken.place, read_only=False)) as connection, kept_open(broken.place):
+        connection.execute("DELETE FROM duplicates")
+        assert log.stat().st_size > 0
+    assert not log.exists()
 
 
 def test_an_extension_that_sql_names_must_be_signed(empty: Lake, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ route is spelled is answered without asking Litestar's router, which takes a thi
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -137,15 +137,7 @@ def build_app(
         *_plain_routes(writer, metrics, settings),
     ]
     runner = Runner(Routes(routes), accept, metrics, clock)
-    app = Application(
-        [runner.mount(path) for path in {route.mount for route in routes}],
-        exception_handlers={Exception: runner.answer_unrouted, HTTPException: runner.answer_unrouted},
-        openapi_config=None,
-        logging_config=None,
-        debug=False,
-    )
-    app.runner = runner
-    return Ingest(app, accept)
+    return Ingest(Application(runner, mounts={route.mount for route in routes}), accept)
 
 
 class Application(Litestar):
@@ -153,7 +145,15 @@ class Application(Litestar):
 
     __slots__ = ("runner",)
 
-    runner: "Runner"
+    def __init__(self, runner: "Runner", *, mounts: Iterable[str]) -> None:
+        super().__init__(
+            [runner.mount(path) for path in mounts],
+            exception_handlers={Exception: runner.answer_unrouted, HTTPException: runner.answer_unrouted},
+            openapi_config=None,
+            logging_config=None,
+            debug=False,
+        )
+        self.runner = runner
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request, or take part in the server's start and end."""

@@ -11,7 +11,7 @@ import duckdb
 import msgspec
 
 from consumers.facts import COLUMNS
-from consumers.fold import GAP_MS, Event
+from consumers.fold import GAP_MS, Event, read_object
 from consumers.history import read_histories
 from consumers.recount import Recount, Told
 from consumers.sessions import History
@@ -111,8 +111,8 @@ def recount(events: Iterable[Event], *, length_ms: int) -> Mapping[str, Any]:
                 event.received_ms,
                 event.offset,
                 event.playhead_s,
-                event.params or {},
-                event.qoe or {},
+                read_object(event.params),
+                read_object(event.qoe),
                 is_repeat=words in said,
             )
         )
@@ -126,7 +126,8 @@ def recount(events: Iterable[Event], *, length_ms: int) -> Mapping[str, Any]:
 
 def _words(event: Event) -> bytes:
     """Return what a player said, in one way of writing it."""
-    body = (event.params, event.qoe, event.custom_metadata, event.other)
+    texts = (event.params, event.qoe, event.custom_metadata, event.other)
+    body = [None if text is None else read_object(text) for text in texts]
     said = (event.client_ms, event.type.name, event.playhead_s, body)
     return msgspec.json.encode(said, order="deterministic")
 

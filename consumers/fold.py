@@ -59,8 +59,9 @@ uploaded afterwards: that says nothing of the clock, and the offset is 0, as it 
 Source: the Media Collection API's documentation of its metrics, and what its real clients send.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -77,7 +78,7 @@ from consumers.facts import (
     SessionFacts,
 )
 from consumers.intervals import Range, clip, count_passes
-from consumers.params import Start, integer, names, number, read_start, text
+from consumers.params import Start, common, integer, names, number, read_start, text
 from schemas.vocabulary import EVENT_TYPES, EventType
 
 __all__ = ["Event", "Fold", "SessionFacts", "fold_all"]
@@ -98,6 +99,7 @@ MARKERS_PCT = (95, 75, 50, 25, 10)
 # What the player does; the index of its duration in `Fold.times`.
 JOIN, CONTENT, AD, PAUSE, BUFFER, IDLE, STALL, GAP, AD_PAUSE, AD_BUFFER = range(10)
 _MOVES = {"playing": CONTENT, "paused": PAUSE, "buffering": BUFFER}
+Entry = TypeVar("Entry")
 Dated = TypeVar("Dated", Ad, AdBreak, Chapter)
 _FAR_PAST, _FAR_FUTURE = -(1 << 60), 1 << 60
 
@@ -106,8 +108,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """One media event as read from the log. Times in milliseconds since 1970, UTC.
 
     `client_ms` is the player's own timestamp, `received_ms` the arrival; `order_ms` is the first, or the second
-    where the event is flagged `future_ts`. `other` has the top-level keys that the protocol does not know,
-    `source` is the route that the event came by.
+    where the event is flagged `future_ts`. `params`, `qoe`, `custom_metadata` and `other` (the top-level keys that
+    the protocol does not know) are JSON as the lake keeps it. `source` is the route that the event came by.
     """
 
     event_id: str
@@ -118,10 +120,10 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     order_ms: int
     offset: int
     playhead_s: float
-    params: dict[str, Any] | None = None
-    qoe: dict[str, Any] | None = None
-    custom_metadata: dict[str, Any] | None = None
-    other: dict[str, Any] | None = None
+    params: bytes | None = None
+    qoe: bytes | None = None
+    custom_metadata: bytes | None = None
+    other: bytes | None = None
     flags: tuple[str, ...] = ()
     tracking_session_id: str | None = None
     tracking_verified: bool = False
@@ -134,15 +136,27 @@ class Event(msgspec.Struct, frozen=True, gc=False):
             self.client_ms == other.client_ms
             and self.type is other.type
             and self.playhead_s == other.playhead_s
-            and self.params == other.params
-            and self.qoe == other.qoe
-            and self.custom_metadata == other.custom_metadata
-            and self.other == other.other
+            and _is_same(self.params, other.params)
+            and _is_same(self.qoe, other.qoe)
+            and _is_same(self.custom_metadata, other.custom_metadata)
+            and _is_same(self.other, other.other)
         )
 
     def order(self) -> tuple[int, int, int]:
         """Return what events are sorted by."""
         return (self.order_ms, self.type.rank, self.offset)
+
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def read_object(text: bytes | None) -> dict[str, Any]:
+    """Return the keys of a JSON object of an event, none where it has no such object."""
+    return {} if text is None else _decode(text)
+
+
+def _is_same(text: bytes | None, other: bytes | None) -> bool:
+    return text == other or (text is not None and other is not None and _decode(text) == _decode(other))
 
 
 _NO_START = Start()
@@ -156,8 +170,15 @@ class OpenState(msgspec.Struct, frozen=True, gc=False):
     since_ms: int | None = None
 
 
+_NO_STATES: Mapping[str, OpenState] = MappingProxyType({})
+
+
 class Fold(msgspec.Struct, gc=False):
-    """The state of one session after the events taken so far. Make it with `Fold()`, or with other limits."""
+    """The state of one session after the events taken so far. Make it with `Fold()`, or with other limits.
+
+    All in it but `times` is replaced and never changed: what a session has nothing of takes no memory, and a copy
+    costs little.
+    """
 
     gap_ms: int = GAP_MS
     length_ms: int = LENGTH_MS
@@ -206,7 +227,7 @@ class Fold(msgspec.Struct, gc=False):
     head_max: float = -1.0
     range_from: float = -1.0
     range_to: float = -1.0
-    ranges: list[Range] = msgspec.field(default_factory=list)
+    ranges: tuple[Range, ...] = ()
     are_ranges_full: bool = False
     seeks: int = 0
     slip_head: float = 0.0
@@ -218,6 +239,7 @@ class Fold(msgspec.Struct, gc=False):
     standing_ms: int = 0
     stalls: int = 0
 
+    qoe: bytes | None = None
     bitrate: float | None = None
     bitrate_base_ms: int = 0
     bitrate_standing_ms: int = 0
@@ -231,7 +253,7 @@ class Fold(msgspec.Struct, gc=False):
 
     ad: Ad | None = None
     ad_base_ms: int = 0
-    ads: list[Ad] = msgspec.field(default_factory=list)
+    ads: tuple[Ad, ...] = ()
     ads_started: int = 0
     ads_completed: int = 0
     ads_skipped: int = 0
@@ -239,32 +261,26 @@ class Fold(msgspec.Struct, gc=False):
     ads_outside_break: int = 0
     ad_break: AdBreak | None = None
     break_base_ads: int = 0
-    breaks: list[AdBreak] = msgspec.field(default_factory=list)
+    breaks: tuple[AdBreak, ...] = ()
     ad_breaks: int = 0
     ad_breaks_completed: int = 0
     chapter: Chapter | None = None
     chapter_base_ms: int = 0
-    chapters: list[Chapter] = msgspec.field(default_factory=list)
+    chapters: tuple[Chapter, ...] = ()
     chapters_started: int = 0
     chapters_completed: int = 0
-    states: dict[str, OpenState] = msgspec.field(default_factory=dict)
+    states: Mapping[str, OpenState] = _NO_STATES
     concurrent_states_max: int = 0
     errors: int = 0
     errors_before_start: int = 0
     error_plays: int = -1
     error_head: float = -1.0
-    playback_errors: list[PlaybackError] = msgspec.field(default_factory=list)
+    playback_errors: tuple[PlaybackError, ...] = ()
 
     def copy(self) -> "Fold":
         """Return a fold that goes its own way from here."""
         other = copy(self)
         other.times = self.times.copy()
-        other.ranges = self.ranges.copy()
-        other.ads = self.ads.copy()
-        other.breaks = self.breaks.copy()
-        other.chapters = self.chapters.copy()
-        other.states = self.states.copy()
-        other.playback_errors = self.playback_errors.copy()
         return other
 
     def step(self, event: Event) -> None:
@@ -309,8 +325,9 @@ class Fold(msgspec.Struct, gc=False):
         self.events += 1
         if head >= 0.0:
             self.head_last = head
-        if event.qoe:
-            self._measure(event.qoe)
+        if event.qoe is not None and event.qoe != self.qoe:  # players often send the same values with every event
+            self.qoe = event.qoe
+            self._measure(_decode(event.qoe))
         effects = EFFECTS.get(row.name)
         for effect in effects_of(row) if effects is None else effects:
             effect(self, event)
@@ -333,7 +350,7 @@ class Fold(msgspec.Struct, gc=False):
             self.first_ms = now
             self.last_moved_received_ms = event.received_ms
         if event.type.starts and "repeat" not in event.flags:
-            self.start = read_start(event.params or {}, source=event.source, consent=event.consent)
+            self.start = read_start(read_object(event.params), source=event.source, consent=event.consent)
         if is_first or (self.start is not None and self.end_ms is None):
             self.start_ms = self.now_ms = now
             self.until_ms = now + self.length_ms
@@ -532,18 +549,18 @@ class Fold(msgspec.Struct, gc=False):
             return
         if self.range_from < self.range_to:
             if len(self.ranges) >= RANGES_MAX and not self.are_ranges_full:
-                self.ranges = count_passes(self.ranges)
+                self.ranges = tuple(count_passes(self.ranges))
                 self.are_ranges_full = len(self.ranges) >= RANGES_MAX
             if self.are_ranges_full:
                 self.is_capped = True
             else:
-                self.ranges.append((self.range_from, self.range_to, 1))
+                self.ranges = (*self.ranges, (self.range_from, self.range_to, 1))
         self.range_from, self.range_to = low, high
 
     # ---- quality
 
     def _measure(self, qoe: dict[str, Any]) -> None:
-        """Take what is new in qoeData; players often send the same values with every event."""
+        """Take what is new in qoeData."""
         bitrate = qoe.get("media.qoe.bitrate")
         if bitrate is not None and bitrate != self.bitrate and (bitrate := number(bitrate)):
             self._weigh_bitrate()
@@ -573,36 +590,32 @@ class Fold(msgspec.Struct, gc=False):
         self.bitrate_changes += 1
 
     def _fail(self, event: Event) -> None:
-        params, qoe = event.params or {}, event.qoe or {}
+        params, qoe = read_object(event.params), read_object(event.qoe)
         self.errors += 1
         self.errors_before_start += not self.is_started
         self.error_plays, self.error_head = self.plays, self.head
-        if len(self.playback_errors) >= LIST_MAX:
-            self.is_capped = True
-            return
         error_id = text(qoe.get("media.qoe.errorID"))
         source = text(qoe.get("media.qoe.errorSource"))
-        self.playback_errors.append(
-            PlaybackError(
-                at_ms=event.order_ms,
-                playhead_s=None if self.head < 0.0 else self.head,
-                error_id=error_id if error_id is not None else text(params.get("media.errorId")),
-                source=source if source is not None else text(params.get("media.errorSource")),
-                is_before_start=not self.is_started,
-            )
+        found = PlaybackError(
+            at_ms=event.order_ms,
+            playhead_s=None if self.head < 0.0 else self.head,
+            error_id=error_id if error_id is not None else text(params.get("media.errorId")),
+            source=source if source is not None else text(params.get("media.errorSource")),
+            is_before_start=not self.is_started,
         )
+        self.playback_errors = self._with(self.playback_errors, found)
 
     # ---- ad breaks and ads
 
     def _start_break(self, event: Event) -> None:
         self._close_ad("aborted")
         self._close_break("aborted")
-        params = event.params or {}
+        params = read_object(event.params)
         self.ad_breaks += 1
         self.break_base_ads = self.ads_started
         self.ad_break = AdBreak(
             index=integer(params.get("media.ad.podIndex")),
-            name=text(params.get("media.ad.podFriendlyName")),
+            name=common(params.get("media.ad.podFriendlyName")),
             offset_s=number(params.get("media.ad.podSecond")),
             ads=0,
             started_ms=event.order_ms,
@@ -623,7 +636,7 @@ class Fold(msgspec.Struct, gc=False):
     def _close_break(self, outcome: Outcome) -> None:
         if self.ad_break is not None:
             self.ad_breaks_completed += outcome == "completed"
-            self._keep(self.breaks, self._break_so_far(outcome))
+            self.breaks = self._with(self.breaks, self._break_so_far(outcome))
             self.ad_break = None
 
     def _break_so_far(self, outcome: Outcome) -> AdBreak:
@@ -641,16 +654,16 @@ class Fold(msgspec.Struct, gc=False):
             self.ads_outside_break += 1
             return
         self._close_ad("aborted")
-        params = event.params or {}
+        params = read_object(event.params)
         self.ads_started += 1
         self.ad_base_ms = self.times[AD]
         self.ad = Ad(
-            ad_id=text(params.get("media.ad.id")),
-            name=text(params.get("media.ad.name")),
-            advertiser=text(params.get("media.ad.advertiser")),
-            campaign_id=text(params.get("media.ad.campaignId")),
-            creative_id=text(params.get("media.ad.creativeId")),
-            player_name=text(params.get("media.ad.playerName")),
+            ad_id=common(params.get("media.ad.id")),
+            name=common(params.get("media.ad.name")),
+            advertiser=common(params.get("media.ad.advertiser")),
+            campaign_id=common(params.get("media.ad.campaignId")),
+            creative_id=common(params.get("media.ad.creativeId")),
+            player_name=common(params.get("media.ad.playerName")),
             length_s=number(params.get("media.ad.length")),
             break_index=self.ad_break.index if self.ad_break is not None else None,
             position=integer(params.get("media.ad.podPosition")),
@@ -667,7 +680,7 @@ class Fold(msgspec.Struct, gc=False):
             self.ads_completed += outcome == "completed"
             self.ads_skipped += outcome == "skipped"
             self.ads_aborted += outcome == "aborted"
-            self._keep(self.ads, self._ad_so_far(outcome))
+            self.ads = self._with(self.ads, self._ad_so_far(outcome))
             self.ad = None
             self._settle()
 
@@ -680,13 +693,13 @@ class Fold(msgspec.Struct, gc=False):
 
     def _start_chapter(self, event: Event) -> None:
         self._close_chapter("aborted")
-        params = event.params or {}
+        params = read_object(event.params)
         self._mark_border()
         self.chapters_started += 1
         self.chapter_base_ms = self.times[CONTENT]
         self.chapter = Chapter(
             index=integer(params.get("media.chapter.index")),
-            name=text(params.get("media.chapter.friendlyName")),
+            name=common(params.get("media.chapter.friendlyName")),
             offset_s=number(params.get("media.chapter.offset")),
             length_s=number(params.get("media.chapter.length")),
             started_ms=event.order_ms,
@@ -699,7 +712,7 @@ class Fold(msgspec.Struct, gc=False):
         if self.chapter is not None:
             self._mark_border()
             self.chapters_completed += outcome == "completed"
-            self._keep(self.chapters, self._chapter_so_far(outcome))
+            self.chapters = self._with(self.chapters, self._chapter_so_far(outcome))
             self.chapter = None
 
     def _mark_border(self) -> None:
@@ -717,46 +730,49 @@ class Fold(msgspec.Struct, gc=False):
     def _start_state(self, name: str | None) -> None:
         state = self._state(name)
         if name is not None and state is not None and state.since_ms is None:
-            self.states[name] = OpenState(state.starts + 1, state.time_ms, self.now_ms)
+            self._set_state(name, OpenState(state.starts + 1, state.time_ms, self.now_ms))
             at_once = sum(other.since_ms is not None for other in self.states.values())
             self.concurrent_states_max = max(self.concurrent_states_max, at_once)
 
     def _end_state(self, name: str | None) -> None:
         state = self._state(name)
         if name is not None and state is not None and state.since_ms is not None:
-            self.states[name] = OpenState(state.starts, state.time_ms + self.now_ms - state.since_ms)
+            self._set_state(name, OpenState(state.starts, state.time_ms + self.now_ms - state.since_ms))
 
     def _state(self, name: str | None) -> OpenState | None:
         """Return a state so far; None where it is one too many."""
         if name is None:
             return None
-        state = self.states.get(name)
-        if state is None:
+        if name not in self.states:
             if len(self.states) >= STATES_MAX:
                 self.is_capped = True
                 return None
-            state = self.states[name] = OpenState()
-        return state
+            self._set_state(name, OpenState())
+        return self.states[name]
+
+    def _set_state(self, name: str, state: OpenState) -> None:
+        self.states = {**self.states, name: state}
 
     def _change_state(self, event: Event) -> None:
-        name = text((event.params or {}).get("media.state.name"))
+        name = common(read_object(event.params).get("media.state.name"))
         if event.type.state == "start":
             self._start_state(name)
         else:
             self._end_state(name)
 
     def _update_states(self, event: Event) -> None:
-        params = event.params or {}
+        params = read_object(event.params)
         for name in names(params.get("statesEnd")):
             self._end_state(name)
         for name in names(params.get("statesStart")):
             self._start_state(name)
 
-    def _keep(self, kept: list[Any], entry: Any) -> None:
-        if len(kept) < LIST_MAX:
-            kept.append(entry)
-        else:
-            self.is_capped = True
+    def _with(self, known: tuple[Entry, ...], entry: Entry) -> tuple[Entry, ...]:
+        """Return a list with one entry more, unless it has its longest length."""
+        if len(known) < LIST_MAX:
+            return (*known, entry)
+        self.is_capped = True
+        return known
 
     # ---- what is known
 
@@ -767,13 +783,13 @@ class Fold(msgspec.Struct, gc=False):
         last_ms = max(self.now_ms, self.last_ms)
         offset_ms = 0 if start.is_downloaded else self._clock_offset_ms(last_ms)
         times = [duration / 1000 for duration in self.times]
-        ranges = self.ranges
+        played = self.ranges
         if self.range_from < self.range_to:
-            ranges = [*ranges, (self.range_from, self.range_to, 1)]
-        ranges = clip(count_passes(ranges), end_s) if ranges else ranges
-        ads = self.ads if self.ad is None else [*self.ads, self._ad_so_far("open")]
-        breaks = self.breaks if self.ad_break is None else [*self.breaks, self._break_so_far("open")]
-        chapters = self.chapters if self.chapter is None else [*self.chapters, self._chapter_so_far("open")]
+            played = (*played, (self.range_from, self.range_to, 1))
+        ranges = clip(count_passes(played), end_s)
+        ads = self.ads if self.ad is None else (*self.ads, self._ad_so_far("open"))
+        breaks = self.breaks if self.ad_break is None else (*self.breaks, self._break_so_far("open"))
+        chapters = self.chapters if self.chapter is None else (*self.chapters, self._chapter_so_far("open"))
         return SessionFacts(
             session_id=self.session_id,
             started_ms=self.start_ms + offset_ms,

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
+from sys import intern
 from typing import Any
 
 import duckdb
-import msgspec
 import pyarrow as pa
 
 from consumers.fold import Event
@@ -18,7 +18,7 @@ from consumers.sessions import History
 from schemas.ids import read_media_session
 from schemas.vocabulary import EVENT_TYPES
 
-FETCHED_ROWS = 10_000  # at a time: a partition may have millions of events in open sessions
+FETCHED_ROWS = 2_000  # at a time: a partition may have millions of events in open sessions
 # An id's time is that of the ingest that made it; another may take its first event, by a clock that is behind.
 MARGIN_MS = 86_400_000
 YOUNG_MS = 7 * 86_400_000
@@ -122,7 +122,7 @@ def _event(row: tuple[Any, ...]) -> Event:
     event_type, flags = EVENT_TYPES[row[2]], tuple(row[10])
     return Event(
         event_id=row[1],
-        session_id=row[0],
+        session_id=intern(row[0]),
         type=event_type,
         client_ms=row[3],
         received_ms=row[4],
@@ -133,13 +133,17 @@ def _event(row: tuple[Any, ...]) -> Event:
         qoe=_json(row[8]),
         custom_metadata=_json(row[9]),
         flags=flags,
-        tracking_session_id=row[11],
+        tracking_session_id=_kept_once(row[11]),
         tracking_verified=row[12],
-        consent=row[13],
-        source=row[14],
+        consent=_kept_once(row[13]),
+        source=intern(row[14]),
         other=_json(row[15]),
     )
 
 
-def _json(text: str | None) -> dict[str, Any] | None:
-    return None if text is None else msgspec.json.decode(text)
+def _json(text: str | None) -> bytes | None:
+    return None if text is None else text.encode()
+
+
+def _kept_once(text: str | None) -> str | None:
+    return None if text is None else intern(text)

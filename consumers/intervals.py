@@ -1,15 +1,17 @@
 """Ranges of content and how often each was played."""
 
+from collections.abc import Sequence
+
 Range = tuple[float, float, int]  # from, to, passes
 
 
-def count_passes(ranges: list[Range]) -> list[Range]:
+def count_passes(ranges: Sequence[Range]) -> list[Range]:
     """Return the same plays as ranges that do not overlap, in order, each with its number of passes.
 
     Neighbours played equally often are one range; empty ranges vanish.
     """
     if len(ranges) == 1:
-        return ranges if ranges[0][0] < ranges[0][1] else []
+        return [*ranges] if ranges[0][0] < ranges[0][1] else []
     changes: dict[float, int] = {}
     for low, high, passes in ranges:
         if low < high:

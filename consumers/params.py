@@ -1,6 +1,6 @@
 """Read the params of events, which are as the player sent them: any key may lack, or be of another type."""
 
-import functools
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -109,12 +109,7 @@ def text(value: Any) -> str | None:
 def common(value: Any) -> str | None:
     """Return a text that many sessions say, and keep it once for all of them: 100,000 may be open."""
     found = text(value)
-    return None if found is None else _kept_once(found)
-
-
-@functools.lru_cache(maxsize=10_000)
-def _kept_once(value: str) -> str:
-    return value
+    return None if found is None else intern(found)
 
 
 def number(value: Any) -> float | None:

@@ -27,7 +27,8 @@ from schemas.faults import Fault, NotReady
 
 CLOCK_STEP_MS = 10_000  # how far the clock may step back within a transaction
 DAY_MS = 86_400_000
-SESSIONS_A_FILE = 10_000  # of those with news: to write more at once takes more memory
+SESSIONS_A_FILE = 10_000  # to write more at once takes more memory
+SESSIONS_FETCHED = 2_000  # at a time: DuckDB makes room for so many of each column beforehand
 EPOCH = date(1970, 1, 1)
 
 
@@ -143,10 +144,9 @@ def _rollback(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("ROLLBACK")
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
-    connection.register("incoming", rows)
+def _insert(connection: duckdb.DuckDBPyConnection, name: str, incoming: pa.Table) -> None:
+    """Insert rows. DuckDB finds `incoming` by its name; what is registered it would hold until the COMMIT."""
     connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
-    connection.unregister("incoming")
 
 
 def _rewrite_ledger(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> str:
@@ -160,20 +160,25 @@ def _rewrite_ledger(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> st
 def _rewrite_open(connection: duckdb.DuckDBPyConnection, partition: int, rows: OpenRows) -> str:
     """Replace the rows of open sessions, those without news by themselves; return the table."""
     name = f"open_sessions_p{partition:03}"
-    kept = None
-    if rows.kept:
-        connection.register("wanted", pa.table({"session_id": pa.array(rows.kept, pa.string())}))
-        kept = connection.execute(f"SELECT * FROM {name} SEMI JOIN wanted USING (session_id)").to_arrow_table()
-        connection.unregister("wanted")
-        if kept.num_rows != len(rows.kept):
-            raise LedgerBroken(f"{name} has {kept.num_rows} of {len(rows.kept)} rows; run `playhead verify`")
+    kept = _standing(connection, name, pa.table({"session_id": pa.array(rows.kept, pa.string())}))
     connection.execute(f"DELETE FROM {name}")
-    if kept is not None:
-        _insert(connection, name, kept)
+    for first in range(0, kept.num_rows, SESSIONS_A_FILE):
+        _insert(connection, name, kept.slice(first, SESSIONS_A_FILE))
     fresh = ((row, partition) for row in rows.fresh)
     while (piece := session_rows(itertools.islice(fresh, SESSIONS_A_FILE))).num_rows:
         _insert(connection, name, piece)
     return name
+
+
+def _standing(connection: duckdb.DuckDBPyConnection, name: str, wanted: pa.Table) -> pa.Table:
+    """Return the rows of these sessions as they stand in a table. Raises LedgerBroken where one has none."""
+    if not wanted.num_rows:
+        return wanted
+    rows = connection.execute(f"SELECT * FROM {name} SEMI JOIN wanted USING (session_id)")
+    standing = rows.to_arrow_table(SESSIONS_FETCHED)
+    if standing.num_rows != wanted.num_rows:
+        raise LedgerBroken(f"{name} has {standing.num_rows} of {wanted.num_rows} rows; run `playhead verify`")
+    return standing
 
 
 def _sync(place: Location, tables: Collection[str], *, days: Collection[int] = (), since_ms: int) -> None:

@@ -20,6 +20,7 @@ from consumers.breaker import bad_offsets, is_flooded, newest_bad
 from consumers.decode import Bad, Tracking, decode
 from consumers.fold import Event
 from consumers.history import read_histories, read_known_tracking, read_open_sessions, read_young_ids
+from consumers.memory import give_back
 from consumers.sessions import Changes, Limits, PartitionSessions
 from consumers.transaction import Fenced, Gap, Ledger, accept_gap, commit, read_ledger
 from eventlog import Chunk, Reader
@@ -38,6 +39,8 @@ RETRY_S_MAX = 5.0
 START_S_MAX = 60.0  # a log or lake that does not answer has this long at the start
 NOT_READY_S_MAX = 30.0  # `playhead init` has this long to make the tables of a partition that was added
 BATCH_BYTES_MAX = 33_554_432
+RECORDS_READ_MAX = 10_000  # at a time
+OPEN_SESSION_S = 0.0001  # between two writes for each open session, whose row costs a quarter of that
 ALARM_S = 60.0  # a partition that is paused is named so often
 STUCK_STATUS = 3
 # Gets a round of the lake's upkeep ready; what it returns lets that round begin, and waits for its end.
@@ -45,10 +48,22 @@ Upkeep = Callable[[], Awaitable[Callable[[], Awaitable[None]]]]
 
 
 class Decoded(msgspec.Struct, frozen=True):
-    """A chunk of one partition with its records decoded."""
+    """What a chunk of one partition says, in order of offset. Its bytes are let go: two batches are held at once.
 
-    chunk: Chunk
+    `appended_ms` is the log's own clock at the last record, `end_offset` where the log ends.
+    """
+
+    partition: int
     entries: list[Event | Tracking | Bad]
+    appended_ms: int
+    end_offset: int
+
+    @classmethod
+    def of(cls, chunk: Chunk) -> "Decoded":
+        """Decode the records of a chunk."""
+        records = chunk.records
+        appended_ms = records[-1].appended_ms if records else 0
+        return cls(chunk.partition, [decode(record) for record in records], appended_ms, chunk.end_offset)
 
 
 class Held(msgspec.Struct):
@@ -127,6 +142,7 @@ class LakeWriter:
             sessions.restore(opened)
             young, young_tracking = read_young_ids(connection, partition=partition, floor_ms=ledger.time_ms)
             sessions.remember(sessions=young, tracking=young_tracking)
+            give_back()
             return Held(ledger, sessions, 0.0)
         finally:
             connection.execute("ROLLBACK")
@@ -169,6 +185,8 @@ class LakeWriter:
             held.ledger = ledger
             if changes.open is not None:
                 held.has_news = False
+        if any(changes.open is not None for _, changes in work):
+            give_back()
         return [held for held, _ in work]
 
     def _changes(self, held: Held, decoded: Iterable[Decoded], now_ms: int) -> Changes:
@@ -178,14 +196,14 @@ class LakeWriter:
         end_offset = None
         appended_ms = 0
         for part in decoded:
-            records = part.chunk.records
-            if records and not records[0].offset <= next_offset <= records[-1].offset:
+            read = part.entries
+            if read and not read[0].offset <= next_offset <= read[-1].offset:
                 continue  # read before the partition was positioned anew
-            if records:
+            if read:
                 # What was read ahead may fit, and the same be read once more after it.
-                entries += part.entries[next_offset - records[0].offset :]
-                next_offset, appended_ms = records[-1].offset + 1, records[-1].appended_ms
-            end_offset = part.chunk.end_offset
+                entries += read[next_offset - read[0].offset :]
+                next_offset, appended_ms = read[-1].offset + 1, part.appended_ms
+            end_offset = part.end_offset
         connection = self.connection()
         changes = sessions.apply(
             entries,
@@ -331,8 +349,9 @@ class Worker:
         until = time.monotonic() + interval_s
         while True:
             due = min(until, max(self._written_at + interval_s, time.monotonic())) if records else until
-            for chunk in await self._read(reader, wanted - records, max(due - time.monotonic(), 0.0)):
-                batch.append(Decoded(chunk, [decode(record) for record in chunk.records]))
+            left_s = max(due - time.monotonic(), 0.0)
+            for chunk in await self._read(reader, min(wanted - records, RECORDS_READ_MAX), left_s):
+                batch.append(Decoded.of(chunk))
                 records += len(chunk.records)
                 size_bytes += sum(len(record.value) for record in chunk.records)
             now = time.monotonic()
@@ -373,7 +392,7 @@ class Worker:
     async def _write(self, reader: Reader, batch: list[Decoded]) -> None:
         by_partition: dict[int, list[Decoded]] = {}
         for decoded in batch:
-            by_partition.setdefault(decoded.chunk.partition, []).append(decoded)
+            by_partition.setdefault(decoded.partition, []).append(decoded)
         async with self._turn:
             self._pause_floods(by_partition)
             parts = [(held, by_partition.get(number, [])) for number, held in self._held.items()]
@@ -424,14 +443,16 @@ class Worker:
 
     def _is_read(self, batch: list[Decoded]) -> bool:
         """Tell whether every partition held stands where the log ended."""
-        ends = {decoded.chunk.partition: decoded.chunk.end_offset for decoded in batch}
+        ends = {decoded.partition: decoded.end_offset for decoded in batch}
         return ends.keys() == self._held.keys() and all(
             self._held[number].ledger.next_offset >= end for number, end in ends.items()
         )
 
     def _is_open_due(self, held: Held) -> bool:
         now = time.monotonic()
-        if now - held.opened_at < self._settings.worker_open_sessions_interval_s and not self._is_replayed:
+        rows = sum(len(each.sessions.open) for each in self._held.values())
+        interval_s = max(self._settings.worker_open_sessions_interval_s, rows * OPEN_SESSION_S)
+        if now - held.opened_at < interval_s and not self._is_replayed:
             return False
         held.opened_at = now
         return True

@@ -170,6 +170,10 @@ def connect(
             connection.execute(statement)
         connection.execute("SET ducklake_max_retry_count = 20")
         connection.execute("SET TimeZone = 'UTC'")
+        if not read_only:
+            # What it reads of files it reads once; what it frees goes back to the system, not only to itself.
+            connection.execute("SET enable_external_file_cache = false")
+            connection.execute("SET allocator_background_threads = true")
         attach = attach_sql(_with_options(place, transaction_timeout_s), read_only=read_only)
         connection.execute(attach if create else attach[:-1] + ", CREATE_IF_NOT_EXISTS false)")
         connection.execute(f"USE {NAME}")

@@ -17,7 +17,6 @@ import duckdb
 from poison import START_PARAMS
 from session_model import LIMITS, Entry
 
-from consumers.decode import decode
 from consumers.facts import SessionFacts
 from consumers.rows import session_rows
 from consumers.sessions import SessionRow
@@ -95,9 +94,10 @@ def rows_of_facts(facts: dict[str, SessionFacts]) -> dict[str, dict[str, Any]]:
 
 def decoded(entries: Sequence[Entry], *, partition: int = 0, appended_ms: int | None = None) -> list[Decoded]:
     """Return entries as the worker holds them before they are written."""
-    records = [Record(partition, entry.offset, b"", b"", appended_ms or entry.received_ms) for entry in entries]
-    end = records[-1].offset + 1 if records else 0
-    return [Decoded(Chunk(partition, records, end), list(entries))] if records else []
+    if not entries:
+        return []
+    last = entries[-1]
+    return [Decoded(partition, list(entries), appended_ms or last.received_ms, last.offset + 1)]
 
 
 def write(
@@ -106,7 +106,7 @@ def write(
     """Let a worker write a batch; or, with `idle_at_ms`, find that there is nothing more to read at that time."""
     batch = decoded(entries)
     if idle_at_ms is not None:
-        batch = [Decoded(Chunk(0, [], held.sessions.next_offset), [])]
+        batch = [Decoded(0, [], 0, held.sessions.next_offset)]
     return writer.write([(held, batch)], now_ms=idle_at_ms or 0, renew_open=lambda _: renew)
 
 
@@ -114,12 +114,8 @@ def write_values(writer: LakeWriter, held: Held, values: Sequence[bytes], *, app
     """Let a worker write a batch of records with these bytes."""
     first = held.sessions.next_offset
     records = [Record(0, first + n, b"", value, appended_ms) for n, value in enumerate(values)]
-    entries = [decode(record) for record in records]
-    writer.write(
-        [(held, [Decoded(Chunk(0, records, first + len(values)), entries)])],
-        now_ms=appended_ms,
-        renew_open=lambda _: True,
-    )
+    read = Decoded.of(Chunk(0, records, first + len(values)))
+    writer.write([(held, [read])], now_ms=appended_ms, renew_open=lambda _: True)
 
 
 def record_value(

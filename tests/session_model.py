@@ -5,7 +5,7 @@ ledger) and nothing else: a worker that starts again has only this.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -29,7 +29,19 @@ def session_id(number: int, born_ms: int) -> str:
     return mint_media_session(KEYS, partition=0, started_ms=born_ms, entropy=lambda size: number.to_bytes(size)).id
 
 
-def make_event(type_name: str = "ping", *, ts: int = NOON_MS, offset: int = 0, **fields: Any) -> Event:
+def as_json(value: Mapping[str, Any] | None) -> bytes | None:
+    """Return the text of a JSON object as an event holds it."""
+    return None if value is None else msgspec.json.encode(value)
+
+
+def make_event(
+    type_name: str = "ping",
+    *,
+    ts: int = NOON_MS,
+    offset: int = 0,
+    params: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Event:
     """Make an event that was received when it happened, unless told otherwise; ids follow from the offset."""
     flags = fields.get("flags", ())
     received_ms = fields.pop("received_ms", ts)
@@ -43,6 +55,7 @@ def make_event(type_name: str = "ping", *, ts: int = NOON_MS, offset: int = 0, *
             "order_ms": received_ms if "future_ts" in flags else ts,
             "offset": offset,
             "playhead_s": 0.0,
+            "params": as_json(params),
             **fields,
         }
     )

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
+from session_model import as_json
 
 from consumers.facts import SessionFacts
 from consumers.fold import Event, Fold, fold_all
@@ -30,6 +31,7 @@ def made(row: tuple[Any, ...], offset: int, *, session: str = "s", delay_ms: int
     params: dict[str, Any] | None = {"sessionStart": START, "adStart": AD}.get(name)
     ms = T0 + round(at_s * 1000)
     fields = {"params": params, "received_ms": ms + delay_ms, "order_ms": ms, "type": EVENT_TYPES.get(name)} | more
+    fields |= {key: as_json(fields.get(key)) for key in ("params", "qoe")}
     return Event(
         event_id=f"{session}-{offset}",
         session_id=session,
@@ -893,8 +895,8 @@ def events_of(told: list[Told]) -> list[Event]:
             order_ms=event.ms,
             offset=event.offset,
             playhead_s=event.playhead_s,
-            params=event.params or None,
-            qoe=event.qoe or None,
+            params=as_json(event.params or None),
+            qoe=as_json(event.qoe or None),
             flags=("repeat",) if event.is_repeat else (),
         )
         for event in told

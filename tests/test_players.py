@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 import uvicorn
+from session_model import as_json
 
 from consumers.fold import Event, fold_all
 from players.bodies import FAULTS, body_of, bytes_of
@@ -145,9 +146,9 @@ def _event(step: Step, earlier: list[Event]) -> Event:
         order_ms=at_ms,
         offset=step.number,
         playhead_s=body["playerTime"]["playhead"],
-        params=body.get("params"),
-        qoe=body.get("qoeData"),
-        custom_metadata=body.get("customMetadata"),
+        params=as_json(body.get("params")),
+        qoe=as_json(body.get("qoeData")),
+        custom_metadata=as_json(body.get("customMetadata")),
     )
     is_repeat = any(event.says_the_same(other) for other in earlier)
     return msgspec.structs.replace(event, flags=("repeat",)) if is_repeat else event

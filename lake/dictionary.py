@@ -18,9 +18,9 @@ in a name. Costs are seconds over 300,000 closed sessions, on two cores that do 
 columns that a question names, so most questions cost less. They grow with the sessions. Over 1.9 million sessions
 and 24.9 million events, in a month, on two busy cores: one session by its id 0.6 s, one metric 1.2 to 2 s,
 percentiles and retention of a content 3, breakdowns, cohorts and sequences 5 to 8, what is made from events
-(`audience_by_minute`, `data_quality`) 8 to 14, events counted by type 0.1; `audience_by_minute` costs a quarter more
-since (measured over 975,000 events). A time window costs little where it is written as a range (`received_at >= ...
-AND received_at < ...`), and reads every day where it is a cast (`received_at::DATE = ...`).
+(`audience_by_minute`, `data_quality`) 8 to 14, events counted by type 0.1; `audience_by_minute` costs a quarter
+more since (measured over 975,000 events). A time window costs little where it is written as a range
+(`received_at >= ... AND received_at < ...`), and reads every day where it is a cast (`received_at::DATE = ...`).
 """
 VIEWERS = """
 What links sessions to viewers: `user_id` is a pseudonym that consent allows; a session without one belongs to

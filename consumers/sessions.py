@@ -26,6 +26,7 @@ from schemas.ids import read_event_time_ms, read_media_session
 TAIL = 4  # events of a session that wait for latecomers; more costs memory, fewer costs look-ups
 REMEMBERED = 200_000  # ids of closed sessions and tracking events kept in memory, to know what is new
 
+Moment = tuple[int, str, float]
 CloseReason = Literal["ended", "idle", "stuck", "too_long"]
 
 
@@ -306,13 +307,18 @@ class PartitionSessions:
             history = known.get(session_id, History([]))
             together = history.events + placed.get(session_id, [])
             ids = {event.event_id for event in together}
+            said: dict[Moment, list[Event]] = {}  # there may be many thousands, so only neighbours are compared
+            for event in together:
+                said.setdefault(_moment(event), []).append(event)
             fresh = 0
             for event in events:
                 if event.event_id in ids:
                     changes.duplicates.append((event.offset, event.event_id, "in the lake"))
                     continue
                 ids.add(event.event_id)
-                flagged = _flag_repeat(event, together)
+                at_once = said.setdefault(_moment(event), [])
+                flagged = _flag_repeat(event, at_once)
+                at_once.append(flagged)
                 together.append(flagged)
                 changes.events.append(flagged)
                 fresh += 1
@@ -407,6 +413,11 @@ class PartitionSessions:
 def _born_ms(session_id: str) -> int | None:
     session = read_media_session(session_id)
     return session.started_ms if session else None
+
+
+def _moment(event: Event) -> Moment:
+    """Return what two events that say the same have in common at least."""
+    return event.client_ms, event.type.name, event.playhead_s
 
 
 def _flag_repeat(event: Event, earlier: Iterable[Event]) -> Event:

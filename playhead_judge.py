@@ -126,8 +126,8 @@ def compare_counts(held: Held, counted: Counted, counted_since: Counted) -> list
     there, posted = held.records + held.duplicates, counted_since.handed
     if there < counted.accepted:
         findings.append(Finding("lost", "", f"{counted.accepted} records were accepted, {there} are there"))
-    if held.records > posted:
-        findings.append(Finding("invented", "", f"{held.records} records are there, {posted} were posted"))
+    if there > posted:
+        findings.append(Finding("invented", "", f"{there} records are there, {posted} were posted"))
     if held.refused < counted.kept:
         findings.append(Finding("lost", "", f"{counted.kept} refused bodies were kept, {held.refused} are there"))
     if held.refused > counted_since.kept + counted_since.dropped:

@@ -17,6 +17,7 @@ HELD = Held(sessions=[], records=7, duplicates=2, refused=3)
         ({"records": 8}, []),  # what was not answered may be there
         ({"records": 6}, ["lost"]),
         ({"duplicates": 1}, ["lost"]),
+        ({"records": 9}, ["invented"]),
         ({"records": 11}, ["invented"]),
         ({"refused": 2}, ["lost"]),
         ({"refused": 4}, []),  # what the log did not say it has may be there

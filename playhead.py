@@ -13,6 +13,7 @@ import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,6 +24,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+import playhead_child
 from schemas.faults import Fault, NotReady
 from schemas.logs import log_as_json
 from schemas.settings import Settings, describe, read_settings, with_kept_secrets, with_own_secrets
@@ -142,14 +144,13 @@ async def _worker(settings: Settings, gaps: list[str]) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
-    await Worker(settings, upkeep=_start_upkeep if has_own_upkeep else None).run(_stopped_by_signals())
+    upkeep = partial(_start_upkeep, settings) if has_own_upkeep else None
+    await Worker(settings, upkeep=upkeep).run(_stopped_by_signals())
 
 
-async def _start_upkeep() -> Callable[[], Awaitable[None]]:
+async def _start_upkeep(settings: Settings) -> Callable[[], Awaitable[None]]:
     """Start a round of upkeep that begins when it is told: until then it holds up no commit."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "playhead", "upkeep", "--when-told", stdin=PIPE, stdout=PIPE
-    )
+    child = await playhead_child.start(settings, "upkeep", "--when-told", stdin=PIPE, stdout=PIPE)
     assert child.stdout is not None
     await child.stdout.readline()
 
@@ -181,7 +182,7 @@ def upkeep(
     from lake.upkeep import tidy
 
     if every is not None:
-        asyncio.run(_repeat_upkeep(_seconds(every)))
+        asyncio.run(_repeat_upkeep(_settings(), _seconds(every)))
         return
     when_ready = _wait_until_told if when_told else lambda: None
     tidied = tidy(location(_settings()), now=datetime.now(UTC), when_ready=when_ready)
@@ -200,11 +201,11 @@ def _wait_until_told() -> None:
         raise typer.Exit
 
 
-async def _repeat_upkeep(interval_s: float) -> None:
+async def _repeat_upkeep(settings: Settings, interval_s: float) -> None:
     """Do round after round until told to stop, each in a process of its own: DuckLake's calls leak memory."""
     stopping = asyncio.create_task(_stopped_by_signals().wait())
     while not stopping.done():
-        child = await asyncio.create_subprocess_exec(sys.executable, "-m", "playhead", "upkeep")
+        child = await playhead_child.start(settings, "upkeep")
         await asyncio.wait({stopping, ending := asyncio.create_task(child.wait())}, return_when="FIRST_COMPLETED")
         if not ending.done():
             child.terminate()
@@ -415,14 +416,13 @@ def up(
 
     plan = playhead_up.Plan(viewers=viewers, for_s=_seconds(for_) if for_ is not None else None, seed=seed)
     chosen = {name: value for name, value in (("data_dir", data), ("http_port", port)) if value is not None}
-    settings = with_own_secrets(_settings().model_copy(update=chosen))
+    given = _settings().model_copy(update=chosen)
+    settings = with_own_secrets(given)
     asyncio.run(_init(settings))
     console = Console()
-    if not {"PLAYHEAD_API_KEYS", "PLAYHEAD_API_KEYS_FILE"} & os.environ.keys():
+    if given.api_keys is None:
         key = settings.data_dir / "secrets" / "api_keys"
-        console.print(
-            f"API key of the tracking API: {key.read_text()} (kept in {key})", highlight=False, soft_wrap=True
-        )
+        console.print(f"The API key of the tracking API is in {key}", highlight=False, soft_wrap=True)
     if not asyncio.run(playhead_up.run(settings, plan, console)):
         raise typer.Exit(1)
 

@@ -24,6 +24,7 @@ from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
+import playhead_child
 from lake.catalog import connect, location
 from lake.pulse import Pulse, feel
 from lake.query import printable
@@ -31,7 +32,7 @@ from lake.verify import verify
 from players.truth import Truth, read_truth
 from playhead_judge import Before, judge, look_before
 from schemas.faults import NotReady
-from schemas.settings import Settings, environment_of
+from schemas.settings import Settings
 
 READY_S_MAX = 20.0
 VIEWERS_END_S_MAX = 3.0
@@ -72,20 +73,18 @@ class Stage:
     """The children of one run, and the console they share."""
 
     def __init__(self, settings: Settings, console: Console) -> None:
-        self._environment = environment_of(settings)
+        self._settings = settings
         self._logs = settings.data_dir / "logs"
         self._console = console
         self._children: dict[str, asyncio.subprocess.Process] = {}
         self._relays: list[asyncio.Task[None]] = []
 
-    async def start(self, name: str, *arguments: str) -> None:
-        """Start `playhead <arguments>`; what it writes goes to a file, and the worst of it to the console."""
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "playhead",
+    async def start(self, name: str, verb: str, *arguments: str) -> None:
+        """Start `playhead <verb> ...`; what it writes goes to a file, and the worst of it to the console."""
+        child = await playhead_child.start(
+            self._settings,
+            verb,
             *arguments,
-            env={**os.environ, **self._environment},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

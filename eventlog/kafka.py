@@ -18,6 +18,7 @@ The topic keeps the broker's own clock (LogAppendTime): aiokafka would stamp our
 
 import asyncio
 import contextlib
+import os
 import re
 import shlex
 import ssl
@@ -46,7 +47,7 @@ from aiokafka.errors import (
 from eventlog import Chunk, Owner, Record
 from eventlog.appends import Append, Appends
 from schemas.faults import Fault, LogGap, LogTruncated, LogUnavailable, NotReady, TooLarge
-from schemas.settings import Settings
+from schemas.settings import Settings, without_settings
 
 GROUP_RECORDS_MAX = 10_000
 BATCH_BYTES_MAX = 1_048_576
@@ -80,7 +81,9 @@ class CommandTokens(AbstractTokenProvider):  # type: ignore[misc]
         self._command = shlex.split(command)
 
     async def token(self) -> str:
-        process = await asyncio.create_subprocess_exec(*self._command, stdout=asyncio.subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(
+            *self._command, env=without_settings(os.environ), stdout=asyncio.subprocess.PIPE
+        )
         output, _ = await process.communicate()
         if process.returncode:
             raise AuthenticationFailedError(f"the token command ended with {process.returncode}")

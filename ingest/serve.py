@@ -30,7 +30,7 @@ from ingest.app import build_app
 from ingest.http import ANSWER, LATE, Reply, send_reply
 from ingest.outbox import BatchedTransport, Outbox
 from schemas.faults import LogUnavailable
-from schemas.settings import Settings
+from schemas.settings import KEY_CHARACTERS_MIN, Settings
 
 KEEP_ALIVE_S: Final = 75  # players ping every 10 s, some every 50 s
 HEADERS_BYTES_MAX: Final = 32_768
@@ -61,10 +61,12 @@ def serve(settings: Settings) -> None:
 
 
 def check_secrets(settings: Settings) -> None:
-    """Raise NotReady, naming the first secret that is missing."""
+    """Raise NotReady, naming the first secret that is missing; warn of keys that are short."""
     settings.keys_of_api()
     settings.keys_of_mac()
     settings.key_of_pseudonyms()
+    for variable in settings.short_keys():
+        logger.warning("short_key", variable=variable, characters_min=KEY_CHARACTERS_MIN)
 
 
 def _bind(settings: Settings) -> socket.socket:

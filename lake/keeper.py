@@ -9,11 +9,13 @@ A process of its own does, because two SQLite libraries in one process drop each
 """
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 
 from lake.catalog import Location
+from schemas.settings import without_settings
 
 END_S_MAX = 5.0
 KEEP = """
@@ -34,7 +36,8 @@ def kept_open(place: Location) -> Iterator[None]:
         yield
         return
     command = [sys.executable, "-I", "-S", "-c", KEEP, place.catalog]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as keeper:
+    environment = without_settings(os.environ)
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as keeper:
         assert keeper.stdin is not None
         assert keeper.stdout is not None
         keeper.stdout.readline()

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from schemas.faults import NotReady
 
@@ -27,16 +26,25 @@ SECRETS = (
     "lake_catalog_password",
     "lake_s3_secret_key",
 )
+OF_LOG = frozenset(("kafka_sasl_password",))
+OF_LAKE = frozenset(("lake_catalog_password", "lake_s3_secret_key"))
+# The secrets that each verb needs; whoever starts it as a child process gives it no others.
+SECRETS_OF_VERB = {
+    "ingest": OF_LOG | {"api_keys", "mac_key", "mac_key_previous", "pseudonym_key"},
+    "worker": OF_LOG | OF_LAKE,
+    "upkeep": OF_LAKE,
+    "backup": OF_LAKE,
+    "simulate": frozenset(("api_keys",)),
+}
+KEY_CHARACTERS_MIN = 32
 # A password in a connection string of PostgreSQL's, and the space before it.
 PASSWORD = re.compile(r"(?:^|(?<=:)|\s+)password\s*=\s*('(?:[^'\\]|\\.)*'|\S+)")
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings of all processes. Durations in seconds (`_s`), sizes in bytes."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     data_dir: Path = Field(Path("data"), description="Folder of the embedded log, the lake and generated secrets")
 
@@ -163,6 +171,14 @@ class Settings(BaseSettings):
         """Return the key of pseudonyms. Raises NotReady where none is set."""
         return self._secret("pseudonym_key").encode()
 
+    def short_keys(self) -> list[str]:
+        """Return the variables whose keys are easier to guess than keys should be."""
+        return [
+            PREFIX + name.upper()
+            for name in ("mac_key", "mac_key_previous", "pseudonym_key")
+            if (key := getattr(self, name)) is not None and len(key.get_secret_value()) < KEY_CHARACTERS_MIN
+        ]
+
     def _secret(self, name: str) -> str:
         secret: SecretStr | None = getattr(self, name)
         if secret is None:
@@ -252,14 +268,27 @@ def _make_secret(path: Path) -> None:
     draft.unlink()
 
 
-def environment_of(settings: Settings) -> dict[str, str]:
-    """Return the environment variables that give a child process these settings."""
+def environment_of(settings: Settings, *, verb: str | None = None) -> dict[str, str]:
+    """Return the environment variables that give a child process these settings.
+
+    With a `verb`, only the secrets that this verb needs; raises KeyError for a verb that nobody starts.
+    """
+    wanted = frozenset(SECRETS) if verb is None else SECRETS_OF_VERB[verb]
     variables = {}
     for name in settings.model_fields_set:
         value = getattr(settings, name)
+        if value is None or (name in SECRETS and name not in wanted):
+            continue
         text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        if name == "lake_catalog" and not wanted >= OF_LAKE:
+            text = PASSWORD.sub("", text)
         variables[PREFIX + name.upper()] = text
     return variables
+
+
+def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what an environment holds besides settings, for a process that is to know none, or others."""
+    return {name: value for name, value in environment.items() if not name.startswith(PREFIX)}
 
 
 class Described(NamedTuple):

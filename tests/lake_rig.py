@@ -141,7 +141,7 @@ def playhead(settings: Settings, verb: str, *arguments: str) -> Iterator["subpro
     log = settings.data_dir / f"{verb}.stderr"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "playhead", verb, *arguments],
+            [sys.executable, "-P", "-m", "playhead", verb, *arguments],
             cwd=ROOT,
             env={"PATH": "/usr/bin:/bin", **environment},
             stdout=output,

@@ -38,7 +38,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("notebooks") / "data"
     arguments = ["up", "--viewers", "10", "--for", "4s", "--port", "0", "--data", str(folder)]
     run = subprocess.run(
-        [sys.executable, "-m", "playhead", *arguments], cwd=PROJECT, env=_environment(), capture_output=True
+        [sys.executable, "-P", "-m", "playhead", *arguments], cwd=PROJECT, env=_environment(), capture_output=True
     )
     assert run.returncode == 0, run.stdout + run.stderr
     return folder
@@ -88,7 +88,9 @@ def test_a_notebook_runs_as_a_script(data_dir: Path, notebook: Path) -> None:
 def test_a_notebook_over_an_empty_lake_runs_too(tmp_path: Path) -> None:
     """Before the first event there is nothing to see, and nothing fails."""
     environment = _environment() | {"PLAYHEAD_DATA_DIR": str(tmp_path)}
-    subprocess.run([sys.executable, "-m", "playhead", "init"], env=environment, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-P", "-m", "playhead", "init"], env=environment, check=True, capture_output=True
+    )
     run = subprocess.run([sys.executable, NOTEBOOK], env=environment, capture_output=True)
     assert run.returncode == 0, run.stderr
 

@@ -141,7 +141,7 @@ def test_an_unknown_session_gets_a_helpful_answer(lake: Lake, prefix: str, answe
 def command(lake: Lake, *arguments: str) -> "subprocess.CompletedProcess[str]":
     environment = {"PATH": "/usr/bin:/bin", "PLAYHEAD_DATA_DIR": str(lake.settings.data_dir)}
     return subprocess.run(
-        [sys.executable, "-m", "playhead", *arguments],
+        [sys.executable, "-P", "-m", "playhead", *arguments],
         cwd=ROOT,
         env=environment,
         capture_output=True,

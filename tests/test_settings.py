@@ -11,6 +11,7 @@ from schemas.faults import NotReady
 from schemas.settings import (
     PREFIX,
     SECRETS,
+    SECRETS_OF_VERB,
     Settings,
     describe,
     environment_of,
@@ -26,6 +27,15 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     """Nothing has to be set; an empty value is as good as none."""
     assert read_settings({}) == read_settings({"PLAYHEAD_HTTP_PORT": "", "HOME": "/", "PATH": ""})
     assert read_settings({}).http_port == 8080
+
+
+@pytest.mark.parametrize("variable", ["PLAYHEAD_HTTP_PORT", "playhead_http_port", "HTTP_PORT", "http_port"])
+def test_only_the_environment_that_is_passed_is_read(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the process's own, nor a file `.env` where it runs."""
+    monkeypatch.setenv(variable, "9999")
+    assert read_settings({}).http_port == Settings().http_port == 8080
+    monkeypatch.setenv(variable, "no port")
+    assert read_settings({"PLAYHEAD_STRICT": "on"}).http_port == 8080
 
 
 @pytest.mark.parametrize(
@@ -155,6 +165,43 @@ def test_a_child_process_gets_equal_settings(given: dict[str, str]) -> None:
     assert read_settings(environment_of(settings)) == settings
 
 
+@pytest.mark.parametrize("verb", SECRETS_OF_VERB)
+def test_a_verb_gets_the_secrets_it_needs(verb: str) -> None:
+    """And all other settings; a password inside the catalogue's address is a secret as well."""
+    given = {PREFIX + name.upper(): f"{PLANTED}-{name}" for name in SECRETS}
+    address = "postgres:host=db password='pass word' dbname=lake"
+    settings = read_settings({**given, "PLAYHEAD_LAKE_CATALOG": address, "PLAYHEAD_HTTP_PORT": "1234"})
+    variables = environment_of(settings, verb=verb)
+    wanted = {PREFIX + name.upper() for name in SECRETS_OF_VERB[verb]}
+    assert given.keys() & variables.keys() == wanted
+    assert variables["PLAYHEAD_HTTP_PORT"] == "1234"
+    assert ("pass word" in variables["PLAYHEAD_LAKE_CATALOG"]) is ("PLAYHEAD_LAKE_CATALOG_PASSWORD" in wanted)
+    assert "host=db" in variables["PLAYHEAD_LAKE_CATALOG"]
+
+
+def test_a_setting_that_is_none_is_left_out() -> None:
+    """A child would read the word None."""
+    settings = read_settings({}).model_copy(update={"lake_backups": None, "worker_alive_file": None})
+    assert environment_of(settings) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "length", "is_short"),
+    [
+        ("mac_key", 31, True),
+        ("mac_key", 32, False),
+        ("mac_key_previous", 31, True),
+        ("pseudonym_key", 31, True),
+        ("pseudonym_key", 32, False),
+        ("api_keys", 5, False),
+    ],
+)
+def test_short_keys_are_known_by_their_variables(name: str, length: int, is_short: bool) -> None:
+    """API keys are given out by people, and looked up, not calculated with."""
+    settings = read_settings({PREFIX + name.upper(): "k" * length})
+    assert settings.short_keys() == ([PREFIX + name.upper()] if is_short else [])
+
+
 def test_own_secrets_are_made_once(tmp_path: Path) -> None:
     """Random, kept for the next start, readable by nobody else."""
     settings = read_settings({"PLAYHEAD_DATA_DIR": str(tmp_path / "data")})
@@ -165,6 +212,8 @@ def test_own_secrets_are_made_once(tmp_path: Path) -> None:
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert stat.S_IMODE(files[0].parent.stat().st_mode) == 0o700
     assert len({file.read_text() for file in files}) == 3
+    assert all(len(file.read_text()) >= 32 for file in files)
+    assert first.short_keys() == []
     assert with_own_secrets(read_settings({"PLAYHEAD_DATA_DIR": str(tmp_path / "b")})) != first
 
 

@@ -1,6 +1,7 @@
 """Every verb as a person uses it: child processes, their output, their exit status, and what they leave behind."""
 
 import asyncio
+import contextlib
 import csv
 import fcntl
 import io
@@ -23,6 +24,7 @@ from typing import Any
 
 import duckdb
 import httpx
+import psutil
 import pytest
 from command_rig import PLAYHEAD, SECRETS, Running, ask, environment, playhead, started
 
@@ -30,6 +32,7 @@ from eventlog.adapters import open_writer
 from lake.catalog import extension_path
 from players.personas import make_persona
 from schemas.records import SOURCE_MEDIA, encode, media_event
+from schemas.settings import SECRETS as SETTINGS_SECRETS
 from schemas.settings import read_settings
 
 NOW_MS = time.time_ns() // 1_000_000
@@ -70,7 +73,7 @@ def test_up_ends_well(ran: tuple[Path, subprocess.CompletedProcess[str]]) -> Non
     _, run = ran
     assert (run.returncode, run.stderr) == (0, "")
     lines = run.stdout.splitlines()
-    assert lines[0].startswith("API key of the tracking API: ")
+    assert lines[0] == "The API key of the tracking API is in data/secrets/api_keys"
     assert URL.match(lines[1])
     assert re.match(r"\d+ events in \d+ sessions, \d+ being watched, \d+ quarantined, \d+ duplicates", lines[2])
     assert re.fullmatch(r"truth: \d+ events accepted in \d+ sessions, .*; 0 differences in the lake", lines[-2])
@@ -100,11 +103,12 @@ def test_up_writes_no_viewer_s_name(ran: tuple[Path, subprocess.CompletedProcess
 
 
 def test_up_makes_secrets_that_only_their_owner_reads(ran: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    """Mode 0600; the key it prints is the key it kept."""
+    """Mode 0600; no key is shown, neither on the console nor in the logs."""
     cwd, run = ran
     folder = cwd / "data" / "secrets"
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
-    assert f"{(folder / 'api_keys').read_text()} (kept in data/secrets/api_keys)" in run.stdout
+    written = [run.stdout, *(path.read_text() for path in (cwd / "data" / "logs").iterdir())]
+    assert not [key for path in folder.iterdir() for text in written if (key := path.read_text()) in text]
 
 
 def test_verify_finds_the_run_in_order(ran: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -303,6 +307,103 @@ def _read(master: int) -> bytes:
         return os.read(master, 65_536)
     except OSError:  # the other end was closed
         return b""
+
+
+# ---- children of `up` and of a worker
+
+
+def environment_of_process(pid: int) -> dict[str, str]:
+    """Return the PLAYHEAD_* variables that a process was started with."""
+    pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if pair.startswith("PLAYHEAD_"))
+
+
+def every_child(pid: int) -> dict[str, int]:
+    """Return the processes below a process, by their verb, or else by their program's name."""
+    found = {}
+    for child in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            words = child.cmdline()
+            verb = words[words.index("playhead") + 1] if "playhead" in words else "keeper"
+            found[verb] = child.pid
+    return found
+
+
+def planted_secrets(folder: Path) -> dict[str, str]:
+    """Return settings with every secret, some by their files, which a child must not be told of either."""
+    (folder / "mac").write_text("planted-mac_key-0123456789012345678901234567890")
+    others = [name for name in SETTINGS_SECRETS if name != "mac_key"]
+    given = {f"PLAYHEAD_{name.upper()}": f"planted-{name}-0123456789012345678901" for name in others}
+    return given | {"PLAYHEAD_MAC_KEY_FILE": str(folder / "mac")}
+
+
+def test_each_child_gets_only_the_secrets_that_it_needs(tmp_path: Path) -> None:
+    """As the system shows it; a setting that is no secret goes to all, as given on the command line."""
+    settings = planted_secrets(tmp_path) | {"PLAYHEAD_WORKER_UPKEEP_INTERVAL_S": "0.2"}
+    wanted = {
+        "ingest": {"api_keys", "mac_key", "mac_key_previous", "pseudonym_key", "kafka_sasl_password"},
+        "worker": {"kafka_sasl_password", "lake_catalog_password", "lake_s3_secret_key"},
+        "upkeep": {"lake_catalog_password", "lake_s3_secret_key"},
+        "simulate": {"api_keys"},
+        "keeper": set(),
+    }
+    seen: dict[str, dict[str, str]] = {}
+
+    def look() -> bool:
+        for verb, pid in every_child(running.process.pid).items():
+            with contextlib.suppress(OSError):
+                seen[verb] = environment_of_process(pid)
+        return seen.keys() >= wanted.keys()
+
+    with started("up", "--viewers", "1", "--port", "0", cwd=tmp_path, settings=settings) as running:
+        running.wait_for(look)
+    for verb, names in wanted.items():
+        planted = {name: value for name, value in seen[verb].items() if value.startswith("planted-")}
+        assert planted.keys() == {f"PLAYHEAD_{name.upper()}" for name in names}, verb
+        assert not [name for name in seen[verb] if name.endswith("_KEY_FILE")], verb
+        assert seen[verb].get("PLAYHEAD_HTTP_PORT", "none") != "0", verb
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """A folder with modules of our names, and of a library's, that end whoever imports them."""
+    for package in ("schemas", "ingest", "lake", "consumers", "duckdb"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise SystemExit('a module of the current folder')")
+    for module in ("playhead.py", "playhead_child.py", "httpx.py", "secrets.py"):
+        (tmp_path / module).write_text("raise SystemExit('a module of the current folder')")
+    return tmp_path
+
+
+def test_up_runs_in_a_folder_with_modules_of_the_same_names(hostile: Path) -> None:
+    """Its children take nothing from where a person happens to be, and nor does the worker's upkeep."""
+    settings = {"PLAYHEAD_WORKER_UPKEEP_INTERVAL_S": "0.2"}
+    with started("up", "--viewers", "1", "--port", "0", cwd=hostile, settings=settings) as running:
+        log = hostile / "data" / "logs" / "worker.log"
+        running.wait_for(lambda: log.exists() and '"event": "upkeep"' in log.read_text())
+        running.wait_for(lambda: "simulate" in running.children())
+        running.wait_for(lambda: re.search(r"[1-9]\d* events", running.output))
+        assert running.end(signal.SIGINT) == 0, running.output
+    assert "a module of the current folder" not in running.output
+
+
+def test_rounds_of_upkeep_run_in_a_folder_with_modules_of_the_same_names(hostile: Path) -> None:
+    """`upkeep --every` starts each round as a process of its own."""
+    playhead("init", cwd=hostile)
+    with started("upkeep", "--every", "0.2s", cwd=hostile) as running:
+        running.wait_for(lambda: running.output.count('"event": "upkeep"') > 1)
+        assert running.end() == 0
+    assert "upkeep failed" not in running.output
+
+
+def test_a_short_key_is_warned_of_by_its_variable(tmp_path: Path) -> None:
+    """On the console too, and its value is nowhere."""
+    settings = {"PLAYHEAD_MAC_KEY": "short-and-planted", "PLAYHEAD_PSEUDONYM_KEY": "p" * 31}
+    done = playhead("up", "--for", "1s", "--port", "0", cwd=tmp_path, settings=settings)
+    assert done.returncode == 0, done.stdout
+    warned = re.findall(r"short_key variable=(\w+) characters_min=32", done.stdout)
+    assert warned == ["PLAYHEAD_MAC_KEY", "PLAYHEAD_PSEUDONYM_KEY"]
+    assert "short-and-planted" not in done.stdout + (tmp_path / "data" / "logs" / "ingest.log").read_text()
 
 
 # ---- init, settings, secrets

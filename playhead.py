@@ -38,6 +38,7 @@ app = typer.Typer(
 # A batch is tens of thousands of objects that live until its commit; the collector need not look at them.
 GC_THRESHOLD = (50_000, 50, 100)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Data = Annotated[Path | None, typer.Option("--data", help="Folder of log, lake and secrets.")]
 
 
 def main() -> None:
@@ -61,8 +62,11 @@ def _print_table(columns: list[str], rows: list[list[str]]) -> None:
     console.print(table)
 
 
-def _settings() -> Settings:
+def _settings(data: Path | None = None) -> Settings:
+    """Read the settings; `data`, where given, goes before PLAYHEAD_DATA_DIR."""
     settings = read_settings(os.environ)
+    if data is not None:
+        settings = settings.model_copy(update={"data_dir": data})
     log_as_json(settings.log_level)
     return settings
 
@@ -217,24 +221,25 @@ async def _repeat_upkeep(settings: Settings, interval_s: float) -> None:
 @app.command()
 def backup(
     keep: Annotated[int, typer.Option(min=1, help="How many backups stay.")] = 2,
+    data: Data = None,
 ) -> None:
     """Back up the lake while all runs: every table as Parquet, of one moment."""
     from lake.backup import back_up, drop_older
     from lake.catalog import location
 
-    settings = _settings()
+    settings = _settings(data)
     path, manifest = back_up(location(settings), settings.backups, now=datetime.now(UTC))
     drop_older(settings.backups, keep=keep)
     print(f"{sum(manifest.rows.values())} rows are in {path}")  # noqa: T201
 
 
 @app.command()
-def rebuild() -> None:
+def rebuild(data: Data = None) -> None:
     """Make the lake anew where there is none: from the newest backup, and the log from there on."""
     from lake.backup import newest, restore
     from lake.catalog import location
 
-    settings = _settings()
+    settings = _settings(data)
     found = newest(settings.backups)
     if found:
         restore(location(settings), found[0])
@@ -282,6 +287,7 @@ def verify(
     sample: Annotated[int, typer.Option(min=1, help="How many sessions --metrics recounts.")] = 200,
     seed: Annotated[int | None, typer.Option(help="Which sessions; else others each time.")] = None,
     as_json: Json = False,
+    data: Data = None,
 ) -> None:
     """Check the lake, live or not: every offset exactly once, nothing double; exit status 1 if not."""
     import msgspec
@@ -289,10 +295,11 @@ def verify(
     from lake.catalog import location
     from lake.verify import verify as verify_lake
 
+    settings = _settings(data)
     if metrics:
-        _verify_metrics(sample, secrets.randbelow(1 << 32) if seed is None else seed, as_json)
+        _verify_metrics(settings, sample, secrets.randbelow(1 << 32) if seed is None else seed, as_json)
         return
-    verdict = verify_lake(location(_settings()))
+    verdict = verify_lake(location(settings))
     if as_json:
         print(msgspec.json.encode(verdict).decode())  # noqa: T201
     else:
@@ -310,14 +317,13 @@ def verify(
         raise typer.Exit(1)
 
 
-def _verify_metrics(sample: int, seed: int, as_json: bool) -> None:
+def _verify_metrics(settings: Settings, sample: int, seed: int, as_json: bool) -> None:
     """Recount sessions by a second way; exit status 1 where the lake has other numbers."""
     import msgspec
 
     from consumers.audit import audit
     from lake.catalog import location
 
-    settings = _settings()
     found = audit(location(settings), sample=sample, seed=seed, length_ms=int(settings.session_length_s * 1000))
     if as_json:
         print(msgspec.json.encode(found).decode())  # noqa: T201
@@ -342,6 +348,7 @@ app.add_typer(session_app, name="session")
 def show(
     id: Annotated[str, typer.Argument(help="Media session id, or how it begins.")],
     as_json: Json = False,
+    data: Data = None,
 ) -> None:
     """Show one session: its events in order, gaps, flags, and how each number came to be."""
     import msgspec
@@ -349,7 +356,7 @@ def show(
     from consumers import show as session
     from lake.catalog import location
 
-    settings = _settings()
+    settings = _settings(data)
     timeline = session.show(location(settings), id, length_ms=int(settings.session_length_s * 1000))
     if as_json:
         print(msgspec.json.encode(timeline).decode())  # noqa: T201
@@ -362,12 +369,13 @@ def sql(
     statement: str,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    data: Data = None,
 ) -> None:
     """Ask the lake in SQL, read only, while everything runs."""
     from lake import query
     from lake.catalog import location
 
-    answer = query.ask(location(_settings()), statement)
+    answer = query.ask(location(_settings(data)), statement)
     if as_json:
         print(query.as_json(answer))  # noqa: T201
     elif as_csv:
@@ -377,26 +385,26 @@ def sql(
 
 
 @app.command()
-def attach() -> None:
+def attach(data: Data = None) -> None:
     """Print the SQL with which any DuckDB client attaches this lake."""
     from lake.catalog import location, paste_sql
 
-    print(paste_sql(location(_settings())))  # noqa: T201
+    print(paste_sql(location(_settings(data))))  # noqa: T201
 
 
 @app.command()
-def pseudonym(namespace: Literal["user", "device"], value: str) -> None:
+def pseudonym(namespace: Literal["user", "device"], value: str, data: Data = None) -> None:
     """Print what stands in the lake for an identity; NAMESPACE is `user` or `device`."""
     from ingest.identity import pseudonym as make
 
-    settings = with_kept_secrets(_settings())
+    settings = with_kept_secrets(_settings(data))
     print(make(settings.key_of_pseudonyms(), namespace, value))  # noqa: T201
 
 
 @app.command()
-def settings(as_json: Json = False) -> None:
+def settings(as_json: Json = False, data: Data = None) -> None:
     """Print every setting with its value, default and meaning; secrets are hidden."""
-    rows = describe(_settings())
+    rows = describe(_settings(data))
     if as_json:
         print(json.dumps([row._asdict() for row in rows]))  # noqa: T201
         return
@@ -407,7 +415,7 @@ def settings(as_json: Json = False) -> None:
 def up(
     viewers: Annotated[int, typer.Option(min=0, help="Simulated viewers; 0 for none.")] = 0,
     for_: Annotated[str | None, typer.Option("--for", help="End after this, such as 30s; else at Ctrl-C.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of log, lake and secrets.")] = None,
+    data: Data = None,
     port: Annotated[int | None, typer.Option(help="Port of the HTTP APIs.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the viewers.")] = 1,
 ) -> None:
@@ -415,8 +423,8 @@ def up(
     import playhead_up
 
     plan = playhead_up.Plan(viewers=viewers, for_s=_seconds(for_) if for_ is not None else None, seed=seed)
-    chosen = {name: value for name, value in (("data_dir", data), ("http_port", port)) if value is not None}
-    given = _settings().model_copy(update=chosen)
+    chosen = {} if port is None else {"http_port": port}
+    given = _settings(data).model_copy(update=chosen)
     settings = with_own_secrets(given)
     asyncio.run(_init(settings))
     console = Console()

@@ -506,6 +506,38 @@ def test_what_needs_the_lake_or_the_log_says_how_to_make_them(verb: str, tmp_pat
     assert "playhead init" in line
 
 
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        (["verify"], "all is well"),
+        (["verify", "--metrics", "--seed", "1"], "0 differences"),
+        (["sql", "SELECT count(*) > 0 AS some FROM events", "--csv"], "some\nTrue"),
+        (["attach"], "{data}/lake/catalog.sqlite"),
+        (["session", "show", "{session}"], "session {session}, partition 0"),
+        (["pseudonym", "user", "a"], "{pseudonym}"),
+        (["settings"], "{data}"),
+        (["backup"], "{data}/backups/"),
+    ],
+    ids=lambda value: "-".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_the_data_may_be_in_any_folder(
+    verb: list[str], words: str, ran: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """`--data` names the folder to whatever reads it, as to `up`, and goes before PLAYHEAD_DATA_DIR."""
+    cwd, _ = ran
+    elsewhere = {"PLAYHEAD_DATA_DIR": "nowhere"}
+    known = {
+        "data": str(cwd / "data"),
+        "session": ask("SELECT min(session_id) AS id FROM sessions", cwd=cwd)[0]["id"],
+        "pseudonym": playhead("pseudonym", "user", "a", cwd=cwd).stdout.strip(),
+    }
+    arguments = [word.format(**known) for word in verb]
+    done = playhead(*arguments, "--data", known["data"], cwd=tmp_path, settings=elsewhere)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert words.format(**known) in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
 # ---- sql, attach, pseudonym
 
 

@@ -74,7 +74,7 @@ def _views(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
 
 def _macros() -> Iterator[str]:
     yield "## Table macros\n"
-    yield "DuckLake keeps no comments on macros; these stand above them in sql/metrics.sql.\n"
+    yield "DuckLake keeps no comments on macros; what follows is written above them in sql/.\n"
     above: list[str] = []
     for line in definitions_sql().splitlines():
         if match := _MACRO.match(line):

@@ -19,6 +19,8 @@ _COLUMN = re.compile(r'^ {4}("?\w+"?) .*?-- (.+)$')
 _CREATE = re.compile(r"^CREATE (?:OR REPLACE )?(TABLE|VIEW) (?:IF NOT EXISTS )?(\w+)")
 _FIRST_COLUMN = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+) \(\n(?: *--.*\n)*    (\w+)", re.MULTILINE)
 
+QUESTIONS = ("metrics", "concurrency", "retention", "delivery", "viewers", "quality")
+
 
 def sql_text(name: str) -> str:
     """Return one of the SQL files beside this module."""
@@ -104,8 +106,8 @@ def _define(connection: duckdb.DuckDBPyConnection, partitions: int) -> None:
 
 
 def definitions_sql() -> str:
-    """Return metrics.sql with the columns of all metrics."""
-    return sql_text("metrics").replace("{metrics}", columns_sql())
+    """Return the views and macros that answer questions, with the columns of all metrics."""
+    return "\n".join(sql_text(name) for name in QUESTIONS).replace("{metrics}", columns_sql())
 
 
 def _views(partitions: int) -> str:

@@ -22,9 +22,10 @@ from consumers.rows import rows_of, session_rows
 from consumers.sessions import Changes, SessionRow
 from lake.catalog import connect
 from lake.dictionary import DICTIONARY, render
-from lake.metrics import ENTRIES, METRICS, NO
-from lake.tables import initialize, sql_text
+from lake.metrics import NOT_MEASURED, parse_subject, read_catalogue
+from lake.tables import definitions_sql, initialize
 
+CATALOGUE = read_catalogue()
 NOON = datetime(2026, 9, 21, 12, 0, tzinfo=UTC)  # a Monday
 NOON_MS = int(NOON.timestamp() * 1000)
 SCHEMA = session_rows([]).schema
@@ -292,13 +293,13 @@ def test_time_ads_and_picture(lake: Table) -> None:
 
 
 def test_every_metric_has_a_hand_computed_test() -> None:
-    """Each name of METRICS stands in this file, and each view and macro of the catalogue too."""
+    """Each metric, view and macro of the catalogue is named in this file."""
     source = Path(__file__).read_text()
     plain = {"ad_time_s", "ads_started", "startup_s_p95_mux"}  # sums of columns, and one percentile of the pair
     assert [
-        metric.name for metric in METRICS if f'"{metric.name}"' not in source and metric.name not in plain
+        metric.name for metric in CATALOGUE.metric if f'"{metric.name}"' not in source and metric.name not in plain
     ] == []
-    objects = re.findall(r"CREATE OR REPLACE (?:VIEW|MACRO) (\w+)", sql_text("metrics"))
+    objects = re.findall(r"CREATE OR REPLACE (?:VIEW|MACRO) (\w+)", definitions_sql())
     assert [name for name in objects if not re.search(rf"\b{name}\b", source)] == []
 
 
@@ -812,10 +813,10 @@ def test_what_is_odd_is_shown_and_counted(lake: Table) -> None:
 def test_every_entry_of_the_catalogue_can_be_asked(lake: Table) -> None:
     """Each query of metric_catalog runs; the columns of `metrics` in one."""
     queries = dict(lake.ask("SELECT name, query FROM metric_catalog WHERE query IS NOT NULL"))
-    assert len(queries) == len(METRICS) + sum(entry.stands != NO for entry in ENTRIES)
+    assert len(queries) == len(CATALOGUE.metric) + sum(entry.where != NOT_MEASURED for entry in CATALOGUE.entry)
     lake.put(*outcomes(), span(0, 10, content_id="film"))
     columns = [name for name, query in queries.items() if query == f"SELECT {name} FROM metrics"]
-    assert columns == [metric.name for metric in METRICS]
+    assert columns == [metric.name for metric in CATALOGUE.metric]
     assert list(lake.metrics(columns)) == columns
     for query in queries.keys() - set(columns):
         lake.ask(queries[query])
@@ -824,18 +825,39 @@ def test_every_entry_of_the_catalogue_can_be_asked(lake: Table) -> None:
 def test_the_catalogue_says_everything_about_each_metric(lake: Table) -> None:
     """No name twice, no empty definition, unit, source, set or place; ratios of sums name both sums."""
     rows = lake.ask('SELECT name, definition, unit, source, "set", stands FROM metric_catalog')
-    assert len({row[0] for row in rows}) == len(rows) == len(METRICS) + len(ENTRIES)
+    assert len({row[0] for row in rows}) == len(rows) == len(CATALOGUE.metric) + len(CATALOGUE.entry)
     assert all(all(row) for row in rows)
-    assert all(metric.denominator for metric in METRICS if metric.how == "ratio")
+    assert all(metric.denominator for metric in CATALOGUE.metric if metric.how == "ratio")
     names = {row[0] for row in rows}
     sources = r"\w+_(?:adobe|mux|conviva|cta2066|newrelic|exoplayer|snowplow)\b"
-    assert {word for row in METRICS + ENTRIES for word in re.findall(sources, row.unlike)} <= names
+    assert {
+        word for row in (*CATALOGUE.metric, *CATALOGUE.entry) for word in re.findall(sources, row.unlike)
+    } <= names
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ('[[metric]]\nname = "x"', "missing required field `meaning`"),
+        ('[[metric]]\nname="x"\nmeaning="x"\nunit="s"\nhow="share"\nnumerator="1"', "Invalid enum value 'share'"),
+        ('[[metric]]\nname="x"\nmeaning="x"\nunit="s"\nhow="sum"\nnumerator="1"\nof="most"', "Invalid enum value"),
+        ('[[metric]]\nname="x"\nmeaning="x"\nunit="s"\nhow="ratio"\nnumerator="1"', "a ratio has a denominator"),
+        ('[[entry]]\nname="x"\nmeaning="x"\nunit="s"\nwhere="view x"', "has an example query"),
+        ('[[entry]]\nname="x"\nmeaning="x"\nunit="s"\nquerry="FROM x"', "unknown field `querry`"),
+        ("[[metric]\n", "Expected ']]'"),
+    ],
+)
+def test_a_mistake_in_the_catalogue_is_named(text: str, wrong: str) -> None:
+    """A missing field, a typing error, an unknown set: the message says which, and in which file."""
+    with pytest.raises(ValueError, match=r"startup\.toml: ") as found:
+        parse_subject("startup", text)
+    assert wrong in str(found.value)
 
 
 def test_every_view_and_macro_is_in_the_catalogue() -> None:
-    """What metrics.sql makes is named where some entry of the catalogue stands, or serves all of them."""
-    made = set(re.findall(r"CREATE OR REPLACE (?:VIEW|MACRO) (\w+)", sql_text("metrics")))
-    named = " ".join(f"{entry.stands} {entry.query}" for entry in ENTRIES)
+    """Each view and macro that answers a question is named by an entry of the catalogue, or serves all of them."""
+    made = set(re.findall(r"CREATE OR REPLACE (?:VIEW|MACRO) (\w+)", definitions_sql()))
+    named = " ".join(f"{entry.where} {entry.query}" for entry in CATALOGUE.entry)
     serving = {"counted_sessions", "metrics", *(name for name in made if name.startswith("metrics_"))}
     serving |= {
         "late_sessions",
@@ -861,7 +883,7 @@ def test_a_second_init_makes_definitions_anew_only_where_they_differ(tmp_path: P
     lake.do("DROP VIEW metrics", "DELETE FROM metric_catalog", "UPDATE definitions SET sha256 = 'older'")
     initialize(lake.place, partitions=1)
     assert lake.ask("SELECT sessions FROM metrics") == [(0,)]
-    assert lake.ask("SELECT count(*) FROM metric_catalog") == [(len(METRICS) + len(ENTRIES),)]
+    assert lake.ask("SELECT count(*) FROM metric_catalog") == [(len(CATALOGUE.metric) + len(CATALOGUE.entry),)]
 
 
 def test_the_dictionary_is_what_the_lake_says_of_itself(connection: duckdb.DuckDBPyConnection) -> None:

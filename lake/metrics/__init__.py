@@ -1,0 +1,216 @@
+"""The catalogue of metrics: what each is called, what it means, and the SQL for it. One TOML file a subject.
+
+Vendors use the same words for different numbers. Here each number has a name of its own, with the source in the
+name if sources differ. A `[[metric]]` is a column of the views `metrics` and `metrics_by_...`; an `[[entry]]` is
+another number: a column of sessions, a view, a macro, or one that no event carries. Both are rows of the table
+`metric_catalog`. To add a metric, add it to the file of its subject; the file is checked when it is loaded.
+
+Numerator and denominator are SQL over one row of the view `counted_sessions`; `of` is the set of its sessions.
+Aggregates are ratios of sums, never means of ratios, except where a source defines a mean per session (`mean`). A
+session without a value is left out of both sums.
+"""
+
+import functools
+import tomllib
+from importlib import resources
+from typing import Any, Literal
+
+import duckdb
+import msgspec
+
+SUBJECTS = (
+    "sessions",
+    "time",
+    "startup",
+    "failures",
+    "rebuffering",
+    "picture",
+    "progress",
+    "ads",
+    "viewers",
+    "quality",
+    "unmeasured",
+)
+NOT_MEASURED = "not measured"
+_NEWEST = "(SELECT max(started_at) FROM counted_sessions)"
+# What an example query may ask for without knowing the lake.
+_ARGUMENTS = {
+    "{some_content}": "(SELECT any_value(content_id) FROM counted_sessions)",
+    "{last_day}": f"{_NEWEST} - INTERVAL 1 DAY, {_NEWEST}",
+    "{last_hour}": f"{{programme: 'the last hour', since: {_NEWEST} - INTERVAL 1 HOUR, until: {_NEWEST}}}",
+}
+
+
+class SessionSet(msgspec.Struct, frozen=True):
+    """A set of sessions: what it is in words, and the condition on a row of `counted_sessions`."""
+
+    words: str
+    condition: str
+
+
+SETS = {
+    "all": SessionSet("sessions, open ones included", "true"),
+    "started": SessionSet("sessions whose main content played, open ones included", "is_started"),
+    "attempts": SessionSet("closed sessions with a sessionStart", "is_closed AND has_start"),
+    "media_starts": SessionSet(
+        "closed sessions with a sessionStart that resumes nothing", "is_closed AND has_start AND NOT is_resumed"
+    ),
+    "plays": SessionSet("closed sessions whose main content played", "is_closed AND is_started"),
+    "over_1_s": SessionSet(
+        "closed sessions with a sessionStart, but exits within 1 s",
+        "is_closed AND has_start AND (is_started OR is_failed OR age_s >= 1)",
+    ),
+    "recorded": SessionSet(
+        "closed sessions of content of known length whose main content played",
+        "is_closed AND is_started AND recorded_length_s > 0",
+    ),
+}
+
+
+class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One metric over sessions. `unlike` is what it is often confused with."""
+
+    name: str
+    meaning: str
+    unit: str
+    how: Literal["sum", "ratio", "mean", "median", "p95"]
+    numerator: str
+    denominator: str = ""
+    source: str = "Playhead"
+    of: Literal["all", "started", "attempts", "media_starts", "plays", "over_1_s", "recorded"] = "all"
+    unlike: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.how == "ratio") is not bool(self.denominator):
+            raise ValueError(f"{self.name}: a ratio has a denominator, and nothing else has one")
+
+    @property
+    def sql(self) -> str:
+        """The aggregate over `counted_sessions`."""
+        condition = SETS[self.of].condition
+        within = f"FILTER (WHERE {condition})"
+        value = f"({self.numerator})::DOUBLE"
+        match self.how:
+            case "sum" if self.unit == "count":
+                return f"coalesce(sum(({self.numerator})::BIGINT) {within}, 0)::BIGINT"
+            case "sum":
+                return f"sum({value}) {within}"
+            case "ratio":
+                both = f"FILTER (WHERE {condition} AND ({self.numerator}) IS NOT NULL)"
+                return f"sum({value}) {within} / nullif(sum(({self.denominator})::DOUBLE) {both}, 0)"
+            case "mean":
+                return f"avg({value}) {within}"
+            case "median":
+                return f"quantile_cont({value}, 0.5) {within}"
+            case "p95":
+                return f"quantile_cont({value}, 0.95) {within}"
+
+    @property
+    def row(self) -> tuple[str | None, ...]:
+        """The row of `metric_catalog`."""
+        how = {"median": "median of ", "p95": "95th percentile of ", "mean": "mean of "}.get(self.how, "sum of ")
+        below = f"sum of {self.denominator}" if self.denominator else None
+        return (
+            self.name,
+            self.meaning,
+            self.unit,
+            how + self.numerator,
+            "number of sessions" if self.denominator == "1" else below,
+            self.source,
+            SETS[self.of].words,
+            self.unlike or None,
+            "column of metrics and metrics_by_...",
+            f"SELECT {self.name} FROM metrics",
+        )
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A number that is no column of `metrics`.
+
+    `where` is the column, view or macro that has it; `query` is an example, in which `{some_content}`,
+    `{last_day}` and `{last_hour}` are arguments that fit any lake. `of` is a set of sessions, by name or in words.
+    """
+
+    name: str
+    meaning: str
+    unit: str
+    where: str = NOT_MEASURED
+    query: str = ""
+    numerator: str = ""
+    denominator: str = ""
+    source: str = "Playhead"
+    of: str = "all"
+    unlike: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.where == NOT_MEASURED) is bool(self.query):
+            raise ValueError(f"{self.name}: a number that is measured has an example query, and no other has one")
+
+    @property
+    def row(self) -> tuple[str | None, ...]:
+        """The row of `metric_catalog`."""
+        query = self.query
+        for name, argument in _ARGUMENTS.items():
+            query = query.replace(name, argument)
+        return (
+            self.name,
+            self.meaning,
+            self.unit,
+            self.numerator or None,
+            self.denominator or None,
+            self.source,
+            SETS[self.of].words if self.of in SETS else self.of,
+            self.unlike or None,
+            self.where,
+            query or None,
+        )
+
+
+class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one file holds, or all of them."""
+
+    metric: list[Metric] = []
+    entry: list[Entry] = []
+
+
+@functools.cache
+def read_catalogue() -> Catalogue:
+    """Return all metrics and entries, in the order of subjects. Raises ValueError where a file is wrong."""
+    folder = resources.files("lake.metrics")
+    files = [parse_subject(name, folder.joinpath(f"{name}.toml").read_text()) for name in SUBJECTS]
+    every = Catalogue(
+        [row for file in files for row in file.metric], [row for file in files for row in file.entry]
+    )
+    names = [row.name for row in (*every.metric, *every.entry)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"defined twice: {', '.join(sorted({name for name in names if names.count(name) > 1}))}")
+    return every
+
+
+def parse_subject(subject: str, text: str) -> Catalogue:
+    """Return what the file of one subject defines. Raises ValueError that names the file and the mistake."""
+    try:
+        content: dict[str, Any] = tomllib.loads(text)
+        return msgspec.convert(content, Catalogue)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ValueError(f"{subject}.toml: {error}") from error
+
+
+def columns_sql() -> str:
+    """Return every metric as a column of a SELECT over `counted_sessions`."""
+    return ",\n".join(f"    {metric.sql} AS {metric.name}" for metric in read_catalogue().metric)
+
+
+def catalog_rows() -> list[tuple[str | None, ...]]:
+    """Return the rows of `metric_catalog`, in the order of its columns."""
+    every = read_catalogue()
+    return [row.row for row in (*every.metric, *every.entry)]
+
+
+def fill_catalog(connection: duckdb.DuckDBPyConnection) -> None:
+    """Replace the rows of `metric_catalog`."""
+    connection.execute("DELETE FROM metric_catalog")
+    rows = catalog_rows()
+    places = "(" + ", ".join(["?"] * len(rows[0])) + ")"
+    values = [value for row in rows for value in row]
+    connection.execute(f"INSERT INTO metric_catalog VALUES {', '.join([places] * len(rows))}", values)

@@ -1,0 +1,59 @@
+-- What was delivered of ads, and which errors players report.
+
+-- Each ad: starts, how they ended, and how much of it played (played_ratio: time played by length, over starts of known length). Cost: 0.7 s.
+CREATE OR REPLACE VIEW ad_delivery AS
+SELECT
+    ad_id,
+    any_value(name) AS name,
+    advertiser,
+    campaign_id,
+    count(*) AS starts,
+    count(DISTINCT session_id) AS sessions,
+    count(*) FILTER (WHERE outcome = 'completed') AS completes,
+    count(*) FILTER (WHERE outcome = 'skipped') AS skips,
+    count(*) FILTER (WHERE outcome = 'aborted') AS aborted,
+    count(*) FILTER (WHERE outcome = 'open') AS open,
+    count(*) FILTER (WHERE outcome = 'completed') / count(*) AS completion_ratio,
+    sum(time_s) AS time_s,
+    sum(time_s) FILTER (WHERE length_s > 0) / sum(length_s) FILTER (WHERE length_s > 0) AS played_ratio
+FROM ads
+GROUP BY ad_id, advertiser, campaign_id;
+
+-- Ad breaks by number and place in the content: how many, how many without any ad, ads in them, how they ended. Cost: 0.6 s.
+CREATE OR REPLACE VIEW ad_break_delivery AS
+SELECT
+    "index" AS break_index,
+    offset_s,
+    count(*) AS breaks,
+    count(*) FILTER (WHERE ads = 0) AS empty_breaks,
+    sum(ads)::BIGINT AS ads,
+    count(*) FILTER (WHERE outcome = 'completed') AS completed,
+    sum(time_s) / count(*) AS time_per_break_s
+FROM ad_breaks
+GROUP BY break_index, offset_s;
+
+-- Errors by id and source, the most frequent first: events, sessions, viewers (a session without a user is one), before main content played, and sessions that such an error ended. Cost: 0.5 s.
+CREATE OR REPLACE VIEW error_ranking AS
+WITH every AS (
+    SELECT
+        session_id, content_id, coalesce(user_id, session_id) AS viewer, is_failed,
+        len(playback_errors) AS in_session,
+        unnest(playback_errors) AS error,
+        unnest(range(1, len(playback_errors) + 1)) AS place
+    FROM counted_sessions
+    WHERE errors > 0
+)
+SELECT
+    error.error_id AS error_id,
+    error.source AS source,
+    count(*) AS errors,
+    count(DISTINCT session_id) AS sessions,
+    count(DISTINCT viewer) AS viewers,
+    count(DISTINCT content_id) AS contents,
+    count(*) FILTER (WHERE error.is_before_start) AS before_start,
+    count(*) FILTER (WHERE is_failed AND place = in_session) AS ended_sessions,
+    min(error.at) AS first_at,
+    max(error.at) AS last_at
+FROM every
+GROUP BY ALL
+ORDER BY errors DESC, error_id;

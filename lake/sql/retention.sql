@@ -1,0 +1,211 @@
+-- How sessions start, how far people watch, and where they leave or jump.
+
+-- How many sessions of a content (of all: NULL) reached each step: intent, first frame, 10 to 95 %, complete; and for how many it was the last. Closed sessions with a sessionStart, of content of known length. Cost: 0.5 s.
+CREATE OR REPLACE MACRO start_funnel_of(content) AS TABLE
+WITH chosen AS (
+    SELECT
+        is_started, is_completed, progress_pct,
+        CASE
+            WHEN is_completed THEN 8
+            WHEN progress_pct > 0 THEN 2 + list_position([10, 25, 50, 75, 95], progress_pct)
+            WHEN is_started THEN 2
+            ELSE 1
+        END AS furthest
+    FROM counted_sessions
+    WHERE is_closed AND has_start AND progress_pct IS NOT NULL AND (content IS NULL OR content_id = content)
+), counts AS (
+    SELECT
+        [
+            count(*), count(*) FILTER (WHERE is_started),
+            count(*) FILTER (WHERE progress_pct >= 10), count(*) FILTER (WHERE progress_pct >= 25),
+            count(*) FILTER (WHERE progress_pct >= 50), count(*) FILTER (WHERE progress_pct >= 75),
+            count(*) FILTER (WHERE progress_pct >= 95), count(*) FILTER (WHERE is_completed)
+        ] AS reached,
+        [
+            count(*) FILTER (WHERE furthest = 1), count(*) FILTER (WHERE furthest = 2),
+            count(*) FILTER (WHERE furthest = 3), count(*) FILTER (WHERE furthest = 4),
+            count(*) FILTER (WHERE furthest = 5), count(*) FILTER (WHERE furthest = 6),
+            count(*) FILTER (WHERE furthest = 7), count(*) FILTER (WHERE furthest = 8)
+        ] AS ended
+    FROM chosen
+)
+SELECT
+    unnest(range(1, 9)) AS position,
+    unnest(['intent', 'first frame', '10 %', '25 %', '50 %', '75 %', '95 %', 'complete']) AS step,
+    unnest(reached) AS sessions,
+    unnest(list_transform(reached, lambda n: n / nullif(reached[1], 0))) AS reached_ratio,
+    unnest(ended) AS ended_here
+FROM counts;
+
+-- start_funnel_of all contents. Cost: 0.5 s.
+CREATE OR REPLACE VIEW start_funnel AS
+FROM start_funnel_of(NULL);
+
+-- Where people leave a content: its plays that closed without completion, by the bucket of their last playhead; by plays of it. Cost: 0.4 s.
+CREATE OR REPLACE MACRO leaving_points(content, bucket_s := 60) AS TABLE
+WITH plays AS (
+    SELECT is_completed, last_playhead_s
+    FROM counted_sessions
+    WHERE content_id = content AND is_closed AND is_started AND recorded_length_s > 0
+)
+SELECT
+    floor(last_playhead_s / bucket_s) * bucket_s AS from_s,
+    count(*) AS sessions,
+    count(*) / (SELECT count(*) FROM plays) AS left_ratio
+FROM plays
+WHERE NOT is_completed AND last_playhead_s IS NOT NULL
+GROUP BY from_s
+ORDER BY from_s;
+
+-- Retention of a content: for each bucket the sessions that played any of it, and how often its seconds were played (absolute: all passes, unique: once a session), by the sessions whose main content played. Cost: 0.5 s; a bucket of 1 s of a much watched content some seconds.
+CREATE OR REPLACE MACRO retention(content, bucket_s := 10) AS TABLE
+WITH chosen AS (
+    SELECT session_id, is_started, recorded_length_s, played_intervals
+    FROM counted_sessions
+    WHERE content_id = content
+), content_of AS (
+    SELECT
+        count(*) FILTER (WHERE is_started) AS starts,
+        max(recorded_length_s) AS length_s,
+        max(played_intervals[-1].end_s) AS played_to_s
+    FROM chosen
+), buckets AS (
+    SELECT unnest(range(0, least(ceil(coalesce(length_s, played_to_s, 0) / bucket_s), 100000)::BIGINT)) AS bucket
+    FROM content_of
+), pieces AS (
+    SELECT session_id, unnest(played_intervals, recursive := true) FROM chosen
+), cut AS (
+    SELECT
+        session_id, start_s, end_s, passes,
+        unnest(range(floor(start_s / bucket_s)::BIGINT, ceil(end_s / bucket_s)::BIGINT)) AS bucket
+    FROM pieces
+), seconds AS (
+    SELECT
+        bucket,
+        count(DISTINCT session_id) AS sessions,
+        sum(least(end_s, (bucket + 1) * bucket_s) - greatest(start_s, bucket * bucket_s)) AS once_s,
+        sum((least(end_s, (bucket + 1) * bucket_s) - greatest(start_s, bucket * bucket_s)) * passes) AS played_s
+    FROM cut
+    GROUP BY bucket
+)
+SELECT
+    (bucket * bucket_s)::DOUBLE AS from_s,
+    least((bucket + 1) * bucket_s, coalesce(length_s, (bucket + 1) * bucket_s))::DOUBLE AS to_s,
+    coalesce(sessions, 0) AS sessions,
+    coalesce(played_s, 0) / (to_s - from_s) AS plays,
+    coalesce(played_s, 0) / (to_s - from_s) / nullif(starts, 0) AS absolute_retention_ratio,
+    coalesce(once_s, 0) / (to_s - from_s) / nullif(starts, 0) AS unique_retention_ratio
+FROM buckets LEFT JOIN seconds USING (bucket), content_of
+ORDER BY from_s;
+
+-- Most replayed: how often each bucket of a content was played, by the bucket played most. Cost: as retention.
+CREATE OR REPLACE MACRO heat_map(content, bucket_s := 10) AS TABLE
+SELECT from_s, to_s, plays, plays / nullif(max(plays) OVER (), 0) AS heat_ratio
+FROM retention(content, bucket_s := bucket_s)
+ORDER BY from_s;
+
+-- How a content keeps its viewers, against others of similar length (from its own by `length_factor` to its own times it): for each of `buckets` equal parts of the content its own absolute retention, the mean of the others' (each content counts once), its own by that mean, and where it ranks among them (0: all others keep more, 1: all keep less, equal ones half). Without another content of such length the last three are null. Cost: 1 s, and more where many contents are of similar length.
+CREATE OR REPLACE MACRO relative_retention(content, buckets := 100, length_factor := 1.25) AS TABLE
+WITH asked AS MATERIALIZED (
+    SELECT content::VARCHAR AS asked_id, buckets::BIGINT AS parts, length_factor::DOUBLE AS factor
+), contents AS (
+    SELECT content_id, max(recorded_length_s) AS length_s, count(*) FILTER (WHERE is_started) AS starts
+    FROM counted_sessions
+    GROUP BY content_id
+    HAVING length_s > 0 AND starts > 0
+), compared AS MATERIALIZED (
+    SELECT each.content_id, each.length_s, each.starts, each.content_id = asked_id AS is_own, parts
+    FROM asked
+    JOIN contents AS own ON own.content_id = asked_id
+    JOIN contents AS each ON each.length_s BETWEEN own.length_s / factor AND own.length_s * factor
+), pieces AS (
+    SELECT content_id, compared.length_s, parts, unnest(played_intervals, recursive := true)
+    FROM counted_sessions JOIN compared USING (content_id)
+), cut AS (
+    SELECT
+        content_id, passes,
+        start_s / length_s * parts AS low,
+        end_s / length_s * parts AS high,
+        unnest(range(floor(low)::BIGINT, ceil(high)::BIGINT)) AS bucket
+    FROM pieces
+), played AS (
+    SELECT content_id, bucket, sum((least(high, bucket + 1) - greatest(low, bucket)) * passes) AS plays
+    FROM cut
+    GROUP BY content_id, bucket
+), curves AS (
+    SELECT bucket, parts, is_own, coalesce(plays, 0) / starts AS kept_ratio
+    FROM (SELECT *, unnest(range(parts)) AS bucket FROM compared) LEFT JOIN played USING (content_id, bucket)
+), own AS (
+    SELECT bucket, parts, kept_ratio AS own_ratio FROM curves WHERE is_own
+)
+SELECT
+    bucket / any_value(parts) AS from_ratio,
+    (bucket + 1) / any_value(parts) AS to_ratio,
+    any_value(own_ratio) AS absolute_retention_ratio,
+    count(kept_ratio) AS similar_contents,
+    avg(kept_ratio) AS similar_retention_ratio,
+    any_value(own_ratio) / nullif(avg(kept_ratio), 0) AS relative_retention_ratio,
+    avg(CASE WHEN kept_ratio < own_ratio THEN 1 WHEN kept_ratio = own_ratio THEN 0.5 ELSE 0 END)
+        FILTER (WHERE kept_ratio IS NOT NULL) AS rank_ratio
+FROM own LEFT JOIN (SELECT bucket, kept_ratio FROM curves WHERE NOT is_own) USING (bucket)
+GROUP BY bucket
+ORDER BY bucket;
+
+-- Seeks from `since` up to `until`, of one content if named: as many as sessions.seeks counts. seek_at: when the playhead was there again; distance_s: how far it moved beyond what playing explains, at least: below 0 backward. What a player does not tell (a seek and back again between two events) is not there. Cost: grows with the events of the sessions asked for, 3 s for a million.
+CREATE OR REPLACE MACRO seeks_between(since, until, content := '') AS TABLE
+WITH asked AS MATERIALIZED (
+    SELECT since::TIMESTAMPTZ AS since_at, until::TIMESTAMPTZ AS until_at
+), moves AS (
+    SELECT
+        *,
+        doing = 'playing' OR (doing IN ('paused', 'buffering') AND was_started) AS shows,
+        if(doing = 'playing', passed_s, 0) AS advance_s,
+        if(doing = 'playing' OR is_live, passed_s, 0) AS allowed_s,
+        next_playhead_s - playhead_s AS shift_s,
+        shift_s + if(is_live AND shift_s < -43200, 86400, 0) AS moved_s,
+        least(next_playhead_s, recorded_length_s) - least(playhead_s, recorded_length_s)
+            - if(is_live AND abs(shift_s) > 43200, 86400 * sign(shift_s), 0) AS within_s
+    FROM timeline_between((SELECT since_at FROM asked), (SELECT until_at FROM asked), content := content)
+), jumps AS (
+    SELECT
+        *,
+        coalesce(shows AND moved_s NOT BETWEEN -2 AND allowed_s + 2, false) AS is_jump,
+        shows AND playhead_s IS NOT NULL AND next_playhead_s IS NULL AS is_blank
+    FROM moves
+), bridges AS (
+    -- The playhead goes on from where it was two events before: the one between was a slip, or unknown.
+    SELECT
+        *,
+        coalesce(
+            shows AND (is_jump OR playhead_s IS NULL)
+            AND (lag(is_jump) OVER in_order OR lag(is_blank) OVER in_order)
+            AND abs(
+                next_playhead_s - lag(playhead_s) OVER in_order - lag(advance_s) OVER in_order - advance_s
+            ) <= 2,
+            false
+        ) AS may_bridge
+    FROM jumps
+    WINDOW in_order AS (PARTITION BY session_id ORDER BY place)
+), bridged AS (
+    -- What has bridged a slip is none itself: in a row of such every second one does.
+    SELECT
+        *,
+        may_bridge AND (place - max(if(may_bridge, NULL, place)) OVER so_far) % 2 = 1 AS is_bridge
+    FROM bridges
+    WINDOW so_far AS (PARTITION BY session_id ORDER BY place ROWS UNBOUNDED PRECEDING)
+), seeks AS (
+    SELECT
+        *,
+        is_jump AND NOT is_bridge AND NOT is_last
+        AND NOT coalesce(lead(is_bridge) OVER (PARTITION BY session_id ORDER BY place), false) AS is_seek
+    FROM bridged
+)
+SELECT
+    session_id, content_id, viewer,
+    make_timestamptz(to_ms * 1000) AS seek_at,
+    playhead_s AS from_s,
+    next_playhead_s AS to_s,
+    if(within_s > 0, greatest(within_s - allowed_s, 0), within_s) AS distance_s
+FROM seeks, asked
+WHERE is_seek AND seek_at >= since_at AND seek_at < until_at
+ORDER BY seek_at, session_id;

@@ -255,7 +255,7 @@ class Runner:
             handler = route.methods.get("GET" if method == "HEAD" else method)
             if handler is None:
                 if method == "OPTIONS":
-                    return preflight(route.protocol, headers.get(b"origin"), allow=route.allow)
+                    return preflight(route.protocol, headers, allow=route.allow)
                 raise MethodNotAllowed(f"Expected one of the methods {route.allow}")
             if method == "POST":
                 check_announced_size(headers, bytes_max=route.body_bytes_max)

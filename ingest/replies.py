@@ -5,6 +5,8 @@ only if those have them too. The two APIs need two policies: anybody's page may 
 credentials; the tracking session lives in a cookie, so there the page's origin is named and credentials allowed.
 """
 
+import re
+from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -22,14 +24,22 @@ COMMON_HEADERS: Final = (
 )
 MEDIA_METHODS: Final = b"OPTIONS,POST,PUT"
 TRACKING_METHODS: Final = b"GET, POST, DELETE, OPTIONS"
+ASKED_HEADERS_BYTES_MAX: Final = 4_096
+_ORIGIN: Final = re.compile(
+    rb"[a-z][a-z0-9+.-]{0,31}://(?:[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){0,126}|\[[0-9a-f:.]{2,45}\])"
+    rb"(?::(?P<port>[0-9]{1,5}))?"
+)
+_HEADER_NAMES: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*+")
 _MEDIA_CORS: Final[Headers] = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", MEDIA_METHODS),
     (b"access-control-allow-headers", COMMON_HEADERS),
     (b"access-control-expose-headers", b"Location, Retry-After"),
 ]
+# A reply of the tracking API may name a user, and is for the page that asked: no cache may keep it.
+_TRACKING: Final[Headers] = [(b"cache-control", b"no-store"), (b"vary", b"Origin")]
 _TRACKING_CORS: Final[Headers] = [
-    (b"vary", b"Origin"),
+    *_TRACKING,
     (b"access-control-allow-credentials", b"true"),
     (b"access-control-allow-methods", TRACKING_METHODS),
     (
@@ -72,14 +82,33 @@ class TrackingError(msgspec.Struct):
 
 
 def cors(protocol: Protocol, origin: bytes | None) -> Headers:
-    """Return the CORS headers of a reply to a page of this origin."""
+    """Return the headers of every reply of a protocol to a page of this origin."""
     if protocol == "media":
         return _MEDIA_CORS
     if protocol == "plain":
         return []
-    if not origin or origin == b"null":
-        return _TRACKING_CORS[:1]
+    if origin is None or not is_origin(origin):
+        return _TRACKING
     return [(b"access-control-allow-origin", origin), *_TRACKING_CORS]
+
+
+def is_origin(text: bytes) -> bool:
+    """Return whether a header `Origin` names one origin, as browsers write it: `scheme://host` or with `:port`."""
+    match = _ORIGIN.fullmatch(text)
+    return match is not None and int(match["port"] or 0) <= 65_535
+
+
+def _allowed_headers(asked: bytes) -> bytes:
+    """Return the headers that a page may send with media events: those that are usual, and those it asks for.
+
+    A page's instrumentation adds headers of its own to each request (`baggage`, `sentry-trace`), and nothing
+    is let in by allowing them: media routes take no credentials.
+    """
+    if len(asked) > ASKED_HEADERS_BYTES_MAX or not _HEADER_NAMES.fullmatch(asked):
+        return COMMON_HEADERS
+    names = {name.strip().lower(): name.strip() for name in asked.split(b",")}
+    known = {name.strip().lower() for name in COMMON_HEADERS.split(b",")}
+    return b", ".join([COMMON_HEADERS, *(names[name] for name in names if name not in known)])
 
 
 def created(session_id: str) -> Reply:
@@ -98,10 +127,16 @@ def whole_reply(status: int, body: bytes, headers: Headers, *, content_type: byt
     return Reply(status, headers + about, body)
 
 
-def preflight(protocol: Protocol, origin: bytes | None, *, allow: str) -> Reply:
+def preflight(protocol: Protocol, headers: Mapping[bytes, bytes], *, allow: str) -> Reply:
     """Answer OPTIONS: what a page may send, and that it need not ask again for a day."""
-    more = [(b"access-control-max-age", PREFLIGHT_AGE_S), (b"allow", allow.encode())]
-    return Reply(204, cors(protocol, origin) + more)
+    about = dict(cors(protocol, headers.get(b"origin")))
+    if protocol == "media":
+        about[b"access-control-allow-headers"] = _allowed_headers(
+            headers.get(b"access-control-request-headers", b"").strip()
+        )
+        about[b"vary"] = b"Access-Control-Request-Headers"
+    about |= {b"access-control-max-age": PREFLIGHT_AGE_S, b"allow": allow.encode()}
+    return Reply(204, list(about.items()))
 
 
 def refused(fault: Fault, protocol: Protocol, origin: bytes | None, *, allow: str = "") -> Reply:

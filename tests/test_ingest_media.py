@@ -366,6 +366,63 @@ def test_a_browser_may_post_from_anywhere(ingest: Ingest, path: str) -> None:
     assert wanted <= allowed
 
 
+def preflight(ingest: Ingest, asked: str, path: str = "/api/v1/sessions") -> set[str]:
+    """Return the headers that a preflight allows, in lower case."""
+    headers = {
+        "Origin": "https://player.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": asked,
+    }
+    reply = ingest.client.options(path, headers=headers)
+    assert reply.status_code == 204
+    assert reply.headers["vary"] == "Access-Control-Request-Headers"
+    assert len(reply.headers["access-control-allow-headers"]) < 5_000
+    return {name.strip().lower() for name in reply.headers["access-control-allow-headers"].split(",")}
+
+
+COMMON = {
+    "content-type",
+    "user-agent",
+    "x-jay-tracking",
+    "__secure-jay_tracking",
+    "idempotency-key",
+    "traceparent",
+    "x-consent",
+    "content-encoding",
+}
+
+
+@pytest.mark.parametrize("path", ["/api/v1/sessions", "/api/v1/sessions/abc/events", "/api/v1/downloaded"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "baggage,content-type,sentry-trace,traceparent,tracestate",
+        "newrelic",
+        "x-datadog-origin, x-datadog-parent-id,\tx-datadog-sampling-priority , x-datadog-trace-id",
+        "authorization",
+        "X-Anything-At-All, odd!#$%&'*+.^_`|~name",
+        ",".join(f"x-{number}" for number in range(500)),
+    ],
+)
+def test_a_page_may_send_whatever_headers_it_asks_for(ingest: Ingest, asked: str, path: str) -> None:
+    """Instrumentation adds its own to each request; those that players send are allowed in any case."""
+    assert preflight(ingest, asked, path) == COMMON | {name.strip().lower() for name in asked.split(",")}
+
+
+@pytest.mark.parametrize(
+    "asked", ["", "a b", "a,,b", "a:b", "a, b\u00e9", '"quoted"', "a;b", ",", "a,", "x" * 4_097, "a(b)", "x,\x01"]
+)
+def test_what_is_no_list_of_header_names_is_not_repeated(ingest: Ingest, asked: str) -> None:
+    """The usual headers are allowed all the same, and nothing of what was asked is in the reply."""
+    raw = f"OPTIONS /api/v1/sessions HTTP/1.1\r\nHost: a\r\nAccess-Control-Request-Headers: {asked}\r\n"
+    reply = ingest.exchange(raw.encode() + b"Connection: close\r\n\r\n").partition(b"\r\n\r\n")[0].decode()
+    if reply.startswith("HTTP/1.1 400"):  # no HTTP at all
+        return
+    assert reply.startswith("HTTP/1.1 204")
+    (line,) = [line for line in reply.split("\r\n") if line.lower().startswith("access-control-allow-headers:")]
+    assert {name.strip().lower() for name in line.partition(":")[2].split(",")} == COMMON
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD"])
 def test_another_method_is_not_allowed(ingest: Ingest, method: str) -> None:
     """A method the path does not have is answered 405, with those it has and the CORS headers."""

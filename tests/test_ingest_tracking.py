@@ -277,12 +277,85 @@ def test_a_page_may_use_it_with_credentials(ingest: Ingest) -> None:
         assert "__Secure-jay_tracking" in other.headers["access-control-expose-headers"]
 
 
-@pytest.mark.parametrize("origin", ["null", None])
-def test_no_origin_gets_no_permission(ingest: Ingest, origin: str | None) -> None:
-    """Sandboxed pages (origin null) are not let in, nor who names none; caches are told to tell apart."""
-    reply = ingest.client.get(PLAIN, headers={**KEY, **({"Origin": origin} if origin else {})})
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://localhost:3000",
+        "https://xn--mnchen-3ya.example",
+        "https://192.0.2.7:8443",
+        "https://[2001:db8::1]:8443",
+        "capacitor://localhost",
+        "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+    ],
+)
+def test_every_origin_that_a_browser_writes_is_let_in(ingest: Ingest, origin: str) -> None:
+    """Scheme, host and perhaps a port."""
+    reply = ingest.client.get(PLAIN, headers={**KEY, "Origin": origin})
+    assert reply.headers["access-control-allow-origin"] == origin
+    assert reply.headers["access-control-allow-credentials"] == "true"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        None,
+        "null",
+        "NULL",
+        "*",
+        "https://",
+        "a.example",
+        "//a.example",
+        "file://",
+        "https://a.example/",
+        "https://a.example/path",
+        "https://a.example?x",
+        "https://user@a.example",
+        "https://a.example:",
+        "https://a.example:port",
+        "https://a.example:65536",
+        "https://a.example https://b.example",
+        "https://a.example, https://b.example",
+        "https://a..example",
+        "https://a.example%0d",
+        "https://m\u00fcnchen.example",
+        "https://[::1",
+        "javascript:alert(1)",
+        "https://" + "a" * 300 + ".example",
+    ],
+)
+@pytest.mark.parametrize("method", ["OPTIONS", "GET", "POST", "PUT"])
+def test_what_is_no_origin_gets_no_permission(ingest: Ingest, method: str, origin: str | None) -> None:
+    """Sandboxed pages (origin null), junk, several: never repeated, no credentials; caches keep them apart."""
+    headers = [(b"X-API-Key", b"string")] + ([(b"Origin", origin.encode())] if origin else [])
+    reply = ingest.client.request(method, PLAIN, headers=headers)
     assert "access-control-allow-origin" not in reply.headers
+    assert "access-control-allow-credentials" not in reply.headers
     assert reply.headers["vary"] == "Origin"
+
+
+def test_two_origins_get_no_permission(ingest: Ingest) -> None:
+    """A header sent twice is one with two values."""
+    headers = [(b"X-API-Key", b"string"), (b"Origin", b"https://a.example"), (b"Origin", b"https://a.example")]
+    assert "access-control-allow-origin" not in ingest.client.get(PLAIN, headers=headers).headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "key", "status"),
+    [
+        ("POST", PLAIN, "string", 200),
+        ("GET", PLAIN, "string", 400),
+        ("DELETE", PLAIN, "string", 200),
+        ("GET", PLAIN, "wrong", 401),
+        ("PUT", PLAIN, "string", 405),
+        ("OPTIONS", PLAIN, "string", 204),
+        ("GET", "/v1/playouts/a/b", "string", 404),
+    ],
+)
+def test_no_cache_keeps_a_reply(ingest: Ingest, method: str, path: str, key: str, status: int) -> None:
+    """It may name a user: whatever was asked, and whatever came of it."""
+    ingest.client.cookies.clear()
+    reply = ingest.client.request(method, path, headers={"X-API-Key": key})
+    assert (reply.status_code, reply.headers["cache-control"]) == (status, "no-store")
 
 
 def test_another_method_or_path_is_refused_in_the_envelope(ingest: Ingest) -> None:

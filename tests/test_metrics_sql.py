@@ -825,14 +825,12 @@ def test_every_entry_of_the_catalogue_can_be_asked(lake: Table) -> None:
 def test_the_catalogue_says_everything_about_each_metric(lake: Table) -> None:
     """No name twice, no empty definition, unit, source, set or place; ratios of sums name both sums."""
     rows = lake.ask('SELECT name, definition, unit, source, "set", stands FROM metric_catalog')
-    assert len({row[0] for row in rows}) == len(rows) == len(CATALOGUE.metric) + len(CATALOGUE.entry)
+    assert len({row[0] for row in rows}) == len(rows) == len(CATALOGUE.every)
     assert all(all(row) for row in rows)
     assert all(metric.denominator for metric in CATALOGUE.metric if metric.how == "ratio")
     names = {row[0] for row in rows}
     sources = r"\w+_(?:adobe|mux|conviva|cta2066|newrelic|exoplayer|snowplow)\b"
-    assert {
-        word for row in (*CATALOGUE.metric, *CATALOGUE.entry) for word in re.findall(sources, row.unlike)
-    } <= names
+    assert {word for row in CATALOGUE.every for word in re.findall(sources, row.unlike)} <= names
 
 
 @pytest.mark.parametrize(
@@ -883,7 +881,7 @@ def test_a_second_init_makes_definitions_anew_only_where_they_differ(tmp_path: P
     lake.do("DROP VIEW metrics", "DELETE FROM metric_catalog", "UPDATE definitions SET sha256 = 'older'")
     initialize(lake.place, partitions=1)
     assert lake.ask("SELECT sessions FROM metrics") == [(0,)]
-    assert lake.ask("SELECT count(*) FROM metric_catalog") == [(len(CATALOGUE.metric) + len(CATALOGUE.entry),)]
+    assert lake.ask("SELECT count(*) FROM metric_catalog") == [(len(CATALOGUE.every),)]
 
 
 def test_the_dictionary_is_what_the_lake_says_of_itself(connection: duckdb.DuckDBPyConnection) -> None:

@@ -172,19 +172,24 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metric: list[Metric] = []
     entry: list[Entry] = []
 
+    @property
+    def every(self) -> list[Metric | Entry]:
+        """Metrics, then entries: the order of the rows in `metric_catalog`."""
+        return [*self.metric, *self.entry]
+
 
 @functools.cache
 def read_catalogue() -> Catalogue:
     """Return all metrics and entries, in the order of subjects. Raises ValueError where a file is wrong."""
     folder = resources.files("lake.metrics")
     files = [parse_subject(name, folder.joinpath(f"{name}.toml").read_text()) for name in SUBJECTS]
-    every = Catalogue(
+    whole = Catalogue(
         [row for file in files for row in file.metric], [row for file in files for row in file.entry]
     )
-    names = [row.name for row in (*every.metric, *every.entry)]
+    names = [row.name for row in whole.every]
     if len(set(names)) < len(names):
         raise ValueError(f"defined twice: {', '.join(sorted({name for name in names if names.count(name) > 1}))}")
-    return every
+    return whole
 
 
 def parse_subject(subject: str, text: str) -> Catalogue:
@@ -203,8 +208,7 @@ def columns_sql() -> str:
 
 def catalog_rows() -> list[tuple[str | None, ...]]:
     """Return the rows of `metric_catalog`, in the order of its columns."""
-    every = read_catalogue()
-    return [row.row for row in (*every.metric, *every.entry)]
+    return [row.row for row in read_catalogue().every]
 
 
 def fill_catalog(connection: duckdb.DuckDBPyConnection) -> None:

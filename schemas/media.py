@@ -17,6 +17,7 @@ from schemas.vocabulary import EVENT_TYPES, LIVE_CONTENT_TYPES, QOE, EventType, 
 TS_MS_MAX = 4_102_444_800_000  # the year 2100: a later timestamp is a mistake, not a late event
 AHEAD_MS_MAX = 86_400_000
 DAY_S = 86_400
+EXACT_MAX = 1 << 53  # a larger floating-point number may stand for more than one integer
 KEYS_MAX = 256
 Scalar = str | int | float | bool | None
 _SCALARS = frozenset(get_args(Scalar))
@@ -125,9 +126,56 @@ def check_plain_event(event: PlainEvent) -> EventType:
         try:
             msgspec.convert(event.params, required)
         except msgspec.ValidationError as error:
-            raise InvalidEvent(str(error)) from None
+            if not (_make_integers(event.params, _INTEGERS[event_type.name]) and _is(event.params, required)):
+                raise InvalidEvent(str(error)) from None
     return event_type
 
+
+def _is(value: Any, wanted: type[msgspec.Struct]) -> bool:
+    try:
+        msgspec.convert(value, wanted)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _make_integers(part: Any, keys: frozenset[str]) -> bool:
+    """Make integers, in place, of those values of a JSON object that are whole numbers written as `1.0` or `1e3`.
+
+    JSON has one kind of number, and JSON Schema takes `1.0` for an integer. Returns whether there was one.
+    """
+    if type(part) is not dict:
+        return False
+    found = {
+        key: int(value)
+        for key, value in part.items()
+        if key in keys and type(value) is float and value.is_integer() and abs(value) <= EXACT_MAX
+    }
+    part.update(found)
+    return bool(found)
+
+
+def _make_all_integers(event: dict[str, Any], event_type: EventType) -> bool:
+    params = event.get("params")
+    ids = params.get("visitor.customerIDs") if type(params) is dict else None
+    entries = ids.values() if type(ids) is dict else ()
+    made = [
+        _make_integers(event.get("playerTime"), _TIME_INTEGERS),
+        _make_integers(event.get("qoeData"), _QOE_INTEGERS),
+        _make_integers(params, _INTEGERS[event_type.name]),
+        *[_make_integers(entry, _CUSTOMER_INTEGERS) for entry in entries],
+    ]
+    return any(made)
+
+
+def _integers(params: tuple[Param, ...]) -> frozenset[str]:
+    return frozenset(param.key for param in params if param.kind == "integer")
+
+
+_INTEGERS = {name: _integers(row.params) for name, row in EVENT_TYPES.items()}
+_QOE_INTEGERS = _integers(QOE)
+_TIME_INTEGERS = frozenset(("ts",))
+_CUSTOMER_INTEGERS = frozenset(("authState",))
 
 _decode = msgspec.json.Decoder().decode
 # Possessive, and an unended string is taken to the end: linear in the body, whatever it is.
@@ -156,7 +204,9 @@ def _check_depth(body: bytes) -> None:
 
 
 def check_event(event: Any, *, now_ms: int) -> tuple[EventType, list[str]]:
-    """Tell which type of event this decoded JSON is, and the flags it carries.
+    """Return which type of event this decoded JSON is, and the flags it carries.
+
+    Integers that are written as `1.0` or `1e3` are made integers in `event` itself.
 
     Flags: `off_schema` (an optional key has another type than documented), `playhead_range` (negative, or past
     the end that a recorded sessionStart names), `future_ts` (more than 24 h ahead of its arrival).
@@ -173,11 +223,12 @@ def check_event(event: Any, *, now_ms: int) -> tuple[EventType, list[str]]:
     try:
         msgspec.convert(event, DOCUMENTED[event_type.name])
     except msgspec.ValidationError:
-        try:
-            msgspec.convert(event, REQUIRED[event_type.name])
-        except msgspec.ValidationError as error:
-            raise InvalidEvent(str(error)) from None
-        flags.append("off_schema")
+        if not (_make_all_integers(event, event_type) and _is(event, DOCUMENTED[event_type.name])):
+            try:
+                msgspec.convert(event, REQUIRED[event_type.name])
+            except msgspec.ValidationError as error:
+                raise InvalidEvent(str(error)) from None
+            flags.append("off_schema")
     _check_shape(event)
     time = event["playerTime"]
     if time["playhead"] < 0 or (event_type.starts and _is_past_end(time["playhead"], event["params"])):

@@ -154,6 +154,28 @@ def test_a_good_record_with_any_of_its_bytes_changed_is_decoded(data: st.DataObj
     put_into_rows([bytes(value)])
 
 
+@pytest.mark.parametrize("ts", [float(NOW_MS), NOW_MS])
+@pytest.mark.parametrize("more", [{}, {"unknown": 1}])
+def test_an_integer_that_another_producer_wrote_as_a_number_is_one(more: dict[str, Any], ts: float) -> None:
+    """Timestamp and required params: by the quick way and by the thorough one."""
+    params = {"media.ad.id": "a", "media.ad.length": 30.0, "media.ad.playerName": "p", "media.ad.podPosition": 1.0}
+    data = {"playerTime": {"playhead": 2.0, "ts": ts}, "eventType": "adStart", "params": params, **more}
+    found = decode(record({**PING, "type": "playhead.media.adStart", "data": data}))
+    assert isinstance(found, Event)
+    assert (type(found.client_ms), found.client_ms) == (int, NOW_MS)
+    assert found.params is not None
+    assert b'"media.ad.podPosition":1}' in found.params
+    assert b'"media.ad.length":30.0' in found.params
+
+
+@pytest.mark.parametrize("ts", [NOW_MS + 0.5, 1e300, -1.0, 1e16])
+def test_a_timestamp_that_is_no_whole_number_is_a_bad_record(ts: float) -> None:
+    """As ingest refuses it."""
+    found = decode(record({**PING, "data": {"playerTime": {"playhead": 1.0, "ts": ts}, "eventType": "ping"}}))
+    assert isinstance(found, Bad)
+    assert found.reason == "invalid_event"
+
+
 def test_the_time_of_arrival_is_exact_to_the_millisecond() -> None:
     """No millisecond is lost on the way from text to number."""
     for ms in range(NOW_MS, NOW_MS + 1000):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import msgspec
 import pytest
 from ingest_rig import DATA, SECRETS, Ingest, event, running, session_start
@@ -16,7 +17,7 @@ from ingest.ended import Ended
 from ingest.identity import pseudonym
 from schemas.ids import mint_media_session
 from schemas.media import json_schema
-from schemas.vocabulary import EVENT_TYPES
+from schemas.vocabulary import EVENT_TYPES, QOE
 
 TIMELINES = json.loads((DATA / "media_timelines.json").read_text())["timelines"]
 PSEUDONYM_KEY = SECRETS["PLAYHEAD_PSEUDONYM_KEY"].encode()
@@ -339,6 +340,85 @@ def test_each_event_type_has_a_schema(ingest: Ingest, name: str) -> None:
 def test_an_unknown_event_type_has_none(ingest: Ingest) -> None:
     """The schema of what is no event type is answered 404."""
     assert ingest.client.get("/api/v1/schemas/nonsense").status_code == 404
+
+
+VALUES = {"string": "x", "integer": 2, "number": 1.5, "boolean": True, "states": [{"media.state.name": "mute"}]}
+
+
+def whole_event(name: str) -> dict[str, Any]:
+    """Return an event of a type with all that is documented for it, every integer being 2."""
+    row = EVENT_TYPES[name]
+    customer_ids = {"crm": {"id": "x", "authState": 2}}
+    params = {p.key: customer_ids if p.kind == "customer ids" else VALUES[p.kind] for p in row.params}
+    params.pop("media.downloaded", None)
+    qoe = {param.key: VALUES[param.kind] for param in QOE}
+    whole = event(name, qoeData=qoe)
+    return whole | {"params": params} if params else whole
+
+
+def with_integers(value: Any, form: str) -> str:
+    """Return JSON in which every integer 2, and the timestamp, are written in another form."""
+    text = json.dumps(value)
+    ts = {"2.0": "1700000001000.0", "2e0": "1.700000001e12", "0.2E+1": "170000000.1000E4"}[form]
+    return re.sub(r"(?<=: )2(?=[,}])", form, text).replace("1700000001000", ts)
+
+
+@pytest.mark.parametrize("form", ["2.0", "2e0", "0.2E+1"])
+@pytest.mark.parametrize("name", EVENT_TYPES)
+def test_an_integer_may_be_written_as_any_number(ingest: Ingest, name: str, form: str) -> None:
+    """JSON has one kind of number: what the JSON Schema takes for an integer is one, and is stored as one."""
+    written = with_integers(whole_event(name), form)
+    assert written.count(form) >= 3
+    schema = ingest.client.get(f"/api/v1/schemas/{name}").json()
+    jsonschema.validate(json.loads(written), schema)
+    if EVENT_TYPES[name].starts:
+        session = ingest.start(written.encode())
+    else:
+        session = ingest.start(session_start())
+        assert ingest.post(f"{session}/events", written.encode()).status_code == 204
+    record = ingest.events(session)[-1]
+    assert "off_schema" not in record.get("flags", "")
+    stored = json.dumps(record["data"])
+    plain = copy.deepcopy(whole_event(name))
+    if "visitor.customerIDs" in plain.get("params", {}):
+        assert record["data"]["params"]["visitor.customerIDs"]["crm"]["authState"] == 2
+    assert form not in stored
+    assert '"ts": 1700000001000}' in stored
+    assert {key: value for key, value in record["data"]["qoeData"].items() if "framesPerSecond" not in key} == {
+        key: value for key, value in plain["qoeData"].items() if "framesPerSecond" not in key
+    }
+
+
+def test_an_offline_session_may_write_its_integers_so(ingest: Ingest) -> None:
+    """Each event of the array."""
+    start = session_start(**{"media.downloaded": True})
+    start["playerTime"]["ts"] = 1_700_000_000_000.0
+    events = [start, event("play", ts=1_700_000_001_000.0), event("sessionEnd", ts=1_700_000_002_000.0)]  # type: ignore[arg-type]
+    session = ingest.start(events)
+    stamps = [record["data"]["playerTime"]["ts"] for record in ingest.events(session)]
+    assert [(type(ts), ts) for ts in stamps] == [(int, 1_700_000_000_000 + 1000 * n) for n in range(3)]
+
+
+@pytest.mark.parametrize("ts", ["1700000001000.5", "1e300", "-1.0", "4102444800001.0", "1e16", "0.1", '"1.0"'])
+def test_a_timestamp_that_is_no_whole_number_is_refused(ingest: Ingest, ts: str) -> None:
+    """As are those out of range, however they are written."""
+    body = json.dumps(event("play")).replace("1700000001000", ts)
+    reply = ingest.post(f"{ingest.start(session_start())}/events", body.encode())
+    assert reply.status_code == 400
+    assert "$.playerTime.ts" in reply.json()["message"]
+
+
+@pytest.mark.parametrize("bitrate", ["1.5", "1e300", "9007199254740994.0"])
+def test_an_optional_integer_that_is_no_whole_number_is_flagged(ingest: Ingest, bitrate: str) -> None:
+    """Kept as it was sent."""
+    session = ingest.start(session_start())
+    body = json.dumps(event("ping", qoeData={"media.qoe.bitrate": 0})).replace(
+        'bitrate": 0', f'bitrate": {bitrate}'
+    )
+    assert ingest.post(f"{session}/events", body.encode()).status_code == 204
+    record = ingest.events(session)[-1]
+    assert record["flags"] == "off_schema"
+    assert record["data"]["qoeData"]["media.qoe.bitrate"] == float(bitrate)
 
 
 @pytest.mark.parametrize("path", ["/api/v1/sessions", "/api/v1/sessions/abc/events", "/api/v1/downloaded"])

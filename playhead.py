@@ -108,7 +108,7 @@ async def _topics(settings: Settings, partitions: int | None) -> int:
     if partitions is None or partitions <= there:
         return there
     # The tables first: a worker that is given a partition must find them.
-    await asyncio.to_thread(initialize, location(settings), partitions=partitions)
+    await asyncio.to_thread(initialize, location(settings), partitions=partitions, migrate=False)
     return await add_partitions(settings, partitions=partitions)
 
 

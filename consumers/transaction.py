@@ -61,7 +61,7 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Ledger(msgspec.Struct, frozen=True):
-    """One row of a ledger table. Offsets are "the next to read"."""
+    """One row of a ledger table, by the names of its columns. Offsets are "the next to read"."""
 
     log_partition: int
     first_offset: int
@@ -73,6 +73,14 @@ class Ledger(msgspec.Struct, frozen=True):
     open_as_of_offset: int
     partition_time: datetime | None
     commits: int
+    log_number: int
+    log_base: int
+    log_id: str | None
+    mark_offset: int | None
+    mark_appended_at: datetime | None
+    mark_digest: str | None
+    halted_at: datetime | None
+    halted_reason: str | None
 
     @property
     def time_ms(self) -> int:
@@ -82,6 +90,7 @@ class Ledger(msgspec.Struct, frozen=True):
     def after(self, changes: Changes) -> "Ledger":
         """Return the row that the transaction of these changes leaves."""
         read = datetime.fromtimestamp(changes.read_ms / 1000, UTC) if changes.read_ms else self.partition_time
+        is_read_on = changes.next_offset > self.next_offset
         return msgspec.structs.replace(
             self,
             next_offset=changes.next_offset,
@@ -91,12 +100,15 @@ class Ledger(msgspec.Struct, frozen=True):
             open_as_of_offset=self.open_as_of_offset if changes.open is None else changes.next_offset,
             partition_time=read,
             commits=self.commits + 1,
+            halted_at=None if is_read_on else self.halted_at,
+            halted_reason=None if is_read_on else self.halted_reason,
         )
 
 
 def read_ledger(connection: duckdb.DuckDBPyConnection, partition: int) -> Ledger:
     """Return the ledger row of a partition. Raises LedgerBroken where there is not exactly one."""
-    rows = connection.execute(f"SELECT * FROM ledger_p{partition:03}").fetchall()
+    columns = ", ".join(Ledger.__struct_fields__)
+    rows = connection.execute(f"SELECT {columns} FROM ledger_p{partition:03}").fetchall()
     if len(rows) != 1:
         raise LedgerBroken(f"ledger_p{partition:03} has {len(rows)} rows; run `playhead verify`")
     return Ledger(*rows[0])
@@ -118,9 +130,8 @@ def commit(
     touched: set[str] = set()
     connection.execute("BEGIN")
     try:
-        for ledger, changes in work:
-            if read_ledger(connection, changes.partition) != ledger:
-                raise Fenced(f"partition {changes.partition} was written by another owner")
+        for ledger, _ in work:
+            _check_fence(connection, ledger)
         for name, rows in rows_of([changes for _, changes in work], topic=topic).items():
             if rows.num_rows:
                 _insert(connection, name, rows)
@@ -137,6 +148,33 @@ def commit(
         _rollback(connection)
         raise
     return written
+
+
+def _check_fence(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
+    if read_ledger(connection, ledger.log_partition) != ledger:
+        raise Fenced(f"partition {ledger.log_partition} was written by another owner")
+
+
+def record_halt(
+    connection: duckdb.DuckDBPyConnection, ledger: Ledger, reason: str | None, *, now: datetime, place: Location
+) -> Ledger:
+    """Write down since when and why a partition is not read, or (None) that it is read; return its new ledger row.
+
+    Raises Fenced where the row moved, duckdb.Error as `commit` does.
+    """
+    connection.execute("BEGIN")
+    try:
+        _check_fence(connection, ledger)
+        after = msgspec.structs.replace(
+            ledger, halted_at=now if reason else None, halted_reason=reason, commits=ledger.commits + 1
+        )
+        name = _rewrite_ledger(connection, after)
+        _sync(place, [name], since_ms=int(now.timestamp() * 1000))
+        connection.execute("COMMIT")
+    except BaseException:
+        _rollback(connection)
+        raise
+    return after
 
 
 def _rollback(connection: duckdb.DuckDBPyConnection) -> None:
@@ -204,7 +242,7 @@ def _sync(place: Location, tables: Collection[str], *, days: Collection[int] = (
 
 
 def accept_gap(connection: duckdb.DuckDBPyConnection, gap: Gap, *, now: datetime, place: Location) -> Ledger:
-    """Go on behind a gap that an operator accepts; a row in `gaps` says so. Returns the new ledger row.
+    """Go on behind a gap that an operator accepts, and leave a row in `gaps`. Returns the new ledger row.
 
     Raises NotReady where the ledger does not stand at the gap's first offset, so that nothing else is skipped.
     """
@@ -225,6 +263,8 @@ def accept_gap(connection: duckdb.DuckDBPyConnection, gap: Gap, *, now: datetime
             next_offset=gap.next_offset,
             lost=ledger.lost + gap.next_offset - gap.first_offset,
             commits=ledger.commits + 1,
+            halted_at=None,
+            halted_reason=None,
         )
         _rewrite_ledger(connection, after)
         _sync(place, ["gaps", f"ledger_p{gap.partition:03}"], since_ms=int(now.timestamp() * 1000))

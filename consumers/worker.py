@@ -26,10 +26,11 @@ from consumers.transaction import Fenced, Gap, Ledger, accept_gap, commit, read_
 from eventlog import Chunk, Reader
 from eventlog.adapters import open_reader
 from lake.backup import newest
-from lake.catalog import connect, location
+from lake.catalog import location
 from lake.keeper import kept_open
-from lake.tables import partitions_of
-from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady
+from lake.schema import check_schema, open_to_write, partitions_of
+from lake.tables import check_columns
+from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady, SchemaMismatch
 from schemas.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -93,9 +94,8 @@ class LakeWriter:
 
     def connection(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
-            self._connection = connect(
+            self._connection = open_to_write(
                 self._place,
-                read_only=False,
                 memory=self._settings.lake_memory,
                 transaction_timeout_s=self._settings.worker_transaction_timeout_s,
             )
@@ -115,13 +115,15 @@ class LakeWriter:
                 connection.close()
 
     def check(self) -> None:
-        """Raise NotReady where the lake has not been made."""
+        """Raise NotReady where the lake has not been made, SchemaMismatch where it is of another schema."""
         with self._turn:
-            if not partitions_of(self.connection()):
-                raise NotReady("the lake has no tables; run `playhead init`")
+            check_columns(self.connection(), self._place)
 
     def load(self, partition: int, kept: Held | None) -> Held:
-        """Return the state of a partition as its ledger says: the kept one if the ledger still fits, or anew."""
+        """Return the state of a partition as its ledger says: the kept one if the ledger still fits, or anew.
+
+        Raises NotReady where the partition has no tables, SchemaMismatch where the lake was migrated meanwhile.
+        """
         with self._turn:
             return self._load(self.connection(), partition, kept)
 
@@ -130,6 +132,7 @@ class LakeWriter:
             raise NotReady(f"the lake has no tables for partition {partition}; run `playhead init`")
         connection.execute("BEGIN")
         try:
+            check_schema(connection, self._place)
             ledger = read_ledger(connection, partition)
             if kept is not None and kept.ledger == ledger:
                 return kept
@@ -221,7 +224,7 @@ class LakeWriter:
 def accept_gaps(settings: Settings, gaps: Iterable[Gap]) -> None:
     """Record in the lake that these offsets are lost, so that reading goes on behind them. Raises NotReady."""
     place = location(settings)
-    with contextlib.closing(connect(place, read_only=False)) as connection:
+    with contextlib.closing(open_to_write(place)) as connection:
         for gap in gaps:
             ledger = accept_gap(connection, gap, now=datetime.now(UTC), place=place)
             log.warning("gap accepted", partition=gap.partition, next_offset=ledger.next_offset)
@@ -378,6 +381,8 @@ class Worker:
             log.error("partition stopped", code=fault.code, partition=fault.partition, message=str(fault))
         except LogUnavailable as fault:
             await self._wait_for_log(fault)
+        except SchemaMismatch:
+            raise
         except NotReady as fault:
             now = time.monotonic()
             self._waits_since = self._waits_since or now
@@ -462,12 +467,18 @@ class Worker:
         await asyncio.sleep(0.5)
 
     async def _recover(self, error: duckdb.Error | OSError) -> None:
-        """After the lake refused: wait a little longer each time; a broken connection is opened anew."""
+        """After the lake refused: wait a little longer each time; a broken connection is opened anew.
+
+        Raises SchemaMismatch where the reason is that the lake lacks a column: that does not pass like an outage.
+        """
         self._failures += 1
         wait_s = min(0.05 * 2**self._failures, RETRY_S_MAX)
         log.warning("lake refused", error=str(error).splitlines()[0][:1000], failures=self._failures)
         if not isinstance(error, duckdb.TransactionException):
             await asyncio.to_thread(self._lake.close)
+        if isinstance(error, duckdb.BinderException | duckdb.CatalogException):
+            with contextlib.suppress(duckdb.Error, OSError):  # unreachable just now: the next round meets it again
+                await asyncio.to_thread(self._lake.check)
         await asyncio.sleep(wait_s)
 
     async def _keep_tidy(self, reader: Reader) -> None:

@@ -14,19 +14,24 @@ import msgspec
 
 from lake.catalog import NAME, Location, connect
 from lake.disk import flush
-from lake.tables import initialize, partitions_of
-from schemas.faults import NotReady
+from lake.schema import SCHEMA, open_to_write, partitions_of, schema_of
+from lake.tables import initialize
+from schemas.faults import NotReady, SchemaMismatch
 
 MANIFEST = "manifest.json"
 FILE_BYTES = "256MB"
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a backup holds: rows by table, and for each partition the next offset that is not in it."""
+    """What a backup holds: rows by table, and for each partition the next offset that is not in it.
+
+    `schema` is the schema number of the lake it was made of; release 0.1.0 wrote none, and its lakes have 1.
+    """
 
     made_at: datetime
     next_offsets: dict[int, int]
     rows: dict[str, int]
+    schema: int = 1
 
 
 def back_up(place: Location, folder: Path, *, now: datetime) -> tuple[Path, Manifest]:
@@ -38,9 +43,10 @@ def back_up(place: Location, folder: Path, *, now: datetime) -> tuple[Path, Mani
         connection.execute("BEGIN")
         rows = {table: _copy_out(connection, table, target / table) for table in _tables(connection)}
         offsets = dict(connection.execute("SELECT log_partition, next_offset FROM ledger").fetchall())
+        schema = schema_of(connection)
     finally:
         connection.close()
-    manifest = Manifest(now, offsets, rows)
+    manifest = Manifest(now, offsets, rows, schema)
     flush([target, *target.rglob("*")])
     unfinished = target / (MANIFEST + ".part")
     unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
@@ -66,17 +72,26 @@ def drop_older(folder: Path, *, keep: int) -> list[Path]:
 
 
 def restore(place: Location, backup: Path) -> Manifest:
-    """Fill a lake that is not there yet from a backup. Raises NotReady where there is one already."""
+    """Fill a lake that is not there yet from a backup, which may be of an older schema.
+
+    Columns that the backup lacks have their defaults. Raises NotReady where there is a lake already, and
+    SchemaMismatch where the backup is of a newer schema.
+    """
     manifest = _manifest(backup)
-    initialize(place, partitions=len(manifest.next_offsets))
-    connection = connect(place, read_only=False)
+    if manifest.schema > SCHEMA:
+        raise SchemaMismatch(
+            f"the backup {backup} has schema {manifest.schema}, and this program works with schema {SCHEMA}: "
+            "restore it with the newer release"
+        )
+    initialize(place, partitions=len(manifest.next_offsets), migrate=False)
+    connection = open_to_write(place)
     try:
         connection.execute("BEGIN")
         found = connection.execute("SELECT count(*), sum(next_offset) FROM ledger").fetchone()
         if found is None or found[0] != len(manifest.next_offsets) or found[1] != 0:
             raise NotReady(f"there is a lake at {place.catalog} already; move it away to rebuild it")
         for table in _tables(connection):
-            if table in manifest.rows:
+            if table in manifest.rows and table != "schema_number":
                 _copy_in(connection, table, backup / table, manifest.rows[table])
         connection.execute("COMMIT")
     finally:

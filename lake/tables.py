@@ -1,22 +1,31 @@
-"""Make the lake: its tables, ledger rows, views and comments, from the SQL beside this file; add partitions.
+"""Make the lake: its tables, ledger rows, views and comments, from the SQL beside this file; migrate it.
 
 `playhead init` alone calls this, and makes all ledgers in one transaction: two workers that made the same ledger
 table on first use would leave two rows in it.
+
+A lake of an older schema is migrated by numbered steps (`sql/schema_2.sql` leads from 1 to 2), all of them in one
+transaction. A step only adds, and a new column stands last in its table, so that every older program can go on
+reading. New tables need no step: they are made from `sql/tables.sql` like those of a new lake.
 """
 
 import hashlib
 import re
+from collections.abc import Collection, Iterable
 from importlib import resources
 from pathlib import Path
 
 import duckdb
 
 from lake.catalog import NAME, Location, check_language, connect
+from lake.disk import flush
 from lake.metrics import catalog_rows, columns_sql, fill_catalog
+from lake.schema import SCHEMA, check_schema, partitions_of, refuse_newer, schema_of
+from schemas.faults import SchemaMismatch
 from schemas.vocabulary import EVENT_TYPES, EventType
 
 _COLUMN = re.compile(r'^ {4}("?\w+"?) .*?-- (.+)$')
-_CREATE = re.compile(r"^CREATE (?:OR REPLACE )?(TABLE|VIEW) (?:IF NOT EXISTS )?(\w+)")
+_CREATE = re.compile(r"^CREATE (?:OR REPLACE )?(TABLE|VIEW) (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
+_ALTER = re.compile(r"^ALTER TABLE (\w+)", re.MULTILINE)
 _FIRST_COLUMN = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+) \(\n(?: *--.*\n)*    (\w+)", re.MULTILINE)
 
 QUESTIONS = ("metrics", "concurrency", "retention", "delivery", "viewers", "quality")
@@ -27,8 +36,10 @@ def sql_text(name: str) -> str:
     return resources.files("lake").joinpath("sql", f"{name}.sql").read_text()
 
 
-def initialize(place: Location, *, partitions: int) -> None:
+def initialize(place: Location, *, partitions: int, migrate: bool = True) -> None:
     """Make whatever is not there yet, for partitions 0 to `partitions` - 1. Safe to repeat, and to be killed.
+
+    A lake of an older schema is migrated first; without `migrate` it is refused. Raises SchemaMismatch.
 
     Each new table holds one row of nulls for a moment: of a table that never had a row DuckLake keeps no
     statistics, and asks its catalogue for them once a column whenever a statement is planned (measured with 8
@@ -41,11 +52,18 @@ def initialize(place: Location, *, partitions: int) -> None:
     try:
         check_language(connection, place)
         known = len(partitions_of(connection))
+        if known and migrate:
+            _migrate(connection, place, known)
+        elif known:
+            check_schema(connection, place)
         new = range(known, partitions)
         connection.execute("BEGIN")
+        has_leftovers = not known and _names_of_tables(connection)
         shared = "" if known else _with_session_columns("tables")
         tables = shared + "".join(_of_partition(_with_session_columns("open_sessions"), number) for number in new)
         _run(connection, tables)
+        if has_leftovers:  # an `init` was killed here, maybe one of an older schema
+            _take_steps(connection, range(2, SCHEMA + 1), partitions)
         first_columns = _FIRST_COLUMN.findall(tables)
         for table, column in first_columns:
             connection.execute(f"INSERT INTO {table} ({column}) VALUES (NULL)")
@@ -55,10 +73,14 @@ def initialize(place: Location, *, partitions: int) -> None:
             connection.execute(f"DELETE FROM {table} WHERE {column} IS NULL")
         if not known:
             _fill_event_types(connection)
+            _number(connection)
         for number in new:
             _run(connection, _of_partition(sql_text("ledger"), number))
             connection.execute(
-                f"INSERT INTO ledger_p{number:03} VALUES (?, 0, 0, 0, 0, 0, 0, 0, NULL, 0)", [number]
+                f"INSERT INTO ledger_p{number:03} BY NAME SELECT ? AS log_partition, 0 AS first_offset, "
+                "0 AS next_offset, 0 AS inserted, 0 AS duplicates, 0 AS quarantined, 0 AS lost, "
+                "0 AS open_as_of_offset, 0 AS commits",
+                [number],
             )
         _define(connection, max(partitions, known))
         connection.execute("COMMIT")
@@ -77,14 +99,107 @@ def _of_partition(text: str, number: int) -> str:
     return text.replace("{partition}", f"{number:03}")
 
 
-def partitions_of(connection: duckdb.DuckDBPyConnection) -> list[int]:
-    """Return the partitions that the lake has tables for."""
+def _migrate(connection: duckdb.DuckDBPyConnection, place: Location, partitions: int) -> None:
+    """Bring a lake to this program's schema, in one transaction. Raises SchemaMismatch where it is a newer one.
+
+    Each ledger row is written anew: that fences the workers that began before, and they find the new number when
+    they read the ledger again.
+    """
+    found = schema_of(connection)
+    refuse_newer(found, place)
+    if found == SCHEMA:
+        return
+    connection.execute("BEGIN")
+    there = _names_of_tables(connection)
+    for statement in _statements(_with_session_columns("tables")):
+        if (match := _CREATE.search(statement)) and match[2] not in there:
+            connection.execute(statement)
+    _take_steps(connection, range(found + 1, SCHEMA + 1), partitions)
+    _comment(connection, _every_table(range(partitions)), only=_uncommented(connection))
+    rewritten = [f"ledger_p{number:03}" for number in range(partitions)]
+    for ledger in rewritten:
+        connection.execute(f"UPDATE {ledger} SET commits = commits + 1")
+    _number(connection)
+    _define(connection, partitions)
+    if place.is_local:
+        folders = [Path(place.files, "main", name) for name in (*rewritten, "schema_number", "definitions")]
+        flush([path for folder in folders for path in (folder, folder.parent, *folder.rglob("*"))])
+    connection.execute("COMMIT")
+
+
+def check_columns(connection: duckdb.DuckDBPyConnection, place: Location) -> None:
+    """Raise as `check_schema` does, and SchemaMismatch where a table or column of the schema is gone."""
+    check_schema(connection, place)
     rows = connection.execute(
-        "SELECT table_name[-3:]::INTEGER FROM duckdb_tables() "
-        "WHERE database_name = ? AND table_name LIKE 'ledger\\_p%' ESCAPE '\\' ORDER BY 1",
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = ? AND schema_name = 'main'",
         [NAME],
     ).fetchall()
-    return [row[0] for row in rows]
+    missing = sorted(_columns_of(_every_table(partitions_of(connection))) - set(rows))
+    if missing:
+        listed = ", ".join(f"{table}.{column}" for table, column in missing[:5])
+        raise SchemaMismatch(
+            f"the lake at {place.catalog} says that it has schema {SCHEMA}, which this program works with, but it "
+            f"lacks {len(missing)} columns of that: {listed}. Put them back, or move the lake away and run "
+            "`playhead rebuild`"
+        )
+
+
+def _every_table(partitions: Iterable[int]) -> str:
+    """Return the CREATE statements of all tables of a lake with these partitions."""
+    of_partition = sql_text("ledger") + _with_session_columns("open_sessions")
+    return _with_session_columns("tables") + "".join(_of_partition(of_partition, number) for number in partitions)
+
+
+def _columns_of(text: str) -> set[tuple[str, str]]:
+    """Return table and name of every column that CREATE statements make."""
+    found = set()
+    table = ""
+    for line in text.splitlines():
+        if match := _CREATE.match(line):
+            table = match[2]
+        elif match := _COLUMN.match(line):
+            found.add((table, match[1].strip('"')))
+    return found
+
+
+def _take_steps(connection: duckdb.DuckDBPyConnection, numbers: Iterable[int], partitions: int) -> None:
+    """Run the statements that lead to each of these schemas. A table that is not there yet is made whole later."""
+    there = _names_of_tables(connection)
+    for number in numbers:
+        for template in _statements(sql_text(f"schema_{number}")):
+            repeats = range(partitions) if "{partition}" in template else range(1)
+            for statement in (_of_partition(template, partition) for partition in repeats):
+                if (match := _ALTER.search(statement)) is None or match[1] in there:
+                    connection.execute(statement)
+
+
+def _statements(text: str) -> list[str]:
+    """Return the statements of a SQL file; each ends with a semicolon at the end of a line."""
+    return [part for part in re.split(r";\s*$", text, flags=re.MULTILINE) if part.strip()]
+
+
+def _names_of_tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    rows = connection.execute(
+        "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'main'", [NAME]
+    ).fetchall()
+    return {row[0] for row in rows}
+
+
+def _uncommented(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str | None]]:
+    """Return the tables, and the columns of tables, that have no comment yet."""
+    rows = connection.execute(
+        "SELECT table_name, NULL FROM duckdb_tables() "
+        "WHERE database_name = $1 AND schema_name = 'main' AND comment IS NULL UNION ALL "
+        "SELECT table_name, column_name FROM duckdb_columns() "
+        "WHERE database_name = $1 AND schema_name = 'main' AND comment IS NULL",
+        [NAME],
+    ).fetchall()
+    return set(rows)
+
+
+def _number(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("DELETE FROM schema_number")
+    connection.execute("INSERT INTO schema_number VALUES (?)", [SCHEMA])
 
 
 def _define(connection: duckdb.DuckDBPyConnection, partitions: int) -> None:
@@ -97,7 +212,8 @@ def _define(connection: duckdb.DuckDBPyConnection, partitions: int) -> None:
     ).fetchall():
         _run(connection, sql_text("definitions"))
     text = _views(partitions) + definitions_sql()
-    wanted = hashlib.sha256((text + repr(catalog_rows())).encode()).hexdigest()
+    # Views of the same text have to be made again once their tables have other columns.
+    wanted = hashlib.sha256((text + repr(catalog_rows()) + str(SCHEMA)).encode()).hexdigest()
     if connection.execute("SELECT sha256 FROM definitions").fetchall() != [(wanted,)]:
         _run(connection, text)
         fill_catalog(connection)
@@ -121,21 +237,23 @@ def _views(partitions: int) -> str:
 def _run(connection: duckdb.DuckDBPyConnection, text: str) -> None:
     """Run statements; a comment behind a column, or above a CREATE, becomes its COMMENT."""
     connection.execute(text)
-    comments: list[str] = []
+    _comment(connection, text)
+
+
+def _comment(
+    connection: duckdb.DuckDBPyConnection, text: str, *, only: Collection[tuple[str, str | None]] | None = None
+) -> None:
+    """Make the comments of CREATE statements those of tables, views and columns; maybe `only` of some."""
     above: list[str] = []
     table = ""
     for line in text.splitlines():
         if match := _CREATE.match(line):
             kind, table = match[1], match[2]
-            comments.append(f"COMMENT ON {kind} {table} IS {_literal(' '.join(above))}")
-        elif match := _COLUMN.match(line):
-            comments.append(f"COMMENT ON COLUMN {table}.{match[1]} IS {_literal(match[2].strip())}")
-        if line.startswith("-- "):
-            above.append(line[3:].strip())
-        else:
-            above = []
-    for comment in comments:
-        connection.execute(comment)
+            if only is None or (table, None) in only:
+                connection.execute(f"COMMENT ON {kind} {table} IS {_literal(' '.join(above))}")
+        elif (match := _COLUMN.match(line)) and (only is None or (table, match[1].strip('"')) in only):
+            connection.execute(f"COMMENT ON COLUMN {table}.{match[1]} IS {_literal(match[2].strip())}")
+        above = [*above, line[3:].strip()] if line.startswith("-- ") else []
 
 
 def _literal(text: str) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 import duckdb
 import msgspec
 
-from lake.catalog import NAME, Location, connect
+from lake.catalog import NAME, Location
 from lake.disk import flush
+from lake.schema import open_to_write
 
 MERGED = ("events", "tracking_events", "quarantine", "duplicates", "session_versions")
 FILES_A_STEP = 100
@@ -35,12 +36,13 @@ class Tidied(msgspec.Struct, frozen=True):
 
 
 def tidy(place: Location, *, now: datetime, when_ready: Callable[[], None] = lambda: None) -> Tidied:
-    """Do one round of upkeep. Raises duckdb.Error where a writer was in the way; repeat it later then.
+    """Do one round of upkeep. Raises duckdb.Error where a writer was in the way (repeat it later), or
+    SchemaMismatch.
 
     `when_ready` is called when all is open, and may take its time. Files are deleted an hour after the last
     snapshot let go of them, orphans when they are a day old.
     """
-    connection = connect(place, read_only=False)
+    connection = open_to_write(place)
     try:
         when_ready()
         merged = [table for table in MERGED if _merge(connection, table, place)]

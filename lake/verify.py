@@ -9,7 +9,7 @@ import duckdb
 import msgspec
 
 from lake.catalog import NAME, Location, connect
-from lake.tables import partitions_of
+from lake.schema import check_schema, partitions_of
 
 _OFFSETS = """
     SELECT log_partition, log_offset, 'event' AS kind FROM events
@@ -50,9 +50,10 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def verify(place: Location) -> Verdict:
-    """Count every row of a lake, in one snapshot, while others write."""
+    """Count every row of a lake, in one snapshot, while others write. Raises SchemaMismatch."""
     connection = connect(place, read_only=True, threads=2)
     try:
+        check_schema(connection, place)
         connection.execute("BEGIN")
         counts: list[PartitionCount] = []
         findings: list[Finding] = []
@@ -76,12 +77,17 @@ def _verify_partition(
     findings: list[Finding],
 ) -> None:
     rows = connection.execute(
-        f"SELECT first_offset, next_offset, inserted, duplicates, quarantined, lost FROM ledger_p{partition:03}"
+        "SELECT first_offset, next_offset, inserted, duplicates, quarantined, lost, halted_at, halted_reason "
+        f"FROM ledger_p{partition:03}"
     ).fetchall()
     if len(rows) != 1:
         findings.append(Finding("ledger_rows", partition, f"the ledger has {len(rows)} rows instead of 1"))
         return
-    first, following, inserted, duplicates, quarantined, lost = rows[0]
+    first, following, inserted, duplicates, quarantined, lost, halted_at, halted_reason = rows[0]
+    if halted_at is not None:
+        findings.append(
+            Finding("halted", partition, f"not read since {halted_at:%Y-%m-%d %H:%M:%S}: {halted_reason}")
+        )
     counted = connection.execute(
         f"""
         SELECT count(*), count(DISTINCT log_offset), min(log_offset), max(log_offset) + 1,

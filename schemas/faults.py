@@ -16,6 +16,7 @@
     ├── LogGap                   500  log_gap
     ├── LogTruncated             500  log_truncated
     └── NotReady                 500  not_ready
+        └── SchemaMismatch       500  schema_mismatch
 
 A fault knows its code, its HTTP status and whether to try again. The code is the reply's error code, the
 metric's label and the reason in `quarantine`; `ingest/replies.py` alone turns a fault into a reply.
@@ -138,3 +139,9 @@ class NotReady(Fault):
     """Something that must exist before start-up does not; the message names the command that makes it."""
 
     code = "not_ready"
+
+
+class SchemaMismatch(NotReady):
+    """Lake, log or backup have another schema number than this program works with; the message names both."""
+
+    code = "schema_mismatch"

@@ -93,9 +93,9 @@ def test_a_transaction_is_all_or_nothing(lake: Lake) -> None:
         held = writer.load(0, None)
         model = ModelLake()
         good = model.take(model.start(), [make_event("sessionStart"), make_bad(offset=1)], renew_open=True)
-        nowhere = Changes(partition=7, next_offset=1)
+        nowhere = (msgspec.structs.replace(held.ledger, log_partition=7), Changes(partition=7, next_offset=1))
         with pytest.raises(duckdb.Error):
-            commit(writer.connection(), [(held.ledger, good), (held.ledger, nowhere)], topic="t", place=lake.place)
+            commit(writer.connection(), [(held.ledger, good), nowhere], topic="t", place=lake.place)
         assert writer.load(0, held) is held
     tables = ("events", "quarantine", "session_versions", "open_sessions_p000")
     assert lake.ask("SELECT " + ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)) == [(0, 0, 0, 0)]
@@ -218,7 +218,7 @@ def test_two_transactions_at_once_cannot_both_move_a_ledger(lake: Lake) -> None:
         assert second.execute("SELECT commits FROM ledger_p000").fetchone() == (0,)
         write(one, mine, [make_event("sessionStart")])
         second.execute("DELETE FROM ledger_p000")
-        second.execute("INSERT INTO ledger_p000 VALUES (0, 0, 9, 9, 0, 0, 0, 0, NULL, 1)")
+        second.execute("INSERT INTO ledger_p000 BY NAME SELECT 0 AS log_partition, 9 AS next_offset, 1 AS commits")
         with pytest.raises(duckdb.Error):
             second.execute("COMMIT")
         assert first.execute("SELECT next_offset FROM ledger_p000").fetchone() == (1,)

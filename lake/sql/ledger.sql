@@ -11,5 +11,13 @@ CREATE TABLE ledger_p{partition} (
     lost BIGINT,                   -- offsets in gaps
     open_as_of_offset BIGINT,      -- next_offset when the open sessions were last written
     partition_time TIMESTAMPTZ,    -- largest received_at read
-    commits BIGINT                 -- transactions that wrote this row
+    commits BIGINT,                -- transactions that wrote this row
+    log_number INTEGER DEFAULT 1,  -- which log it is: 1 at first, 1 more each time the log was replaced
+    log_base BIGINT DEFAULT 0,     -- what the lake adds to this log's own offsets
+    log_id VARCHAR,                -- name that the log has given itself; null: the log has none (Kafka)
+    mark_offset BIGINT,            -- offset of a record that was read, by which the log is known again
+    mark_appended_at TIMESTAMPTZ,  -- when that record was appended, by the log's clock
+    mark_digest VARCHAR,           -- BLAKE2b of that record's key and value, hexadecimal
+    halted_at TIMESTAMPTZ,         -- when reading of this partition stopped; null while it is read
+    halted_reason VARCHAR          -- why it stopped, and what helps
 );

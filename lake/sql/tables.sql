@@ -77,6 +77,21 @@ CREATE TABLE IF NOT EXISTS removals (
     why VARCHAR                    -- retention or erasure
 );
 
+-- Logs that took the place of another, accepted by an operator: from that offset on, offsets are those of the new log.
+CREATE TABLE IF NOT EXISTS log_changes (
+    log_partition INTEGER,         -- partition of the log
+    log_number INTEGER,            -- number of the new log
+    first_offset BIGINT,           -- first offset in the lake that belongs to the new log
+    log_first_offset BIGINT,       -- the same offset as the new log itself counts
+    changed_at TIMESTAMPTZ,        -- when the operator accepted it
+    why VARCHAR                    -- what was known about it
+);
+
+-- The number of the schema of these tables, one row.
+CREATE TABLE IF NOT EXISTS schema_number (
+    number INTEGER                 -- 1 was release 0.1.0
+);
+
 -- Closed sessions, a row a version: a later event reopens a session, and it closes again as the next version.
 CREATE TABLE IF NOT EXISTS session_versions ({session_columns});
 

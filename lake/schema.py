@@ -1,0 +1,70 @@
+"""The lake's schema number: which one a lake has, and which one this program works with.
+
+A lake made before there were numbers has schema 1. Whoever writes to the lake, or depends on its columns, refuses
+another number than this program's; reading in SQL goes on with any.
+"""
+
+import duckdb
+
+from lake.catalog import NAME, Location, connect
+from schemas.faults import NotReady, SchemaMismatch
+
+SCHEMA = 2
+
+
+def partitions_of(connection: duckdb.DuckDBPyConnection) -> list[int]:
+    """Return the partitions that the lake has tables for."""
+    rows = connection.execute(
+        "SELECT table_name[-3:]::INTEGER FROM duckdb_tables() "
+        "WHERE database_name = ? AND schema_name = 'main' AND table_name LIKE 'ledger\\_p%' ESCAPE '\\' "
+        "ORDER BY 1",
+        [NAME],
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def schema_of(connection: duckdb.DuckDBPyConnection) -> int:
+    """Return the schema number of a lake that has tables."""
+    if not connection.execute(
+        "SELECT 1 FROM duckdb_tables() "
+        "WHERE database_name = ? AND schema_name = 'main' AND table_name = 'schema_number'",
+        [NAME],
+    ).fetchall():
+        return 1
+    row = connection.execute("SELECT max(number) FROM schema_number").fetchone()
+    return row[0] if row and row[0] is not None else 1
+
+
+def refuse_newer(found: int, place: Location) -> None:
+    """Raise SchemaMismatch where a lake is newer than this program."""
+    if found > SCHEMA:
+        raise SchemaMismatch(
+            f"the lake at {place.catalog} has schema {found}, and this program works with schema {SCHEMA}: "
+            f"use the newer release that ran `playhead init` on it"
+        )
+
+
+def check_schema(connection: duckdb.DuckDBPyConnection, place: Location) -> None:
+    """Raise SchemaMismatch where a lake has another schema than this program, NotReady where it has no tables."""
+    if not partitions_of(connection):
+        raise NotReady("the lake has no tables; run `playhead init`")
+    found = schema_of(connection)
+    refuse_newer(found, place)
+    if found < SCHEMA:
+        raise SchemaMismatch(
+            f"the lake at {place.catalog} has schema {found}, and this program works with schema {SCHEMA}: "
+            f"stop the workers, then run `playhead init`, which migrates it"
+        )
+
+
+def open_to_write(
+    place: Location, *, memory: str = "1GB", transaction_timeout_s: float = 0.0
+) -> duckdb.DuckDBPyConnection:
+    """Open a lake for writing, as `connect` does. Raises SchemaMismatch, or NotReady where there is no lake."""
+    connection = connect(place, read_only=False, memory=memory, transaction_timeout_s=transaction_timeout_s)
+    try:
+        check_schema(connection, place)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

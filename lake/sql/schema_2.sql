@@ -1,0 +1,9 @@
+-- From schema 1 (release 0.1.0) to 2. A statement with a partition in it is run for each one.
+ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS log_number INTEGER DEFAULT 1;
+ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS log_base BIGINT DEFAULT 0;
+ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS log_id VARCHAR;
+ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS mark_offset BIGINT;
+ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS mark_appended_at TIMESTAMPTZ;
+ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS mark_digest VARCHAR;
+ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS halted_at TIMESTAMPTZ;
+ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS halted_reason VARCHAR;

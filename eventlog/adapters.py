@@ -39,6 +39,22 @@ async def add_partitions(settings: Settings, *, partitions: int) -> int:
             return await add_topic_partitions(settings, partitions=partitions)
 
 
+async def read_ends(settings: Settings) -> dict[int, int]:
+    """Return, for each partition of the log, the offset that its next record will get; nothing is assigned by that.
+
+    Raises NotReady where there is no log, LogUnavailable where it does not answer.
+    """
+    match settings.log:
+        case "embedded":
+            from eventlog import embedded
+
+            return await asyncio.to_thread(embedded.read_ends, embedded.path_of_log(settings))
+        case "kafka":
+            from eventlog.kafka import read_topic_ends
+
+            return await read_topic_ends(settings)
+
+
 async def open_writer(settings: Settings) -> Writer:
     """Open the log for appending. Raises NotReady (and names the command that helps) or LogUnavailable."""
     match settings.log:

@@ -103,6 +103,15 @@ def add_partitions(path: Path, *, partitions: int) -> int:
         return _add(connection, _count_partitions(connection), partitions)
 
 
+def read_ends(path: Path) -> dict[int, int]:
+    """Return where each partition ends. Raises NotReady or LogUnavailable."""
+    try:
+        with contextlib.closing(_open(path)) as connection:
+            return dict(connection.execute("SELECT partition, next_offset FROM partitions").fetchall())
+    except sqlite3.Error as error:
+        raise LogUnavailable(f"{path} cannot be read: {error}") from error
+
+
 @contextlib.contextmanager
 def _made_by_hand(path: Path) -> Iterator[sqlite3.Connection]:
     """Open or make the file, and do the block in one transaction that makes tables or partitions."""

@@ -647,6 +647,25 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
         return TopicPartition(self._topic, partition)
 
 
+async def read_topic_ends(settings: Settings) -> dict[int, int]:
+    """Return where each partition of the topic ends; see `adapters.read_ends`."""
+    options = client_options(settings)
+    consumer = AIOKafkaConsumer(**options, group_id=None, enable_auto_commit=False)
+    try:
+        async with asyncio.timeout(options["request_timeout_ms"] / 1000):
+            await consumer.start()
+            if settings.kafka_topic not in await consumer.topics():
+                raise absent(settings)
+            await consumer._client.add_topic(settings.kafka_topic)  # of others the client forgets the partitions
+            partitions = consumer.partitions_for_topic(settings.kafka_topic) or set()
+            ends = await consumer.end_offsets([TopicPartition(settings.kafka_topic, p) for p in partitions])
+    except UNREACHABLE as error:
+        raise await why_unreachable(settings, error) from error
+    finally:
+        await _stop_consumer(consumer)
+    return {of_topic.partition: end for of_topic, end in ends.items()}
+
+
 async def _stop_consumer(consumer: AIOKafkaConsumer) -> None:
     """Leave the group and stop, within a time that no broker can stretch."""
     if not await _ended(consumer.stop(), within_s=CONSUMER_STOP_S):

@@ -26,7 +26,7 @@ from log_rigs import (
 from mock_kafka import MockKafka, running_mock
 
 from eventlog import Writer
-from eventlog.adapters import add_partitions, create_log, open_reader, open_writer
+from eventlog.adapters import add_partitions, create_log, open_reader, open_writer, read_ends
 from eventlog.embedded import open_embedded_writer
 from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady, TooLarge
 
@@ -98,6 +98,39 @@ async def test_there_must_be_a_log(rig: LogRig) -> None:
         await open_writer(rig.settings())
     with pytest.raises(NotReady, match=r"playhead (init|topics)"):
         await open_reader(rig.settings(), Ledger())
+
+
+async def test_anybody_may_ask_where_the_log_ends(rig: LogRig) -> None:
+    """Each partition, the empty ones too; also while a reader has them, which it keeps, and after records went."""
+    with pytest.raises(NotReady, match=r"playhead (init|topics)"):
+        await read_ends(rig.settings())
+    await rig.make(log_partitions=3)
+    settings = rig.settings()
+    assert await read_ends(settings) == {0: 0, 1: 0, 2: 0}
+    async with writing(settings) as writer:
+        await append_all(writer, 5)
+        await append_all(writer, 2, partition=2)
+    owner = Ledger()
+    async with reading(settings, owner) as reader:
+        assert len(await read_records(reader, 7)) == 7
+        held = owner.assigned
+        assert await read_ends(settings) == {0: 5, 1: 0, 2: 2}
+        assert owner.assigned == held
+    await rig.lose_front(0, 4)
+    assert await read_ends(settings) == {0: 5, 1: 0, 2: 2}
+
+
+async def test_a_log_that_does_not_answer_is_said_by_who_asks_for_its_end(stalling_rig: LogRig) -> None:
+    """Within seconds. The embedded log answers while somebody else keeps it from being written."""
+    await stalling_rig.make()
+    settings = stalling_rig.settings(log_append_timeout_s=1)
+    async with stalling_rig.stalled():
+        if settings.log == "embedded":
+            assert await read_ends(settings) == {0: 0}
+        else:
+            with pytest.raises(LogUnavailable):
+                await read_ends(settings)
+    assert await read_ends(settings) == {0: 0}
 
 
 async def test_making_a_log_twice_changes_nothing(real_rig: LogRig) -> None:

@@ -40,7 +40,7 @@ async def add_partitions(settings: Settings, *, partitions: int) -> int:
 
 
 async def read_ends(settings: Settings) -> dict[int, int]:
-    """Return, for each partition of the log, the offset that its next record will get; nothing is assigned by that.
+    """Return the offset that the next record of each partition will get; nothing is assigned by that.
 
     Raises NotReady where there is no log, LogUnavailable where it does not answer.
     """

@@ -19,10 +19,11 @@ import structlog
 from consumers.breaker import bad_offsets, is_flooded, newest_bad
 from consumers.decode import Bad, Tracking, decode
 from consumers.fold import Event
+from consumers.halts import Halts
 from consumers.history import read_histories, read_known_tracking, read_open_sessions, read_young_ids
 from consumers.memory import give_back
 from consumers.sessions import Changes, Limits, PartitionSessions
-from consumers.transaction import Fenced, Gap, Ledger, accept_gap, commit, read_ledger
+from consumers.transaction import Fenced, Gap, Ledger, accept_gap, commit, read_ledger, record_halt
 from eventlog import Chunk, Reader
 from eventlog.adapters import open_reader
 from lake.backup import newest
@@ -42,7 +43,6 @@ NOT_READY_S_MAX = 30.0  # `playhead init` has this long to make the tables of a 
 BATCH_BYTES_MAX = 33_554_432
 RECORDS_READ_MAX = 10_000  # at a time
 OPEN_SESSION_S = 0.0001  # between two writes for each open session, whose row costs a quarter of that
-ALARM_S = 60.0  # a partition that is paused is named so often
 STUCK_STATUS = 3
 # Gets a round of the lake's upkeep ready; what it returns lets that round begin, and waits for its end.
 Upkeep = Callable[[], Awaitable[Callable[[], Awaitable[None]]]]
@@ -150,6 +150,12 @@ class LakeWriter:
         finally:
             connection.execute("ROLLBACK")
 
+    def note_halt(self, held: Held, reason: str | None, *, now: datetime) -> None:
+        """Write down why a partition is read no further, or (None) that it is read. Raises as `write` does."""
+        with self._turn:
+            if held.ledger.halted_reason != reason:
+                held.ledger = record_halt(self.connection(), held.ledger, reason, now=now, place=self._place)
+
     def write(
         self, parts: list[tuple[Held, list[Decoded]]], *, now_ms: int, renew_open: Callable[[Held], bool]
     ) -> list[Held]:
@@ -249,7 +255,8 @@ class Worker:
         self._failures = 0
         self._doubted: set[int] = set()  # partitions to be positioned anew, before the next read
         self._bad: dict[int, list[int]] = {}  # the newest offsets that were bad
-        self._paused: dict[int, float] = {}  # partitions that are read no further, and when that was last said
+        self._halts = Halts()
+        self._heard: set[int] = set()  # partitions that were read since they were assigned, if only to their end
         self._waits_since: float | None = None
         self._until_read = False
         self._is_replayed = False
@@ -329,7 +336,8 @@ class Worker:
         async with self._turn:
             held = await asyncio.to_thread(self._lake.load, partition, self._kept.pop(partition, None))
             self._held[partition] = held
-            self._paused.pop(partition, None)
+            self._halts.discard(partition)
+            self._heard.discard(partition)
         log.info("partition assigned", partition=partition, next_offset=held.ledger.next_offset)
         return held.ledger.next_offset
 
@@ -337,7 +345,7 @@ class Worker:
         """Let the transaction in flight end, and give the partitions up."""
         async with self._turn:
             for partition in partitions:
-                self._paused.pop(partition, None)
+                self._halts.discard(partition)
                 if partition in self._held:
                     self._kept[partition] = self._held.pop(partition)
                     log.info("partition released", partition=partition)
@@ -369,16 +377,17 @@ class Worker:
     async def _read(self, reader: Reader, records_max: int, timeout_s: float) -> list[Chunk]:
         while self._doubted:
             reader.reposition(self._doubted.pop())
-        for partition in self._paused:
+        for partition in self._halts:
             reader.pause(partition)
         try:
             chunks = await reader.read(records_max=records_max, timeout_s=timeout_s)
             self._waits_since = None
+            self._heard.update(chunk.partition for chunk in chunks)
             return chunks
         except (LogGap, LogTruncated) as fault:
             if self._until_read:
                 raise
-            log.error("partition stopped", code=fault.code, partition=fault.partition, message=str(fault))
+            self._halts.add(fault.partition, code=fault.code, reason=_with_remedy(fault))
         except LogUnavailable as fault:
             await self._wait_for_log(fault)
         except SchemaMismatch:
@@ -399,12 +408,17 @@ class Worker:
         for decoded in batch:
             by_partition.setdefault(decoded.partition, []).append(decoded)
         async with self._turn:
-            self._pause_floods(by_partition)
-            parts = [(held, by_partition.get(number, [])) for number, held in self._held.items()]
+            self._halt_floods(by_partition)
+            self._say_halts()
+            parts = [
+                (held, [] if number in self._halts else by_partition.get(number, []))
+                for number, held in self._held.items()
+            ]
             try:
                 written = await asyncio.to_thread(
                     self._lake.write, parts, now_ms=int(time.time() * 1000), renew_open=self._is_open_due
                 )
+                await asyncio.to_thread(self._note_halts, datetime.now(UTC))
             except Fenced as fault:
                 log.warning("fenced", message=str(fault))
                 failed = True
@@ -422,29 +436,38 @@ class Worker:
             self._written_at = time.monotonic()
             await reader.advertise({held.ledger.log_partition: held.ledger.next_offset for held in written})
 
-    def _pause_floods(self, by_partition: dict[int, list[Decoded]]) -> None:
+    def _halt_floods(self, by_partition: dict[int, list[Decoded]]) -> None:
         """Give up, until a restart, the partitions where most is bad; what was read of them stays in the log."""
         bad_max = self._settings.worker_bad_max
         if not bad_max or self._until_read:
             return
-        now = time.monotonic()
         for partition in by_partition.keys() & self._held.keys():
             found = bad_offsets(entry for decoded in by_partition[partition] for entry in decoded.entries)
             if found:
                 self._bad[partition] = newest_bad(self._bad.get(partition, ()), found, bad_max=bad_max)
                 if is_flooded(self._bad[partition], bad_max=bad_max):
-                    self._kept[partition] = self._held.pop(partition)
-                    self._paused[partition] = now - ALARM_S
-        for partition, said_at in self._paused.items():
-            if now - said_at >= ALARM_S:
-                self._paused[partition] = now
-                log.error(
-                    "partition paused",
-                    partition=partition,
-                    next_offset=self._kept[partition].ledger.next_offset,
-                    message=f"{bad_max} of {2 * bad_max} records are bad; a worker that understands them, or "
-                    "PLAYHEAD_WORKER_BAD_MAX=0, goes on",
-                )
+                    reason = (
+                        f"{bad_max} of {2 * bad_max} records are bad; a worker that understands them, or "
+                        "PLAYHEAD_WORKER_BAD_MAX=0, goes on"
+                    )
+                    self._halts.add(partition, code="flood", reason=reason)
+
+    def _say_halts(self) -> None:
+        for partition, halt in self._halts.due(time.monotonic()):
+            held = self._held.get(partition)
+            log.error(
+                "partition halted",
+                code=halt.code,
+                partition=partition,
+                next_offset=held.ledger.next_offset if held else None,
+                message=halt.reason,
+            )
+
+    def _note_halts(self, now: datetime) -> None:
+        """Let the ledgers say which partitions are halted; one that nothing was heard of yet may be so still."""
+        for partition, held in self._held.items():
+            if partition in self._halts or partition in self._heard:
+                self._lake.note_halt(held, self._halts.reason(partition), now=now)
 
     def _is_read(self, batch: list[Decoded]) -> bool:
         """Tell whether every partition held stands where the log ended."""
@@ -501,3 +524,11 @@ class Worker:
         dropped = await reader.retain(older_than_ms=older_than_ms, below=below)
         if dropped:
             log.info("log records dropped", records=dropped)
+
+
+def _with_remedy(fault: LogGap | LogTruncated) -> str:
+    """Return what a fault says, and what an operator can do about it."""
+    if isinstance(fault, LogGap):
+        gap = f"{fault.partition}:{fault.asked}-{fault.found - 1}"
+        return f"{fault}; `playhead worker --accept-gap {gap}` goes on behind them"
+    return str(fault)

@@ -199,7 +199,7 @@ async def test_a_flood_of_bad_records_pauses_its_partition(tmp_path: Path, kafka
             for wanted in (60, 400):  # few are quarantined
                 await asyncio.gather(*(writer.append(0, key=b"", value=b"no event") for _ in range(wanted)))
                 await until(lambda: ships.next_offset(0) >= 60, "nothing is quarantined")
-        await until(lambda: "partition paused" in worker.log, "nobody has noticed")
+        await until(lambda: "partition halted" in worker.log, "nobody has noticed")
         async with feeding(ships) as feed:
             await feed.grow(200)
         sessions = [read_media_session(id) for id in feed.acknowledged.values()]

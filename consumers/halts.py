@@ -1,0 +1,54 @@
+"""Partitions that are held and read no further: why, and when that is to be said again. Pure."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+SAID_EVERY_S = 60.0
+
+
+class Halt(msgspec.Struct):
+    """Why a partition is not read, and when that was last said, by a clock that never steps."""
+
+    code: str
+    reason: str
+    said_at: float | None = None
+
+
+class Halts:
+    """The halted partitions of one worker. Iterating gives their numbers."""
+
+    def __init__(self) -> None:
+        self._halts: dict[int, Halt] = {}
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._halts)
+
+    def __contains__(self, partition: int) -> bool:
+        return partition in self._halts
+
+    def add(self, partition: int, *, code: str, reason: str) -> None:
+        """Halt a partition. What is halted for the same reason already is not said sooner by that."""
+        known = self._halts.get(partition)
+        if known is None or known.reason != reason:
+            self._halts[partition] = Halt(code, reason)
+
+    def discard(self, partition: int) -> None:
+        """Let a partition be read again."""
+        self._halts.pop(partition, None)
+
+    def reason(self, partition: int) -> str | None:
+        """Return why a partition is not read; None: it is."""
+        halt = self._halts.get(partition)
+        return halt.reason if halt else None
+
+    def due(self, now: float) -> list[tuple[int, Halt]]:
+        """Return what is to be said now, at once and then every `SAID_EVERY_S`; it counts as said."""
+        due = [
+            (partition, halt)
+            for partition, halt in self._halts.items()
+            if halt.said_at is None or now - halt.said_at >= SAID_EVERY_S
+        ]
+        for _, halt in due:
+            halt.said_at = now
+        return due

@@ -77,15 +77,22 @@ def look_before(place: Location) -> Before:
 
 
 def judge(
-    place: Location, truth: Truth, *, url: str, before: Before, session_length_s: float, limit_s: float
+    place: Location,
+    truth: Truth,
+    *,
+    url: str,
+    before: Before,
+    counted: Counted,
+    session_length_s: float,
+    limit_s: float,
 ) -> Judgement:
-    """Wait until the lake holds what the ingest at `url` has accepted until now, and say how it differs from that.
+    """Say how the lake differs from what the ingest at `url` had accepted when it `counted`.
 
-    Differences that are still there after `limit_s` are findings. A session is heard of for `session_length_s` at
-    most. Raises httpx.HTTPError where the ingest does not answer.
+    The lake must have read the log up to there. Differences that are still there after `limit_s` are findings:
+    open sessions are written less often than events. A session is heard of for `session_length_s` at most. Raises
+    httpx.HTTPError where the ingest does not answer.
     """
     until = time.monotonic() + limit_s
-    counted = ask(url)
     with contextlib.closing(connect(place, read_only=True, threads=2)) as lake:
         while True:
             held = _hold(lake, truth, before, session_length_s)

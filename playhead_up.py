@@ -1,8 +1,9 @@
 """`playhead up`: ingest, worker and viewers as child processes, and a judgement at the end.
 
-The children are the same commands that run alone on many machines. Viewers end first; then the lake gets time to
-catch up, is compared with what the viewers know to be true, and the rest is stopped. What the children write goes
-to `logs/` in the data folder; of it the console shows what a person must know.
+The children are the same commands that run alone on many machines. Viewers end first; then the lake reads the log
+to its end, is compared with what the viewers know to be true, and the rest is stopped. A lake that does not get
+there in time is not judged. What the children write goes to `logs/` in the data folder; of it the console shows
+what a person must know.
 """
 
 import asyncio
@@ -25,19 +26,23 @@ from rich.table import Column, Table
 from rich.text import Text
 
 import playhead_child
+from eventlog.adapters import read_ends
+from lake.behind import behind
 from lake.catalog import connect, location
 from lake.pulse import Pulse, feel
 from lake.query import printable
 from lake.verify import verify
 from players.truth import Truth, read_truth
-from playhead_judge import Before, judge, look_before
-from schemas.faults import NotReady
+from playhead_judge import Before, Counted, ask, judge, look_before
+from schemas.faults import Fault, NotReady
 from schemas.settings import Settings
 
 READY_S_MAX = 20.0
 VIEWERS_END_S_MAX = 3.0
-CATCH_UP_S_MAX = 20.0
-CATCH_UP_AFTER_SIGNAL_S_MAX = 4.0
+JUDGE_S_MAX = 20.0
+STALL_S_MAX = 20.0  # and a commit interval: a lake that reads nothing for so long will not catch up
+AFTER_SIGNAL_S_MAX = 4.0  # for each of the two, once a person wants an end
+LOOK_AGAIN_S = 0.2
 OPEN_SESSIONS_INTERVAL_S = 1.0  # somebody is watching, and there are few
 CHILD_END_S_MAX = 3.0
 REQUESTS_END_S_MAX = (
@@ -67,6 +72,14 @@ def _die_with_parent() -> None:
 
 class Failed(Exception):  # noqa: N818  (a result of the run, said in one line)
     """Something ended that must not, or the lake is not as it should be."""
+
+    style = "bold red"
+
+
+class NotCaughtUp(Failed):
+    """Records still wait in the log: nothing is wrong, and not everything was verified."""
+
+    style = "yellow"
 
 
 class Stage:
@@ -189,7 +202,7 @@ async def run(settings: Settings, plan: Plan, console: Console) -> bool:
     finally:
         await stage.close()
     if failure is not None:
-        stage.say(f"playhead: {failure}", style="bold red")
+        stage.say(f"playhead: {failure}", style=failure.style)
     return failure is None
 
 
@@ -224,19 +237,74 @@ async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, 
     if not stop.is_set():
         stage.say(f"Playhead listens on {url}; Ctrl-C ends all of it.")
     await _watch(settings, plan, console, stage, stop)
-    limit_s = CATCH_UP_AFTER_SIGNAL_S_MAX if stop.is_set() else CATCH_UP_S_MAX
-    if await _end_viewers(stage, stop, report):
-        await _judge(settings, read_truth(report), before, url=url, stage=stage, limit_s=limit_s)
-    for name in ("ingest", "worker"):
-        status = await stage.end(name)
-        if status not in (0, -signal.SIGTERM):  # by the signal: told to end before it could listen for it
-            raise Failed(f"{name} ended {_status(status)}")
+    is_judged = await _end_viewers(stage, stop, report)
+    counted = await _count(url) if is_judged else None
+    waiting = await _catch_up(settings, stage, stop)
+    if counted is not None and not waiting:
+        limit_s = AFTER_SIGNAL_S_MAX if stop.is_set() else JUDGE_S_MAX
+        await _judge(settings, read_truth(report), before, counted, url=url, stage=stage, limit_s=limit_s)
+    await _end(stage, "ingest")
+    is_judged = is_judged and not waiting
+    waiting = waiting or await _catch_up(settings, stage, stop)
+    await _end(stage, "worker", may_be_killed=waiting > 0)
     verdict = await asyncio.to_thread(verify, location(settings))
     for finding in verdict.findings:
         stage.say(f"{finding.code}: {finding.detail}", style="red")
     if verdict.findings:
         raise Failed("the lake is not as promised; see `playhead verify`")
+    if waiting:
+        rest = "all before them is as it should be" if is_judged else "nothing is judged"
+        raise NotCaughtUp(f"not caught up: {waiting} records wait; {rest}")
     stage.say("All is well: every event of the log stands exactly once in the lake.", style="green")
+
+
+async def _count(url: str) -> Counted:
+    """Ask the ingest what it has counted. Raises Failed where it does not answer."""
+    try:
+        return await asyncio.to_thread(ask, url)
+    except httpx.HTTPError as error:
+        raise Failed(f"the ingest does not say what it counted: {error}") from None
+
+
+async def _catch_up(settings: Settings, stage: Stage, stop: asyncio.Event) -> int:
+    """Wait until the lake has read what the log holds now; return how many records still wait, if it does not.
+
+    It may take as long as it goes on reading; once a signal has come, a few seconds. Raises Failed where the
+    worker has ended, or the log does not say where it ends.
+    """
+    try:
+        ends = await read_ends(settings)
+    except Fault as fault:
+        raise Failed(f"the log does not say where it ends: {fault}") from None
+    stall_s = STALL_S_MAX + settings.worker_commit_interval_s
+    with contextlib.closing(await asyncio.to_thread(connect, location(settings), read_only=True)) as lake:
+        waiting, moved_at, signal_at = sum(ends.values()), time.monotonic(), None
+        while True:
+            left = waiting
+            with contextlib.suppress(duckdb.Error):  # the next look may work
+                left = sum((await asyncio.to_thread(behind, lake, ends)).values())
+            now = time.monotonic()
+            if not left:
+                return 0
+            if left != waiting:
+                waiting, moved_at = left, now
+            if "worker" in stage.ended():
+                stage.check("ingest", "viewers")
+            if stop.is_set():
+                signal_at = now if signal_at is None else signal_at
+                if now - signal_at > AFTER_SIGNAL_S_MAX:
+                    return waiting
+            elif now - moved_at > stall_s:
+                return waiting
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+
+async def _end(stage: Stage, name: str, *, may_be_killed: bool = False) -> None:
+    """End a child. Raises Failed where it does not end well."""
+    status = await stage.end(name)
+    well = (0, -signal.SIGTERM)  # by the signal: told to end before it could listen for it
+    if status not in well and not (may_be_killed and status == -signal.SIGKILL):
+        raise Failed(f"{name} ended {_status(status)}")
 
 
 async def _ready(url: str, stage: Stage, stop: asyncio.Event) -> None:
@@ -309,7 +377,14 @@ async def _end_viewers(stage: Stage, stop: asyncio.Event, report: Path) -> bool:
 
 
 async def _judge(
-    settings: Settings, truth: Truth, before: Before, *, url: str, stage: Stage, limit_s: float
+    settings: Settings,
+    truth: Truth,
+    before: Before,
+    counted: Counted,
+    *,
+    url: str,
+    stage: Stage,
+    limit_s: float,
 ) -> None:
     """Hold the lake against the truth, and say what comes of it. Raises Failed at a difference."""
     try:
@@ -319,6 +394,7 @@ async def _judge(
             truth,
             url=url,
             before=before,
+            counted=counted,
             session_length_s=settings.session_length_s,
             limit_s=limit_s,
         )

@@ -28,7 +28,7 @@ import psutil
 import pytest
 from command_rig import PLAYHEAD, SECRETS, Running, ask, environment, playhead, started
 
-from eventlog.adapters import open_writer
+from eventlog.adapters import open_writer, read_ends
 from lake.catalog import extension_path
 from players.personas import make_persona
 from schemas.records import SOURCE_MEDIA, encode, media_event
@@ -174,6 +174,49 @@ def test_up_names_what_others_post_and_ends_well(tmp_path: Path) -> None:
     assert re.fullmatch(r"truth: .* in \d+ sessions, .*; 0 differences in the lake", last[0])
     assert last[1] == "of others, not the viewers': 2 events in 1 sessions, 1 refused"
     assert last[2] == "All is well: every event of the log stands exactly once in the lake."
+
+
+def records_of_log(cwd: Path) -> int:
+    """Return how many records the log of a folder holds."""
+    return sum(asyncio.run(read_ends(read_settings({"PLAYHEAD_DATA_DIR": str(cwd / "data")}))).values())
+
+
+def records_of_lake(cwd: Path) -> int:
+    """Return how many of them the lake has read."""
+    return int(ask("SELECT sum(next_offset) AS n FROM ledger", cwd=cwd)[0]["n"])
+
+
+@pytest.mark.parametrize("viewers", ["0", "3"])
+def test_up_says_what_waits_where_the_worker_does_not_catch_up(viewers: str, tmp_path: Path) -> None:
+    """Told to end, it does so soon, cries neither lost nor all is well, and the next start takes it all in."""
+    with started("up", "--viewers", viewers, "--port", "0", cwd=tmp_path) as running:
+        url = running.wait_for(lambda: URL.search(running.output))[1]
+        start(url)
+        running.wait_for(lambda: 0 < records_of_lake(tmp_path) <= records_of_log(tmp_path))
+        os.kill(running.children()["worker"], signal.SIGSTOP)
+        read, posted = records_of_lake(tmp_path), records_of_log(tmp_path)
+        start(url)
+        running.wait_for(lambda: records_of_log(tmp_path) > posted)
+        began = time.monotonic()
+        assert running.end(signal.SIGINT) == 1, running.output
+        assert time.monotonic() - began < 15
+    last = running.output.splitlines()[-1]
+    said = re.fullmatch(r"playhead: not caught up: (\d+) records wait; nothing is judged", last)
+    assert said, running.output
+    assert posted - read < int(said[1]) <= records_of_log(tmp_path) - read
+    assert "lost" not in running.output
+    assert "All is well" not in running.output
+    again = playhead("up", "--for", "1s", "--port", "0", cwd=tmp_path)
+    assert (again.returncode, again.stdout.splitlines()[-1][:11]) == (0, "All is well")
+    assert records_of_lake(tmp_path) == records_of_log(tmp_path)
+
+
+def test_up_waits_for_a_worker_that_is_behind(tmp_path: Path) -> None:
+    """However long it takes, as long as it goes on; here each commit is 22 s after the one before."""
+    settings = {"PLAYHEAD_WORKER_COMMIT_INTERVAL_S": "22"}
+    run = playhead("up", "--viewers", "3", "--for", "3s", "--port", "0", cwd=tmp_path, settings=settings)
+    assert run.returncode == 0, run.stdout
+    assert re.search(r"0 differences in the lake\nAll is well", run.stdout)
 
 
 def test_up_finds_what_nobody_posted(tmp_path: Path) -> None:

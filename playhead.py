@@ -183,18 +183,26 @@ def upkeep(
 ) -> None:
     """Do a round of the lake's upkeep: merge small files, forget old snapshots, delete what nothing names."""
     from lake.catalog import location
-    from lake.upkeep import tidy
+    from lake.upkeep import Ages, tidy
 
+    settings = _settings()
     if every is not None:
-        asyncio.run(_repeat_upkeep(_settings(), _seconds(every)))
+        asyncio.run(_repeat_upkeep(settings, _seconds(every)))
         return
-    when_ready = _wait_until_told if when_told else lambda: None
-    tidied = tidy(location(_settings()), now=datetime.now(UTC), when_ready=when_ready)
+
+    def now() -> datetime:
+        if when_told:
+            _wait_until_told()
+        return datetime.now(UTC)
+
+    tidied = tidy(location(settings), Ages.of(settings), orphans=settings.orphans, now=now)
     structlog.get_logger().info(
         "upkeep",
         merged=tidied.merged_tables,
         snapshots_expired=tidied.snapshots_expired,
         files_deleted=tidied.files_deleted,
+        orphans_set_aside=tidied.orphans.aside,
+        orphans_deleted=tidied.orphans.deleted,
     )
 
 

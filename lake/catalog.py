@@ -14,6 +14,7 @@ from schemas.faults import NotReady
 from schemas.settings import PASSWORD, Settings
 
 NAME = "lake"
+METADATA = f"__ducklake_metadata_{NAME}"  # the schema of the catalogue's own tables, where the lake is attached
 # What PostgreSQL's client is told besides the address: a server that is gone must be noticed.
 _POSTGRES_OPTIONS = {
     "connect_timeout": "10",
@@ -58,9 +59,13 @@ class Location(msgspec.Struct, frozen=True):
 
 
 def location(settings: Settings) -> Location:
-    """Return where the settings put the lake. Raises NotReady where they contradict themselves."""
-    folder = settings.data_dir.absolute() / "lake"
-    files = settings.lake_files or str(folder / "files")
+    """Return where the settings put the lake. Raises NotReady where they contradict themselves.
+
+    Local paths become absolute, without symbolic links, `..` and doubled slashes: DuckLake compares paths as text.
+    The catalogue names files relative to this path, so a lake that was made under another spelling of it goes on.
+    """
+    folder = (settings.data_dir / "lake").resolve()
+    files = _canonical(settings.lake_files or str(folder / "files"))
     if settings.lake_catalog == "sqlite":
         return Location("sqlite", str(folder / "catalog.sqlite"), files, s3=_s3(settings, files))
     kind, _, connection = settings.lake_catalog.partition(":")
@@ -70,6 +75,40 @@ def location(settings: Settings) -> Location:
     if (found := PASSWORD.search(connection)) is not None:
         password = password or SecretStr(_unquoted(found[1]))
     return Location("postgres", PASSWORD.sub("", connection).strip(), files, password, _s3(settings, files))
+
+
+def _canonical(files: str) -> str:
+    """Return a local path in its one spelling. In an s3:// address each slash belongs to the keys."""
+    if "://" in files:
+        return files
+    return str(Path(files).expanduser().resolve())  # DuckDB expands a ~ too
+
+
+def check_new(place: Location) -> None:
+    """Raise NotReady if a new lake's files have an address that DuckDB or S3 reads in more than one way."""
+    if place.is_local:
+        if "\\" in place.files:
+            raise NotReady(
+                f"DuckDB cannot have a backslash in a path: {place.files}; choose another PLAYHEAD_LAKE_FILES"
+            )
+        return
+    scheme, _, rest = place.files.partition("://")
+    bucket, *keys = rest.removesuffix("/").split("/")
+    if scheme != "s3" or not bucket:
+        raise NotReady(f"PLAYHEAD_LAKE_FILES must be a folder or s3://bucket/folder, got {place.files}")
+    if {"", ".", ".."} & set(keys):
+        raise NotReady(
+            f"PLAYHEAD_LAKE_FILES has an empty, `.` or `..` part, which S3 takes as it is: {place.files}"
+        )
+    if found := re.search(r"[*?\[\\]", rest):
+        raise NotReady(
+            f"PLAYHEAD_LAKE_FILES has a {found[0]} in it, which DuckDB does not take as it is: {place.files}"
+        )
+
+
+def glob_literal(path: str) -> str:
+    """Return the pattern that matches this path alone, for DuckDB's glob."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", path)
 
 
 def _s3(settings: Settings, files: str) -> S3 | None:
@@ -101,7 +140,7 @@ def extension_path(name: str) -> str:
 
 def attach_sql(place: Location, *, read_only: bool) -> str:
     """Return the ATTACH statement of a lake under the name `lake`."""
-    options = [f"DATA_PATH {_quote(place.files)}", "OVERRIDE_DATA_PATH true"]
+    options = [f"DATA_PATH {quote(place.files)}", "OVERRIDE_DATA_PATH true"]
     if read_only:
         options.append("READ_ONLY")
     else:
@@ -109,7 +148,7 @@ def attach_sql(place: Location, *, read_only: bool) -> str:
         if place.kind == "sqlite":
             # Without WAL, readers and the writer stop each other for seconds.
             options += ["META_JOURNAL_MODE 'WAL'", "META_BUSY_TIMEOUT 5000"]
-    return f"ATTACH {_quote(place.uri)} AS {NAME} ({', '.join(options)})"
+    return f"ATTACH {quote(place.uri)} AS {NAME} ({', '.join(options)})"
 
 
 def paste_sql(place: Location) -> str:
@@ -125,14 +164,14 @@ def _secrets_sql(place: Location, *, reveal: Callable[[SecretStr], str]) -> list
     """Return the statements that tell DuckDB the secrets of a lake; attaching uses them by itself."""
     statements = []
     if place.password is not None:
-        statements.append(f"CREATE SECRET (TYPE postgres, PASSWORD {_quote(reveal(place.password))})")
+        statements.append(f"CREATE SECRET (TYPE postgres, PASSWORD {quote(reveal(place.password))})")
     if place.s3 is not None:
         s3 = place.s3
-        parts = ["TYPE s3", f"REGION {_quote(s3.region)}", f"USE_SSL {str(s3.tls).lower()}"]
+        parts = ["TYPE s3", f"REGION {quote(s3.region)}", f"USE_SSL {str(s3.tls).lower()}"]
         if s3.access_key and s3.secret_key is not None:
-            parts += [f"KEY_ID {_quote(s3.access_key)}", f"SECRET {_quote(reveal(s3.secret_key))}"]
+            parts += [f"KEY_ID {quote(s3.access_key)}", f"SECRET {quote(reveal(s3.secret_key))}"]
         if s3.endpoint:
-            parts += [f"ENDPOINT {_quote(s3.endpoint)}", "URL_STYLE 'path'"]
+            parts += [f"ENDPOINT {quote(s3.endpoint)}", "URL_STYLE 'path'"]
         statements.append(f"CREATE SECRET ({', '.join(parts)})")
     return statements
 
@@ -155,8 +194,10 @@ def connect(
     with another SQLite library: two in one process drop each other's locks, and the file is destroyed.
     """
     absent = NotReady(f"there is no lake at {place.catalog}; `playhead init` makes one")
-    if place.kind == "sqlite" and not create and not Path(place.catalog).exists():
-        raise absent
+    if place.kind == "sqlite" and not Path(place.catalog).exists():  # to look into it would make it
+        if not create:
+            raise absent
+        check_new(place)
     # The installer has checked the hashes of the packages; to check DuckDB's signatures as well takes each opening
     # 0.4 s of CPU, and whoever can change those files could change this one too.
     connection = duckdb.connect(
@@ -164,7 +205,7 @@ def connect(
     )
     try:
         for extension in ("ducklake", _SCANNERS[place.kind], *([] if place.is_local else ["httpfs"])):
-            connection.execute(f"LOAD {_quote(extension_path(extension))}")
+            connection.execute(f"LOAD {quote(extension_path(extension))}")
         connection.execute("SET allow_unsigned_extensions = false")  # what comes by SQL is checked
         for statement in _secrets_sql(place, reveal=SecretStr.get_secret_value):
             connection.execute(statement)
@@ -175,12 +216,18 @@ def connect(
             connection.execute("SET enable_external_file_cache = false")
             connection.execute("SET allocator_background_threads = true")
         attach = attach_sql(_with_options(place, transaction_timeout_s), read_only=read_only)
-        connection.execute(attach if create else attach[:-1] + ", CREATE_IF_NOT_EXISTS false)")
+        try:
+            connection.execute(attach[:-1] + ", CREATE_IF_NOT_EXISTS false)")
+        except duckdb.InvalidInputException as error:
+            if "does not exist" not in str(error):
+                raise
+            if not create:
+                raise absent from None
+            check_new(place)
+            connection.execute(attach)
         connection.execute(f"USE {NAME}")
-    except duckdb.Error as error:
+    except (duckdb.Error, NotReady):
         connection.close()
-        if isinstance(error, duckdb.InvalidInputException) and "does not exist" in str(error):
-            raise absent from None
         raise
     return connection
 
@@ -207,9 +254,7 @@ def check_language(connection: duckdb.DuckDBPyConnection, place: Location) -> No
     if place.kind != "postgres":
         return
     question = "SELECT current_setting('lc_messages')"
-    rows = connection.execute(
-        f"SELECT * FROM postgres_query('__ducklake_metadata_{NAME}', {_quote(question)})"
-    ).fetchall()
+    rows = connection.execute(f"SELECT * FROM postgres_query('{METADATA}', {quote(question)})").fetchall()
     language = str(rows[0][0])
     if not speaks_english(language):
         raise NotReady(
@@ -218,5 +263,6 @@ def check_language(connection: duckdb.DuckDBPyConnection, place: Location) -> No
         )
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
+    """Return a text as a literal of SQL."""
     return "'" + text.replace("'", "''") + "'"

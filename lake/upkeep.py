@@ -10,66 +10,125 @@ from pathlib import Path
 
 import duckdb
 import msgspec
+import structlog
 
-from lake.catalog import NAME, Location
+from lake.catalog import METADATA, NAME, Location
 from lake.disk import flush
+from lake.orphans import Swept, name_of, names_in_use, shown, sweep
 from lake.schema import open_to_write
+from schemas.faults import NotReady
+from schemas.settings import Settings
+
+log = structlog.get_logger()
 
 MERGED = ("events", "tracking_events", "quarantine", "duplicates", "session_versions")
 FILES_A_STEP = 100
 FILES_WORTH_MERGING = 20
-# Two owners of a partition are told apart by the snapshots between them, so none younger than this is forgotten.
-SNAPSHOTS_KEPT = timedelta(hours=1)
-DAYS_KEPT = timedelta(days=30)
-GRACE = timedelta(hours=1)  # a reader may still be reading a file that a newer snapshot no longer names
-# What a killed transaction left lies about; what an open one has written looks the same until it commits.
-ORPHANS_KEPT = timedelta(hours=24)
-ORPHANS_MINUTE = 7  # of each hour: looking for orphans lists every file
+CLOCKS_DIFFER_MAX = timedelta(minutes=1)
+
+
+class Ages(msgspec.Struct, frozen=True):
+    """How long upkeep keeps what is no longer needed."""
+
+    snapshots: timedelta  # two owners of a partition are told apart by the snapshots between them
+    days: timedelta  # for this long, the first snapshot of each day
+    grace: timedelta  # a reader may still be reading a file that a newer snapshot no longer names
+    orphans: timedelta  # what an open transaction has written looks like an orphan until it commits
+    orphans_aside: timedelta  # between setting an orphan aside and deleting it; on S3, between two listings
+    orphans_interval: timedelta  # looking for orphans lists every file
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Ages":
+        """Return the ages that the settings give."""
+        return cls(
+            snapshots=timedelta(seconds=settings.lake_snapshots_kept_s),
+            days=timedelta(days=settings.lake_daily_snapshots_kept_days),
+            grace=timedelta(seconds=settings.lake_files_kept_s),
+            orphans=timedelta(seconds=settings.lake_orphan_age_s),
+            orphans_aside=timedelta(seconds=settings.lake_orphans_kept_s),
+            orphans_interval=timedelta(seconds=settings.lake_orphans_interval_s),
+        )
 
 
 class Tidied(msgspec.Struct, frozen=True):
-    """What one run did."""
+    """What one round did."""
 
     merged_tables: list[str]
     snapshots_expired: int
     files_deleted: int
+    orphans: Swept
 
 
-def tidy(place: Location, *, now: datetime, when_ready: Callable[[], None] = lambda: None) -> Tidied:
-    """Do one round of upkeep. Raises duckdb.Error where a writer was in the way (repeat it later), or
-    SchemaMismatch.
+def tidy(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], datetime]) -> Tidied:
+    """Do one round of upkeep. Raises duckdb.Error if a writer was in the way (repeat it later),
+    or SchemaMismatch.
 
-    `when_ready` is called when all is open, and may take its time. Files are deleted an hour after the last
-    snapshot let go of them, orphans when they are a day old.
+    `now` is asked once, when all is open, and may take its time. `orphans` is the folder that keeps orphans.
+    Raises NotReady, and deletes nothing, if this clock and the catalogue's differ by more than a minute.
     """
     connection = open_to_write(place)
     try:
-        when_ready()
+        time = now()
+        check_clock(connection, place, time)
         merged = [table for table in MERGED if _merge(connection, table, place)]
-        expired = _expire(connection, now)
-        deleted = _clean_up(connection, place, now)
-        return Tidied(merged, expired, deleted)
+        expired = _expire(connection, ages, time)
+        deleted = _clean_up(connection, place, time - ages.grace)
+        swept = sweep(
+            connection,
+            place,
+            orphans,
+            now=time,
+            older_than=ages.orphans,
+            kept=ages.orphans_aside,
+            interval=ages.orphans_interval,
+        )
+        return Tidied(merged, expired, deleted, swept)
     finally:
         connection.close()
 
 
-def _clean_up(connection: duckdb.DuckDBPyConnection, place: Location, now: datetime) -> int:
+def check_clock(connection: duckdb.DuckDBPyConnection, place: Location, now: datetime) -> None:
+    """Raise NotReady if this machine's clock and the catalogue's differ by more than a minute.
+
+    A fast clock would expire the snapshots that the fence between two workers needs, and take the files of open
+    transactions for orphans. SQLite has no clock of its own: there, no snapshot may be from the future.
+    """
+    if place.kind == "postgres":
+        question = "SELECT extract(epoch FROM clock_timestamp())::float8"
+        rows = connection.execute(f"SELECT * FROM postgres_query('{METADATA}', '{question}')").fetchall()
+    else:
+        rows = connection.execute(f"SELECT epoch(max(snapshot_time)) FROM ducklake_snapshots('{NAME}')").fetchall()
+    ahead = timedelta(seconds=now.timestamp() - rows[0][0])
+    is_right = abs(ahead) <= CLOCKS_DIFFER_MAX if place.kind == "postgres" else -ahead <= CLOCKS_DIFFER_MAX
+    if not is_right:
+        other = "PostgreSQL's clock" if place.kind == "postgres" else "the newest snapshot of the lake"
+        direction = "ahead of" if ahead > timedelta(0) else "behind"
+        raise NotReady(
+            f"this machine's clock is {abs(ahead).total_seconds():.0f} s {direction} {other}; "
+            "nothing is expired or deleted until they agree: set the clock that is wrong"
+        )
+
+
+def _clean_up(connection: duckdb.DuckDBPyConnection, place: Location, older_than: datetime) -> int:
     """Delete files that nothing names any more; return how many."""
+    scheduled = f"{METADATA}.ducklake_files_scheduled_for_deletion"
     if place.kind == "sqlite":
         # DuckLake compares these times as text, its own "2026-01-01 12:00" with our "2026-01-01T11:00", and so
         # would delete everything that was scheduled today under the eyes of its readers.
         connection.execute(
-            f"UPDATE __ducklake_metadata_{NAME}.ducklake_files_scheduled_for_deletion "
-            "SET schedule_start = replace(schedule_start, ' ', 'T') WHERE contains(schedule_start, ' ')"
+            f"UPDATE {scheduled} SET schedule_start = replace(schedule_start, ' ', 'T') "
+            "WHERE contains(schedule_start, ' ')"
         )
-    deleted = connection.execute(
-        f"CALL ducklake_cleanup_old_files('{NAME}', older_than => ?::TIMESTAMPTZ)", [now - GRACE]
-    ).fetchall()
-    if now.minute == ORPHANS_MINUTE:
-        deleted += connection.execute(
-            f"CALL ducklake_delete_orphaned_files('{NAME}', older_than => ?::TIMESTAMPTZ)", [now - ORPHANS_KEPT]
+    paths = [row[0] for row in connection.execute(f"SELECT path FROM {scheduled}").fetchall()]
+    needed = names_in_use(connection)
+    if wrong := [path for path in paths if name_of(path) in needed]:
+        log.error("files of the lake were scheduled for deletion", files=shown(wrong), count=len(wrong))
+        connection.executemany(f"DELETE FROM {scheduled} WHERE path = ?", [[path] for path in wrong])
+    return len(
+        connection.execute(
+            f"CALL ducklake_cleanup_old_files('{NAME}', older_than => ?::TIMESTAMPTZ)", [older_than]
         ).fetchall()
-    return len(deleted)
+    )
 
 
 def _merge(connection: duckdb.DuckDBPyConnection, table: str, place: Location) -> bool:
@@ -77,7 +136,8 @@ def _merge(connection: duckdb.DuckDBPyConnection, table: str, place: Location) -
     if len(before) < FILES_WORTH_MERGING:
         return False
     connection.execute(
-        f"CALL ducklake_merge_adjacent_files('{NAME}', '{table}', max_compacted_files => {FILES_A_STEP})"
+        f"CALL ducklake_merge_adjacent_files('{NAME}', '{table}', schema => 'main', "
+        f"max_compacted_files => {FILES_A_STEP})"
     )
     if place.is_local:
         merged = _files(connection, table) - before
@@ -86,12 +146,14 @@ def _merge(connection: duckdb.DuckDBPyConnection, table: str, place: Location) -
 
 
 def _files(connection: duckdb.DuckDBPyConnection, table: str) -> set[str]:
-    rows = connection.execute(f"SELECT data_file FROM ducklake_list_files('{NAME}', '{table}')").fetchall()
+    rows = connection.execute(
+        f"SELECT data_file FROM ducklake_list_files('{NAME}', '{table}', schema => 'main')"
+    ).fetchall()
     return {row[0] for row in rows}
 
 
-def _expire(connection: duckdb.DuckDBPyConnection, now: datetime) -> int:
-    """Forget old snapshots: all of the last hour stay, before that the first of each day for 30 days."""
+def _expire(connection: duckdb.DuckDBPyConnection, ages: Ages, now: datetime) -> int:
+    """Expire old snapshots: the youngest all stay, and of the others the first of each day for some days."""
     rows = connection.execute(
         f"""
         SELECT snapshot_id FROM ducklake_snapshots('{NAME}')
@@ -100,7 +162,7 @@ def _expire(connection: duckdb.DuckDBPyConnection, now: datetime) -> int:
              OR snapshot_time < ?::TIMESTAMPTZ
         ORDER BY 1
         """,
-        [now - SNAPSHOTS_KEPT, now - DAYS_KEPT],
+        [now - ages.snapshots, now - ages.days],
     ).fetchall()
     versions = [row[0] for row in rows]
     if versions:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from schemas.faults import NotReady
 
@@ -117,12 +117,39 @@ class Settings(BaseModel):
     lake_s3_access_key: str = Field("", description="Id of the key for S3")
     lake_s3_secret_key: SecretStr | None = Field(None, description="The key for S3 itself")
     lake_backups: Path | None = Field(None, description="Folder of backups; empty: `backups` in the data folder")
+    lake_backup_interval_s: float = Field(
+        86_400.0, ge=0, description="`playhead up` backs up the lake this often; 0: never"
+    )
+    lake_backups_kept: int = Field(2, ge=1, description="Number of backups that stay when one more is made")
+    lake_snapshots_kept_s: float = Field(
+        3600.0, gt=0, description="No snapshot younger than this expires; the same in all processes"
+    )
+    lake_daily_snapshots_kept_days: int = Field(
+        30, ge=0, description="The first snapshot of each day is kept for this many days"
+    )
+    lake_files_kept_s: float = Field(
+        3600.0, gt=0, description="A file that no snapshot names is deleted after this: a reader may be reading it"
+    )
+    lake_orphan_age_s: float = Field(
+        86_400.0, gt=0, description="A file that the catalogue does not know is an orphan from this age on"
+    )
+    lake_orphans: Path | None = Field(
+        None, description="Folder that keeps orphans; empty: `lake/orphans` in the data folder"
+    )
+    lake_orphans_kept_s: float = Field(
+        604_800.0, gt=0, description="Orphans are deleted after this; on S3, the time between two listings"
+    )
+    lake_orphans_interval_s: float = Field(3600.0, gt=0, description="Interval between searches for orphans")
     lake_memory: str = Field("1GB", description="Memory limit of DuckDB in the worker")
 
     worker_commit_interval_s: float = Field(1.0, gt=0, description="Longest wait between two commits")
     worker_batch_records: int = Field(50_000, ge=1, description="Most records in one transaction")
     worker_transaction_timeout_s: float = Field(
-        20.0, gt=0, lt=1800, description="PostgreSQL ends a worker's transaction that idles for so long"
+        20.0,
+        gt=0,
+        lt=1800,
+        validate_default=True,
+        description="PostgreSQL ends a worker's transaction that idles for so long",
     )
     worker_stop_timeout_s: float = Field(20.0, gt=0, description="A worker told to end is gone after this")
     worker_bad_max: int = Field(
@@ -140,7 +167,12 @@ class Settings(BaseModel):
     @property
     def backups(self) -> Path:
         """The folder of the lake's backups."""
-        return self.lake_backups or self.data_dir / "backups"
+        return (self.lake_backups or self.data_dir / "backups").resolve()
+
+    @property
+    def orphans(self) -> Path:
+        """The folder that keeps the lake's orphans."""
+        return (self.lake_orphans or self.data_dir / "lake" / "orphans").resolve()
 
     @field_validator("api_keys")
     @classmethod
@@ -148,6 +180,15 @@ class Settings(BaseModel):
         if keys is not None and not [key for key in keys.get_secret_value().split(",") if key.strip()]:
             raise ValueError("no key in it; separate several with commas")
         return keys
+
+    @field_validator("worker_transaction_timeout_s")
+    @classmethod
+    def _shorter_than_what_is_kept(cls, timeout_s: float, info: ValidationInfo) -> float:
+        # A transaction that outlives its snapshot passes the fence; one that outlives its files commits them gone.
+        for name in ("lake_snapshots_kept_s", "lake_orphan_age_s"):
+            if (kept_s := info.data.get(name)) is not None and kept_s < 2 * timeout_s:
+                raise ValueError(f"{PREFIX}{name.upper()} must be at least twice as long, got {kept_s}")
+        return timeout_s
 
     @field_validator("mac_key", "mac_key_previous", "pseudonym_key")
     @classmethod

@@ -1,11 +1,9 @@
 """The lake: its tables and views, what `verify` finds, and what upkeep leaves alone."""
 
 import contextlib
-import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ from consumers.rows import session_rows
 from lake.catalog import connect, extension_path
 from lake.keeper import kept_open
 from lake.tables import initialize
-from lake.upkeep import ORPHANS_MINUTE, tidy
 from lake.verify import verify
 from schemas.vocabulary import EVENT_TYPES
 
@@ -407,59 +404,3 @@ def test_the_command_says_what_is_broken_and_exits_with_1(broken: Lake) -> None:
         with playhead(broken.settings, "verify") as process:
             assert process.wait(60) == status
         assert word in (broken.settings.data_dir / "verify.stderr").read_text()
-
-
-# ---- upkeep
-
-
-@contextlib.contextmanager
-def many_files(lake: Lake, count: int = 25) -> Iterator[list[Path]]:
-    """Write many small files into a table."""
-    lake.do(*(f"INSERT INTO duplicates VALUES (0, {n}, 'a', 'b')" for n in range(count)))
-    yield list(Path(lake.place.files).glob("**/duplicates/*.parquet"))
-
-
-def test_merged_files_stay_for_an_hour_under_the_eyes_of_readers(tmp_path: Path) -> None:
-    """A reader that began before the merge still finds its files; later they go, and no row with them."""
-    lake = Lake(tmp_path)
-    now = datetime.now(UTC)
-    with many_files(lake) as files:
-        tidied = tidy(lake.place, now=now)
-        assert tidied.merged_tables == ["duplicates"]
-        assert tidied.files_deleted == 0
-        assert all(file.exists() for file in files)
-        assert tidy(lake.place, now=now + timedelta(minutes=59)).files_deleted == 0
-        assert tidy(lake.place, now=now + timedelta(minutes=62)).files_deleted == len(files)
-        assert not any(file.exists() for file in files)
-    assert lake.ask("SELECT count(*), sum(log_offset) FROM duplicates") == [(25, 300)]
-
-
-def test_no_snapshot_younger_than_an_hour_is_forgotten(tmp_path: Path) -> None:
-    """The ledger's fence is as old as the snapshots; beyond an hour one a day is enough, beyond 30 days none."""
-    lake = Lake(tmp_path)
-    snapshots = "SELECT count(*) FROM ducklake_snapshots('lake')"
-    with many_files(lake, 5):
-        (before,) = lake.ask(snapshots)[0]
-        now = datetime.now(UTC)
-        assert tidy(lake.place, now=now + timedelta(minutes=50)).snapshots_expired == 0
-        assert lake.ask(snapshots) == [(before,)]
-        tidy(lake.place, now=now + timedelta(hours=2))
-        assert lake.ask(snapshots)[0][0] < before
-        tidy(lake.place, now=now + timedelta(days=40))
-    assert lake.ask("SELECT count(*) FROM duplicates") == [(5,)]
-    lake.do("INSERT INTO duplicates VALUES (0, 9, 'a', 'b')")
-
-
-def test_orphans_are_removed_when_they_are_a_day_old_and_not_before(tmp_path: Path) -> None:
-    """What an open transaction has written looks like an orphan: only old ones go."""
-    lake = Lake(tmp_path)
-    with many_files(lake, 1) as (file,):
-        young, old = file.with_name("young.parquet"), file.with_name("old.parquet")
-        for path in (young, old):
-            shutil.copy(file, path)
-        now = datetime.now(UTC)
-        day_ago = (now - timedelta(hours=25)).timestamp()
-        os.utime(old, (day_ago, day_ago))
-        os.utime(file, (day_ago, day_ago))
-        tidy(lake.place, now=now.replace(minute=ORPHANS_MINUTE))
-    assert (young.exists(), old.exists(), file.exists()) == (True, False, True)

@@ -4,17 +4,13 @@ import asyncio
 import contextlib
 import os
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import boto3
-import httpx
 import pytest
+import s3
 from brokers import Broker, free_ports
 from fleet import Child, feeding, fleet, until
 from postgres import NoServer, SystemServer, new_database, none_to_be_had
@@ -182,57 +178,21 @@ class Line:
             target.close()
 
 
-@contextlib.contextmanager
-def moto_server(folder: Path, port: int) -> Iterator[None]:
-    """Run moto's S3 server with a bucket `lake`, for the length of the block."""
-    with (folder / "s3.log").open("wb") as log:
-        command = [str(Path(sys.executable).parent / "moto_server"), "--host", "127.0.0.1", "--port", str(port)]
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(httpx.HTTPError):
-                httpx.get(f"http://127.0.0.1:{port}/")
-                break
-            assert time.monotonic() < deadline, "the S3 server does not come up"
-            time.sleep(0.1)
-        _make_bucket(port)
-        yield
-    finally:
-        server.kill()
-        server.wait()
-
-
 @contextlib.asynccontextmanager
 async def s3_server(folder: Path) -> AsyncIterator[Line]:
     """Run an S3 server; return the line to it."""
     port, behind = free_ports(2)
     line = Line(port, behind)
-    with moto_server(folder, behind):
+    with s3.moto_server(folder, behind):
         await line.mend()
         yield line
         await line.cut()
         await line.end()
 
 
-def _client(port: int) -> Any:
-    return boto3.client(
-        "s3",
-        endpoint_url=f"http://127.0.0.1:{port}",
-        region_name="us-east-1",
-        aws_access_key_id="id",
-        aws_secret_access_key="key",
-    )
-
-
-def _make_bucket(port: int) -> None:
-    with contextlib.closing(_client(port)) as client:
-        client.create_bucket(Bucket="lake")
-
-
 def _lose_objects(port: int) -> None:
     """Delete the files of the table `events`: refused transactions left some that no one names."""
-    with contextlib.closing(_client(port)) as client:
+    with s3.client(port) as client:
         listed = client.list_objects_v2(Bucket="lake", Prefix="of/playhead/main/events/")["Contents"]
         for object in listed:
             client.delete_object(Bucket="lake", Key=object["Key"])
@@ -248,10 +208,7 @@ async def test_the_lake_is_on_s3_and_the_server_is_away(tmp_path: Path, kafka: B
     async with s3_server(tmp_path) as line:
         changes = {
             "PLAYHEAD_LAKE_FILES": "s3://lake/of/playhead",
-            "PLAYHEAD_LAKE_S3_ENDPOINT": f"127.0.0.1:{line.port}",
-            "PLAYHEAD_LAKE_S3_TLS": "false",
-            "PLAYHEAD_LAKE_S3_ACCESS_KEY": "id",
-            "PLAYHEAD_LAKE_S3_SECRET_KEY": "key-that-nobody-may-see",
+            **{f"PLAYHEAD_{name.upper()}": str(value) for name, value in s3.settings_of(line.port).items()},
             "PLAYHEAD_WORKER_COMMIT_INTERVAL_S": "1",  # the server is a slow one
             "PLAYHEAD_WORKER_OPEN_SESSIONS_INTERVAL_S": "3",
             "PLAYHEAD_LOG_PARTITIONS": "2",
@@ -271,7 +228,7 @@ async def test_the_lake_is_on_s3_and_the_server_is_away(tmp_path: Path, kafka: B
                 await ships.run("upkeep")
             await ships.exact(feed)
             assert all(worker.is_alive() for worker in workers)
-            assert not any("key-that-nobody-may-see" in worker.log for worker in workers)
+            assert not any(s3.SECRET_KEY in worker.log for worker in workers)
             assert not (tmp_path / "files").exists()
             for worker in workers:
                 await worker.terminate()

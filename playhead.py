@@ -37,6 +37,7 @@ app = typer.Typer(
 )
 # A batch is tens of thousands of objects that live until its commit; the collector need not look at them.
 GC_THRESHOLD = (50_000, 50, 100)
+BACKUP_NICENESS = 10  # ingest and worker go first
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of log, lake and secrets.")]
 
@@ -228,7 +229,9 @@ async def _repeat_upkeep(settings: Settings, interval_s: float) -> None:
 
 @app.command()
 def backup(
-    keep: Annotated[int, typer.Option(min=1, help="How many backups stay.")] = 2,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="How many backups stay; else PLAYHEAD_LAKE_BACKUPS_KEPT.")
+    ] = None,
     data: Data = None,
 ) -> None:
     """Back up the lake while all runs: every table as Parquet, of one moment."""
@@ -236,6 +239,9 @@ def backup(
     from lake.catalog import location
 
     settings = _settings(data)
+    keep = keep or settings.lake_backups_kept
+    os.nice(BACKUP_NICENESS)
+    drop_older(settings.backups, keep=keep)  # what a killed backup left may be what fills the disk
     path, manifest = back_up(location(settings), settings.backups, now=datetime.now(UTC))
     drop_older(settings.backups, keep=keep)
     print(f"{sum(manifest.rows.values())} rows are in {path}")  # noqa: T201

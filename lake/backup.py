@@ -1,25 +1,34 @@
 """Back up a lake while it runs, and restore it: every table as Parquet, of one snapshot, with a manifest.
 
-A backup does not depend on the kind of catalogue, and is good only once its manifest stands, which is written
-last. Together with the log from the manifest's offsets on, it is the whole truth: `playhead rebuild` restores the
-newest backup and replays the rest. The embedded log keeps what no backup holds.
+A backup does not depend on the kind of catalogue. Its folder gets its name once all is written, the manifest last.
+Together with the log from the manifest's offsets on, it is the whole truth: `playhead rebuild` restores the newest
+backup and replays the rest. The embedded log keeps what no backup holds.
 """
 
+import contextlib
+import fcntl
+import os
+import re
 import shutil
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import msgspec
 
-from lake.catalog import NAME, Location, connect
+from lake.catalog import Location, connect, glob_literal, quote
 from lake.disk import flush
-from lake.schema import SCHEMA, open_to_write, partitions_of, schema_of
-from lake.tables import initialize
+from lake.schema import SCHEMA, open_to_write, partitions_of, refuse_newer, schema_of
+from lake.tables import initialize, tables_of
 from schemas.faults import NotReady, SchemaMismatch
 
 MANIFEST = "manifest.json"
+FIRST_BACKUP_WITHIN = timedelta(hours=1)
+UNFINISHED = ".unfinished"  # at the end of a folder's name until all is written
 FILE_BYTES = "256MB"
+_TIME = "%Y%m%dT%H%M%S.%fZ"
+_NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z(\.unfinished)?")
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -35,40 +44,96 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def back_up(place: Location, folder: Path, *, now: datetime) -> tuple[Path, Manifest]:
-    """Write one more backup into `folder`; return where, and what it holds."""
-    target = folder / now.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    target.mkdir(parents=True)
+    """Write one more backup into `folder`; return where, and what it holds. If that fails, nothing of it stays.
+
+    Raises SchemaMismatch for a lake of a newer schema: its backup would lack tables that this one does not know.
+    """
+    target = folder / now.astimezone(UTC).strftime(_TIME)
+    draft = target.with_name(target.name + UNFINISHED)
+    draft.mkdir(parents=True)
+    with _locked(draft):
+        try:
+            manifest = _write(place, draft, now)
+            flush([draft, *draft.rglob("*")])
+            flush([draft.rename(target), folder])
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+    return target, manifest
+
+
+def _write(place: Location, target: Path, now: datetime) -> Manifest:
     connection = connect(place, read_only=True, threads=2)
     try:
         connection.execute("BEGIN")
+        schema = schema_of(connection)
+        refuse_newer(schema, place)
         rows = {table: _copy_out(connection, table, target / table) for table in _tables(connection)}
         offsets = dict(connection.execute("SELECT log_partition, next_offset FROM ledger").fetchall())
-        schema = schema_of(connection)
     finally:
         connection.close()
     manifest = Manifest(now, offsets, rows, schema)
-    flush([target, *target.rglob("*")])
-    unfinished = target / (MANIFEST + ".part")
-    unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
-    flush([unfinished.rename(target / MANIFEST), target])
-    return target, manifest
+    (target / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+    return manifest
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, which tells a backup that is being written from what a killed one left."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def newest(folder: Path) -> tuple[Path, Manifest] | None:
     """Return the newest complete backup in a folder, or None."""
-    complete = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+    complete = _complete(folder)
     return (complete[-1], _manifest(complete[-1])) if complete else None
 
 
+def is_due(folder: Path, *, now: datetime, interval: timedelta) -> bool:
+    """Return whether no backup in a folder is younger than the interval."""
+    found = newest(folder)
+    return found is None or now - found[1].made_at >= interval
+
+
+def is_overdue(made_at: datetime | None, *, now: datetime, retention: timedelta, watched_since: datetime) -> bool:
+    """Return whether the newest backup is older than the log's retention, so that the log grows without a limit.
+
+    Of a lake without any backup nobody knows how old it is: it has an hour, or the retention if that is shorter.
+    """
+    if made_at is not None:
+        return now - made_at > retention
+    return now - watched_since > min(retention, FIRST_BACKUP_WITHIN)
+
+
 def drop_older(folder: Path, *, keep: int) -> list[Path]:
-    """Delete all but the newest `keep` complete backups, and what never became complete before them."""
-    complete = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
-    if len(complete) <= keep:
-        return []
-    dropped = sorted(path for path in folder.iterdir() if path.is_dir() and path < complete[-keep])
+    """Delete all but the newest `keep` complete backups, and what backups that were killed have left."""
+    complete = _complete(folder)
+    for path in complete[:-keep]:
+        path.rename(path.with_name(path.name + UNFINISHED))  # killed while its files go, it must not look complete
+    named = [path for path in sorted(folder.glob("*")) if _NAME.fullmatch(path.name)]
+    dropped = [path for path in named if path not in complete and not _is_written(path)]
     for path in dropped:
         shutil.rmtree(path)
     return dropped
+
+
+def _complete(folder: Path) -> list[Path]:
+    names = (path.parent for path in folder.glob(f"*/{MANIFEST}"))
+    return sorted(path for path in names if not path.name.endswith(UNFINISHED))
+
+
+def _is_written(path: Path) -> bool:
+    """Return whether some process is writing this backup."""
+    try:
+        with _locked(path):
+            return False
+    except BlockingIOError:
+        return True
 
 
 def restore(place: Location, backup: Path) -> Manifest:
@@ -102,23 +167,21 @@ def restore(place: Location, backup: Path) -> Manifest:
 def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
     if not partitions_of(connection):
         raise NotReady("the lake has no tables; run `playhead init`")
-    rows = connection.execute(
-        "SELECT table_name FROM duckdb_tables() WHERE database_name = ? ORDER BY 1", [NAME]
-    ).fetchall()
-    return [row[0] for row in rows]
+    return tables_of(connection)
 
 
 def _copy_out(connection: duckdb.DuckDBPyConnection, table: str, target: Path) -> int:
     target.mkdir()
     options = f"FORMAT parquet, FILE_SIZE_BYTES '{FILE_BYTES}', OVERWRITE_OR_IGNORE"
-    connection.execute(f"COPY {table} TO '{target}' ({options})")
+    connection.execute(f"COPY {table} TO {quote(str(target))} ({options})")
     return _count(connection, table)
 
 
 def _copy_in(connection: duckdb.DuckDBPyConnection, table: str, source: Path, rows: int) -> None:
     connection.execute(f"DELETE FROM {table}")
     if rows:
-        connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM read_parquet('{source}/*.parquet')")
+        pattern = quote(f"{glob_literal(str(source))}/*.parquet")
+        connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM read_parquet({pattern})")
     if (found := _count(connection, table)) != rows:
         raise NotReady(f"the backup of {table} in {source} has {found} rows instead of {rows}; it is damaged")
 

@@ -16,7 +16,7 @@ def partitions_of(connection: duckdb.DuckDBPyConnection) -> list[int]:
     """Return the partitions that the lake has tables for."""
     rows = connection.execute(
         "SELECT table_name[-3:]::INTEGER FROM duckdb_tables() "
-        "WHERE database_name = ? AND schema_name = 'main' AND table_name LIKE 'ledger\\_p%' ESCAPE '\\' "
+        "WHERE database_name = ? AND schema_name = 'main' AND regexp_full_match(table_name, 'ledger_p\\d{3}') "
         "ORDER BY 1",
         [NAME],
     ).fetchall()

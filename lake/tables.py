@@ -178,6 +178,13 @@ def _statements(text: str) -> list[str]:
     return [part for part in re.split(r";\s*$", text, flags=re.MULTILINE) if part.strip()]
 
 
+def tables_of(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return the tables of the lake that are ours, sorted; others may have made tables beside them."""
+    text = _every_table(partitions_of(connection)) + sql_text("definitions")
+    made = {name for kind, name in _CREATE.findall(text) if kind == "TABLE"}
+    return sorted(made & _names_of_tables(connection))
+
+
 def _names_of_tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
     rows = connection.execute(
         "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'main'", [NAME]
@@ -207,9 +214,7 @@ def _define(connection: duckdb.DuckDBPyConnection, partitions: int) -> None:
 
     Every definition made anew adds a version of the schema that is never dropped, so the lake remembers the hash.
     """
-    if not connection.execute(
-        "SELECT 1 FROM duckdb_tables() WHERE database_name = ? AND table_name = 'definitions'", [NAME]
-    ).fetchall():
+    if "definitions" not in _names_of_tables(connection):
         _run(connection, sql_text("definitions"))
     text = _views(partitions) + definitions_sql()
     # Views of the same text have to be made again once their tables have other columns.

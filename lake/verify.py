@@ -8,8 +8,9 @@ from pathlib import Path
 import duckdb
 import msgspec
 
-from lake.catalog import NAME, Location, connect
+from lake.catalog import NAME, Location, connect, glob_literal
 from lake.schema import check_schema, partitions_of
+from lake.tables import tables_of
 
 _OFFSETS = """
     SELECT log_partition, log_offset, 'event' AS kind FROM events
@@ -172,20 +173,17 @@ def _miscounted_sessions(connection: duckdb.DuckDBPyConnection) -> list[Finding]
 
 
 def _missing_files(connection: duckdb.DuckDBPyConnection, place: Location) -> list[Finding]:
-    tables = connection.execute(
-        "SELECT table_name FROM duckdb_tables() WHERE database_name = ?", [NAME]
-    ).fetchall()
     named = {
         file: table
-        for (table,) in tables
+        for table in tables_of(connection)
         for (file,) in connection.execute(
-            f"SELECT data_file FROM ducklake_list_files('{NAME}', '{table}')"
+            f"SELECT data_file FROM ducklake_list_files('{NAME}', '{table}', schema => 'main')"
         ).fetchall()
     }
     if place.is_local:
         missing = [file for file in named if not Path(file).exists()]
     else:
-        pattern = f"{place.files.rstrip('/')}/**"
+        pattern = f"{glob_literal(place.files).rstrip('/')}/**"
         there = {row[0] for row in connection.execute("SELECT file FROM glob(?)", [pattern]).fetchall()}
         missing = [file for file in named if file not in there]
     return [Finding("file_missing", None, f"{named[file]} needs {file}, which is not there") for file in missing]

@@ -1,0 +1,185 @@
+"""Backups: whole or not there at all, of our tables alone, and made in time."""
+
+import shutil
+import signal
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import msgspec
+import pytest
+from lake_rig import Lake, playhead, wait_until, write
+from session_model import make_bad, make_event
+from test_storage_faults import mounted
+
+from lake import backup as backups
+from lake.backup import MANIFEST, back_up, drop_older, newest, restore
+from lake.catalog import location
+from lake.upkeep import Ages, tidy
+from lake.verify import verify
+from schemas.settings import Settings
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+# What others put beside our tables: dbt makes schemas, people make views, and names are anything.
+FOREIGN = (
+    "CREATE SCHEMA dbt",
+    "CREATE TABLE dbt.events AS SELECT 1 AS log_partition, 2 AS log_offset",
+    "CREATE TABLE dbt.ledger_p000 AS SELECT 1 AS next_offset",
+    "CREATE TABLE dbt.ledger_p001 AS SELECT 1 AS next_offset",
+    "CREATE TABLE dbt.open_sessions_p007 AS SELECT 1 AS session_id",
+    'CREATE SCHEMA "it\'s ""quoted"""',
+    'CREATE TABLE "it\'s ""quoted"""."a \'table\' of ""theirs""" AS SELECT 1 AS one',
+    'CREATE TABLE main."it\'s ""theirs""" AS SELECT 1 AS one',
+    "CREATE TABLE main.ledger_prices AS SELECT 9.99 AS price",
+    "CREATE TABLE main.ledger_p0001 AS SELECT 1 AS one",
+    "CREATE TABLE main.open_sessions_copy AS SELECT 1 AS one",
+    'CREATE VIEW main."their view\'s" AS SELECT 1 AS one',
+    "CREATE VIEW dbt.sessions AS SELECT 1 AS one",
+)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """A lake with an event and a bad record."""
+    made = Lake(tmp_path / "data")
+    with made.writer() as writer:
+        write(writer, writer.load(0, None), [make_event("sessionStart", offset=0), make_bad(offset=1)])
+    return made
+
+
+# ---- beside the tables of others
+
+
+def test_tables_of_others_break_neither_verify_nor_backup_nor_upkeep(lake: Lake, tmp_path: Path) -> None:
+    """In a schema of their own or beside ours, of our names or of names with quotes; ours are backed up alone."""
+    ours, before = back_up(lake.place, tmp_path / "before", now=NOON)
+    lake.do(*FOREIGN)
+    path, manifest = back_up(lake.place, tmp_path / "backups", now=NOON)
+    assert manifest == before
+    assert sorted(entry.name for entry in path.iterdir()) == sorted(entry.name for entry in ours.iterdir())
+    assert verify(lake.place).findings == []
+    assert [count.partition for count in verify(lake.place).partitions] == [0]
+    moment = datetime.now(UTC) + timedelta(seconds=1)
+    ages = msgspec.structs.replace(Ages.of(Settings()), orphans=timedelta(0), orphans_interval=timedelta(0))
+    swept = tidy(lake.place, ages, orphans=tmp_path / "orphans", now=lambda: moment).orphans
+    assert swept.aside == 0
+    assert lake.ask("SELECT price FROM main.ledger_prices") != []
+    anew = location(Settings(data_dir=tmp_path / "anew"))
+    restore(anew, path)
+    assert verify(anew).findings == []
+    assert verify(anew).partitions == verify(lake.place).partitions
+
+
+def test_a_file_that_others_lost_is_no_finding_of_ours(lake: Lake) -> None:
+    """A table of somebody else's may be broken."""
+    lake.do(*FOREIGN)
+    for folder in ("dbt", "main/ledger_prices"):
+        shutil.rmtree(Path(lake.place.files) / folder)
+    assert verify(lake.place).findings == []
+
+
+def test_a_worker_goes_on_beside_the_tables_of_others(lake: Lake) -> None:
+    """It finds its partitions among them."""
+    lake.do(*FOREIGN)
+    with lake.writer() as writer:
+        write(writer, writer.load(0, None), [make_bad(offset=2)])
+    assert lake.ask("SELECT next_offset FROM ledger") == [(3,)]
+
+
+# ---- whole or not at all
+
+
+def test_a_backup_that_fails_leaves_nothing(lake: Lake, tmp_path: Path) -> None:
+    """A file of the lake cannot be read: the backup ends with an error, and its folder is gone."""
+    (path, *_) = sorted(Path(lake.place.files).glob("main/quarantine/*.parquet"))
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(duckdb.Error):
+        back_up(lake.place, tmp_path / "backups", now=NOON)
+    assert list((tmp_path / "backups").iterdir()) == []
+    assert newest(tmp_path / "backups") is None
+
+
+def test_a_backup_without_room_says_so_and_leaves_nothing(lake: Lake, tmp_path: Path) -> None:
+    """The folder of backups is on a disk that is too small."""
+    lake.do("INSERT INTO duplicates SELECT 0, range, uuid(), 'b' FROM range(100_000)")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with mounted(disk, size_mb=1):
+        with playhead(lake.settings.model_copy(update={"lake_backups": disk}), "backup") as process:
+            assert process.wait(60) == 2
+        assert list(disk.iterdir()) == []
+    assert "No space left" in (lake.settings.data_dir / "backup.stderr").read_text()
+
+
+def test_what_a_killed_backup_left_is_no_backup_and_is_dropped_by_the_next(lake: Lake, tmp_path: Path) -> None:
+    """Killed while it writes, by the same signal as a power cut; the folder says itself that it is unfinished."""
+    folder = tmp_path / "data" / "backups"
+    rows = "SELECT 0, range, 'a', 'b' FROM range(3_000_000)"
+    lake.do(f"INSERT INTO duplicates {rows}", "UPDATE ledger_p000 SET duplicates = 3_000_000")
+    with playhead(lake.settings, "backup") as process:
+        wait_until(lambda: any(folder.glob("*/*")))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    (left,) = folder.iterdir()
+    assert left.name.endswith(".unfinished")
+    assert newest(folder) is None
+    with playhead(lake.settings, "backup") as process:
+        assert process.wait(60) == 0
+    assert not left.exists()
+    assert newest(folder) is not None
+
+
+def test_an_old_backup_that_is_dropped_halfway_is_no_backup(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It loses its name first, then its files."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(path: Path) -> None:
+        raise Killed
+
+    made = [back_up(lake.place, tmp_path, now=NOON + hours * HOUR)[0] for hours in range(3)]
+    with monkeypatch.context() as patched:
+        patched.setattr("lake.backup.shutil.rmtree", killed)
+        with pytest.raises(Killed):
+            drop_older(tmp_path, keep=1)
+    assert [path.parent for path in sorted(tmp_path.glob(f"2*Z/{MANIFEST}"))] == made[2:]
+    assert len(drop_older(tmp_path, keep=1)) == 2
+    assert sorted(path for path in tmp_path.iterdir() if path.name.startswith("2")) == made[2:]
+
+
+def test_a_backup_that_is_being_written_is_not_dropped(lake: Lake, tmp_path: Path) -> None:
+    """Two backups at once: the one that ends first drops what was killed, not the other."""
+    running = tmp_path / "backups" / "20260101T110000.000000Z.unfinished"
+    killed = tmp_path / "backups" / "20260101T100000.000000Z.unfinished"
+    half_of_0_1_0 = tmp_path / "backups" / "20260101T090000.000000Z"
+    for folder in (running, killed, half_of_0_1_0):
+        (folder / "events").mkdir(parents=True)
+    path, _ = back_up(lake.place, tmp_path / "backups", now=NOON)
+    with backups._locked(running):
+        assert drop_older(tmp_path / "backups", keep=2) == [half_of_0_1_0, killed]
+    assert sorted((tmp_path / "backups").iterdir()) == [running, path]
+    assert drop_older(tmp_path / "backups", keep=2) == [running]
+
+
+@pytest.mark.parametrize("name", ["0 my own", "2025", "20260101", "20260101T120000.000000Z-copy"])
+def test_folders_that_are_no_backups_stay(lake: Lake, tmp_path: Path, name: str) -> None:
+    """Whatever else lies in the folder of backups is somebody's."""
+    (tmp_path / "backups" / name).mkdir(parents=True)
+    for hours in range(3):
+        back_up(lake.place, tmp_path / "backups", now=NOON + hours * HOUR)
+    assert len(drop_older(tmp_path / "backups", keep=1)) == 2
+    assert (tmp_path / "backups" / name).is_dir()
+
+
+@pytest.mark.parametrize("name", ['it\'s "quoted"', "a*b?[c]", "100% #1", "Zoë", " spaces "])
+def test_a_backup_is_restored_from_a_folder_of_any_name(lake: Lake, tmp_path: Path, name: str) -> None:
+    """DuckDB takes some characters for patterns, and SQL others for quotes."""
+    path, manifest = back_up(lake.place, tmp_path / name / "backups", now=NOON)
+    anew = location(Settings(data_dir=tmp_path / name))
+    assert restore(anew, path) == manifest
+    assert verify(anew).findings == []
+    assert verify(anew).partitions == verify(lake.place).partitions

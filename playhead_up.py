@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,11 @@ from rich.text import Text
 
 import playhead_child
 from eventlog.adapters import read_ends
+from lake.backup import is_due
 from lake.behind import behind
 from lake.catalog import connect, location
 from lake.pulse import Pulse, feel
+from lake.query import ask as ask_lake
 from lake.query import printable
 from lake.verify import verify
 from players.truth import Truth, read_truth
@@ -49,6 +52,7 @@ REQUESTS_END_S_MAX = (
     1.0  # what is in flight at the end: shorter than CHILD_END_S_MAX, so that ingest ends by itself
 )
 LINE_EVERY_S = 5.0
+BACKUP_LOOK_S = 60.0  # between two looks whether a backup is due; short trial runs make none
 LINE_BYTES_MAX = 1_048_576
 
 
@@ -236,7 +240,13 @@ async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, 
         await stage.start("viewers", "simulate", *options, "--report", str(report))
     if not stop.is_set():
         stage.say(f"Playhead listens on {url}; Ctrl-C ends all of it.")
-    await _watch(settings, plan, console, stage, stop)
+    backing_up = asyncio.create_task(_keep_backed_up(settings, stage))
+    try:
+        await _watch(settings, plan, console, stage, stop)
+    finally:
+        backing_up.cancel()
+        await asyncio.gather(backing_up, return_exceptions=True)
+    await stage.end("backup")
     is_judged = await _end_viewers(stage, stop, report)
     counted = await _count(url) if is_judged else None
     waiting = await _catch_up(settings, stage, stop)
@@ -289,7 +299,7 @@ async def _catch_up(settings: Settings, stage: Stage, stop: asyncio.Event) -> in
             if left != waiting:
                 waiting, moved_at = left, now
             if "worker" in stage.ended():
-                stage.check("ingest", "viewers")
+                stage.check("ingest", "viewers", "backup")
             if stop.is_set():
                 signal_at = now if signal_at is None else signal_at
                 if now - signal_at > AFTER_SIGNAL_S_MAX:
@@ -320,6 +330,28 @@ async def _ready(url: str, stage: Stage, stop: asyncio.Event) -> None:
             await asyncio.sleep(0.1)
 
 
+async def _keep_backed_up(settings: Settings, stage: Stage) -> None:
+    """Back up the lake whenever no backup is younger than the interval, in a child of its own."""
+    while interval_s := settings.lake_backup_interval_s:
+        await asyncio.sleep(min(BACKUP_LOOK_S, interval_s))
+        try:
+            if not await asyncio.to_thread(_needs_backup, settings):
+                continue
+            await stage.start("backup", "backup")
+            if (status := await stage.wait("backup", None)) != 0:
+                stage.say(f"the backup ended {_status(status)}", style="red")
+        except (Fault, duckdb.Error, OSError) as error:
+            stage.say(f"no backup: {error}", style="red")
+
+
+def _needs_backup(settings: Settings) -> bool:
+    """Return whether a backup is due, and the lake holds something."""
+    interval = timedelta(seconds=settings.lake_backup_interval_s)
+    if not is_due(settings.backups, now=datetime.now(UTC), interval=interval):
+        return False
+    return bool(ask_lake(location(settings), "SELECT sum(next_offset - first_offset) > 0 FROM ledger").rows[0][0])
+
+
 async def _watch(settings: Settings, plan: Plan, console: Console, stage: Stage, stop: asyncio.Event) -> None:
     """Show what happens until the viewers end, the time is over, a signal comes, or a child breaks."""
     until = time.monotonic() + plan.for_s if plan.for_s is not None and not plan.viewers else None
@@ -327,7 +359,7 @@ async def _watch(settings: Settings, plan: Plan, console: Console, stage: Stage,
     screen = Live(console=console, refresh_per_second=2) if console.is_terminal else contextlib.nullcontext()
     with screen as live, contextlib.closing(connect(location(settings), read_only=True)) as lake:
         while not stop.is_set() and (until is None or time.monotonic() < until):
-            stage.check("viewers")
+            stage.check("viewers", "backup")
             if "viewers" in stage.ended():
                 return
             now = time.monotonic()

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import duckdb
 import msgspec
@@ -26,7 +26,7 @@ from consumers.sessions import Changes, Limits, PartitionSessions
 from consumers.transaction import Fenced, Gap, Ledger, accept_gap, commit, read_ledger, record_halt
 from eventlog import Chunk, Reader
 from eventlog.adapters import open_reader
-from lake.backup import newest
+from lake.backup import Manifest, is_overdue, newest
 from lake.catalog import location
 from lake.keeper import kept_open
 from lake.schema import check_schema, open_to_write, partitions_of
@@ -43,6 +43,7 @@ NOT_READY_S_MAX = 30.0  # `playhead init` has this long to make the tables of a 
 BATCH_BYTES_MAX = 33_554_432
 RECORDS_READ_MAX = 10_000  # at a time
 OPEN_SESSION_S = 0.0001  # between two writes for each open session, whose row costs a quarter of that
+OVERDUE_ALARM_S = 3600.0  # a backup that is overdue is named so often
 STUCK_STATUS = 3
 # Gets a round of the lake's upkeep ready; what it returns lets that round begin, and waits for its end.
 Upkeep = Callable[[], Awaitable[Callable[[], Awaitable[None]]]]
@@ -258,6 +259,8 @@ class Worker:
         self._halts = Halts()
         self._heard: set[int] = set()  # partitions that were read since they were assigned, if only to their end
         self._waits_since: float | None = None
+        self._began_at = datetime.now(UTC)
+        self._overdue_said_at: float | None = None
         self._until_read = False
         self._is_replayed = False
 
@@ -518,12 +521,37 @@ class Worker:
     async def _drop_records(self, reader: Reader, below: dict[int, int]) -> None:
         """Let the log forget records that are old, and in the lake, and in a backup unless none is wanted."""
         if not self._settings.log_drop_without_backup:
-            backup = await asyncio.to_thread(newest, self._settings.backups)
-            below = backup[1].next_offsets if backup else {}
+            backup = await self._newest_backup()
+            below = backup.next_offsets if backup else {}
+            self._warn_of_overdue_backup(backup.made_at if backup else None)
         older_than_ms = int((time.time() - self._settings.log_retention_s) * 1000)
         dropped = await reader.retain(older_than_ms=older_than_ms, below=below)
         if dropped:
             log.info("log records dropped", records=dropped)
+
+    async def _newest_backup(self) -> Manifest | None:
+        try:
+            found = await asyncio.to_thread(newest, self._settings.backups)
+        except NotReady as fault:
+            log.warning("backup unreadable", message=str(fault))
+            return None
+        return found[1] if found else None
+
+    def _warn_of_overdue_backup(self, made_at: datetime | None) -> None:
+        """Say that the embedded log drops nothing more until there is a backup."""
+        retention = timedelta(seconds=self._settings.log_retention_s)
+        now = datetime.now(UTC)
+        if self._settings.log != "embedded" or not is_overdue(
+            made_at, now=now, retention=retention, watched_since=self._began_at
+        ):
+            return
+        if self._overdue_said_at is None or time.monotonic() - self._overdue_said_at >= OVERDUE_ALARM_S:
+            self._overdue_said_at = time.monotonic()
+            log.warning(
+                "backup overdue: the log drops no record that no backup holds; run `playhead backup`",
+                newest_backup=made_at.isoformat() if made_at else None,
+                retention_s=self._settings.log_retention_s,
+            )
 
 
 def _with_remedy(fault: LogGap | LogTruncated) -> str:

@@ -1,22 +1,28 @@
 """Backups: whole or not there at all, of our tables alone, and made in time."""
 
+import contextlib
+import json
 import shutil
 import signal
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import msgspec
 import pytest
+from command_rig import started
 from lake_rig import Lake, playhead, wait_until, write
 from session_model import make_bad, make_event
 from test_storage_faults import mounted
 
 from lake import backup as backups
-from lake.backup import MANIFEST, back_up, drop_older, newest, restore
+from lake.backup import MANIFEST, Manifest, back_up, drop_older, is_due, is_overdue, newest, restore
 from lake.catalog import location
 from lake.upkeep import Ages, tidy
 from lake.verify import verify
+from schemas.faults import NotReady
 from schemas.settings import Settings
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -183,3 +189,130 @@ def test_a_backup_is_restored_from_a_folder_of_any_name(lake: Lake, tmp_path: Pa
     assert restore(anew, path) == manifest
     assert verify(anew).findings == []
     assert verify(anew).partitions == verify(lake.place).partitions
+
+
+# ---- in time
+
+
+def test_a_backup_is_due_when_none_is_younger_than_the_interval(lake: Lake, tmp_path: Path) -> None:
+    """Also when there is none at all."""
+    assert is_due(tmp_path / "backups", now=NOON, interval=HOUR)
+    back_up(lake.place, tmp_path / "backups", now=NOON)
+    assert not is_due(tmp_path / "backups", now=NOON + timedelta(minutes=59), interval=HOUR)
+    assert is_due(tmp_path / "backups", now=NOON + HOUR, interval=HOUR)
+
+
+def test_a_backup_is_overdue_when_none_is_younger_than_the_retention() -> None:
+    """Of a lake without any, a worker learns nothing of its age: an hour must do."""
+    week = timedelta(days=7)
+
+    def overdue(made_at: datetime | None, *, watched: timedelta, retention: timedelta = week) -> bool:
+        return is_overdue(made_at, now=NOON, retention=retention, watched_since=NOON - watched)
+
+    assert not overdue(NOON - week, watched=week * 2)
+    assert overdue(NOON - week - HOUR, watched=timedelta(0))
+    assert not overdue(None, watched=HOUR)
+    assert overdue(None, watched=HOUR * 2)
+    assert overdue(None, watched=timedelta(minutes=2), retention=timedelta(minutes=1))
+
+
+@contextlib.contextmanager
+def working(lake: Lake, **changes: Any) -> Iterator[Path]:
+    """Let a worker work, with a log of its own; return the file of what it says."""
+    settings = lake.settings.model_copy(update={"worker_upkeep_interval_s": 0.2, **changes})
+    with playhead(settings, "init") as process:
+        assert process.wait(60) == 0
+    with playhead(settings, "worker"):
+        yield settings.data_dir / "worker.stderr"
+
+
+def lines_of(log: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of a log."""
+    return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+
+
+def overdue_lines(log: Path) -> list[dict[str, Any]]:
+    """Return what a worker said of its backups."""
+    return [line for line in lines_of(log) if line["event"].startswith("backup overdue")]
+
+
+def age_backup(path: Path, by: timedelta) -> None:
+    """Make a backup as old as that."""
+    manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest)
+    older = msgspec.structs.replace(manifest, made_at=datetime.now(UTC) - by)
+    (path / MANIFEST).write_bytes(msgspec.json.encode(older))
+
+
+def test_a_worker_warns_once_when_the_newest_backup_is_older_than_the_retention(tmp_path: Path) -> None:
+    """The embedded log then drops nothing; said once an hour, though upkeep runs five times a second."""
+    lake = Lake(tmp_path)
+    path, _ = back_up(lake.place, lake.settings.backups, now=datetime.now(UTC))
+    age_backup(path, timedelta(days=8))
+    with working(lake) as log:
+        wait_until(lambda: overdue_lines(log))
+        rounds = len([line for line in lines_of(log) if line["event"] == "upkeep"])
+        wait_until(lambda: len([line for line in lines_of(log) if line["event"] == "upkeep"]) >= rounds + 2)
+        (warning,) = overdue_lines(log)
+    assert (warning["level"], warning["retention_s"]) == ("warning", 604_800.0)
+    assert warning["newest_backup"].startswith(str(datetime.now(UTC).year))
+
+
+@pytest.mark.parametrize("case", ["young", "unwanted"])
+def test_a_worker_does_not_warn_where_all_is_well(tmp_path: Path, case: str) -> None:
+    """A backup is young enough, or the log may drop without one."""
+    lake = Lake(tmp_path)
+    path, _ = back_up(lake.place, lake.settings.backups, now=datetime.now(UTC))
+    age_backup(path, timedelta(days=6 if case == "young" else 8))
+    with working(lake, log_drop_without_backup=case == "unwanted") as log:
+        wait_until(lambda: len([line for line in lines_of(log) if line["event"] == "upkeep"]) >= 3)
+        assert overdue_lines(log) == []
+
+
+def test_up_backs_up_by_itself_and_keeps_as_many_as_are_set(tmp_path: Path) -> None:
+    """One soon after the start, then one each interval; and none of a lake that is empty."""
+    settings = {
+        "PLAYHEAD_LAKE_BACKUP_INTERVAL_S": "1",
+        "PLAYHEAD_LAKE_BACKUPS_KEPT": "2",
+        "PLAYHEAD_LAKE_BACKUPS": str(tmp_path / "kept"),
+    }
+    with started("up", "--viewers", "3", "--port", "0", cwd=tmp_path, settings=settings) as running:
+        first = running.wait_for(lambda: newest(tmp_path / "kept"))
+        assert sum(first[1].next_offsets.values()) > 0
+        running.wait_for(lambda: len({line for line in running.output.splitlines() if "rows are in" in line}) >= 4)
+        assert running.end(signal.SIGINT, timeout_s=60) == 0
+    complete = [path for path in (tmp_path / "kept").iterdir() if not path.name.endswith(".unfinished")]
+    assert 2 <= len(complete) <= 3  # the last may have been told to end before it dropped one
+    assert first[0] not in complete
+
+
+@pytest.mark.parametrize(("interval_s", "viewers"), [("0.2", "0"), ("0", "2")])
+def test_up_makes_no_backup_of_an_empty_lake_nor_where_none_is_wanted(
+    tmp_path: Path, interval_s: str, viewers: str
+) -> None:
+    """No viewer, no event; or an interval of 0."""
+    settings = {"PLAYHEAD_LAKE_BACKUP_INTERVAL_S": interval_s}
+    with started("up", "--viewers", viewers, "--port", "0", cwd=tmp_path, settings=settings) as running:
+        running.wait_for(lambda: running.output.count(" being watched") >= 2)  # 5 s apart
+        assert running.end(signal.SIGINT, timeout_s=60) == 0
+    assert not (tmp_path / "data" / "backups").exists()
+
+
+def test_up_says_that_a_backup_failed_and_goes_on(tmp_path: Path) -> None:
+    """The folder of backups cannot be made: a file is in its place."""
+    (tmp_path / "kept").write_text("")
+    settings = {"PLAYHEAD_LAKE_BACKUP_INTERVAL_S": "1", "PLAYHEAD_LAKE_BACKUPS": str(tmp_path / "kept")}
+    with started("up", "--viewers", "2", "--port", "0", cwd=tmp_path, settings=settings) as running:
+        running.wait_for(lambda: "the backup ended with exit status 2" in running.output)
+        assert running.end(signal.SIGINT, timeout_s=60) == 0
+
+
+def test_a_backup_that_is_damaged_stops_no_worker(tmp_path: Path) -> None:
+    """Its manifest is empty: the worker says so, and drops nothing from the log."""
+    lake = Lake(tmp_path)
+    path, _ = back_up(lake.place, lake.settings.backups, now=datetime.now(UTC))
+    (path / MANIFEST).write_bytes(b"")
+    with pytest.raises(NotReady):
+        newest(lake.settings.backups)
+    with working(lake) as log:
+        wait_until(lambda: [line for line in lines_of(log) if line["event"] == "backup unreadable"])
+        wait_until(lambda: len([line for line in lines_of(log) if line["event"] == "upkeep"]) >= 3)

@@ -7,7 +7,7 @@ instead of it.
 import asyncio
 import hmac
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import structlog
 from eventlog import Writer
 from ingest.identity import RefusedVeil, event_denies
 from ingest.metrics import Metrics
+from ingest.rates import Buckets
 from schemas import records
 from schemas.faults import Fault, LogUnavailable, NotJson, TooLarge
 from schemas.ids import Entropy, mint_event_id
@@ -37,25 +38,6 @@ TOGETHER_TIMEOUT_S: Final = 4.5
 logger = structlog.get_logger(__name__)
 
 
-class TokenBucket:
-    """Lets `rate_per_s` things through a second, and as many at once after a quiet second."""
-
-    def __init__(self, rate_per_s: float) -> None:
-        self._rate_per_s = rate_per_s
-        self._tokens = rate_per_s
-        self._filled_s = 0.0
-
-    def take(self, now_s: float) -> bool:
-        """Take a token if there is one; `now_s` is on a monotonic clock."""
-        grown = self._tokens + (now_s - self._filled_s) * self._rate_per_s
-        self._tokens = min(grown, max(self._rate_per_s, 1.0))
-        self._filled_s = now_s
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-
 class Accept:
     """Appends accepted records, and refused bodies, to one log."""
 
@@ -73,7 +55,7 @@ class Accept:
         self._metrics = metrics
         self._pseudonym_key = pseudonym_key
         self._veil = RefusedVeil(pseudonym_key, links_devices=links_devices)
-        self._bucket = TokenBucket(rejected_per_s)
+        self._kept = Buckets(rejected_per_s, burst=max(1.0, rejected_per_s))
         self._entropy = entropy
         self._appended = metrics.appended
         self._keeping: set[asyncio.Task[None]] = set()
@@ -92,15 +74,14 @@ class Accept:
             self._appended.observe(time.perf_counter() - began_s)
         self._appended.accepted[envelope.type] += 1
 
-    async def append_all(self, partition: int, envelopes: Sequence[Envelope]) -> None:
+    async def append_all(self, partition: int, groups: AsyncIterable[Sequence[Envelope]]) -> None:
         """Return once all are durable. Raises LogUnavailable or TooLarge: then some are, and some are not.
 
-        They go in groups, within which records may change places; their order is that of their timestamps.
+        They go in groups, of which the records may change places; their order is that of their timestamps.
         """
         try:
             async with asyncio.timeout(TOGETHER_TIMEOUT_S):
-                for start in range(0, len(envelopes), TOGETHER_MAX):
-                    group = envelopes[start : start + TOGETHER_MAX]
+                async for group in groups:
                     await asyncio.gather(*(self.append(partition, envelope) for envelope in group))
         except TimeoutError:
             raise LogUnavailable(f"not durable within {TOGETHER_TIMEOUT_S:g} s") from None
@@ -109,7 +90,7 @@ class Accept:
         """Keep what was refused, in a task of its own, if the rate and the backlog allow it."""
         if len(self._keeping) >= KEPT_BACKLOG_MAX:
             self._metrics.rejected_dropped.labels("backlog").inc()
-        elif not self._bucket.take(time.monotonic()):
+        elif self._kept.take(None, time.monotonic()):
             self._metrics.rejected_dropped.labels("rate").inc()
         else:
             rejected = Rejected(

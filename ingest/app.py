@@ -24,18 +24,17 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from eventlog import Writer
 from ingest import asyncapi, media, openapi, tracking
 from ingest.accept import ACCEPTED_TYPES, Accept
+from ingest.bodies import BodyLimits, Budget, Share, read_body, unpack
 from ingest.http import (
     Disconnected,
     Reply,
     Request,
-    check_announced_size,
-    read_body,
     read_headers,
     send_reply,
-    unpack,
 )
 from ingest.identity import headers_deny
 from ingest.metrics import Metrics
+from ingest.rates import TOKEN_BYTES, Limit, Rates, charge, take
 from ingest.replies import Protocol, json_reply, preflight, refused, whole_reply
 from schemas.faults import Fault, InvalidEvent, KeyRefused, MethodNotAllowed, NoSuchRoute, Refusal
 from schemas.ids import Entropy, EntropyPool
@@ -55,7 +54,7 @@ class Route(msgspec.Struct, frozen=True):
     rest: str
     protocol: Protocol
     methods: Mapping[str, Handler]
-    body_bytes_max: int = 0
+    body: BodyLimits | None = None
 
     @property
     def path(self) -> str:
@@ -136,7 +135,11 @@ def build_app(
         *_tracking_routes(of_tracking),
         *_plain_routes(writer, metrics, settings),
     ]
-    runner = Runner(Routes(routes), accept, metrics, clock)
+    budget = Budget(settings.http_bodies_bytes_max, small_bytes_max=settings.http_body_bytes_max)
+    metrics.show_bodies(lambda: budget.held_bytes)
+    runner = Runner(
+        Routes(routes), accept, metrics, budget=budget, rates=Rates(settings), clock=clock, monotonic_s=monotonic_s
+    )
     return Ingest(Application(runner, mounts={route.mount for route in routes}), accept)
 
 
@@ -164,19 +167,13 @@ class Application(Litestar):
 
 
 def _media_routes(routes: media.Media, settings: Settings) -> list[Route]:
-    downloaded_bytes_max = settings.http_downloaded_bytes_max
+    one_event = BodyLimits(settings.http_body_bytes_max)
     # The older form of an offline session comes to /sessions, which therefore takes as much as /downloaded.
-    sessions_bytes_max = max(settings.http_body_bytes_max, downloaded_bytes_max)
+    arrays_too = BodyLimits(settings.http_body_bytes_max, settings.http_downloaded_bytes_max)
     return [
-        Route(
-            "/api/v1/sessions",
-            "/{session_id}/events",
-            "media",
-            {"POST": routes.add_event},
-            settings.http_body_bytes_max,
-        ),
-        Route("/api/v1/sessions", "", "media", {"POST": routes.start_session}, sessions_bytes_max),
-        Route("/api/v1/downloaded", "", "media", {"POST": routes.store_downloaded}, downloaded_bytes_max),
+        Route("/api/v1/sessions", "/{session_id}/events", "media", {"POST": routes.add_event}, one_event),
+        Route("/api/v1/sessions", "", "media", {"POST": routes.start_session}, arrays_too),
+        Route("/api/v1/downloaded", "", "media", {"POST": routes.store_downloaded}, arrays_too),
         Route("/api/v1/schemas", "/{event_type}", "media", {"GET": routes.get_schema}),
     ]
 
@@ -184,7 +181,9 @@ def _media_routes(routes: media.Media, settings: Settings) -> list[Route]:
 def _tracking_routes(routes: tracking.Tracking) -> list[Route]:
     methods = {"POST": routes.create, "GET": routes.show, "DELETE": routes.delete}
     rests = ("/tracking/session", "/{playout_id}/tracking/session")
-    return [Route("/v1/playouts", rest, "tracking", methods, TRACKING_BODY_BYTES_MAX) for rest in rests]
+    return [
+        Route("/v1/playouts", rest, "tracking", methods, BodyLimits(TRACKING_BODY_BYTES_MAX)) for rest in rests
+    ]
 
 
 def _plain_routes(writer: Writer, metrics: Metrics, settings: Settings) -> list[Route]:
@@ -221,11 +220,24 @@ def _plain_routes(writer: Writer, metrics: Metrics, settings: Settings) -> list[
 class Runner:
     """Runs each request through its route, and turns whatever goes wrong into a reply and a count."""
 
-    def __init__(self, routes: Routes, accept: Accept, metrics: Metrics, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        accept: Accept,
+        metrics: Metrics,
+        *,
+        budget: Budget,
+        rates: Rates,
+        clock: Callable[[], datetime],
+        monotonic_s: Callable[[], float],
+    ) -> None:
         self.routes = routes
         self._accept = accept
         self._metrics = metrics
+        self._budget = budget
+        self._rates = rates
         self._clock = clock
+        self._monotonic_s = monotonic_s
 
     def mount(self, path: str) -> ASGIRouteHandler:
         """Make the Litestar route of a mount, which takes slashes as they come."""
@@ -250,6 +262,8 @@ class Runner:
     async def _answer(self, route: Route, parameters: dict[str, str], scope: Scope, receive: Receive) -> Reply:
         method: str = scope["method"]  # type: ignore[typeddict-item]
         headers = read_headers(scope)
+        share = Share(self._budget)
+        limits: Sequence[Limit] = ()
         body = b""
         try:
             handler = route.methods.get("GET" if method == "HEAD" else method)
@@ -257,12 +271,18 @@ class Runner:
                 if method == "OPTIONS":
                     return preflight(route.protocol, headers, allow=route.allow)
                 raise MethodNotAllowed(f"Expected one of the methods {route.allow}")
-            if method == "POST":
-                check_announced_size(headers, bytes_max=route.body_bytes_max)
-                body = await read_body(scope, receive, bytes_max=route.body_bytes_max)
+            refusal = None
+            if route.protocol != "plain":
+                now_s = self._monotonic_s()
+                limits = self._rates.limits(scope, headers, session_id=parameters.get("session_id"), now_s=now_s)
+                refusal = take(limits, now_s)
+            if route.body is not None and method == "POST":
+                body = await read_body(scope, receive, headers, route.body, share, refusal=refusal)
                 if b"content-encoding" in headers:
-                    body = unpack(body, headers[b"content-encoding"], bytes_max=route.body_bytes_max)
-            request = Request(headers, scope["query_string"], parameters, body, self._clock())
+                    body = await unpack(body, headers[b"content-encoding"], route.body, share)
+            elif refusal is not None:
+                raise refusal
+            request = Request(headers, scope["query_string"], parameters, body, self._clock(), limits)
             return await handler(request)
         except Fault as fault:
             return self._refuse(fault, route, method, headers, body)
@@ -271,6 +291,10 @@ class Runner:
         except Exception as error:  # noqa: BLE001  (the one place where what nobody foresaw becomes a reply)
             self._note(error, route.path)
             return self._refuse(Fault("internal error"), route, method, headers, body)
+        finally:
+            if len(body) >= TOKEN_BYTES or share.taken_bytes:
+                charge(limits, self._monotonic_s(), max(len(body), share.taken_bytes) // TOKEN_BYTES)
+                share.give()
 
     def _note(self, error: Exception, path: str) -> None:
         logger.error("request_failed", path=path, exc_info=error)

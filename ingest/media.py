@@ -6,18 +6,20 @@ send them form-encoded, as plain text, or without one.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from ingest.accept import Accept
+from ingest.accept import TOGETHER_MAX, Accept
+from ingest.arrays import Turns, cut
 from ingest.ended import Ended
 from ingest.http import Reply, Request
 from ingest.identity import TRACKING_KEYS, Veil, event_denies, headers_deny
+from ingest.rates import charge
 from ingest.replies import NO_CONTENT, cors, created, json_reply
 from ingest.tokens import Presented, read_token
-from schemas.faults import InvalidEvent, NoSuchRoute, SessionOver, TooLarge, UnknownSession
+from schemas.faults import InvalidEvent, NoSuchRoute, NotJson, SessionOver, UnknownSession
 from schemas.ids import (
     Entropy,
     MediaSession,
@@ -43,7 +45,6 @@ class MediaRules(msgspec.Struct, frozen=True):
     veil: Veil
     tracking_source: str
     strict: bool
-    body_bytes_max: int
     session_length_s: float
 
 
@@ -54,7 +55,6 @@ def read_rules(settings: Settings) -> MediaRules:
         veil=Veil(settings.key_of_pseudonyms(), links_devices=settings.link_devices),
         tracking_source=settings.tracking_source,
         strict=settings.strict,
-        body_bytes_max=settings.http_body_bytes_max,
         session_length_s=settings.session_length_s,
     )
 
@@ -155,18 +155,17 @@ class Media:
         self._entropy = entropy
         self._monotonic_s = monotonic_s
         self._ended = Ended()
+        self._turns = Turns()
 
     async def start_session(self, request: Request) -> Reply:
         """POST /api/v1/sessions: one sessionStart, or an offline session in the older form."""
         if request.body.lstrip()[:1] == b"[":
             return await self._store_offline(request, SOURCE_MEDIA)
-        if len(request.body) > self._rules.body_bytes_max:
-            raise TooLarge(f"Expected a body of at most {self._rules.body_bytes_max} bytes")
         now_ms = _milliseconds(request)
         checked = check(read_json(request.body), self._rules, now_ms=now_ms)
         if not checked.event_type.starts:
             raise InvalidEvent(f"Expected `eventType` to be sessionStart here, got {checked.event_type.name}")
-        if checked.event["params"].get("media.downloaded") is True:
+        if _is_downloaded(checked):
             raise InvalidEvent("Expected an array of events where `media.downloaded` is true")
         session, event_id = self._new_session(request, now_ms)
         call = read_call(request, SOURCE_MEDIA)
@@ -232,42 +231,46 @@ class Media:
         return await self._store_offline(request, SOURCE_DOWNLOADED)
 
     async def _store_offline(self, request: Request, source: str) -> Reply:
-        """Store all events or refuse all. Ids come from the body: posted again, it completes what is missing."""
-        checked = self._check_array(request, source)
+        """Store all events or refuse all. Ids come from the body: posted again, it completes what is missing.
+
+        The events are checked twice, all of them and again as they are stored: in between only their JSON is in
+        memory.
+        """
+        events = cut(request.body)
+        charge(request.limits, self._monotonic_s(), len(events) - 1)
+        await self._turns.take(None for _ in self._check_each(events, request, source))
         digest = hashlib.sha256(request.body).digest()
         session = self._derive_session(b"offline\0" + digest)
         call = read_call(request, source)
-        envelopes = [
+        envelopes = (
             wrap(
-                each,
+                checked,
                 call,
                 self._rules,
                 session_id=session.id,
                 event_id=derive_event_id(b"offline", session.id.encode(), digest, index.to_bytes(4)),
             )
-            for index, each in enumerate(checked)
-        ]
-        await self._accept.append_all(session.partition, envelopes)
+            for index, checked in enumerate(self._check_each(events, request, source))
+        )
+        await self._accept.append_all(session.partition, self._turns.groups(envelopes, TOGETHER_MAX))
         return created(session.id)
 
-    def _check_array(self, request: Request, source: str) -> list[Checked]:
-        events = read_json(request.body)
-        if type(events) is not list or not events:
+    def _check_each(self, events: Sequence[msgspec.Raw], request: Request, source: str) -> Iterator[Checked]:
+        """Check one event after the other. Raises NotJson or InvalidEvent, with the index of the first bad one."""
+        if not events:
             raise InvalidEvent("Expected an array of events, the first a sessionStart")
         now_ms = _milliseconds(request)
-        all_checked = []
         for index, event in enumerate(events):
             try:
-                checked = check(event, self._rules, now_ms=now_ms)
+                checked = check(read_json(bytes(event)), self._rules, now_ms=now_ms)
                 if checked.event_type.starts is not (index == 0):
                     wanted = "to be sessionStart" if index == 0 else "other than sessionStart"
                     raise InvalidEvent(f"Expected `eventType` {wanted}, got {checked.event_type.name}")
-            except InvalidEvent as fault:
-                raise InvalidEvent(f"event {index}: {fault}") from None
-            all_checked.append(checked)
-        if source == SOURCE_MEDIA and all_checked[0].event["params"].get("media.downloaded") is not True:
-            raise InvalidEvent("event 0: Expected `media.downloaded` to be true - at `$.params`")
-        return all_checked
+            except (NotJson, InvalidEvent) as fault:
+                raise type(fault)(f"event {index}: {fault}") from None
+            if index == 0 and source == SOURCE_MEDIA and not _is_downloaded(checked):
+                raise InvalidEvent("event 0: Expected `media.downloaded` to be true - at `$.params`")
+            yield checked
 
     async def get_schema(self, request: Request) -> Reply:
         """GET /api/v1/schemas/{event_type}: the JSON Schema of one event type."""
@@ -275,6 +278,10 @@ class Media:
         if name not in EVENT_TYPES:
             raise NoSuchRoute(f"No event type has this name; there are {', '.join(EVENT_TYPES)}")
         return json_reply(200, json_schema(name), cors("media", None))
+
+
+def _is_downloaded(checked: Checked) -> bool:
+    return checked.event["params"].get("media.downloaded") is True
 
 
 def _milliseconds(request: Request) -> int:

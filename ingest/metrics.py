@@ -6,10 +6,10 @@ prometheus-client's own counters take a lock each, together a tenth of a request
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
@@ -83,8 +83,17 @@ class Metrics:
             "Requests that met an error of ours and were answered 5xx",
             registry=self.registry,
         )
+        self._bodies = Gauge(
+            "playhead_ingest_bodies_bytes",
+            "Bytes that bodies in flight hold, of those that may be held together",
+            registry=self.registry,
+        )
         self.user_id_conflicts = Counter(
             "playhead_ingest_user_id_conflicts",
             "Tracking sessions asked for with several user ids that differ; the first one counts",
             registry=self.registry,
         )
+
+    def show_bodies(self, held_bytes: Callable[[], float]) -> None:
+        """Ask here what bodies in flight hold, whenever somebody looks."""
+        self._bodies.set_function(held_bytes)

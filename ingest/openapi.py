@@ -86,14 +86,19 @@ def _error(struct: type[msgspec.Struct], description: str) -> Json:
 MEDIA_ERRORS: Final = {
     "400": _error(MediaError, "No event; the message names the field and what was expected"),
     "408": _error(MediaError, "The body stopped half-way"),
-    "413": _error(MediaError, "The body is too large"),
-    "500": _error(MediaError, "The log did not take the event in time; try again after Retry-After seconds"),
+    "413": _error(MediaError, "The body is too large, or an array of too many events"),
+    "429": _error(MediaError, "Too much from one session or network; try again after Retry-After seconds"),
+    "500": _error(
+        MediaError,
+        "The log did not take the event in time, or memory is short; try again after Retry-After seconds",
+    ),
 }
 TRACKING_ERRORS: Final = {
     "400": _error(TrackingError, "No tracking session, or what was sent is none"),
     "401": _error(TrackingError, "The API key is missing or unknown"),
     "408": _error(TrackingError, "The body stopped half-way"),
     "413": _error(TrackingError, "The body is too large"),
+    "429": _error(TrackingError, "Too much with one API key, or from one network; wait for Retry-After seconds"),
     "503": _error(TrackingError, "The log did not take it in time; try again after Retry-After seconds"),
 }
 MEDIA_HEADERS: Final = [
@@ -151,6 +156,7 @@ def _get_schema() -> Json:
         "responses": {
             "200": {"description": "JSON Schema", "content": {"application/json": {"schema": {"type": "object"}}}},
             "404": _error(MediaError, "No event type has this name"),
+            "429": MEDIA_ERRORS["429"],
         },
     }
 
@@ -185,14 +191,17 @@ def _tracking(*, with_playout: bool) -> Json:
             "summary": "Show the tracking session that the request names",
             "operationId": "showTrackingSession" + suffix,
             "parameters": names,
-            "responses": {"200": session, **{code: TRACKING_ERRORS[code] for code in ("400", "401")}},
+            "responses": {"200": session, **{code: TRACKING_ERRORS[code] for code in ("400", "401", "429")}},
         },
         "delete": {
             **common,
             "summary": "Delete the tracking session that the request names",
             "operationId": "deleteTrackingSession" + suffix,
             "parameters": names,
-            "responses": {"200": deleted, **{code: TRACKING_ERRORS[code] for code in ("400", "401", "503")}},
+            "responses": {
+                "200": deleted,
+                **{code: TRACKING_ERRORS[code] for code in ("400", "401", "429", "503")},
+            },
         },
     }
 

@@ -51,6 +51,10 @@ class BatchedTransport(asyncio.Transport):
         self.flush()
         self._transport.close()
 
+    def abort(self) -> None:
+        self._parts.clear()
+        self._transport.abort()
+
     def is_closing(self) -> bool:
         return self._transport.is_closing()
 

@@ -5,6 +5,7 @@ only if those have them too. The two APIs need two policies: anybody's page may 
 credentials; the tracking session lives in a cookie, so there the page's origin is named and credentials allowed.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Final, Literal
@@ -12,12 +13,13 @@ from typing import Final, Literal
 import msgspec
 
 from ingest.http import Headers, Reply
-from schemas.faults import Fault, InvalidEvent, LogUnavailable, NotJson
+from schemas.faults import Fault, InvalidEvent, NotJson, TooMany
 
 Protocol = Literal["media", "tracking", "plain"]
 
 PREFLIGHT_AGE_S: Final = b"86400"
 RETRY_AFTER_S: Final = b"2"
+RETRY_AFTER_S_MAX: Final = 3_600
 COMMON_HEADERS: Final = (
     b"Content-Type, User-Agent, X-JAY-TRACKING, __Secure-jay_tracking, Idempotency-Key, traceparent, X-Consent, "
     b"Content-Encoding"
@@ -146,7 +148,9 @@ def refused(fault: Fault, protocol: Protocol, origin: bytes | None, *, allow: st
     """
     headers = list(cors(protocol, origin))
     status = fault.status
-    if isinstance(fault, LogUnavailable):
+    if isinstance(fault, TooMany):
+        headers.append((b"retry-after", b"%d" % min(math.ceil(fault.retry_after_s), RETRY_AFTER_S_MAX)))
+    elif fault.retryable:
         headers.append((b"retry-after", RETRY_AFTER_S))
         status = 500 if protocol == "media" else fault.status
     if allow:

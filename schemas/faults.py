@@ -12,6 +12,8 @@
     │   ├── BodyTooSlow          408  body_too_slow
     │   ├── SessionOver          410  session_over
     │   └── TooLarge             413  too_large
+    ├── TooMany                  429  rate_limited      (retry)
+    ├── Overloaded               503  overloaded        (retry)
     ├── LogUnavailable           503  log_unavailable   (retry)
     ├── LogGap                   500  log_gap
     ├── LogTruncated             500  log_truncated
@@ -105,6 +107,26 @@ class TooLarge(Refusal):
 
     code = "too_large"
     status = 413
+
+
+class TooMany(Fault):
+    """More came from one session, API key or network than its rate allows; try again after `retry_after_s`."""
+
+    code = "rate_limited"
+    status = 429
+    retryable = True
+
+    def __init__(self, whose: str, retry_after_s: float) -> None:
+        super().__init__(f"Expected fewer requests from one {whose}")
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(Fault):
+    """There is no memory for this body while others are in flight: try again."""
+
+    code = "overloaded"
+    status = 503
+    retryable = True
 
 
 class LogUnavailable(Fault):

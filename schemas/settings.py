@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -52,8 +53,29 @@ class Settings(BaseModel):
     http_port: int = Field(8080, ge=0, le=65535, description="Port the ingest listens on")
     http_body_bytes_max: int = Field(65_536, ge=1024, description="Largest body of one event, unpacked")
     http_downloaded_bytes_max: int = Field(4_194_304, ge=1024, description="Largest body of an offline session")
+    http_bodies_bytes_max: int = Field(
+        134_217_728, ge=1_048_576, description="Bytes that bodies in flight may hold together; more are a 5xx"
+    )
     http_body_timeout_s: float = Field(10.0, gt=0, description="A request not complete after this is given up")
     http_shutdown_timeout_s: float = Field(8.0, gt=0, description="Requests in flight get this long at the end")
+
+    http_trusted_proxies: str = Field(
+        "", description="Addresses and networks, separated by commas, of the proxies that name the sender"
+    )
+    http_forwarded_header: Literal["x-forwarded-for", "forwarded"] = Field(
+        "x-forwarded-for", description="Header in which the trusted proxies name the sender"
+    )
+    rate_session_per_s: float = Field(
+        50.0, ge=0, description="Requests of one media session a second and ingest process; 0: no limit"
+    )
+    rate_key_per_s: float = Field(
+        5_000.0, ge=0, description="Requests with one API key a second and ingest process; 0: no limit"
+    )
+    rate_network_per_s: float = Field(
+        2_000.0,
+        ge=0,
+        description="Events of one network a second and ingest process, if proxies are named; 0: no limit",
+    )
 
     strict: bool = Field(False, description="Refuse what is otherwise flagged: odd playheads, mistyped options")
     api_keys: SecretStr | None = Field(None, description="Keys of the tracking API, separated by commas")
@@ -173,6 +195,18 @@ class Settings(BaseModel):
     def orphans(self) -> Path:
         """The folder that keeps the lake's orphans."""
         return (self.lake_orphans or self.data_dir / "lake" / "orphans").resolve()
+
+    @field_validator("http_trusted_proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        for part in filter(None, map(str.strip, text.split(","))):
+            ip_network(part, strict=False)
+        return text
+
+    def trusted_proxies(self) -> list[IPv4Network | IPv6Network]:
+        """Return the networks of the trusted proxies."""
+        parts = map(str.strip, self.http_trusted_proxies.split(","))
+        return [ip_network(part, strict=False) for part in parts if part]
 
     @field_validator("api_keys")
     @classmethod

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ingest_rig import SECRETS, Ingest, event, running, session_start, until
 
-from ingest.accept import TokenBucket, body_to_keep
+from ingest.accept import body_to_keep
 from ingest.identity import RefusedVeil, Veil, denies, headers_deny, pseudonym
 
 KEY = SECRETS["PLAYHEAD_PSEUDONYM_KEY"].encode()
@@ -308,12 +308,3 @@ def test_pseudonyms_are_equal_for_equal_values_only(value: str, other: str) -> N
     assert re.fullmatch("[0-9a-f]{32}", made)
     assert (made == pseudonym(KEY, "user", other)) is (value == other)
     assert made not in (pseudonym(KEY, "device", value), pseudonym(b"another", "user", value))
-
-
-def test_a_token_bucket_lets_so_many_through() -> None:
-    """At most the rate after any quiet time, and one for each share of a second."""
-    bucket = TokenBucket(2)
-    assert [bucket.take(100.0) for _ in range(3)] == [True, True, False]
-    assert [bucket.take(100.5) for _ in range(2)] == [True, False]
-    assert [bucket.take(900.0) for _ in range(3)] == [True, True, False]
-    assert not TokenBucket(0).take(1.0)

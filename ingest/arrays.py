@@ -1,0 +1,83 @@
+"""An array of events: counted before anything is built of it, and worked on without keeping others waiting."""
+
+import asyncio
+import itertools
+import re
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import ClassVar, Final, TypeVar
+
+import msgspec
+
+from schemas.faults import InvalidEvent, NotJson, TooLarge
+
+EVENTS_MAX: Final = 20_000
+SLICE_S: Final = 0.001
+
+T = TypeVar("T")
+
+
+class _TooMany(Exception):  # noqa: N818
+    pass
+
+
+class _Element(msgspec.Struct, frozen=True, gc=False):
+    """A JSON object of which nothing is kept; the first one too many ends the decoding."""
+
+    count: ClassVar[Iterator[int]] = itertools.count()
+
+    def __post_init__(self) -> None:
+        if next(self.count) >= EVENTS_MAX:
+            raise _TooMany
+
+
+_count = msgspec.json.Decoder(list[_Element]).decode
+_cut = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_index = re.compile(r"at `\$\[(\d+)\]`").search
+
+
+def cut(body: bytes) -> list[msgspec.Raw]:
+    """Cut an array into its events, each still JSON as it was sent. Neither strings nor depths are checked.
+
+    Raises NotJson, TooLarge where there are more than `EVENTS_MAX`, InvalidEvent where it is no array of objects.
+    """
+    _Element.count = itertools.count()
+    try:
+        _count(body)
+        return _cut(body)
+    except _TooMany:
+        raise TooLarge(f"Expected an array of at most {EVENTS_MAX} events") from None
+    except msgspec.ValidationError as error:
+        if (place := _index(str(error))) is None:
+            raise InvalidEvent("Expected an array of events, the first a sessionStart") from None
+        raise InvalidEvent(f"event {place[1]}: Expected one event, a JSON object") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise NotJson(f"the body is not JSON: {error}") from None
+
+
+class Turns:
+    """Lets long work share the event loop: one piece of it runs at a time, `SLICE_S` long, then everybody else."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+
+    async def take(self, steps: Iterator[T], *, at_most: int | None = None) -> list[T]:
+        """Take all steps, or so many, and return what they gave. Raises what a step raises."""
+        results: list[T] = []
+        while True:
+            async with self._turn:
+                until_s = time.perf_counter() + SLICE_S
+                for result in steps:
+                    results.append(result)
+                    if len(results) == at_most:
+                        return results
+                    if time.perf_counter() > until_s:
+                        break
+                else:
+                    return results
+                await asyncio.sleep(0)  # with the turn in hand, or other long work would follow in the same round
+
+    async def groups(self, steps: Iterator[T], size: int) -> AsyncIterator[list[T]]:
+        """Take all steps in groups of this size; each is made when it is asked for."""
+        while group := await self.take(steps, at_most=size):
+            yield group

@@ -1,0 +1,213 @@
+"""The bodies of requests: read and unpacked within limits, those of one request and those of all together.
+
+A body that arrives whole and no larger than one event is passed on as it is; it costs no one anything. Whatever
+takes longer or is larger holds a share of one budget, from its first byte until its reply. What is over the budget
+is refused and discarded, so that senders who stall hold no more memory than the budget has.
+"""
+
+import asyncio
+import ctypes
+import re
+import zlib
+from typing import Final
+
+import msgspec
+from litestar.types import Receive, Scope
+
+from ingest.http import CUT_OFF, Disconnected
+from schemas.faults import Fault, NotJson, Overloaded, TooLarge
+
+# A sender that gets its answer while it still sends may see a reset connection instead of the answer, so a body
+# that is refused is read to its end and thrown away.
+DISCARDED_BYTES_MAX: Final = 8_388_608
+# Arrays of real events unpack to 20-40 times their packed size.
+UNPACKED_RATIO_MAX: Final = 100
+UNPACKED_SLICE_BYTES: Final = 262_144  # a millisecond's work
+TRIMMED_BYTES_MIN: Final = 4_194_304
+TRIM_DELAY_S: Final = 0.5
+
+_array_begins = re.compile(rb"[ \t\r\n]*\[").match
+_libc = ctypes.CDLL(None)
+
+
+class BodyLimits(msgspec.Struct, frozen=True):
+    """How large the body of a route may be, unpacked: an array (0: none is taken), and anything else."""
+
+    event_bytes_max: int
+    array_bytes_max: int = 0
+
+    def of(self, beginning: bytes) -> int:
+        """Return the limit of a body, by how it begins."""
+        if self.array_bytes_max and _array_begins(beginning):
+            return max(self.event_bytes_max, self.array_bytes_max)
+        return self.event_bytes_max
+
+    @property
+    def largest(self) -> int:
+        """The limit of the largest body that there may be."""
+        return max(self.event_bytes_max, self.array_bytes_max)
+
+
+class Budget:
+    """The bytes that the bodies in flight of a process may hold together.
+
+    A quarter is kept for bodies of the size of an event: arrays cannot take all of it.
+    """
+
+    def __init__(self, bytes_max: int, *, small_bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._small_bytes_max = small_bytes_max
+        self._freed_bytes = 0
+        self._is_trim_due = False
+        self.held_bytes = 0
+
+    def take(self, size_bytes: int, *, body_bytes: int) -> None:
+        """Take bytes for a body that holds `body_bytes` with them. Raises Overloaded if so many are not free."""
+        allowed = self._bytes_max if body_bytes <= self._small_bytes_max else self._bytes_max * 3 // 4
+        if self.held_bytes + size_bytes > allowed:
+            raise Overloaded(f"the bodies in flight hold {self.held_bytes} bytes")
+        self.held_bytes += size_bytes
+
+    def give(self, size_bytes: int) -> None:
+        """Give bytes back; where they are many, the C library soon gives them back to the system."""
+        self.held_bytes -= size_bytes
+        self._freed_bytes += size_bytes
+        if self._freed_bytes >= TRIMMED_BYTES_MIN and not self._is_trim_due:
+            self._is_trim_due = True
+            asyncio.get_running_loop().call_later(TRIM_DELAY_S, self._trim)
+
+    def _trim(self) -> None:
+        """Let the C library return the pages that it holds free. Not every system's can."""
+        self._freed_bytes = 0
+        self._is_trim_due = False
+        if hasattr(_libc, "malloc_trim"):
+            _libc.malloc_trim(0)
+
+
+class Share:
+    """What one request holds of the budget."""
+
+    __slots__ = ("_budget", "held_bytes", "taken_bytes")
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self.held_bytes = 0
+        self.taken_bytes = 0  # also what was given back since
+
+    def take(self, size_bytes: int) -> None:
+        """Hold so many bytes more. Raises Overloaded."""
+        self._budget.take(size_bytes, body_bytes=self.held_bytes + size_bytes)
+        self.held_bytes += size_bytes
+        self.taken_bytes += size_bytes
+
+    def give(self) -> None:
+        """Give everything back."""
+        if self.held_bytes:
+            self._budget.give(self.held_bytes)
+            self.held_bytes = 0
+
+
+async def read_body(
+    scope: Scope,
+    receive: Receive,
+    headers: dict[bytes, bytes],
+    limits: BodyLimits,
+    share: Share,
+    *,
+    refusal: Fault | None = None,
+) -> bytes:
+    """Read a body as it was sent; with a `refusal` discard it, and raise that.
+
+    Raises TooLarge, Overloaded, Disconnected, and what cut the body off (BodyTooSlow, NotJson).
+    """
+    if b"content-length" in headers:
+        _check_announced_size(headers, bytes_max=limits.largest)
+    message = await receive()
+    if (
+        message["type"] == "http.request"
+        and not message["more_body"]
+        and len(message["body"]) <= limits.event_bytes_max
+        and refusal is None
+    ):
+        return message["body"]
+    is_packed = b"content-encoding" in headers
+    parts: list[bytes] = []
+    size = 0
+    while message["type"] == "http.request":
+        part = message["body"]
+        size += len(part)
+        if refusal is None:
+            try:
+                share.take(len(part))
+                parts.append(part)
+                if size > limits.event_bytes_max:
+                    if len(parts) > 1 and len(parts[0]) < limits.event_bytes_max:
+                        parts = [b"".join(parts)]
+                    _check_size(size, limits.largest if is_packed else limits.of(parts[0]))
+            except (TooLarge, Overloaded) as fault:
+                refusal = fault
+                parts.clear()
+                share.give()
+        if not message["more_body"] or size > limits.largest + DISCARDED_BYTES_MAX:
+            if refusal is not None:
+                raise refusal
+            return b"".join(parts)
+        if (cut_off := scope.get("state", {}).get(CUT_OFF)) is not None:
+            raise cut_off
+        message = await receive()
+    raise Disconnected
+
+
+def _check_size(size: int, bytes_max: int, *, unpacked: str = "") -> None:
+    if size > bytes_max:
+        raise TooLarge(f"Expected a body of at most {bytes_max} bytes{unpacked}")
+
+
+def _check_announced_size(headers: dict[bytes, bytes], *, bytes_max: int) -> None:
+    """Refuse by Content-Length a body that is far too large, or that its sender asks leave to send."""
+    announced = headers[b"content-length"]
+    if announced.isdigit():
+        size = int(announced)
+        allowance = 0 if b"expect" in headers else DISCARDED_BYTES_MAX
+        if size > bytes_max + allowance:
+            raise TooLarge(f"Expected a body of at most {bytes_max} bytes, got {size}")
+
+
+async def unpack(body: bytes, encoding: bytes, limits: BodyLimits, share: Share) -> bytes:
+    """Undo the Content-Encoding, a slice at a time.
+
+    Raises NotJson where it is no gzip; TooLarge before more is unpacked than the route takes, or than
+    `UNPACKED_RATIO_MAX` times what was sent (a body of the size of an event may be packed as well as it can be);
+    Overloaded.
+    """
+    if encoding in (b"", b"identity"):
+        return body
+    if encoding.lower() not in (b"gzip", b"x-gzip"):
+        raise NotJson("Expected a Content-Encoding of gzip or identity")
+    ratio_bytes_max = max(limits.event_bytes_max, UNPACKED_RATIO_MAX * len(body))
+    bytes_max = limits.event_bytes_max
+    slice_bytes = bytes_max + 1
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        try:
+            part = unpacker.decompress(body, slice_bytes)
+        except zlib.error as error:
+            raise NotJson(f"The body is not gzip: {error}") from None
+        size += len(part)
+        parts.append(part)
+        if size > bytes_max:
+            bytes_max = limits.of(parts[0])
+            _check_size(size, bytes_max, unpacked=" unpacked")
+        if size > ratio_bytes_max:
+            raise TooLarge(f"Expected a body of at most {UNPACKED_RATIO_MAX} times its packed size")
+        body = unpacker.unconsumed_tail
+        if unpacker.eof or (not body and len(part) < slice_bytes):
+            break
+        share.take(len(part))
+        slice_bytes = min(UNPACKED_SLICE_BYTES, bytes_max + 1)
+        await asyncio.sleep(0)
+    if not unpacker.eof or unpacker.unused_data:
+        raise NotJson("The body is not one gzip stream")
+    return b"".join(parts)

@@ -1,0 +1,335 @@
+"""HTTP/1.1 on one connection: what uvicorn's protocol lacks, which is deadlines, limits and order.
+
+* A request that is not received in time ends: without a reply if its headers are incomplete, with one otherwise.
+* Headers are limited in size.
+* Replies keep the order of their requests, also if the last of them is malformed, too large or too slow: its
+  refusal waits for the replies before it, then the connection is closed.
+* What follows a CONNECT is discarded, and the connection ends with its reply. Any other Upgrade is ignored, as
+  RFC 9110 allows: what follows is the next request.
+* A plain success is written at once, and the replies of a round of the event loop together (`outbox.py`).
+"""
+
+import asyncio
+import resource
+from collections.abc import Sized
+from functools import partial
+from typing import Any, Final
+
+import httptools
+import structlog
+from litestar.types import Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from ingest.http import ANSWER, CUT_OFF, Reply, send_reply
+from ingest.outbox import BatchedTransport, Outbox
+from schemas.faults import BodyTooSlow, NotJson, Refusal
+
+HEADERS_BYTES_MAX: Final = 32_768
+DISCARDED_BYTES_MAX: Final = 1_048_576
+SPARE_DESCRIPTORS: Final = 16
+NOTICE_INTERVAL_S: Final = 60.0
+
+logger = structlog.get_logger(__name__)
+
+
+def _closing(status: int, text: bytes = b"") -> Reply:
+    about = [(b"content-type", b"text/plain; charset=utf-8")] if text else []
+    return Reply(status, [*about, (b"content-length", b"%d" % len(text)), (b"connection", b"close")], text)
+
+
+MALFORMED: Final = _closing(400, b"Invalid HTTP request received.")
+TOO_SLOW: Final = _closing(408)
+HEADERS_TOO_LARGE: Final = _closing(431)
+
+
+class Notice:
+    """A warning that anybody may provoke: logged at once, and then at most once in an interval, with its count."""
+
+    def __init__(self, event: str, *, interval_s: float = NOTICE_INTERVAL_S) -> None:
+        self._event = event
+        self._interval_s = interval_s
+        self._count = 0
+        self._is_waiting = False
+
+    def give(self, **details: object) -> None:
+        """Log it now, or count it for the next line."""
+        self._count += 1
+        if not self._is_waiting:
+            self._log(**details)
+
+    def _log(self, **details: object) -> None:
+        self._is_waiting = self._count > 0
+        if self._is_waiting:
+            logger.warning(self._event, count=self._count, **details)
+            self._count = 0
+            asyncio.get_running_loop().call_later(self._interval_s, partial(self._log, **details))
+
+
+class State(ServerState):
+    """What uvicorn's server and its connections share: also the outbox, and whether the end has begun."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outbox = Outbox()
+        self.is_stopping = False
+        self.malformed = Notice("malformed_requests")
+        self.descriptors_used_up = Notice("descriptors_used_up")
+
+
+async def answer(reply: Reply, scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer whatever was asked with this reply: an application."""
+    await send_reply(scope, send, reply)
+
+
+class Flow(FlowControl):
+    """uvicorn's flow control, which reads no further while requests of the same connection wait for their turn.
+
+    uvicorn's own goes on reading with each request it begins, and holds as many as a client sends in memory.
+    """
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        if not self._waiting:
+            super().resume_reading()
+
+
+class ConnectionProtocol(HttpToolsProtocol):
+    """One connection. `receive_timeout_s` counts from a request's first byte, or from the connection's start."""
+
+    server_state: State
+
+    def __init__(self, receive_timeout_s: float, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._receive_timeout_s = receive_timeout_s
+        self._deadline: asyncio.TimerHandle | None = None
+        self._is_begun = False  # a request, of which not all is there
+        self._receiving: RequestResponseCycle | None = None  # that request, once its headers are there
+        self._is_deaf = False  # no further byte becomes a request
+        self._ignores_upgrade = False
+        self._discarded_bytes = 0
+        self._header_bytes = 0  # of the request being received, or more
+        self._chunk_bytes = 0
+        self._unclaimed_bytes = 0  # of the chunk, in which no request has begun yet
+
+    # What the transport calls
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(BatchedTransport(transport, self.server_state.outbox))
+        self.flow = Flow(self.transport, self.pipeline)
+        if self.server_state.is_stopping:
+            transport.close()
+        self._look_at_descriptors(transport)
+        self._arm()
+
+    def _look_at_descriptors(self, transport: asyncio.Transport) -> None:
+        """Warn if they are about to run out: the system gives the lowest free number, so a high one says so.
+
+        Without one left, the event loop accepts connections and closes them at once, and tells nobody.
+        """
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.fileno() >= limit - SPARE_DESCRIPTORS > 0:
+            self.server_state.descriptors_used_up.give(limit=limit, connections=len(self.connections))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection of a client that sends no more, but waits for its replies."""
+        if self._is_begun or not self._is_answering:
+            self.transport.close()  # which writes first what is still in the outbox
+            return False
+        self._turn_deaf()
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > DISCARDED_BYTES_MAX:
+                self.transport.pause_reading()
+            return
+        self._unset_keepalive_if_required()
+        self._chunk_bytes = len(data)
+        self._unclaimed_bytes = 0 if self._is_begun else len(data)
+        if self._is_begun and self._receiving is None:
+            self._header_bytes += len(data)
+        self._parse(data)
+        if self._is_deaf:
+            return
+        if self._is_begun and self._receiving is None and self._header_bytes > HEADERS_BYTES_MAX:
+            self._end(HEADERS_TOO_LARGE)
+        if not self._is_begun and self._is_answering:
+            self._disarm()
+        elif self._deadline is None:
+            # Also for stray bytes between two requests: they took uvicorn's keep-alive timer away.
+            self._arm()
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = data[upgrade.args[0] :]
+                if not self._ignores_upgrade:
+                    self._hang_up_after_reply()
+                    return
+                # The parser takes no body behind an Upgrade, so it gets the request again without it.
+                self._ignores_upgrade = False
+                self._unclaimed_bytes = self._header_bytes
+                data = self._head_without_upgrade() + rest
+            except httptools.HttpParserError:
+                self.server_state.malformed.give()
+                self._end(MALFORMED)
+                return
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"\r\n"])
+
+    @property
+    def _is_answering(self) -> bool:
+        """Whether a request of this connection has no complete reply yet."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    # What the parser calls
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_begun = True
+        self._receiving = None
+        self._disarm()  # the next one is counted from here
+        # Where in the chunk a further request begins is not known; what follows in later chunks is counted.
+        self._header_bytes, self._unclaimed_bytes = self._unclaimed_bytes, 0
+
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._ignores_upgrade = True
+            return
+        app = self.app
+        if max(self._header_bytes, self._chunk_bytes) > HEADERS_BYTES_MAX:  # which may include some of the body
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > HEADERS_BYTES_MAX:
+                self.app = partial(answer, HEADERS_TOO_LARGE)
+        super().on_headers_complete()
+        self.app = app
+        self._receiving = self.cycle
+        # uvicorn tells the connections it knows when it stops; one accepted at that moment would go on for ever.
+        if self.server_state.is_stopping:
+            self.cycle.keep_alive = False
+        self.scope["state"][ANSWER] = partial(self._answer, self.cycle)
+
+    def on_message_complete(self) -> None:
+        if self._ignores_upgrade:
+            return
+        self._is_begun = False
+        self._receiving = None
+        super().on_message_complete()
+
+    # The end of a connection
+
+    def _end(self, reply: Reply) -> None:
+        """Answer what is being received with this reply, after the replies that are due before; then close."""
+        if self._receiving is not None:  # it is already in its place, and reads its body
+            fault = BodyTooSlow("The body did not arrive in time")
+            self._cut_off(fault if reply is TOO_SLOW else NotJson("The chunks of the body are malformed"))
+            return
+        scope: Any = {"type": "http", "method": "GET", "http_version": "1.1", "headers": [], "state": {}}
+        cycle = RequestResponseCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=False,
+            on_response=self.on_response_complete,
+        )
+        app: Any = partial(answer, reply)
+        if self._is_answering:
+            self.pipeline.appendleft((cycle, app))
+        else:
+            self._start_asgi_task(cycle, app)
+        self.cycle = cycle
+        self._hang_up_after_reply()
+
+    def _cut_off(self, fault: Refusal) -> None:
+        """Let the reader of a body find that the rest will not come."""
+        if self.cycle.response_complete:
+            self.transport.close()
+            return
+        self.scope["state"][CUT_OFF] = fault
+        self._hang_up_after_reply()
+        self.cycle.message_event.set()
+
+    def _hang_up_after_reply(self) -> None:
+        """Close the connection after the reply to its latest request, and discard what comes until then.
+
+        What were left unread would reset the connection when it is closed, and take replies on their way with it.
+        """
+        self._turn_deaf()
+        if self.transport.is_closing():
+            return
+        if self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.transport.resume_reading()
+
+    def _turn_deaf(self) -> None:
+        """Take no further request; the connection ends with its latest reply, or at one more deadline."""
+        self._is_deaf = True
+        self._is_begun = False
+        self._receiving = None
+        self.cycle.keep_alive = False
+        self._disarm()
+        self._arm()
+
+    def _arm(self) -> None:
+        self._deadline = self.loop.call_later(self._receive_timeout_s, self._give_up)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        """End a request that did not arrive in time."""
+        self._deadline = None
+        if self._is_deaf:
+            self.transport.abort()
+        elif self.transport.is_closing():
+            return
+        elif self._receiving is not None or self._is_answering:
+            self._end(TOO_SLOW)
+        else:
+            self.transport.close()
+
+    # Replies
+
+    def _answer(self, cycle: RequestResponseCycle, reply: Reply) -> bool:
+        """Write a whole reply at once; return whether that was possible.
+
+        uvicorn takes two messages for it, and looks at each header with two regular expressions. What is no plain
+        success is left to it: refusals, clients that do not read, or want the headers alone, connections to close.
+        """
+        if reply.status >= 300 or cycle.scope["method"] == "HEAD":
+            return False
+        if not cycle.keep_alive or cycle.disconnected or self.flow.write_paused:
+            return False
+        lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *reply.headers)]
+        self.transport.write(b"".join([STATUS_LINE[reply.status], *lines, b"\r\n", reply.body]))
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        cycle.on_response()
+        return True

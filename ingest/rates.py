@@ -1,0 +1,206 @@
+"""How much one sender may send: token buckets by media session, API key and network.
+
+They are those of this process: two ingests let twice as much through. A request costs a token, and one more for
+each further 2 kB of its body, unpacked, and for each further event of an array; refused requests cost as much as
+accepted ones. Who has a token is let through, whatever the request costs; what it costs more is a debt, and the
+next request waits until it is paid. So an array of 20,000 events passes at once, and the next one has to wait.
+
+A network is the first 24 bits of an IPv4 address or 56 of an IPv6 address, in memory only, as a hash whose key
+changes daily.
+"""
+
+import ipaddress
+import secrets
+import socket
+from collections.abc import Hashable, Sequence
+from hashlib import blake2s
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+from litestar.types import Scope
+
+from schemas.faults import TooMany
+from schemas.settings import Settings
+
+BURST_S: Final = 60.0  # a bucket holds what its rate gives in this time
+TOKEN_BYTES: Final = 2_048
+KEYS_MAX: Final = 100_000
+DAY_S: Final = 86_400.0
+
+ForwardedHeader = Literal["x-forwarded-for", "forwarded"]
+
+
+class Buckets:
+    """A token bucket for each key, of which only the time is kept at which it will be full.
+
+    Of more than `keys_max` keys, those unused for longest are forgotten: their buckets are full again.
+    """
+
+    def __init__(self, rate_per_s: float, *, burst: float, keys_max: int = KEYS_MAX) -> None:
+        self._rate_per_s = rate_per_s
+        self._spare_s = (burst - 1) / rate_per_s if rate_per_s else 0.0
+        self._keys_max = keys_max
+        self._full_at_s: dict[Hashable, float] = {}
+        self._older: dict[Hashable, float] = {}
+
+    def take(self, key: Hashable, now_s: float, cost: float = 1.0) -> float:
+        """Take the cost if there is a token; return 0, or the seconds until there is one.
+
+        `now_s` is on a monotonic clock.
+        """
+        if not self._rate_per_s:
+            return float("inf")
+        wait_s = self._full_s(key, now_s) - now_s - self._spare_s
+        if wait_s > 1e-9:
+            return wait_s
+        self.charge(key, now_s, cost)
+        return 0.0
+
+    def charge(self, key: Hashable, now_s: float, cost: float) -> None:
+        """Take the cost whether there is a token or not."""
+        if not self._rate_per_s:
+            return
+        self._full_at_s[key] = self._full_s(key, now_s) + cost / self._rate_per_s
+        if len(self._full_at_s) > self._keys_max // 2:
+            self._older, self._full_at_s = self._full_at_s, {}
+
+    def _full_s(self, key: Hashable, now_s: float) -> float:
+        full_at_s = self._full_at_s.get(key)
+        if full_at_s is None:
+            full_at_s = self._older.get(key, now_s)
+        return full_at_s if full_at_s > now_s else now_s
+
+
+class Senders(msgspec.Struct, frozen=True):
+    """The trusted proxies, as (bits of the address, network, mask), and the header they name the sender in."""
+
+    proxies: Sequence[tuple[int, int, int]]
+    header: ForwardedHeader
+
+    def network(self, peer: str | None, headers: dict[bytes, bytes]) -> bytes | None:
+        """Return the bytes of the sender's network; None for this machine, and for what is no address.
+
+        The sender is the last address that is no proxy of ours: what stands before it anybody may have written.
+        """
+        address = _address(peer) if peer else None
+        if peer and (address is None or not self._is_proxy(address)):
+            return _network(address)
+        value = headers.get(self.header.encode(), b"").decode("latin-1")
+        for hop in reversed(value.split(",")):
+            forwarded = _address(_forwarded_for(hop) if self.header == "forwarded" else hop)
+            if forwarded is None:
+                break
+            address = forwarded
+            if not self._is_proxy(address):
+                break
+        return _network(address)
+
+    def _is_proxy(self, address: bytes) -> bool:
+        number, bits = int.from_bytes(address), len(address) * 8
+        return any(bits == of_bits and number & mask == network for of_bits, network, mask in self.proxies)
+
+
+def read_senders(settings: Settings) -> Senders | None:
+    """Pick from the settings what tells senders apart; None where no proxy is named."""
+    proxies = []
+    for network in settings.trusted_proxies():
+        proxies.append((network.max_prefixlen, int(network.network_address), int(network.netmask)))
+    return Senders(proxies, settings.http_forwarded_header) if proxies else None
+
+
+def _forwarded_for(element: str) -> str:
+    """Return what an element of the header Forwarded (RFC 7239) says behind `for=`."""
+    for pair in element.split(";"):
+        name, _, value = pair.partition("=")
+        if name.strip().lower() == "for":
+            return value
+    return ""
+
+
+def _address(text: str) -> bytes | None:
+    """Return the bytes of an address, which may have a port, brackets and quotes around it; None if it is none."""
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        if ":" not in text:
+            return socket.inet_pton(socket.AF_INET, text)
+        address = socket.inet_pton(socket.AF_INET6, text.partition("%")[0])
+    except (OSError, ValueError):
+        return None
+    return address[12:] if address[:12] == _MAPPED else address
+
+
+_MAPPED: Final = ipaddress.ip_address("::ffff:0.0.0.0").packed[:12]
+_LOOPBACK_V6: Final = ipaddress.ip_address("::1").packed
+
+
+def _network(address: bytes | None) -> bytes | None:
+    if address is None or address == _LOOPBACK_V6:
+        return None
+    if len(address) == 4:
+        return None if address[0] == 127 else address[:3]
+    return address[:7]
+
+
+class Limit(NamedTuple):
+    """A limit that a request is under: the buckets, its key among them, and whose bucket that is."""
+
+    buckets: Buckets
+    key: Hashable
+    whose: str
+
+
+class Rates:
+    """The limits of one process. `now_s` is on a monotonic clock."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._sessions = _buckets(settings.rate_session_per_s)
+        self._keys = _buckets(settings.rate_key_per_s)
+        self._senders = read_senders(settings)
+        self._networks = _buckets(settings.rate_network_per_s) if self._senders else None
+        self._salt = b""
+        self._salt_ends_s = 0.0
+
+    def limits(
+        self, scope: Scope, headers: dict[bytes, bytes], *, session_id: str | None, now_s: float
+    ) -> list[Limit]:
+        """Return the limits that a request is under."""
+        limits = []
+        if session_id is not None and self._sessions is not None:
+            limits.append(Limit(self._sessions, hash(session_id), "session"))
+        if b"x-api-key" in headers and self._keys is not None:
+            limits.append(Limit(self._keys, hash(headers[b"x-api-key"]), "API key"))
+        if self._networks is not None and (network := self._network(scope, headers, now_s)) is not None:
+            limits.append(Limit(self._networks, network, "network"))
+        return limits
+
+    def _network(self, scope: Scope, headers: dict[bytes, bytes], now_s: float) -> bytes | None:
+        client = scope.get("client")
+        network = self._senders.network(client[0] if client else None, headers) if self._senders else None
+        if network is None:
+            return None
+        if now_s >= self._salt_ends_s:
+            self._salt, self._salt_ends_s = secrets.token_bytes(32), now_s + DAY_S
+        return blake2s(network, key=self._salt, digest_size=16).digest()
+
+
+def take(limits: Sequence[Limit], now_s: float) -> TooMany | None:
+    """Take a request's token from each limit; return the fault if one has none."""
+    for limit in limits:
+        if wait_s := limit.buckets.take(limit.key, now_s):
+            return TooMany(limit.whose, wait_s)
+    return None
+
+
+def charge(limits: Sequence[Limit], now_s: float, cost: float) -> None:
+    """Charge what a request costs besides its first token."""
+    if cost > 0:
+        for limit in limits:
+            limit.buckets.charge(limit.key, now_s, cost)
+
+
+def _buckets(rate_per_s: float) -> Buckets | None:
+    return Buckets(rate_per_s, burst=max(1.0, rate_per_s * BURST_S)) if rate_per_s else None

@@ -23,6 +23,7 @@ _POSTGRES_OPTIONS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",
 }
+_OPTIONS = re.compile(r"(?:^|\s)options\s*=\s*('(?:[^'\\]|\\.)*'|\S+)")
 # The scanner each kind of catalogue needs beside `ducklake`, as DuckDB and as the package index call it.
 _SCANNERS = {"sqlite": "sqlite_scanner", "postgres": "postgres_scanner"}
 
@@ -215,7 +216,7 @@ def connect(
             # What it reads of files it reads once; what it frees goes back to the system, not only to itself.
             connection.execute("SET enable_external_file_cache = false")
             connection.execute("SET allocator_background_threads = true")
-        attach = attach_sql(_with_options(place, transaction_timeout_s), read_only=read_only)
+        attach = attach_sql(_with_options(place, transaction_timeout_s, read_only=read_only), read_only=read_only)
         try:
             connection.execute(attach[:-1] + ", CREATE_IF_NOT_EXISTS false)")
         except duckdb.InvalidInputException as error:
@@ -232,16 +233,25 @@ def connect(
     return connection
 
 
-def _with_options(place: Location, transaction_timeout_s: float) -> Location:
-    """Add what PostgreSQL's client has to know, where the connection string says nothing of it."""
+def _with_options(place: Location, transaction_timeout_s: float, *, read_only: bool) -> Location:
+    """Add what PostgreSQL's client has to know, where the connection string says nothing of it.
+
+    A reader's transactions are read only to the server as well, whatever SQL reaches it.
+    """
     if place.kind != "postgres":
         return place
-    wanted = {
-        **_POSTGRES_OPTIONS,
-        "options": f"'-c idle_in_transaction_session_timeout={int(transaction_timeout_s * 1000)}'",
-    }
-    missing = [f"{name}={value}" for name, value in wanted.items() if f"{name}=" not in place.catalog]
-    return msgspec.structs.replace(place, catalog=" ".join([place.catalog, *missing]))
+    given = _OPTIONS.search(place.catalog)
+    options = (
+        _unquoted(given[1])
+        if given
+        else f"-c idle_in_transaction_session_timeout={int(transaction_timeout_s * 1000)}"
+    )
+    if read_only:
+        options += " -c default_transaction_read_only=on"
+    missing = [f"{name}={value}" for name, value in _POSTGRES_OPTIONS.items() if f"{name}=" not in place.catalog]
+    # Of two options of one name PostgreSQL's client takes the last.
+    quoted = options.replace("\\", r"\\").replace("'", r"\'")
+    return msgspec.structs.replace(place, catalog=" ".join([place.catalog, *missing, f"options='{quoted}'"]))
 
 
 def speaks_english(locale: str) -> bool:

@@ -8,14 +8,8 @@ from typing import Any
 import duckdb
 import msgspec
 
-from lake.catalog import Location, connect
-from schemas.faults import Fault
-
-
-class QueryRefused(Fault):
-    """The lake did not understand the question; the message is DuckDB's."""
-
-    code = "query_refused"
+from lake.catalog import Location
+from lake.reading import QueryRefused, Reader, open_reader
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -26,21 +20,15 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def ask(place: Location, statement: str, *, memory: str = "1GB") -> Answer:
-    """Run one statement. Raises QueryRefused, with DuckDB's words, or NotReady where there is no lake."""
-    connection = connect(place, read_only=True, memory=memory, threads=2)
-    try:
-        return ask_connection(connection, statement)
-    finally:
-        connection.close()
+    """Ask one question. Raises QueryRefused as `answer` does, or NotReady where there is no lake."""
+    with open_reader(place, memory=memory) as reader:
+        return answer(reader, statement)
 
 
-def ask_connection(connection: duckdb.DuckDBPyConnection, statement: str) -> Answer:
-    """Run one statement on an attached lake."""
+def answer(reader: Reader, statement: str) -> Answer:
+    """Ask an open lake one question. Raises QueryRefused where it is none; where it fails, with DuckDB's words."""
     try:
-        statements = connection.extract_statements(statement)
-        if len(statements) != 1:
-            raise QueryRefused(f"expected one statement, got {len(statements)}")
-        result = connection.execute(statements[0])
+        result = reader.execute(statement)
         columns = [column[0] for column in result.description or []]
         return Answer(columns, result.fetchall())
     except duckdb.Error as error:

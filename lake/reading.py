@@ -1,0 +1,243 @@
+"""A lake that answers questions and takes nothing else, whoever writes the SQL.
+
+Two boundaries, one behind the other. DuckDB's own: external access is off but for the lake's files, extensions and
+the configuration are locked, the catalogue is attached read only. It lets two kinds of SQL through: COPY to a file
+of the lake, and table functions that write to the catalogue or open databases by themselves. So each statement is
+parsed by DuckDB first, and must be a question made of tables, views, macros and table functions that only read.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from lake.catalog import NAME, Location, connect
+from schemas.faults import Fault
+
+QUESTIONS = "SELECT, FROM, WITH, VALUES, TABLE, PIVOT, UNPIVOT, DESCRIBE, SUMMARIZE, SHOW, and EXPLAIN of these"
+# DuckDB's table functions that read neither files nor other databases, nor show settings or secrets.
+TABLE_FUNCTIONS = frozenset(
+    (
+        *("generate_series", "json_each", "json_tree", "range", "repeat", "repeat_row", "unnest"),
+        *(
+            "duckdb_columns",
+            "duckdb_constraints",
+            "duckdb_databases",
+            "duckdb_functions",
+            "duckdb_keywords",
+            "duckdb_schemas",
+        ),
+        *("duckdb_tables", "duckdb_types", "duckdb_views", "icu_calendar_names", "pg_timezone_names"),
+        *("pragma_table_info", "pragma_version"),
+        *("ducklake_current_snapshot", "ducklake_snapshots", "ducklake_table_changes", "ducklake_table_deletions"),
+        *("ducklake_table_info", "ducklake_table_insertions"),
+    )
+)
+_SETTINGS = frozenset(("current_setting", "getenv", "pg_settings", "write_log"))
+_CATALOGUE = "__ducklake_metadata_"
+_EXPLAIN_OPTION = r"(?:ANALYZE|FORMAT\s+\w+)"
+_EXPLAIN = re.compile(
+    rf"\s*EXPLAIN\b(?:\s+ANALYZE\b)?(?:\s*\(\s*{_EXPLAIN_OPTION}(?:\s*,\s*{_EXPLAIN_OPTION})*\s*\))?",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r'"(?:[^"]|"")*"|\w+|.', re.DOTALL)
+
+
+class QueryRefused(Fault):
+    """The statement is no question, or the lake did not understand it; then the message is DuckDB's."""
+
+    code = "query_refused"
+
+
+class Reader:
+    """A connection to a lake that runs questions alone. Tables go by their bare names, times are UTC."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:  # marimo's SQL cells take connections of DuckDB's alone
+        return duckdb.DuckDBPyConnection
+
+    def execute(self, query: str, parameters: object = None) -> Self:
+        """Run one question. Raises QueryRefused, or DuckDB's error."""
+        check(self._connection, query)
+        self._connection.execute(query, parameters)
+        return self
+
+    def sql(self, query: str, *, params: object = None) -> duckdb.DuckDBPyRelation:
+        """Return one question as a relation, run when it is looked at. Raises QueryRefused, or DuckDB's error."""
+        check(self._connection, query)
+        return self._connection.sql(query, params=params)
+
+    def cursor(self) -> "Reader":
+        """Return a further connection to the same lake, which may be used at the same time."""
+        cursor = self._connection.cursor()
+        cursor.execute(f"USE {NAME}")
+        return Reader(cursor)
+
+    def close(self) -> None:
+        """Close it; its cursors stay open."""
+        self._connection.close()
+
+    @property
+    def description(self) -> list[tuple[Any, ...]]:
+        """The columns of the answer: a name, a type, and what DB-API 2.0 has besides."""
+        return self._connection.description
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """Return the next row of the answer."""
+        return self._connection.fetchone()
+
+    def fetchmany(self, size: int = 1) -> list[tuple[Any, ...]]:
+        """Return the next rows of the answer."""
+        return self._connection.fetchmany(size)
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """Return all rows of the answer that are left."""
+        return self._connection.fetchall()
+
+    def to_arrow_table(self) -> pa.Table:
+        """Return the answer as an Arrow table."""
+        return self._connection.to_arrow_table()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_reader(place: Location, *, memory: str = "1GB", threads: int = 2) -> Reader:
+    """Open a lake for questions alone. Raises NotReady where there is none yet."""
+    connection = connect(place, read_only=True, memory=memory, threads=threads)
+    try:
+        connection.execute("SET allowed_directories = $files", {"files": [place.files]})
+        # What is attached by now, and the folder for what memory cannot hold, DuckDB allows by itself.
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+    except duckdb.Error:
+        connection.close()
+        raise
+    return Reader(connection)
+
+
+def check(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    """Raise QueryRefused where a statement is more than one question, or none that only reads."""
+    tree = _tree(connection, statement)
+    if not tree["error"]:
+        _expect_one(len(tree["statements"]))
+        _check_tree(connection, tree)
+        return
+    statements = connection.extract_statements(statement)
+    kinds = [found.type for found in statements]
+    if _is_expanded_pivot(statements):
+        _check_words(connection, statement)
+        return
+    _expect_one(len(statements))
+    if kinds == [duckdb.StatementType.EXPLAIN] and (match := _EXPLAIN.match(statement)):
+        explained = _tree(connection, statement[match.end() :])
+        if not explained["error"] and len(explained["statements"]) == 1:
+            _check_tree(connection, explained)
+            return
+    words = re.findall(r"[A-Za-z]+", statement)
+    kind = kinds[0].name.replace("_", " ")
+    kind = words[0].upper() if words and kind in ("SELECT", "LOGICAL PLAN", "MULTI") else kind
+    raise QueryRefused(f"{kind} is refused, the lake is read only here; ask with {QUESTIONS}")
+
+
+def _tree(connection: duckdb.DuckDBPyConnection, statement: str) -> dict[str, Any]:
+    """Return how DuckDB understands a SELECT, or whatever is one to it, such as SHOW."""
+    row = connection.execute("SELECT json_serialize_sql($statement)", {"statement": statement}).fetchone()
+    tree: dict[str, Any] = json.loads(row[0] if row else "")
+    return tree
+
+
+def _expect_one(count: int) -> None:
+    if count != 1:
+        raise QueryRefused(f"expected one statement, got {count}")
+
+
+def _is_expanded_pivot(statements: list[duckdb.Statement]) -> bool:
+    """Return whether this is a PIVOT without its values: DuckDB makes a type of them first, and a SELECT of it."""
+    kinds = [statement.type for statement in statements]
+    return (
+        not any(statement.query for statement in statements)
+        and kinds[-1:] == [duckdb.StatementType.SELECT]
+        and set(kinds[:-1]) == {duckdb.StatementType.CREATE}
+    )
+
+
+def _check_tree(connection: duckdb.DuckDBPyConnection, tree: dict[str, Any]) -> None:
+    for node in _nodes(tree):
+        if node.get("type") == "TABLE_FUNCTION":
+            _check_table_function(connection, node["function"])
+        for key in ("function_name", "table_name", "schema_name", "schema", "catalog_name", "catalog"):
+            _check_name(str(node.get(key) or ""))
+
+
+def _nodes(tree: object) -> Iterator[dict[str, Any]]:
+    """Return every object of a tree."""
+    if isinstance(tree, dict):
+        yield tree
+    if isinstance(tree, dict | list):
+        for child in tree.values() if isinstance(tree, dict) else tree:
+            yield from _nodes(child)
+
+
+def _check_table_function(connection: duckdb.DuckDBPyConnection, call: dict[str, Any]) -> None:
+    name = str(call["function_name"]).lower()
+    is_duckdb_s = "system" in (str(call["catalog"]).lower(), str(call["schema"]).lower())
+    known = TABLE_FUNCTIONS if is_duckdb_s else TABLE_FUNCTIONS | _macros(connection)
+    if name not in known:
+        raise _refused(name)
+
+
+def _check_name(name: str) -> None:
+    if name.lower() in _SETTINGS or name.lower().startswith(_CATALOGUE):
+        raise _refused(name)
+
+
+def _check_words(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    """Check a statement of which DuckDB shows no tree: whatever looks like a call must be one that only reads."""
+    text = statement.encode()
+    tokens = [*duckdb.tokenize(statement), (len(text), None)]
+    words = [
+        (kind, match[0].strip('"').lower())
+        for (start, kind), (end, _) in itertools.pairwise(tokens)
+        if (match := _WORD.match(text[start:end].decode().strip()))
+    ]
+    calls = _calls(connection)
+    for (kind, word), (_, following) in itertools.pairwise([*words, (None, "")]):
+        _check_name(word)
+        if following == "(" and kind == duckdb.token_type.identifier and word not in calls:
+            raise _refused(word)
+
+
+def _calls(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """Return the names of all functions that only read."""
+    rows = connection.execute(
+        "SELECT lower(function_name) FROM duckdb_functions() GROUP BY 1 "
+        "HAVING bool_and(function_type IN ('scalar', 'aggregate', 'macro'))"
+    ).fetchall()
+    return frozenset(row[0] for row in rows) | TABLE_FUNCTIONS | _macros(connection)
+
+
+def _macros(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """Return the names of the lake's table macros."""
+    rows = connection.execute(
+        "SELECT function_name FROM duckdb_functions() WHERE database_name = ? AND function_type = 'table_macro'",
+        [NAME],
+    ).fetchall()
+    return frozenset(row[0].lower() for row in rows)
+
+
+def _refused(name: str) -> QueryRefused:
+    return QueryRefused(
+        f"{name} is refused, the lake is read only here; "
+        "ask its tables, views and macros, with functions that only read"
+    )

@@ -46,6 +46,16 @@ class Chunk(msgspec.Struct, frozen=True):
     end_offset: int
 
 
+class Appended(msgspec.Struct, frozen=True, gc=False):
+    """What the log answers for one record: its offset, and the log's own clock when it took it, milliseconds.
+
+    `appended_ms` is None where the log has no clock but that of the process that appends.
+    """
+
+    offset: int
+    appended_ms: int | None = None
+
+
 class Writer(Protocol):
     """Appends records. Safe for any number of tasks of one event loop."""
 
@@ -53,8 +63,8 @@ class Writer(Protocol):
     def partitions(self) -> int:
         """Number of partitions of the log; may grow while running, as soon as the log is next heard of."""
 
-    async def append(self, partition: int, *, key: bytes, value: bytes) -> int:
-        """Append one record and return its offset once it is durable.
+    async def append(self, partition: int, *, key: bytes, value: bytes) -> Appended:
+        """Append one record, and return where it is once it is durable.
 
         Raises TooLarge (the record can never be taken) or LogUnavailable (not taken in time, or queue full).
         """
@@ -98,6 +108,9 @@ class Reader(Protocol):
 
     def reposition(self, partition: int) -> None:
         """Ask the owner again where to read this partition from, before the next read."""
+
+    def clock_ms(self) -> int | None:
+        """Return the log's own clock, milliseconds since 1970; None where only its records tell."""
 
     async def advertise(self, positions: Mapping[int, int]) -> None:
         """Tell the log's own tools how far the owner is. Best effort; nothing is ever read from it."""

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from eventlog import Appended
 from schemas.faults import Fault, LogUnavailable, TooLarge
 
 
@@ -28,7 +29,7 @@ class Append:
     key: bytes
     value: bytes
     deadline: float
-    outcome: asyncio.Future[int]
+    outcome: asyncio.Future[Appended]
 
     @property
     def size_bytes(self) -> int:
@@ -58,7 +59,7 @@ class Appends:
         self._wake = wake
         self._lock = threading.Lock()
         self._lanes: dict[int, deque[Append]] = {}
-        self._by_deadline: deque[tuple[float, asyncio.Future[int]]] = deque()
+        self._by_deadline: deque[tuple[float, asyncio.Future[Appended]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._count = 0
         self._bytes = 0
@@ -71,8 +72,8 @@ class Appends:
         """Number of appends without an answer."""
         return self._count
 
-    async def append(self, partition: int, *, key: bytes, value: bytes) -> int:
-        """Wait until the record is settled; return its offset. Raises TooLarge or LogUnavailable."""
+    async def append(self, partition: int, *, key: bytes, value: bytes) -> Appended:
+        """Wait until the record is settled; return where it is. Raises TooLarge or LogUnavailable."""
         size_bytes = len(key) + len(value)
         if size_bytes > self._record_bytes_max:
             raise TooLarge(f"the record has {size_bytes} bytes, the log takes {self._record_bytes_max}")
@@ -91,7 +92,7 @@ class Appends:
             if not self._count:
                 self._all_answered.set()
 
-    def _enqueue(self, partition: int, key: bytes, value: bytes) -> asyncio.Future[int]:
+    def _enqueue(self, partition: int, key: bytes, value: bytes) -> asyncio.Future[Appended]:
         deadline = self._loop.time() + self._timeout_s
         append = Append(partition, key, value, deadline, self._loop.create_future())
         with self._lock:
@@ -126,11 +127,11 @@ class Appends:
                 del self._lanes[partition]
         return taken
 
-    def settle(self, taken: Sequence[Append], *, first_offset: int) -> None:
-        """Report what was taken together as durable, in order, at consecutive offsets."""
+    def settle(self, taken: Sequence[Append], *, first_offset: int, appended_ms: int | None = None) -> None:
+        """Report what was taken together as durable, in order, at consecutive offsets and at one time."""
         for offset, append in enumerate(taken, first_offset):
             if not append.outcome.done():
-                append.outcome.set_result(offset)
+                append.outcome.set_result(Appended(offset, appended_ms))
         self._forget_answered()
 
     def fail(self, taken: Sequence[Append], reason: str, *, fault: type[Fault] = LogUnavailable) -> None:

@@ -35,7 +35,7 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from eventlog import Chunk, Owner, Record
+from eventlog import Appended, Chunk, Owner, Record
 from eventlog.appends import Append, Appends
 from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady
 from schemas.settings import Settings
@@ -250,7 +250,7 @@ class EmbeddedWriter:
     def partitions(self) -> int:
         return self._partitions
 
-    async def append(self, partition: int, *, key: bytes, value: bytes) -> int:
+    async def append(self, partition: int, *, key: bytes, value: bytes) -> Appended:
         if not 0 <= partition < self._partitions:
             raise LogUnavailable(f"the log has {self._partitions} partitions, and no partition {partition}")
         return await self._appends.append(partition, key=key, value=value)
@@ -439,6 +439,9 @@ class EmbeddedReader:
     def reposition(self, partition: int) -> None:
         self._positions.pop(partition, None)
         self._stopped.discard(partition)
+
+    def clock_ms(self) -> int | None:
+        return int(time.time() * 1000)  # writers and reader are on one machine
 
     async def advertise(self, positions: Mapping[int, int]) -> None:
         """Do nothing: this log has no tools that ask for it."""

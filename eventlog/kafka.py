@@ -44,7 +44,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
-from eventlog import Chunk, Owner, Record
+from eventlog import Appended, Chunk, Owner, Record
 from eventlog.appends import Append, Appends
 from schemas.faults import Fault, LogGap, LogTruncated, LogUnavailable, NotReady, TooLarge
 from schemas.settings import Settings, without_settings
@@ -205,7 +205,7 @@ class KafkaWriter:
     def partitions(self) -> int:
         return self._partitions
 
-    async def append(self, partition: int, *, key: bytes, value: bytes) -> int:
+    async def append(self, partition: int, *, key: bytes, value: bytes) -> Appended:
         if not 0 <= partition < self._partitions:
             raise LogUnavailable(f"the topic has {self._partitions} partitions, and no partition {partition}")
         return await self._appends.append(partition, key=key, value=value)
@@ -264,7 +264,7 @@ class KafkaWriter:
                     break
                 count += 1
             try:
-                first_offset = await self._send_batch(producer, partition, batch)
+                first = await self._send_batch(producer, partition, batch)
             except Fault as fault:
                 self._appends.fail(group, str(fault))
                 return
@@ -272,11 +272,11 @@ class KafkaWriter:
                 self._fail(group, error)
                 self._replace(producer, error)
                 return
-            self._appends.settle(group[:count], first_offset=first_offset)
+            self._appends.settle(group[:count], first_offset=first.offset, appended_ms=first.appended_ms)
             group = group[count:]
 
-    async def _send_batch(self, producer: AIOKafkaProducer, partition: int, batch: Any) -> int:
-        """Return the first record's offset once all copies have the batch, however long the brokers take."""
+    async def _send_batch(self, producer: AIOKafkaProducer, partition: int, batch: Any) -> Appended:
+        """Return where the first record is once all copies have the batch, however long the brokers take."""
         known = producer.client.cluster.partitions_for_topic(self._topic)
         if known is None or partition not in known:  # aiokafka would have the topic made
             raise LogUnavailable(f"the brokers know no partition {partition} of {self._topic}")
@@ -292,7 +292,8 @@ class KafkaWriter:
             del self._under_way_since[partition]
         if metadata.offset < 0:  # "duplicate", but the broker has forgotten of what: not proof enough for a 2xx
             raise KafkaError("the broker took the batch for a duplicate and gave no offset")
-        return int(metadata.offset)
+        has_own_clock = metadata.timestamp is not None and metadata.timestamp >= 0  # else the topic keeps ours
+        return Appended(int(metadata.offset), int(metadata.timestamp) if has_own_clock else None)
 
     def _fail(self, group: Sequence[Append], error: BaseException) -> None:
         too_large = isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError)
@@ -487,6 +488,9 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
     def reposition(self, partition: int) -> None:
         self._positions.pop(partition, None)
         self._stopped.discard(partition)
+
+    def clock_ms(self) -> int | None:
+        return None  # Kafka has no request that asks for the time
 
     async def advertise(self, positions: Mapping[int, int]) -> None:
         offsets = {self._of_topic(p): offset for p, offset in positions.items() if p in self._held}

@@ -19,8 +19,8 @@ async def write(settings: Settings, count: int, name: str) -> None:
     """Append one record after the other and print each offset as soon as it is durable."""
     writer = await open_writer(settings)
     for number in range(count):
-        offset = await writer.append(0, key=name.encode(), value=f"{name} {number}".encode())
-        print(offset, flush=True)
+        appended = await writer.append(0, key=name.encode(), value=f"{name} {number}".encode())
+        print(appended.offset, flush=True)
     await writer.close()
 
 
@@ -33,7 +33,7 @@ async def fill(settings: Settings, limit_bytes: int) -> None:
     refused = 0
     while refused < 3:
         try:
-            print(await writer.append(0, key=b"k", value=bytes(20_000)), flush=True)
+            print((await writer.append(0, key=b"k", value=bytes(20_000))).offset, flush=True)
         except LogUnavailable:
             refused += 1
     print("full", flush=True)
@@ -41,7 +41,7 @@ async def fill(settings: Settings, limit_bytes: int) -> None:
     taken = 0
     while taken < 10:
         try:
-            print(await writer.append(0, key=b"k", value=bytes(20_000)), flush=True)
+            print((await writer.append(0, key=b"k", value=bytes(20_000))).offset, flush=True)
             taken += 1
         except LogUnavailable:
             refused += 1

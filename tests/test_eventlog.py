@@ -75,9 +75,10 @@ def real_rig(request: pytest.FixtureRequest, tmp_path: Path) -> LogRig:
 
 async def append_all(writer: Writer, count: int, *, partition: int = 0) -> list[int]:
     """Append so many records, all at once, with their number as value; return their offsets."""
-    return await asyncio.gather(
+    appended = await asyncio.gather(
         *(writer.append(partition, key=b"k", value=str(number).encode()) for number in range(count))
     )
+    return [one.offset for one in appended]
 
 
 async def until_it_takes(writer: Writer) -> None:
@@ -146,11 +147,11 @@ async def test_what_was_appended_is_read(rig: LogRig) -> None:
     await rig.make(log_partitions=2)
     began_ms = time.time() * 1000 - 1
     async with writing(rig.settings()) as writer, reading(rig.settings()) as reader:
-        offset = await writer.append(1, key=b"a key", value=b"\x00 any bytes \xff")
+        appended = await writer.append(1, key=b"a key", value=b"\x00 any bytes \xff")
         [record] = await read_records(reader, 1)
     assert (record.partition, record.offset, record.key, record.value) == (
         1,
-        offset,
+        appended.offset,
         b"a key",
         b"\x00 any bytes \xff",
     )
@@ -279,7 +280,7 @@ async def test_closing_waits_for_what_is_being_appended(rig: LogRig) -> None:
     waiting = [asyncio.ensure_future(writer.append(0, key=b"", value=b"x")) for _ in range(50)]
     await asyncio.sleep(0)
     await writer.close()
-    assert await asyncio.gather(*waiting) == list(range(50))
+    assert [one.offset for one in await asyncio.gather(*waiting)] == list(range(50))
 
 
 async def test_an_oversize_record_is_too_large(rig: LogRig) -> None:

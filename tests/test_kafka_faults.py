@@ -52,7 +52,7 @@ def settings_of(broker: MockKafka | JvmBroker | JvmCluster, **changes: Any) -> S
 async def outcome(writer: Writer, partition: int, value: bytes) -> int | Fault:
     """Append one record and return what came of it."""
     try:
-        return await writer.append(partition, key=b"k", value=value)
+        return (await writer.append(partition, key=b"k", value=value)).offset
     except Fault as fault:
         return fault
 
@@ -91,7 +91,7 @@ async def test_a_passing_error_is_ridden_out(mock_kafka: MockKafka, code: int) -
     async with writing(settings) as writer:
         await writer.append(0, key=b"k", value=b"before")
         mock_kafka.fail(PRODUCE, code, code)
-        offset = await writer.append(0, key=b"k", value=b"during")
+        offset = (await writer.append(0, key=b"k", value=b"during")).offset
     records = await all_records(settings, at_least=2)
     assert [record.value for record in records.values()] == [b"before", b"during"]
     assert records[0, offset].value == b"during"
@@ -102,7 +102,7 @@ async def test_a_failed_batch_is_no_success(mock_kafka: MockKafka, code: int) ->
     """Other errors refuse the append at once or are ridden out; the next appends go through either way."""
     settings = settings_of(mock_kafka)
     async with writing(settings) as writer:
-        first = await writer.append(0, key=b"k", value=b"before")
+        first = (await writer.append(0, key=b"k", value=b"before")).offset
         mock_kafka.fail(PRODUCE, code)
         during = await outcome(writer, 0, b"during")
         after = await until_taken(writer, 0, b"after")
@@ -148,7 +148,7 @@ async def test_brokers_down_for_longer_than_the_deadline(mock_kafka: MockKafka) 
     """Appends are refused at their deadline, memory stays flat, and all goes on when brokers are back."""
     settings = settings_of(mock_kafka, log_append_timeout_s=0.8, log_queue_max=500, log_queue_bytes_max=2_000_000)
     async with writing(settings) as writer:
-        before = await writer.append(0, key=b"k", value=b"before")
+        before = (await writer.append(0, key=b"k", value=b"before")).offset
         await writer.check()
         mock_kafka.down()
         began = time.monotonic()
@@ -186,7 +186,7 @@ async def test_a_leader_moves(mock_kafka: MockKafka) -> None:
         for number in range(30):
             if number % 10 == 5:
                 mock_kafka.move_leader(0, 1 + number // 10)
-            assert await writer.append(0, key=b"k", value=b"%d" % number) == number
+            assert (await writer.append(0, key=b"k", value=b"%d" % number)).offset == number
         records = await read_records(reader, 30)
     assert [record.value for record in records] == [b"%d" % number for number in range(30)]
 
@@ -324,7 +324,7 @@ async def test_a_broker_is_killed_and_comes_back(own_kafka: JvmBroker) -> None:
     await create_log(settings)
     ledger = Ledger()
     async with writing(settings) as writer, reading(settings, ledger) as reader:
-        taken = {await writer.append(0, key=b"k", value=b"%d" % number): b"%d" % number for number in range(100)}
+        taken = {await until_taken(writer, 0, b"%d" % number): b"%d" % number for number in range(100)}
         records = await read_records(reader, 100)
         own_kafka.kill()
         assert isinstance(await outcome(writer, 0, b"down"), LogUnavailable)

@@ -58,6 +58,7 @@ class Accept:
         self._kept = Buckets(rejected_per_s, burst=max(1.0, rejected_per_s))
         self._entropy = entropy
         self._appended = metrics.appended
+        self._clock = metrics.clock
         self._keeping: set[asyncio.Task[None]] = set()
 
     def any_partition(self) -> int:
@@ -69,9 +70,11 @@ class Accept:
         value = records.encode(envelope)
         began_s = time.perf_counter()
         try:
-            await self.writer.append(partition, key=envelope.subject.encode(), value=value)
+            appended = await self.writer.append(partition, key=envelope.subject.encode(), value=value)
         finally:
-            self._appended.observe(time.perf_counter() - began_s)
+            took_s = time.perf_counter() - began_s
+            self._appended.observe(took_s)
+        self._clock.compare(appended, began_s=began_s, took_s=took_s)
         self._appended.accepted[envelope.type] += 1
 
     async def append_all(self, partition: int, groups: AsyncIterable[Sequence[Envelope]]) -> None:

@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from ingest.clock import ClockSkew
+
 APPEND_BUCKETS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -56,6 +58,8 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self.appended = Appended(accepted_types)
         self.registry.register(self.appended)
+        self.clock = ClockSkew()
+        self.registry.register(self.clock)
         self.refused = Counter(
             "playhead_ingest_refused",
             "Requests answered with a fault, by code and protocol",

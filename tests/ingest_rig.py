@@ -31,6 +31,9 @@ from ingest.serve import serve
 from schemas.logs import log_as_json
 from schemas.settings import read_settings
 settings = read_settings(os.environ)
+if ahead_s := float(os.environ.get("CLOCK_AHEAD_S", "0")):
+    import time, time_machine
+    time_machine.travel(time.time() + ahead_s, tick=True).start()
 log_as_json("info")
 asyncio.run(create_log(settings))
 serve(settings)
@@ -47,9 +50,12 @@ def until(condition: Callable[[], Any], *, timeout_s: float = 10.0) -> Any:
 
 
 class Ingest:
-    """One ingest process. `settings` are PLAYHEAD_ settings by the lower-case end of their names."""
+    """One ingest process. `settings` are PLAYHEAD_ settings by the lower-case end of their names.
 
-    def __init__(self, data_dir: Path, **settings: object) -> None:
+    Its clock may be wrong: `clock_ahead_s` before that of this machine.
+    """
+
+    def __init__(self, data_dir: Path, *, clock_ahead_s: object = 0, **settings: object) -> None:
         self.data_dir = data_dir
         data_dir.mkdir(parents=True, exist_ok=True)
         self._stderr_path = data_dir.parent / f"{data_dir.name}.stderr"
@@ -60,6 +66,7 @@ class Ingest:
             "PLAYHEAD_DATA_DIR": str(data_dir),
             "PLAYHEAD_HTTP_PORT": "0",
             **named,
+            "CLOCK_AHEAD_S": str(clock_ahead_s),
             "PYTHONPATH": str(PROJECT),
         }
         with self._stderr_path.open("wb") as stderr:

@@ -1,0 +1,61 @@
+"""How far this process's clock is from the log's: what each acknowledgement tells of it.
+
+An acknowledgement carries the log's time of the append, which was between handing the record over and the answer.
+The quicker the answer was, the closer that fits; so of a few seconds the quickest counts.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import structlog
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from eventlog import Appended
+
+WINDOW_S: Final = 5.0
+WARN_S: Final = 2.0
+WARN_EVERY_S: Final = 60.0
+
+logger = structlog.get_logger(__name__)
+
+
+class ClockSkew(Collector):
+    """The skew as a gauge, and a warning from two seconds on.
+
+    Nothing is lost by a wrong clock: workers go by the log's.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._until_s = 0.0
+        self._quickest_s = 0.0
+        self._skew_s: float | None = None
+        self._warn_at_s = 0.0
+
+    def compare(self, appended: Appended, *, began_s: float, took_s: float) -> None:
+        """Take note of an append that began at `began_s`, on a monotonic clock, and took so long."""
+        if took_s >= self._quickest_s and began_s < self._until_s:
+            return
+        if appended.appended_ms is None:
+            return
+        if began_s >= self._until_s:
+            self._until_s = began_s + WINDOW_S
+        self._quickest_s = took_s
+        # To the middle of what is possible, unless our own time is possible as well.
+        middle_s = self._clock() - took_s / 2 - appended.appended_ms / 1000
+        self._skew_s = 0.0 if abs(middle_s) <= took_s / 2 + 0.001 else middle_s
+        if abs(self._skew_s) >= WARN_S and began_s >= self._warn_at_s:
+            self._warn_at_s = began_s + WARN_EVERY_S
+            logger.warning("clock_differs_from_log", skew_s=round(self._skew_s, 3))
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Make the gauge, where anything is known."""
+        skew = GaugeMetricFamily(
+            "playhead_ingest_clock_skew_seconds",
+            "How far this process's clock is ahead of the log's; absent where the log has no clock of its own",
+        )
+        if self._skew_s is not None:
+            skew.add_metric([], self._skew_s)
+            yield skew

@@ -29,8 +29,12 @@ from schemas.vocabulary import EVENT_TYPES
 ID_CHARACTERS_MAX = 256
 RECEIVED_MS_MAX = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) * 1000
 RECEIVED_MS_MIN = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * 1000
-NO_MOMENT = "receivedtime is no time with an offset between 2000 and 2100"
-AHEAD_OF_LOG_MS_MAX = 3_600_000  # more, and the clock that stamped the arrival is not worth following
+NO_OFFSET = "receivedtime is no time with an offset"
+# A record reaches the log within the deadline of its append, seconds after its arrival. An ingest whose stamp is
+# further from the log's own clock has a wrong clock. Less than half of the shortest usual idle time (10 minutes).
+CLOCK_MS_MAX = 120_000
+FUTURE_MS = 86_400_000  # a player further ahead of the arrival is ordered by the arrival
+INGEST_CLOCK, FUTURE_TS = "ingest_clock", "future_ts"
 Text = TypeVar("Text", str, str | None)
 RECORD_TYPES = {name: MEDIA + name for name in EVENT_TYPES}
 _BODY_KEYS = frozenset(("playerTime", "eventType", "params", "qoeData", "customMetadata"))
@@ -99,7 +103,7 @@ def _decode_other(record: Record) -> Event | Tracking | Bad:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
         return _bad(record, "invalid_event" if _is_json(record.value) else "not_json", str(error))
     if envelope.receivedtime.tzinfo is None:
-        return _bad(record, "invalid_event", NO_MOMENT)
+        return _bad(record, "invalid_event", NO_OFFSET)
     if not _is_id(envelope.id) or (envelope.subject and not _is_id(envelope.subject)):
         return _bad(record, "invalid_event", f"id and subject need 1 to {ID_CHARACTERS_MAX} characters, no NUL")
     return _classify(record, _without_nul(envelope))
@@ -117,14 +121,11 @@ def _is_json(value: bytes) -> bool:
 def _classify(record: Record, envelope: Envelope) -> Event | Tracking | Bad:
     if envelope.specversion != "1.0":
         return _bad(record, "future_version", f"CloudEvents {envelope.specversion[:16]} is not understood")
-    received_ms = int(envelope.receivedtime.timestamp() * 1000)
-    if not RECEIVED_MS_MIN <= received_ms <= RECEIVED_MS_MAX:
-        return _bad(record, "invalid_event", NO_MOMENT)
-    if received_ms > record.appended_ms + AHEAD_OF_LOG_MS_MAX:
-        return _bad(record, "invalid_event", "receivedtime is more than an hour after the log took the record")
+    stamped_ms = int(envelope.receivedtime.timestamp() * 1000)
+    received_ms, is_clock_wrong = arrival(stamped_ms, appended_ms=record.appended_ms)
     try:
         if envelope.type.startswith(MEDIA):
-            return _media(record, envelope, received_ms)
+            return _media(record, envelope, received_ms, is_clock_wrong=is_clock_wrong)
         if envelope.type == REJECTED:
             rejected = msgspec.convert(envelope.data, Rejected)
             reason, detail = _printable(rejected.reason), _printable(rejected.detail)
@@ -136,6 +137,18 @@ def _classify(record: Record, envelope: Envelope) -> Event | Tracking | Bad:
     except (msgspec.MsgspecError, RecursionError, ValueError, OverflowError) as error:
         return _bad(record, "invalid_event", str(error), received_ms)
     return _bad(record, "unknown_type", f"type {envelope.type[:64]!r} is not understood", received_ms)
+
+
+def arrival(stamped_ms: int, *, appended_ms: int) -> tuple[int, bool]:
+    """Return when a record arrived, and whether the clock was wrong by which its ingest stamped it.
+
+    A stamp within two minutes of the log's own time is believed, as far as nothing arrives after the log has it.
+    """
+    is_sane = RECEIVED_MS_MIN <= stamped_ms <= RECEIVED_MS_MAX
+    if is_sane and abs(stamped_ms - appended_ms) <= CLOCK_MS_MAX:
+        return min(stamped_ms, appended_ms), False
+    # A log whose time is that of other producers may say anything.
+    return min(max(appended_ms, 0), RECEIVED_MS_MAX), True
 
 
 def _is_moment(time: datetime) -> bool:
@@ -164,11 +177,11 @@ def _without_nul(envelope: Envelope) -> Envelope:
 
 
 def _bad(record: Record, reason: str, detail: str, received_ms: int | None = None) -> Bad:
-    at = record.appended_ms if received_ms is None else received_ms
+    at = min(max(record.appended_ms, 0), RECEIVED_MS_MAX) if received_ms is None else received_ms
     return Bad(record.offset, at, "worker", reason, detail[:500], record.value)
 
 
-def _media(record: Record, envelope: Envelope, received_ms: int) -> Event | Bad:
+def _media(record: Record, envelope: Envelope, received_ms: int, *, is_clock_wrong: bool) -> Event | Bad:
     data = envelope.data
     other = None
     if type(data) is not PlainEvent:
@@ -180,6 +193,8 @@ def _media(record: Record, envelope: Envelope, received_ms: int) -> Event | Bad:
     if not envelope.subject or envelope.type != RECORD_TYPES[event_type.name]:
         return _bad(record, "invalid_event", "subject or type does not fit the data", received_ms)
     flags = tuple(envelope.flags.split(",")) if envelope.flags else ()
+    if is_clock_wrong:
+        flags = reflagged(flags, ahead_ms=data.playerTime.ts - received_ms)
     time, tracking, consent = data.playerTime, envelope.trackingsession, envelope.consent
     # By place: by name it would take five times as long. Texts that many events say are kept once.
     return Event(
@@ -203,6 +218,12 @@ def _media(record: Record, envelope: Envelope, received_ms: int) -> Event | Bad:
     )
 
 
+def reflagged(flags: tuple[str, ...], *, ahead_ms: int) -> tuple[str, ...]:
+    """Return the flags of an event whose ingest had a wrong clock: what it said of the player's clock is void."""
+    kept = tuple(flag for flag in flags if flag not in (FUTURE_TS, INGEST_CLOCK))
+    return (*kept, *((FUTURE_TS,) if ahead_ms > FUTURE_MS else ()), INGEST_CLOCK)
+
+
 def _tracking(record: Record, envelope: Envelope, received_ms: int) -> Tracking:
     if envelope.type == TRACKING_CREATED:
         created = msgspec.convert(envelope.data, TrackingCreated)
@@ -213,8 +234,12 @@ def _tracking(record: Record, envelope: Envelope, received_ms: int) -> Tracking:
         deleted = msgspec.convert(envelope.data, TrackingDeleted)
         playout, user, source = _printable(deleted.playout_id), None, None
         change, session, started, verified = "deleted", deleted.session_id, None, deleted.verified
-    if not _is_id(session) or (started is not None and not _is_moment(started)):
-        raise ValueError("session_id is no id, or start_time no time with an offset between 2000 and 2100")
+    if started is not None and not _is_moment(started):
+        if started.tzinfo is None or _is_moment(envelope.receivedtime):
+            raise ValueError("start_time is no time with an offset between 2000 and 2100")
+        started = None  # by an ingest that did not know the year either
+    if not _is_id(session):
+        raise ValueError("session_id is no id")
     return Tracking(
         event_id=envelope.id,
         change=change,

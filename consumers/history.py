@@ -3,8 +3,7 @@
 Always of one partition: offsets of two partitions cannot be compared.
 """
 
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 from sys import intern
@@ -14,15 +13,12 @@ import duckdb
 import pyarrow as pa
 
 from consumers.fold import Event
-from consumers.sessions import History
-from schemas.ids import read_media_session
+from consumers.sessions import BORN_MS_MAX, History, YoungIds, born_ms_of_session
+from schemas.ids import read_event_time_ms
 from schemas.vocabulary import EVENT_TYPES
 
 FETCHED_ROWS = 2_000  # at a time: a partition may have millions of events in open sessions
-# An id's time is that of the ingest that made it; another may take its first event, by a clock that is behind.
-MARGIN_MS = 86_400_000
-YOUNG_MS = 7 * 86_400_000
-_YEAR_2100_MS = 4_102_444_800_000
+YOUNG_IDS_MAX = 50_000
 _COLUMNS = (
     "session_id, event_id, event_type, epoch_ms(client_ts), epoch_ms(received_at), log_offset, playhead_s, "
     "params, qoe, custom_metadata, flags, tracking_session_id, tracking_verified, consent, source, other"
@@ -43,21 +39,31 @@ def read_open_sessions(
 
 def read_young_ids(
     connection: duckdb.DuckDBPyConnection, *, partition: int, floor_ms: int
-) -> tuple[list[str], list[str]]:
+) -> tuple[YoungIds, YoungIds]:
     """Return the session ids, and the ids of tracking events, that say they were made after `floor_ms`.
 
-    Ids whose time is more than a week ahead are left out: ids of other producers may have any text there.
+    An ingest whose clock is ahead makes such ids, for as long as it runs: those made first are returned.
     """
-    since, until = (f"{moment:012x}" for moment in (floor_ms + 1, floor_ms + YOUNG_MS))
+    since, until = (f"{moment:012x}" for moment in (floor_ms + 1, BORN_MS_MAX))
     sessions = connection.execute(
-        "SELECT DISTINCT session_id FROM events WHERE log_partition = ? AND session_id >= ? AND session_id < ?",
+        "SELECT DISTINCT session_id FROM events WHERE log_partition = ? AND session_id >= ? AND session_id < ? "
+        f"ORDER BY session_id LIMIT {YOUNG_IDS_MAX}",
         [partition, since, until],
     ).fetchall()
     tracking = connection.execute(
-        "SELECT event_id FROM tracking_events WHERE log_partition = ? AND event_id >= ? AND event_id < ?",
+        "SELECT DISTINCT event_id FROM tracking_events WHERE log_partition = ? AND event_id >= ? AND event_id < ? "
+        f"ORDER BY event_id LIMIT {YOUNG_IDS_MAX}",
         [partition, f"{since[:8]}-{since[8:]}", f"{until[:8]}-{until[8:]}"],
     ).fetchall()
-    return [row[0] for row in sessions], [row[0] for row in tracking]
+    return _young(sessions, born_ms_of_session), _young(tracking, read_event_time_ms)
+
+
+def _young(rows: list[tuple[str]], born_ms: Callable[[str], int | None]) -> YoungIds:
+    """Return these ids; where there may be more, up to the last of them that has a time."""
+    ids = [row[0] for row in rows]
+    if len(ids) < YOUNG_IDS_MAX:
+        return YoungIds(ids, BORN_MS_MAX)
+    return YoungIds(ids, max((born for id in ids if (born := born_ms(id)) is not None), default=0))
 
 
 def read_histories(
@@ -72,18 +78,20 @@ def _histories(
 ) -> Iterator[tuple[str, History]]:
     if not wanted:
         return
-    since = _earliest(wanted)
+    # Follows from the question, but DuckLake passes over files by such comparisons alone.
+    between = f"log_partition = {partition} AND session_id BETWEEN ? AND ?"
+    ends = [min(wanted), max(wanted)]
     connection.register("wanted", pa.table({"session_id": wanted}))
     versions = connection.execute(
         "SELECT session_id, max(version), max(as_of_offset), max(late_events) FROM session_versions "
-        f"WHERE session_id IN (SELECT session_id FROM wanted) AND log_partition = {partition} "
-        f"AND as_of >= TIMESTAMPTZ '{since}' GROUP BY 1"
+        f"WHERE session_id IN (SELECT session_id FROM wanted) AND {between} GROUP BY 1",
+        ends,
     ).fetchall()
     closed = {row[0]: row[1:] for row in versions}
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM events "
-        f"WHERE session_id IN (SELECT session_id FROM wanted) AND log_partition = {partition} "
-        f"AND received_at >= TIMESTAMPTZ '{since}' ORDER BY session_id"
+        f"WHERE session_id IN (SELECT session_id FROM wanted) AND {between} ORDER BY session_id",
+        ends,
     )
     for session_id, group in groupby(_fetched(rows), key=itemgetter(0)):
         yield session_id, History([_event(row) for row in group], *closed.pop(session_id, ()))
@@ -95,15 +103,6 @@ def _histories(
 def _fetched(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
     while rows := result.fetchmany(FETCHED_ROWS):
         yield from rows
-
-
-def _earliest(session_ids: list[str]) -> str:
-    """Return a time before any event of these sessions, from their ids; 1970 where an id does not say."""
-    born = [session.started_ms if (session := read_media_session(id)) else None for id in session_ids]
-    earliest_ms = min(moment or 0 for moment in born) - MARGIN_MS
-    # An id of another producer may have anything where ours have their time.
-    earliest_ms = earliest_ms if 0 < earliest_ms < _YEAR_2100_MS else 0
-    return datetime.fromtimestamp(earliest_ms / 1000, UTC).isoformat()
 
 
 def read_known_tracking(connection: duckdb.DuckDBPyConnection, event_ids: Iterable[str]) -> set[str]:

@@ -6,12 +6,14 @@ folded and is only numbers. An event that belongs before the tail, or to a sessi
 looked up: the session's history is read from the lake, and it is folded again from all its events.
 
 A session closes as a function of the log: at sessionEnd; when the partition's time (the largest `received_at`
-read; the wall clock only while the partition is idle and read to its end) passes its last event, the last
-movement of its playhead, or its start by the limits in `Limits`. A later event reopens it.
+read; the log's clock as the worker knows it only while the partition is idle and read to its end) passes its last
+event, the last movement of its playhead, or its start by the limits in `Limits`. A later event reopens it.
+
+Arrivals follow the log's clock to within two minutes (`decode.CLOCK_MS_MAX`). So an arrival that is more than
+`CLOCK_BACK_MS` before the partition's time says that the log's clock was put back, and the time goes back with it.
 """
 
 import heapq
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import Literal
@@ -25,7 +27,9 @@ from schemas.ids import read_event_time_ms, read_media_session
 
 TAIL = 4  # events of a session that wait for latecomers; more costs memory, fewer costs look-ups
 REMEMBERED = 200_000  # ids of closed sessions and tracking events kept in memory, to know what is new
+CLOCK_BACK_MS = 300_000
 
+BORN_MS_MAX = 4_102_444_800_000  # the year 2100; an id of another producer may have anything where ours have time
 Moment = tuple[int, str, float]
 CloseReason = Literal["ended", "idle", "stuck", "too_long"]
 
@@ -49,6 +53,13 @@ class History(msgspec.Struct, frozen=True):
 
 LookUp = Callable[[Iterable[str]], Mapping[str, History]]
 LookUpIds = Callable[[Iterable[str]], set[str]]
+
+
+class YoungIds(msgspec.Struct, frozen=True):
+    """Ids of the lake that say that they were made after a time: all of those made before `until_ms`."""
+
+    ids: list[str]
+    until_ms: int
 
 
 class SessionRow(msgspec.Struct, frozen=True):
@@ -119,8 +130,8 @@ class OpenSession:
         self.has_end = False
         self.has_news = True  # since its row was written
 
-    def arrive(self, event: Event) -> None:
-        """Note what closing depends on; in order of arrival."""
+    def arrive(self, event: Event) -> bool:
+        """Note what closing depends on, in order of offset; return whether the log's clock was put back before."""
         self.has_news = True
         self.first_received_ms = self.first_received_ms or event.received_ms
         received_ms = event.received_ms
@@ -132,6 +143,12 @@ class OpenSession:
                 self.moved_ms = received_ms
         if event.type.ends:
             self.has_end = True
+        if received_ms >= self.last_received_ms - CLOCK_BACK_MS:
+            return False
+        self.last_received_ms = received_ms
+        self.moved_ms = min(self.moved_ms, received_ms)
+        self.first_received_ms = min(self.first_received_ms, received_ms)
+        return True
 
     def is_plainly_next(self, event: Event) -> bool:
         """Tell whether an event is later than all before it, and so neither repeats one nor was read before."""
@@ -180,26 +197,36 @@ class OpenSession:
 class Memory:
     """Which ids were seen since the partition was loaded, so that most new ones need no look-up.
 
-    An id that carries its time of birth, and was born after everything that the lake held at loading, is new
-    unless it was remembered since. Ids that no longer fit raise the floor under which nothing is certain.
+    An id that carries its time of birth is new unless it was remembered, where that time is after everything that
+    is no longer remembered (`floor_ms`) and before everything that never was (`until_ms`). That holds whatever the
+    clocks say by which the ids were made: it compares ids with ids alone.
     """
 
     def __init__(self, floor_ms: int) -> None:
         self.floor_ms = floor_ms
-        self._seen: OrderedDict[str, int] = OrderedDict()
+        self.until_ms = BORN_MS_MAX
+        self._seen: set[str] = set()
+        self._oldest: list[tuple[int, str]] = []
 
-    def is_certainly_new(self, id: str, born_ms: int | None, received_ms: int) -> bool:
-        """Tell whether no record with this id was read before; False means: look it up.
+    def load(self, young: YoungIds, born_ms: Callable[[str], int | None]) -> None:
+        """Take note of ids that the lake has, although they say that they were made after `floor_ms`."""
+        self.until_ms = young.until_ms
+        for id in young.ids:
+            self.remember(id, born_ms(id))
 
-        An id that claims to be born after its record was received is not believed.
-        """
-        return born_ms is not None and self.floor_ms < born_ms <= received_ms and id not in self._seen
+    def is_certainly_new(self, id: str, born_ms: int | None) -> bool:
+        """Return whether no record with this id was read before; where False, it must be looked up."""
+        return born_ms is not None and self.floor_ms < born_ms < self.until_ms and id not in self._seen
 
     def remember(self, id: str, born_ms: int | None) -> None:
-        self._seen[id] = born_ms or 0
+        """Take note of an id. Those made first are forgotten first: an ingest may be years ahead."""
+        if born_ms is None or born_ms <= self.floor_ms or id in self._seen:
+            return
+        self._seen.add(id)
+        heapq.heappush(self._oldest, (born_ms, id))
         if len(self._seen) > REMEMBERED:
-            _, born = self._seen.popitem(last=False)
-            self.floor_ms = max(self.floor_ms, born)
+            self.floor_ms, oldest = heapq.heappop(self._oldest)
+            self._seen.remove(oldest)
 
 
 class PartitionSessions:
@@ -208,11 +235,11 @@ class PartitionSessions:
     def __init__(self, partition: int, *, next_offset: int, time_ms: int, limits: Limits) -> None:
         self.partition = partition
         self.next_offset = next_offset
-        self.read_ms = time_ms  # largest received_at read
-        self.time_ms = time_ms  # the partition's time: that, or the wall clock while idle
+        self.read_ms = time_ms  # largest received_at read since the log's clock was last put back
+        self.time_ms = time_ms  # the partition's time: that, or the log's clock while idle
         self.limits = limits
         self.open: dict[str, OpenSession] = {}
-        self._deadlines: list[tuple[int, str]] = []  # one entry a session, never later than its deadline
+        self._deadlines: list[tuple[int, str]] = []  # an entry for each session, not later than its deadline
         self._scheduled: set[str] = set()
         self._ended: set[str] = set()
         self._closed = Memory(time_ms)
@@ -225,33 +252,31 @@ class PartitionSessions:
             if history.closed_as_of_offset <= last_offset:
                 self._refold(session_id, history, history.events)
 
-    def remember(self, *, sessions: Iterable[str], tracking: Iterable[str]) -> None:
+    def remember(self, *, sessions: YoungIds, tracking: YoungIds) -> None:
         """Take note of ids that the lake has, although they say that they were made after what it has read."""
-        for session_id in sessions:
-            self._closed.remember(session_id, _born_ms(session_id))
-        for event_id in tracking:
-            self._tracked.remember(event_id, read_event_time_ms(event_id))
+        self._closed.load(sessions, born_ms_of_session)
+        self._tracked.load(tracking, read_event_time_ms)
 
     def apply(
         self,
         entries: Iterable[Event | Tracking | Bad],
         *,
         next_offset: int,
-        appended_ms: int,
         look_up: LookUp,
         look_up_tracking: LookUpIds,
     ) -> Changes:
         """Take the records of a batch, in order of offset, and return what they add to the lake.
 
         `look_up` answers with the history of sessions, `look_up_tracking` with those event ids that are stored
-        already; both are asked at most once a batch. `appended_ms` is the log's own clock at the last of the
-        records: an ingest whose clock is ahead must not close everybody's sessions.
+        already; both are asked at most once a batch.
         """
         changes = Changes(self.partition, next_offset)
         waiting: dict[str, list[Event]] = {}
+        has_entries = False
         for entry in entries:
-            if entry.received_ms > self.read_ms:
-                self.read_ms = max(self.read_ms, min(entry.received_ms, appended_ms))
+            has_entries = True
+            if entry.received_ms > self.read_ms or entry.received_ms < self.read_ms - CLOCK_BACK_MS:
+                self.read_ms = entry.received_ms
             if isinstance(entry, Event):
                 if waiting and entry.session_id in waiting:
                     waiting[entry.session_id].append(entry)
@@ -266,6 +291,8 @@ class PartitionSessions:
         if changes.tracking:
             self._drop_known_tracking(changes, look_up_tracking)
         self.next_offset = next_offset
+        if has_entries and self.time_ms > self.read_ms + CLOCK_BACK_MS:
+            self.time_ms = self.read_ms
         self.time_ms = max(self.time_ms, self.read_ms)
         changes.read_ms = self.read_ms
         return changes
@@ -274,8 +301,8 @@ class PartitionSessions:
         """Place one event by what is in memory; False if only the lake can tell."""
         session = self.open.get(event.session_id)
         if session is None:
-            born_ms = _born_ms(event.session_id)
-            if not self._closed.is_certainly_new(event.session_id, born_ms, event.received_ms):
+            born_ms = born_ms_of_session(event.session_id)
+            if not self._closed.is_certainly_new(event.session_id, born_ms):
                 return False
             session = self._opened(event.session_id, version=1)
         elif not session.is_plainly_next(event):
@@ -292,7 +319,8 @@ class PartitionSessions:
                 event = _flagged_repeat(event)
         changes.events.append(event)
         session.late_events += session.version > 1
-        session.arrive(event)
+        if session.arrive(event):
+            self._scheduled.discard(event.session_id)
         session.place(event)
         self._watch(event.session_id, session)
         return True
@@ -329,7 +357,8 @@ class PartitionSessions:
         session = self._opened(session_id, version=history.version + 1)
         session.late_events = history.late_events
         for event in sorted(events, key=attrgetter("offset")):
-            session.arrive(event)
+            if session.arrive(event):
+                self._scheduled.discard(session_id)
             session.late_events += history.version > 0 and event.offset >= history.closed_as_of_offset
         for event in sorted(events, key=Event.order):
             session.place(event)
@@ -352,9 +381,7 @@ class PartitionSessions:
         doubtful = [
             entry.event_id
             for entry in changes.tracking
-            if not self._tracked.is_certainly_new(
-                entry.event_id, read_event_time_ms(entry.event_id), entry.received_ms
-            )
+            if not self._tracked.is_certainly_new(entry.event_id, read_event_time_ms(entry.event_id))
         ]
         stored = look_up_ids(doubtful) if doubtful else set()
         fresh = []
@@ -368,7 +395,7 @@ class PartitionSessions:
         changes.tracking = fresh
 
     def advance(self, now_ms: int) -> None:
-        """Move the partition's time on by the wall clock: it is idle, and read to its end."""
+        """Move the partition's time on by the log's clock: it is idle, and read to its end."""
         self.time_ms = max(self.time_ms, now_ms)
 
     def close_due(self, changes: Changes) -> None:
@@ -377,7 +404,7 @@ class PartitionSessions:
         self._ended.clear()
         while self._deadlines and self._deadlines[0][0] < self.time_ms:
             _, session_id = heapq.heappop(self._deadlines)
-            self._scheduled.remove(session_id)
+            self._scheduled.discard(session_id)
             session = self.open.get(session_id)
             if session is None or session.has_end:
                 continue  # closed before, or closes now anyway
@@ -389,7 +416,7 @@ class PartitionSessions:
             session = self.open.pop(session_id)
             reason: CloseReason = "ended" if session.has_end else session.deadline_ms(self.limits)[1]
             changes.closed.append(self._row(session, reason, changes.next_offset))
-            self._closed.remember(session_id, _born_ms(session_id))
+            self._closed.remember(session_id, born_ms_of_session(session_id))
 
     def open_rows(self) -> OpenRows:
         """Return every open session as it would close. What is not written is to be loaded anew."""
@@ -410,7 +437,8 @@ class PartitionSessions:
         )
 
 
-def _born_ms(session_id: str) -> int | None:
+def born_ms_of_session(session_id: str) -> int | None:
+    """Return when a session id says it was made; None where it says nothing."""
     session = read_media_session(session_id)
     return session.started_ms if session else None
 

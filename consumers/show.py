@@ -25,6 +25,7 @@ SLOW_MS = 5_000
 FLAGS_MEAN = {
     "repeat": "said before: stored, not counted",
     "future_ts": "its timestamp is of the future: ordered by arrival",
+    "ingest_clock": "its ingest had a wrong clock: its arrival is when the log took it",
     "playhead_range": "its playhead is outside of the content",
     "off_schema": "not as the protocol has it",
 }

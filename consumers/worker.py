@@ -21,6 +21,7 @@ from consumers.decode import Bad, Tracking, decode
 from consumers.fold import Event
 from consumers.halts import Halts
 from consumers.history import read_histories, read_known_tracking, read_open_sessions, read_young_ids
+from consumers.log_clock import LogClock
 from consumers.memory import give_back
 from consumers.sessions import Changes, Limits, PartitionSessions
 from consumers.transaction import Fenced, Gap, Ledger, accept_gap, commit, read_ledger, record_halt
@@ -52,20 +53,17 @@ Upkeep = Callable[[], Awaitable[Callable[[], Awaitable[None]]]]
 class Decoded(msgspec.Struct, frozen=True):
     """What a chunk of one partition says, in order of offset. Its bytes are let go: two batches are held at once.
 
-    `appended_ms` is the log's own clock at the last record, `end_offset` where the log ends.
+    `end_offset` is where the log ends.
     """
 
     partition: int
     entries: list[Event | Tracking | Bad]
-    appended_ms: int
     end_offset: int
 
     @classmethod
     def of(cls, chunk: Chunk) -> "Decoded":
         """Decode the records of a chunk."""
-        records = chunk.records
-        appended_ms = records[-1].appended_ms if records else 0
-        return cls(chunk.partition, [decode(record) for record in records], appended_ms, chunk.end_offset)
+        return cls(chunk.partition, [decode(record) for record in chunk.records], chunk.end_offset)
 
 
 class Held(msgspec.Struct):
@@ -158,9 +156,12 @@ class LakeWriter:
                 held.ledger = record_halt(self.connection(), held.ledger, reason, now=now, place=self._place)
 
     def write(
-        self, parts: list[tuple[Held, list[Decoded]]], *, now_ms: int, renew_open: Callable[[Held], bool]
+        self, parts: list[tuple[Held, list[Decoded]]], *, now_ms: int | None, renew_open: Callable[[Held], bool]
     ) -> list[Held]:
-        """Apply decoded records and commit what they change; return the partitions that were written."""
+        """Apply decoded records and commit what they change; return the partitions that were written.
+
+        `now_ms` is what the log's clock has reached, where that is known: the time of idle partitions.
+        """
         with self._turn:
             written = self._write(self.connection(), parts, now_ms, renew_open)
             self._commits += bool(written)
@@ -172,7 +173,7 @@ class LakeWriter:
         self,
         connection: duckdb.DuckDBPyConnection,
         parts: list[tuple[Held, list[Decoded]]],
-        now_ms: int,
+        now_ms: int | None,
         renew_open: Callable[[Held], bool],
     ) -> list[Held]:
         work: list[tuple[Held, Changes]] = []
@@ -199,12 +200,11 @@ class LakeWriter:
             give_back()
         return [held for held, _ in work]
 
-    def _changes(self, held: Held, decoded: Iterable[Decoded], now_ms: int) -> Changes:
+    def _changes(self, held: Held, decoded: Iterable[Decoded], now_ms: int | None) -> Changes:
         sessions = held.sessions
         entries: list[Event | Tracking | Bad] = []
         next_offset = sessions.next_offset
         end_offset = None
-        appended_ms = 0
         for part in decoded:
             read = part.entries
             if read and not read[0].offset <= next_offset <= read[-1].offset:
@@ -212,17 +212,16 @@ class LakeWriter:
             if read:
                 # What was read ahead may fit, and the same be read once more after it.
                 entries += read[next_offset - read[0].offset :]
-                next_offset, appended_ms = read[-1].offset + 1, part.appended_ms
+                next_offset = read[-1].offset + 1
             end_offset = part.end_offset
         connection = self.connection()
         changes = sessions.apply(
             entries,
             next_offset=next_offset,
-            appended_ms=appended_ms,
             look_up=lambda ids: read_histories(connection, ids, partition=sessions.partition),
             look_up_tracking=lambda ids: read_known_tracking(connection, ids),
         )
-        if not entries and end_offset == next_offset:
+        if not entries and end_offset == next_offset and now_ms is not None:
             sessions.advance(now_ms)
         sessions.close_due(changes)
         return changes
@@ -253,6 +252,7 @@ class Worker:
         self._kept: dict[int, Held] = {}
         self._turn = asyncio.Lock()  # one transaction or load at a time works the lake
         self._written_at = 0.0
+        self._log_clock = LogClock()
         self._failures = 0
         self._doubted: set[int] = set()  # partitions to be positioned anew, before the next read
         self._bad: dict[int, list[int]] = {}  # the newest offsets that were bad
@@ -341,6 +341,7 @@ class Worker:
             self._held[partition] = held
             self._halts.discard(partition)
             self._heard.discard(partition)
+            self._log_clock.learn(held.ledger.time_ms, monotonic_ms=_monotonic_ms())
         log.info("partition assigned", partition=partition, next_offset=held.ledger.next_offset)
         return held.ledger.next_offset
 
@@ -349,6 +350,7 @@ class Worker:
         async with self._turn:
             for partition in partitions:
                 self._halts.discard(partition)
+                self._log_clock.forget(partition)
                 if partition in self._held:
                     self._kept[partition] = self._held.pop(partition)
                     log.info("partition released", partition=partition)
@@ -365,6 +367,7 @@ class Worker:
             due = min(until, max(self._written_at + interval_s, time.monotonic())) if records else until
             left_s = max(due - time.monotonic(), 0.0)
             for chunk in await self._read(reader, min(wanted - records, RECORDS_READ_MAX), left_s):
+                self._log_clock.hear(chunk, monotonic_ms=_monotonic_ms())
                 batch.append(Decoded.of(chunk))
                 records += len(chunk.records)
                 size_bytes += sum(len(record.value) for record in chunk.records)
@@ -410,6 +413,9 @@ class Worker:
         by_partition: dict[int, list[Decoded]] = {}
         for decoded in batch:
             by_partition.setdefault(decoded.partition, []).append(decoded)
+        now_ms = reader.clock_ms()
+        if now_ms is None:
+            now_ms = self._log_clock.now_ms(monotonic_ms=_monotonic_ms())
         async with self._turn:
             self._halt_floods(by_partition)
             self._say_halts()
@@ -419,7 +425,7 @@ class Worker:
             ]
             try:
                 written = await asyncio.to_thread(
-                    self._lake.write, parts, now_ms=int(time.time() * 1000), renew_open=self._is_open_due
+                    self._lake.write, parts, now_ms=now_ms, renew_open=self._is_open_due
                 )
                 await asyncio.to_thread(self._note_halts, datetime.now(UTC))
             except Fenced as fault:
@@ -560,3 +566,7 @@ def _with_remedy(fault: LogGap | LogTruncated) -> str:
         gap = f"{fault.partition}:{fault.asked}-{fault.found - 1}"
         return f"{fault}; `playhead worker --accept-gap {gap}` goes on behind them"
     return str(fault)
+
+
+def _monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

@@ -25,7 +25,7 @@ from schemas.vocabulary import EVENT_TYPES, EventType
 
 _COLUMN = re.compile(r'^ {4}("?\w+"?) .*?-- (.+)$')
 _CREATE = re.compile(r"^CREATE (?:OR REPLACE )?(TABLE|VIEW) (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
-_ALTER = re.compile(r"^ALTER TABLE (\w+)", re.MULTILINE)
+_ALTER = re.compile(r"^(?:ALTER TABLE|COMMENT ON COLUMN) (\w+)", re.MULTILINE)
 _FIRST_COLUMN = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+) \(\n(?: *--.*\n)*    (\w+)", re.MULTILINE)
 
 QUESTIONS = ("metrics", "concurrency", "retention", "delivery", "viewers", "quality")
@@ -61,9 +61,9 @@ def initialize(place: Location, *, partitions: int, migrate: bool = True) -> Non
         has_leftovers = not known and _names_of_tables(connection)
         shared = "" if known else _with_session_columns("tables")
         tables = shared + "".join(_of_partition(_with_session_columns("open_sessions"), number) for number in new)
-        _run(connection, tables)
         if has_leftovers:  # an `init` was killed here, maybe one of an older schema
             _take_steps(connection, range(2, SCHEMA + 1), partitions)
+        _run(connection, tables)
         first_columns = _FIRST_COLUMN.findall(tables)
         for table, column in first_columns:
             connection.execute(f"INSERT INTO {table} ({column}) VALUES (NULL)")

@@ -92,12 +92,11 @@ def rows_of_facts(facts: dict[str, SessionFacts]) -> dict[str, dict[str, Any]]:
     return by_session(session_rows(rows).select(FACTS).to_pylist())
 
 
-def decoded(entries: Sequence[Entry], *, partition: int = 0, appended_ms: int | None = None) -> list[Decoded]:
+def decoded(entries: Sequence[Entry], *, partition: int = 0) -> list[Decoded]:
     """Return entries as the worker holds them before they are written."""
     if not entries:
         return []
-    last = entries[-1]
-    return [Decoded(partition, list(entries), appended_ms or last.received_ms, last.offset + 1)]
+    return [Decoded(partition, list(entries), entries[-1].offset + 1)]
 
 
 def write(
@@ -106,7 +105,7 @@ def write(
     """Let a worker write a batch; or, with `idle_at_ms`, find that there is nothing more to read at that time."""
     batch = decoded(entries)
     if idle_at_ms is not None:
-        batch = [Decoded(0, [], 0, held.sessions.next_offset)]
+        batch = [Decoded(0, [], held.sessions.next_offset)]
     return writer.write([(held, batch)], now_ms=idle_at_ms or 0, renew_open=lambda _: renew)
 
 

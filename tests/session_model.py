@@ -13,7 +13,7 @@ import msgspec
 from consumers.decode import Bad, Tracking
 from consumers.facts import SessionFacts
 from consumers.fold import Event, fold_all
-from consumers.sessions import Changes, History, Limits, PartitionSessions, SessionRow
+from consumers.sessions import BORN_MS_MAX, Changes, History, Limits, PartitionSessions, SessionRow, YoungIds
 from schemas.ids import mint_event_id, mint_media_session
 from schemas.vocabulary import EVENT_TYPES
 
@@ -96,10 +96,11 @@ class ModelLake:
             event.session_id for event in self.events if event.offset >= self.open_as_of_offset
         }
         sessions.restore(self.look_up(candidates).items())
-        since, until = f"{self.time_ms + 1:012x}", f"{self.time_ms + 7 * 86_400_000:012x}"
+        since, until = f"{self.time_ms + 1:012x}", f"{BORN_MS_MAX:012x}"
+        young = {event.session_id for event in self.events if since <= event.session_id < until}
         sessions.remember(
-            sessions={event.session_id for event in self.events if since <= event.session_id < until},
-            tracking=[entry.event_id for entry in self.tracking],
+            sessions=YoungIds(sorted(young), BORN_MS_MAX),
+            tracking=YoungIds([entry.event_id for entry in self.tracking], BORN_MS_MAX),
         )
         return sessions
 
@@ -116,7 +117,6 @@ class ModelLake:
         changes = sessions.apply(
             entries,
             next_offset=next_offset,
-            appended_ms=max((entry.received_ms for entry in entries), default=0),
             look_up=self.look_up,
             look_up_tracking=self.look_up_tracking,
         )
@@ -139,7 +139,7 @@ class ModelLake:
             self.open = [*changes.open.fresh, *(standing[session_id] for session_id in changes.open.kept)]
             self.open_as_of_offset = changes.next_offset
         self.next_offset = changes.next_offset
-        self.time_ms = max(self.time_ms, changes.read_ms)
+        self.time_ms = changes.read_ms or self.time_ms
 
     def look_up(self, session_ids: Iterable[str]) -> dict[str, History]:
         self.look_ups += 1

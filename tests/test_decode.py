@@ -1,12 +1,13 @@
 """Any record is an event, a tracking event or a bad record, and each of them fits into the lake's columns."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from poison import BAD, NOW_MS, ODD, PING, START_PARAMS, record
+from poison import BAD, CREATED, NOW_MS, ODD, PING, REJECTED, START_PARAMS, ping, record
 from session_model import ModelLake
 
 from consumers.decode import Bad, Tracking, decode
@@ -176,11 +177,67 @@ def test_a_timestamp_that_is_no_whole_number_is_a_bad_record(ts: float) -> None:
     assert found.reason == "invalid_event"
 
 
+@pytest.mark.parametrize("stamped_ms", [NOW_MS - 120_000, NOW_MS - 1, NOW_MS, NOW_MS + 1, NOW_MS + 120_000])
+def test_an_arrival_within_two_minutes_of_the_logs_clock_is_that_of_the_ingest(stamped_ms: int) -> None:
+    """Only that nothing arrives after the log has it."""
+    found = decode(record(ping(receivedtime=moment(stamped_ms), flags="future_ts")))
+    assert isinstance(found, Event)
+    assert (found.received_ms, found.flags) == (min(stamped_ms, NOW_MS), ("future_ts",))
+
+
+def moment(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat()
+
+
+OFF_MS = (120_001, -120_001, 7_200_000, -900_000, -7_200_000, 86_400_000 * 800, -NOW_MS + 1_000, -NOW_MS - 10**12)
+
+
+@pytest.mark.parametrize("off_ms", OFF_MS)
+def test_an_arrival_by_a_wrong_clock_is_when_the_log_took_it(off_ms: int) -> None:
+    """An event, a tracking session or a refused body: none is bad for that, and the event says it."""
+    received = moment(NOW_MS + off_ms)
+    values: list[dict[str, Any]] = [PING, CREATED, REJECTED]
+    event, tracking, refused = (decode(record(value | {"receivedtime": received})) for value in values)
+    assert isinstance(event, Event)
+    assert (event.received_ms, event.flags) == (NOW_MS, ("ingest_clock",))
+    assert isinstance(tracking, Tracking)
+    assert tracking.received_ms == NOW_MS
+    assert isinstance(refused, Bad)
+    assert (refused.received_ms, refused.source) == (NOW_MS, "ingest")
+
+
+@pytest.mark.parametrize(
+    ("off_ms", "ts_ms", "flags"),
+    [
+        (-7_200_000, NOW_MS + 86_000_000, "future_ts"),  # a slow ingest took it for one of the future
+        (7_200_000, NOW_MS + 90_000_000, ""),  # a fast one did not
+    ],
+)
+def test_whether_a_player_is_ahead_is_decided_by_the_logs_clock(off_ms: int, ts_ms: int, flags: str) -> None:
+    """The flag that an ingest with a wrong clock gave, or did not give, counts for nothing."""
+    value = ping("data/playerTime/ts", ts_ms, receivedtime=moment(NOW_MS + off_ms), flags=flags)
+    found = decode(record(value))
+    assert isinstance(found, Event)
+    is_ahead = ts_ms - NOW_MS > 86_400_000
+    assert found.flags == (("future_ts", "ingest_clock") if is_ahead else ("ingest_clock",))
+    assert found.order_ms == (NOW_MS if is_ahead else ts_ms)
+
+
+@pytest.mark.parametrize("appended_ms", [-1, 10**17, -(10**17)])
+def test_a_log_whose_time_is_no_time_stops_nothing(appended_ms: int) -> None:
+    """A topic that keeps its producers' timestamps may have any: it fits into the columns."""
+    lake = ModelLake()
+    values: list[dict[str, Any] | bytes] = [PING, b"?"]
+    entries = [decode(record(value, offset=n, appended_ms=appended_ms)) for n, value in enumerate(values)]
+    changes = lake.take(lake.start(), entries, renew_open=True)
+    assert rows_of([changes], topic="topic")["events"].num_rows == 1
+
+
 def test_the_time_of_arrival_is_exact_to_the_millisecond() -> None:
     """No millisecond is lost on the way from text to number."""
     for ms in range(NOW_MS, NOW_MS + 1000):
         text = f"2025-06-01T00:00:00.{ms - NOW_MS:03}Z"
-        found = decode(record({**PING, "receivedtime": text}))
+        found = decode(record({**PING, "receivedtime": text}, appended_ms=ms))
         assert isinstance(found, Event)
         assert found.received_ms == ms
 

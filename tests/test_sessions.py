@@ -21,8 +21,10 @@ from session_model import (
     session_id,
 )
 
+from consumers.decode import arrival as arrival_of
+from consumers.decode import reflagged
 from consumers.fold import Event
-from consumers.sessions import TAIL, Memory, PartitionSessions
+from consumers.sessions import CLOCK_BACK_MS, TAIL, Memory, PartitionSessions, YoungIds
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -39,6 +41,7 @@ class Arrival:
     pause_ms: int
     ts_ms: int
     skew_ms: int
+    log_step_ms: int
     playhead_s: float
     again: int
     how: str
@@ -59,7 +62,10 @@ ARRIVALS = st.lists(
         type_name=st.sampled_from(TYPES),
         pause_ms=st.sampled_from((0, 0, 200, 1_000, 10_000, 11 * MINUTE_MS, 31 * MINUTE_MS)),
         ts_ms=st.sampled_from((0, 0, 0, -200, -3_000, -20 * MINUTE_MS, 1_000, 2 * DAY_MS)),
-        skew_ms=st.sampled_from((0, 0, -3_000, 3_000)),
+        skew_ms=st.sampled_from(
+            (0, 0, 0, -3_000, 3_000, -15 * MINUTE_MS, -2 * HOUR_MS, 2 * HOUR_MS, 3 * DAY_MS, -20_000 * DAY_MS)
+        ),
+        log_step_ms=st.sampled_from((0,) * 9 + (DAY_MS, -DAY_MS, -20 * MINUTE_MS)),
         playhead_s=st.sampled_from((0.0, 0.0, 1.0, 10.0)),
         again=st.integers(1, 12),
         how=st.sampled_from(("new",) * 8 + ("record twice", "said twice", "said twice later", "bad", "tracking")),
@@ -79,11 +85,13 @@ CUTS = st.lists(
 def log_of(arrivals: Sequence[Arrival]) -> list[Entry]:
     """Lay the arrivals into a log. Session ids: three with a time (of skewed clocks), one derived, two foreign."""
     log: list[Entry] = []
-    now = NOON_MS
+    now, log_ahead_ms = NOON_MS, 0
     ids = {3: session_id(3, 0), 4: "some other producer's", 5: "f" * 64}
     for offset, arrival in enumerate(arrivals):
         now += arrival.pause_ms
-        received = now + arrival.skew_ms
+        log_ahead_ms += arrival.log_step_ms
+        stamped = now + arrival.skew_ms
+        received, is_clock_wrong = arrival_of(stamped, appended_ms=now + log_ahead_ms)
         earlier = log[-min(arrival.again, len(log))] if log else None
         if arrival.how == "bad":
             log.append(make_bad(offset=offset, received_ms=received))
@@ -105,17 +113,21 @@ def log_of(arrivals: Sequence[Arrival]) -> list[Entry]:
         elif arrival.how == "tracking":
             log.append(make_tracking(offset=offset, received_ms=received))
         else:
-            # Another ingest may have made the id, by a clock that is ahead of the one that stamps this arrival.
-            born = ids.setdefault(arrival.session, session_id(arrival.session, now))
+            # The ingest that made the id may have another clock than the one that stamps this arrival.
+            born = ids.setdefault(arrival.session, session_id(arrival.session, max(stamped, 0)))
+            ts = now + arrival.ts_ms
+            flags: tuple[str, ...] = ("future_ts",) if ts - stamped > DAY_MS else ()
+            if is_clock_wrong:
+                flags = reflagged(flags, ahead_ms=ts - received)
             log.append(
                 make_event(
                     arrival.type_name,
                     session_id=born,
-                    ts=now + arrival.ts_ms,
+                    ts=ts,
                     offset=offset,
                     received_ms=received,
                     playhead_s=arrival.playhead_s,
-                    flags=("future_ts",) if arrival.ts_ms > DAY_MS else (),
+                    flags=flags,
                 )
             )
     return log
@@ -141,7 +153,15 @@ def play(log: Sequence[Entry], cuts: Sequence[Cut]) -> ModelLake:
 
 def simple(type_name: str = "ping", **fields: object) -> Arrival:
     """Make an arrival in session 0, a second after the one before."""
-    usual = {"pause_ms": 1_000, "ts_ms": 0, "skew_ms": 0, "playhead_s": 1.0, "again": 1, "how": "new"}
+    usual = {
+        "pause_ms": 1_000,
+        "ts_ms": 0,
+        "skew_ms": 0,
+        "log_step_ms": 0,
+        "playhead_s": 1.0,
+        "again": 1,
+        "how": "new",
+    }
     return Arrival(**{"session": 0, "type_name": type_name, **usual, **fields})  # type: ignore[arg-type]
 
 
@@ -200,7 +220,7 @@ def test_versions_of_a_session_count_up_and_the_open_row_is_never_older(
 @settings(max_examples=150, deadline=None)
 def test_the_order_of_arrival_does_not_matter(arrivals: list[Arrival], random: object, cuts: list[Cut]) -> None:
     """The same events in another order of arrival, each with the arrival it had, give the same sessions."""
-    log = [entry for entry in log_of(arrivals) if isinstance(entry, Event) and not entry.flags]
+    log = [entry for entry in log_of(arrivals) if isinstance(entry, Event) and "future_ts" not in entry.flags]
     once = {(entry.session_id, entry.client_ms, entry.type.rank): entry for entry in log}  # no ties
     ordered = list(once.values())
     shuffled = ordered.copy()
@@ -280,21 +300,75 @@ def test_another_sessions_events_let_time_pass() -> None:
     ]
 
 
-def test_an_arrival_that_claims_to_be_later_than_the_log_does_not_move_the_clock() -> None:
-    """An ingest whose clock is ahead of the log's cannot close the sessions of all others."""
+@given(ARRIVALS, CUTS)
+@example([simple(), simple(log_step_ms=DAY_MS), simple(log_step_ms=-DAY_MS), simple()], ONE_BY_ONE)
+@settings(max_examples=200, deadline=None)
+def test_the_time_of_a_partition_follows_from_its_records_alone(arrivals: list[Arrival], cuts: list[Cut]) -> None:
+    """Whatever the clocks, the batches and the restarts: it is the newest arrival's, or where a clock was put."""
+    log = log_of(arrivals)
+    time_ms = 0
+    for entry in log:
+        is_put_back = entry.received_ms < time_ms - CLOCK_BACK_MS
+        time_ms = entry.received_ms if is_put_back else max(time_ms, entry.received_ms)
+    assert play(log, cuts).time_ms == time_ms
+
+
+def watched_across_a_clock(step_ms: int, *, restart_at: int = -1) -> ModelLake:
+    """Watch 27 sessions at once, an event each ten seconds; before the sixth round the log's clock is put back."""
     lake = ModelLake()
     sessions = lake.start()
-    ahead = make_event("ping", offset=1, received_ms=NOON_MS + 50 * MINUTE_MS, session_id="another")
-    changes = sessions.apply(
-        [make_event("sessionStart"), ahead],
-        next_offset=2,
-        appended_ms=NOON_MS,
-        look_up=lake.look_up,
-        look_up_tracking=lake.look_up_tracking,
-    )
-    sessions.close_due(changes)
-    assert not changes.closed
-    assert changes.read_ms == NOON_MS
+    for number in range(27 * 20):
+        viewer, turn = number % 27, number // 27
+        now = NOON_MS + turn * 10_000 + viewer
+        event = make_event(
+            "ping",
+            ts=now,
+            offset=number,
+            session_id=session_id(viewer, NOON_MS + viewer),
+            received_ms=now + (step_ms if turn < 5 else 0),
+            playhead_s=float(turn),
+        )
+        if turn == restart_at:
+            sessions = lake.start()
+        lake.commit(lake.take(sessions, [event], renew_open=True))
+    return lake
+
+
+@pytest.mark.parametrize("step_ms", [DAY_MS, 20 * MINUTE_MS, 365 * DAY_MS])
+@pytest.mark.parametrize("restart_at", [-1, 5, 6])
+def test_no_session_closes_while_it_is_watched_when_the_logs_clock_is_put_back(
+    step_ms: int, restart_at: int
+) -> None:
+    """A clock that was ahead and is put right closes nothing, at no event and after no restart."""
+    lake = watched_across_a_clock(step_ms, restart_at=restart_at)
+    assert not lake.versions
+    assert len(lake.open) == 27
+
+
+def test_a_session_that_goes_on_after_the_logs_clock_was_put_back_closes_in_time() -> None:
+    """Ten minutes after its last event, not a day later; one that did not go on closes when its time comes."""
+    lake = ModelLake()
+    sessions = lake.start()
+    ahead = [
+        make_event("ping", ts=NOON_MS, received_ms=NOON_MS + DAY_MS, offset=n, session_id=str(n)) for n in (0, 1)
+    ]
+    more = make_event("ping", ts=NOON_MS + 1_000, offset=2, session_id="0")
+    lake.commit(lake.take(sessions, [*ahead, more]))
+    lake.commit(lake.take(sessions, [], idle_until_ms=NOON_MS + 12 * MINUTE_MS))
+    assert [row.facts.session_id for row in lake.versions] == ["0"]
+    lake.commit(lake.take(sessions, [], idle_until_ms=NOON_MS + DAY_MS + 11 * MINUTE_MS))
+    assert [row.facts.session_id for row in lake.versions] == ["0", "1"]
+
+
+def test_an_idle_partition_whose_time_went_ahead_with_the_log_comes_back_with_it() -> None:
+    """No record was read while the log's clock was ahead: the first one after it says so all the same."""
+    lake = ModelLake()
+    sessions = lake.start()
+    lake.commit(lake.take(sessions, [make_event("ping")], idle_until_ms=NOON_MS + DAY_MS))
+    for n in range(1, 20):
+        event = make_event("ping", ts=NOON_MS + n * 1_000, offset=n, session_id=session_id(n, NOON_MS + n * 1_000))
+        lake.commit(lake.take(sessions, [event]))
+    assert len(lake.versions) == 1
 
 
 def test_a_late_event_reopens_a_session_as_its_next_version() -> None:
@@ -361,9 +435,9 @@ def test_a_memory_that_overflows_is_certain_of_less_not_wrong(monkeypatch: pytes
     monkeypatch.setattr("consumers.sessions.REMEMBERED", 3)
     memory = Memory(floor_ms=100)
     for born in range(101, 106):
-        assert memory.is_certainly_new(str(born), born, received_ms=200)
+        assert memory.is_certainly_new(str(born), born)
         memory.remember(str(born), born)
-    assert [born for born in range(99, 108) if memory.is_certainly_new(str(born), born, received_ms=200)] == [
+    assert [born for born in range(99, 108) if memory.is_certainly_new(str(born), born)] == [
         106,
         107,
     ]
@@ -382,6 +456,44 @@ def test_nothing_is_certainly_new_that_was_read_before(births: list[tuple[int, i
         lake.commit(lake.take(sessions, [event]))
     counted = [(row.facts.session_id, row.version) for row in lake.versions]
     assert len(counted) == len(set(counted))
+
+
+@pytest.mark.parametrize("ahead_ms", [2 * HOUR_MS, -2 * HOUR_MS, 400 * DAY_MS])
+def test_the_starts_of_an_ingest_with_a_wrong_clock_are_looked_up_no_more_than_others(ahead_ms: int) -> None:
+    """Its ids are known to be new as those of the others are; one that is behind is asked for once a batch."""
+    lake = ModelLake()
+    sessions = lake.start()
+    lake.commit(lake.take(sessions, [make_event("ping", session_id=session_id(999, NOON_MS))]))
+    sessions = lake.start()
+    lake.look_ups = 0
+    for n in range(1, 21):
+        now = NOON_MS + n * 1_000
+        events = [
+            make_event("ping", ts=now, offset=2 * n - 1, session_id=session_id(n, now)),
+            make_event("ping", ts=now, offset=2 * n, session_id=session_id(n + 100, now + ahead_ms)),
+        ]
+        lake.commit(lake.take(sessions, events))
+    assert lake.look_ups == (0 if ahead_ms > 0 else 20)
+    assert len(sessions.open) == 41
+
+
+def test_ids_that_are_years_ahead_do_not_push_others_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many an ingest with a wrong clock has made: what is made now is known to be new."""
+    monkeypatch.setattr("consumers.sessions.REMEMBERED", 3)
+    memory = Memory(floor_ms=100)
+    for born in (10_001, 10_002, 10_003, 101, 102):
+        memory.remember(str(born), born)
+    assert [born for born in (101, 102, 103, 10_001, 10_004) if memory.is_certainly_new(str(born), born)] == [
+        103,
+        10_004,
+    ]
+
+
+def test_ids_that_were_too_many_to_load_are_looked_up() -> None:
+    """What the lake has beyond those that were loaded is not taken for new."""
+    memory = Memory(floor_ms=100)
+    memory.load(YoungIds(["200", "300"], until_ms=300), int)
+    assert [born for born in (150, 200, 299, 300, 301) if memory.is_certainly_new(str(born), born)] == [150, 299]
 
 
 def test_a_tracking_event_read_twice_is_stored_once_also_after_a_restart() -> None:

@@ -10,7 +10,7 @@ CREATE TABLE ledger_p{partition} (
     quarantined BIGINT,            -- rows in quarantine
     lost BIGINT,                   -- offsets in gaps
     open_as_of_offset BIGINT,      -- next_offset when the open sessions were last written
-    partition_time TIMESTAMPTZ,    -- largest received_at read
+    partition_time TIMESTAMPTZ,    -- largest received_at read since the log's clock was last put back
     commits BIGINT,                -- transactions that wrote this row
     log_number INTEGER DEFAULT 1,  -- which log it is: 1 at first, 1 more each time the log was replaced
     log_base BIGINT DEFAULT 0,     -- what the lake adds to this log's own offsets

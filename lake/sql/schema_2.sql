@@ -7,3 +7,8 @@ ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS mark_appended_at TIMEST
 ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS mark_digest VARCHAR;
 ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS halted_at TIMESTAMPTZ;
 ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS halted_reason VARCHAR;
+-- Columns without a comment get the one that a new lake has.
+COMMENT ON COLUMN events.received_at IS NULL;
+COMMENT ON COLUMN events.flags IS NULL;
+COMMENT ON COLUMN tracking_events.received_at IS NULL;
+COMMENT ON COLUMN ledger_p{partition}.partition_time IS NULL;

@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS events (
     session_id VARCHAR,            -- media session, 64 hexadecimal characters
     event_type VARCHAR,            -- sessionStart, play, ping, ...; see event_types
     client_ts TIMESTAMPTZ,         -- when, by the player's own clock, as given
-    received_at TIMESTAMPTZ,       -- when the ingest took it, by the server's clock
+    received_at TIMESTAMPTZ,       -- when the ingest took it; by the log's clock where flags has ingest_clock
     playhead_s DOUBLE,             -- position in the content, seconds; live: second of the day; as given
     params JSON,                   -- params of the event, unknown keys included
     qoe JSON,                      -- qoeData of the event
@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS events (
     tracking_session_id VARCHAR,   -- tracking session that the call named
     tracking_verified BOOLEAN,     -- whether Playhead issued that tracking session
     consent VARCHAR,               -- given: a user identity came; denied: a denial signal came; else null
-    flags VARCHAR[],               -- what is odd: off_schema, playhead_range, future_ts, repeat, ...
+    flags VARCHAR[],               -- what is odd: off_schema, playhead_range, future_ts, repeat, ingest_clock, ...
     source VARCHAR,                -- route it came by; /api/v1/downloaded for offline sessions
     topic VARCHAR,                 -- log it was read from
     log_partition INTEGER,         -- partition of the log
@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS tracking_events (
     started_at TIMESTAMPTZ,        -- start of the tracking session
     verified BOOLEAN,              -- whether Playhead issued the id
     consent VARCHAR,               -- given, denied or null
-    received_at TIMESTAMPTZ,       -- when the ingest took it
+    received_at TIMESTAMPTZ,       -- when the ingest took it; by the log's clock where the ingest's was wrong
     log_partition INTEGER,         -- partition of the log
     log_offset BIGINT              -- offset in that partition
 );

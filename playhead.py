@@ -28,6 +28,7 @@ import playhead_child
 from schemas.faults import Fault, NotReady
 from schemas.logs import log_as_json
 from schemas.settings import Settings, describe, read_settings, with_kept_secrets, with_own_secrets
+from schemas.terminal import printable, printable_lines
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,7 +48,7 @@ def main() -> None:
     try:
         app()
     except (Fault, duckdb.Error, OSError) as fault:
-        print(f"playhead: {fault}", file=sys.stderr)  # noqa: T201
+        print(f"playhead: {printable_lines(str(fault))}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
 
 
@@ -57,9 +58,9 @@ def _print_table(columns: list[str], rows: list[list[str]]) -> None:
     if not console.is_terminal:
         console = Console(width=100_000)
     # A cell is text, never markup: it may come from a player.
-    table = Table(*(Column(Text(column)) for column in columns))
+    table = Table(*(Column(Text(printable(column))) for column in columns))
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console.print(table)
 
 
@@ -325,7 +326,7 @@ def verify(
                 f"{count.lost} lost, {count.removed} removed"
             )
         for finding in verdict.findings:
-            console.print(Text(finding.code, "red"), Text(finding.detail))
+            console.print(Text(finding.code, "red"), Text(printable(finding.detail)))
         console.print("broken" if verdict.findings else "all is well: every offset stands exactly once")
     if verdict.findings:
         raise typer.Exit(1)
@@ -345,7 +346,8 @@ def _verify_metrics(settings: Settings, sample: int, seed: int, as_json: bool) -
         console = Console(soft_wrap=True)
         for one in found.differences:
             name = f"{one.session_id[:16]} version {one.version}: {one.metric}"
-            console.print(Text(f"{name} is {one.lake} in the lake, recounted {one.recounted}", "red"))
+            told = printable(f"{name} is {one.lake} in the lake, recounted {one.recounted}")
+            console.print(Text(told, "red"))
         console.print(
             f"{found.recounted} closed sessions recounted (seed {seed}), {found.numbers} numbers, "
             f"{len(found.differences)} differences; {found.passed_over} sessions passed over"

@@ -33,12 +33,12 @@ from lake.behind import behind
 from lake.catalog import connect, location
 from lake.pulse import Pulse, feel
 from lake.query import ask as ask_lake
-from lake.query import printable
 from lake.verify import verify
 from players.truth import Truth, read_truth
 from playhead_judge import Before, Counted, ask, judge, look_before
 from schemas.faults import Fault, NotReady
 from schemas.settings import Settings
+from schemas.terminal import printable, printable_lines
 
 READY_S_MAX = 20.0
 VIEWERS_END_S_MAX = 3.0
@@ -123,7 +123,7 @@ class Stage:
 
     def say(self, text: str, style: str = "") -> None:
         """Print a line; it is not folded where lines are read by programs."""
-        self._console.print(Text(text, style), soft_wrap=True)
+        self._console.print(Text(printable_lines(text), style), soft_wrap=True)
 
     def check(self, *may_end: str) -> None:
         """Raise Failed if a child has ended that must not."""

@@ -15,8 +15,8 @@ from consumers.facts import SessionFacts
 from consumers.fold import Event, Fold
 from consumers.history import read_histories
 from lake.catalog import Location, connect
-from lake.query import printable
 from schemas.faults import Fault
+from schemas.terminal import printable
 
 CANDIDATES_MAX = 10
 PARTS_MAX = 12
@@ -188,11 +188,15 @@ def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
 
 def describe(timeline: Timeline) -> Iterator[str]:
     """Return the lines of a timeline for a terminal."""
+    return map(printable, _described(timeline))
+
+
+def _described(timeline: Timeline) -> Iterator[str]:
     yield f"session {timeline.session_id}, partition {timeline.partition}"
     user = f"{timeline.user_id} ({timeline.user_id_source})" if timeline.user_id else "nobody known"
-    yield printable(f"content {timeline.content_id} in {timeline.player_name}, watched by {user}")
+    yield f"content {timeline.content_id} in {timeline.player_name}, watched by {user}"
     if timeline.tracking_session_id:
-        yield printable(f"tracking session {timeline.tracking_session_id}")
+        yield f"tracking session {timeline.tracking_session_id}"
     yield f"from {_moment(timeline.started_ms)} to {_moment(timeline.ended_ms)}"
     yield (
         f"the player's clock is {timeline.clock_offset_ms} ms behind; "

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,10 @@ import msgspec
 
 from lake.catalog import Location
 from lake.reading import QueryRefused, Reader, open_reader
+from schemas.terminal import printable
+
+FORMULA_BEGINS = frozenset("=+-@")
+UNSEEN_BEGINS = frozenset("\t\r\n")
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -58,25 +63,27 @@ def as_csv(answer: Answer) -> str:
     """Return CSV with a header. A text that a spreadsheet would run as a formula gets an apostrophe before it."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(answer.columns)
+    writer.writerow([_defused(column) for column in answer.columns])
     writer.writerows([_cell(value) for value in row] for row in answer.rows)
     return text.getvalue()
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@"):
-        return "'" + value
+    if isinstance(value, str):
+        return _defused(value)
     if isinstance(value, dict | list):
         return msgspec.json.encode(value, enc_hook=str).decode()
     return value
+
+
+def _defused(text: str) -> str:
+    """Put an apostrophe before a text that begins a formula; spreadsheets skip what is blank or unseen before."""
+    first = next((character for character in text if character.isprintable() and not character.isspace()), "")
+    is_formula = unicodedata.normalize("NFKC", first) in FORMULA_BEGINS  # full-width ones as well
+    return "'" + text if is_formula or text[:1] in UNSEEN_BEGINS else text
 
 
 def shortened(rows: Iterable[tuple[Any, ...]], *, characters: int) -> list[list[str]]:
     """Return cells as text for a terminal: long ones are cut, and none controls it."""
     cells = [["" if value is None else printable(str(value)) for value in row] for row in rows]
     return [[cell if len(cell) <= characters else cell[: characters - 1] + "…" for cell in row] for row in cells]
-
-
-def printable(text: str) -> str:
-    """Return a text, which may come from a player, without characters that a terminal obeys."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -659,6 +659,26 @@ def test_a_cell_is_text_and_nothing_more(live: tuple[Path, Running]) -> None:
     assert "'=1+1" in playhead("sql", statement, "--csv", cwd=cwd).stdout
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sql", 'SELECT 1 AS "a\x1b[31m\u202eb"'],
+        ["sql", 'SELECT "\x1b[31m" FROM events'],
+        ["sql", "SELECT error('\x1b[31m')"],
+        ["session", "show", "\x1b[31m"],
+        ["verify", "--data", "\x1b[31m"],
+        ["settings", "--data", "\x1b[31m"],
+    ],
+    ids=["column", "no such column", "error", "no such session", "no such lake", "setting"],
+)
+def test_nothing_that_is_printed_controls_a_terminal(live: tuple[Path, Running], arguments: list[str]) -> None:
+    """Column heads, DuckDB's errors, our own faults, paths: what is shown has no escape sequence in it."""
+    cwd, _ = live
+    done = playhead(*arguments, cwd=cwd)
+    assert "[31m" in done.stdout + done.stderr
+    assert not {"\x1b", "\u202e"} & set(done.stdout + done.stderr)
+
+
 def test_numbers_too_large_for_json_are_text(live: tuple[Path, Running]) -> None:
     """And what is no number at all is null."""
     cwd, _ = live

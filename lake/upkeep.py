@@ -91,13 +91,15 @@ def check_clock(connection: duckdb.DuckDBPyConnection, place: Location, now: dat
     """Raise NotReady if this machine's clock and the catalogue's differ by more than a minute.
 
     A fast clock would expire the snapshots that the fence between two workers needs, and take the files of open
-    transactions for orphans. SQLite has no clock of its own: there, no snapshot may be from the future.
+    transactions for orphans. SQLite has no clock of its own: there, the newest snapshot must not be in the future.
     """
     if place.kind == "postgres":
         question = "SELECT extract(epoch FROM clock_timestamp())::float8"
         rows = connection.execute(f"SELECT * FROM postgres_query('{METADATA}', '{question}')").fetchall()
     else:
-        rows = connection.execute(f"SELECT epoch(max(snapshot_time)) FROM ducklake_snapshots('{NAME}')").fetchall()
+        # The newest by number: a clock that was ahead and is right again must not keep upkeep from working.
+        newest = f"SELECT epoch(arg_max(snapshot_time, snapshot_id)) FROM ducklake_snapshots('{NAME}')"
+        rows = connection.execute(newest).fetchall()
     ahead = timedelta(seconds=now.timestamp() - rows[0][0])
     is_right = abs(ahead) <= CLOCKS_DIFFER_MAX if place.kind == "postgres" else -ahead <= CLOCKS_DIFFER_MAX
     if not is_right:

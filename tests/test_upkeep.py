@@ -610,3 +610,16 @@ def test_upkeep_refuses_while_a_snapshot_is_from_the_future(tmp_path: Path) -> N
         assert process.wait(60) == 2
     assert "behind the newest snapshot of the lake" in (tmp_path / "upkeep.stderr").read_text()
     kept_up(lake.place, AS_SHIPPED, tmp_path / "orphans", after=timedelta(minutes=59, seconds=30))
+
+
+def test_upkeep_works_again_once_a_commit_was_made_by_the_right_clock(tmp_path: Path) -> None:
+    """Snapshots of a clock that was ahead stay until their time; the newest one tells which clock is in use."""
+    lake = Lake(tmp_path)
+    insert(lake.place, 0)
+    ahead = datetime.now(UTC) + timedelta(hours=2)
+    do(lake.place, f"UPDATE {METADATA}.ducklake_snapshot SET snapshot_time = '{ahead}'")
+    with pytest.raises(NotReady, match="behind the newest snapshot of the lake"):
+        kept_up(lake.place, AS_SHIPPED, tmp_path / "orphans")
+    insert(lake.place, 1)
+    kept_up(lake.place, AS_SHIPPED, tmp_path / "orphans")
+    assert verify(lake.place).findings == []

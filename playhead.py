@@ -27,6 +27,7 @@ from rich.text import Text
 import playhead_child
 from schemas.faults import Fault, NotReady
 from schemas.logs import log_as_json
+from schemas.modes import give_modes_below
 from schemas.settings import Settings, describe, read_settings, with_kept_secrets, with_own_secrets
 from schemas.terminal import printable, printable_lines
 
@@ -65,11 +66,12 @@ def _print_table(columns: list[str], rows: list[list[str]]) -> None:
 
 
 def _settings(data: Path | None = None) -> Settings:
-    """Read the settings; `data`, where given, goes before PLAYHEAD_DATA_DIR."""
+    """Read the settings, log and make files as they say; `data`, if given, goes before PLAYHEAD_DATA_DIR."""
     settings = read_settings(os.environ)
     if data is not None:
         settings = settings.model_copy(update={"data_dir": data})
     log_as_json(settings.log_level)
+    os.umask(settings.umask)
     return settings
 
 
@@ -88,6 +90,8 @@ async def _init(settings: Settings) -> None:
 
     partitions = await create_log(settings)
     await asyncio.to_thread(initialize, location(settings), partitions=partitions)
+    for folder in (settings.data_dir / "lake", settings.data_dir / "backups"):
+        give_modes_below(folder, umask=settings.umask)
 
 
 @app.command()

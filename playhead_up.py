@@ -37,6 +37,7 @@ from lake.verify import verify
 from players.truth import Truth, read_truth
 from playhead_judge import Before, Counted, ask, judge, look_before
 from schemas.faults import Fault, NotReady
+from schemas.modes import PRIVATE_FILE, PRIVATE_FOLDER, give_mode, make_private
 from schemas.settings import Settings
 from schemas.terminal import printable, printable_lines
 
@@ -114,8 +115,12 @@ class Stage:
 
     async def _relay(self, name: str, child: asyncio.subprocess.Process) -> None:
         assert child.stdout is not None
-        self._logs.mkdir(exist_ok=True)
-        with (self._logs / f"{name}.log").open("wb", buffering=0) as file:
+        path = self._logs / f"{name}.log"
+        self._logs.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+        make_private(path)
+        give_mode([path], PRIVATE_FILE)
+        give_mode([self._logs], PRIVATE_FOLDER)
+        with path.open("wb", buffering=0) as file:
             async for line in child.stdout:
                 file.write(line)
                 if worth := worth_telling(line):

@@ -38,6 +38,7 @@ import structlog
 from eventlog import Appended, Chunk, Owner, Record
 from eventlog.appends import Append, Appends
 from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady
+from schemas.modes import PRIVATE_FILE, give_mode, make_private
 from schemas.settings import Settings
 
 T = TypeVar("T")
@@ -119,6 +120,7 @@ def _made_by_hand(path: Path) -> Iterator[sqlite3.Connection]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
             _folder_locked(path.parent),
+            _private(path),
             contextlib.closing(_connect(path, mode="rwc", lock_wait_s=10)) as connection,
         ):
             _check_layout(connection, path, fresh=True)
@@ -132,6 +134,15 @@ def _made_by_hand(path: Path) -> Iterator[sqlite3.Connection]:
             connection.execute("COMMIT")
     except (OSError, sqlite3.Error) as error:
         raise NotReady(f"the log {path} cannot be made: {error}") from error
+
+
+@contextlib.contextmanager
+def _private(path: Path) -> Iterator[None]:
+    """Let nobody but the owner read the log, one that was made by an older release included."""
+    make_private(path)  # SQLite gives its other files the mode of this one
+    yield
+    endings = ("", "-wal", "-shm", ".writer", ".reader")
+    give_mode((path.with_name(path.name + ending) for ending in endings), PRIVATE_FILE)
 
 
 @contextlib.contextmanager
@@ -206,7 +217,7 @@ def _open(path: Path) -> sqlite3.Connection:
 @contextlib.contextmanager
 def _turn(path: Path) -> Iterator[None]:
     """Wait for the other writing processes. Raises OSError."""
-    descriptor = os.open(f"{path}.writer", os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(f"{path}.writer", os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -466,7 +477,7 @@ class EmbeddedReader:
         """Become the one reader, or return False at the deadline."""
         while self._lock_descriptor is None:
             try:
-                descriptor = os.open(f"{self._path}.reader", os.O_RDWR | os.O_CREAT, 0o644)
+                descriptor = os.open(f"{self._path}.reader", os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
             except OSError as error:
                 raise LogUnavailable(f"{self._path}.reader cannot be opened: {error}") from error
             try:

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from schemas.faults import NotReady
+from schemas.modes import PRIVATE_FILE, PRIVATE_FOLDER, UMASK, UMASK_WITH_READERS, give_mode
 
 PREFIX = "PLAYHEAD_"
 OWN_SECRETS = ("api_keys", "mac_key", "pseudonym_key")  # which `playhead up` makes for itself
@@ -162,6 +163,7 @@ class Settings(BaseModel):
         604_800.0, gt=0, description="Orphans are deleted after this; on S3, the time between two listings"
     )
     lake_orphans_interval_s: float = Field(3600.0, gt=0, description="Interval between searches for orphans")
+    lake_group_read: bool = Field(False, description="Let the group of lake and backups read them")
     lake_memory: str = Field("1GB", description="Memory limit of DuckDB in the worker")
 
     worker_commit_interval_s: float = Field(1.0, gt=0, description="Longest wait between two commits")
@@ -207,6 +209,11 @@ class Settings(BaseModel):
         """Return the networks of the trusted proxies."""
         parts = map(str.strip, self.http_trusted_proxies.split(","))
         return [ip_network(part, strict=False) for part in parts if part]
+
+    @property
+    def umask(self) -> int:
+        """The umask of our processes; what only its owner may read has its own mode besides."""
+        return UMASK_WITH_READERS if self.lake_group_read else UMASK
 
     @field_validator("api_keys")
     @classmethod
@@ -314,7 +321,9 @@ def with_own_secrets(settings: Settings) -> Settings:
     The files have mode 0600 and hold one secret each; the environment goes before them.
     """
     folder = settings.data_dir / "secrets"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+    give_mode([folder], PRIVATE_FOLDER)
+    give_mode((folder / name for name in OWN_SECRETS), PRIVATE_FILE)
     for name in OWN_SECRETS:
         if getattr(settings, name) is None and not (folder / name).exists():
             _make_secret(folder / name)
@@ -335,7 +344,7 @@ def with_kept_secrets(settings: Settings) -> Settings:
 def _make_secret(path: Path) -> None:
     """Make a secret's file, whole or not at all: another process may look for it at the same time."""
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(32))
     with contextlib.suppress(FileExistsError):

@@ -29,7 +29,7 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def playhead(
-    *arguments: str, cwd: Path, settings: Settings | None = None, timeout_s: float = 120
+    *arguments: str, cwd: Path, settings: Settings | None = None, timeout_s: float = 120, umask: int = -1
 ) -> subprocess.CompletedProcess[str]:
     """Run `playhead` with these arguments to its end, in the folder `cwd`."""
     return subprocess.run(
@@ -41,6 +41,7 @@ def playhead(
         text=True,
         timeout=timeout_s,
         check=False,
+        umask=umask,
     )
 
 
@@ -90,7 +91,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def started(*arguments: str, cwd: Path, settings: Settings | None = None) -> Iterator[Running]:
+def started(*arguments: str, cwd: Path, settings: Settings | None = None, umask: int = -1) -> Iterator[Running]:
     """Start `playhead` with these arguments; whatever of it still runs at the end is killed."""
     output = cwd / f"{arguments[0]}.{time.monotonic_ns()}.out"
     with output.open("wb") as file:
@@ -101,6 +102,7 @@ def started(*arguments: str, cwd: Path, settings: Settings | None = None) -> Ite
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
+            umask=umask,
         )
     running = Running(process, output)
     try:

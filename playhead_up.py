@@ -28,7 +28,7 @@ from rich.text import Text
 
 import playhead_child
 from eventlog.adapters import read_ends
-from lake.backup import is_due
+from lake.backup import is_due, last_made_at
 from lake.behind import behind
 from lake.catalog import connect, location
 from lake.pulse import Pulse, feel
@@ -351,8 +351,8 @@ async def _keep_backed_up(settings: Settings, stage: Stage) -> None:
 
 def _needs_backup(settings: Settings) -> bool:
     """Return whether a backup is due, and the lake holds something."""
-    interval = timedelta(seconds=settings.lake_backup_interval_s)
-    if not is_due(settings.backups, now=datetime.now(UTC), interval=interval):
+    now, interval = datetime.now(UTC), timedelta(seconds=settings.lake_backup_interval_s)
+    if not is_due(last_made_at(settings.backups, now=now), now=now, interval=interval):
         return False
     return bool(ask_lake(location(settings), "SELECT sum(next_offset - first_offset) > 0 FROM ledger").rows[0][0])
 

@@ -27,7 +27,7 @@ from consumers.sessions import Changes, Limits, PartitionSessions
 from consumers.transaction import Fenced, Gap, Ledger, accept_gap, commit, read_ledger, record_halt
 from eventlog import Chunk, Reader
 from eventlog.adapters import open_reader
-from lake.backup import Manifest, is_overdue, newest
+from lake.backup import Manifest, is_overdue, last_made_at, newest
 from lake.catalog import location
 from lake.keeper import kept_open
 from lake.schema import check_schema, open_to_write, partitions_of
@@ -529,7 +529,7 @@ class Worker:
         if not self._settings.log_drop_without_backup:
             backup = await self._newest_backup()
             below = backup.next_offsets if backup else {}
-            self._warn_of_overdue_backup(backup.made_at if backup else None)
+            await self._warn_of_overdue_backup()
         older_than_ms = int((time.time() - self._settings.log_retention_s) * 1000)
         dropped = await reader.retain(older_than_ms=older_than_ms, below=below)
         if dropped:
@@ -543,10 +543,11 @@ class Worker:
             return None
         return found[1] if found else None
 
-    def _warn_of_overdue_backup(self, made_at: datetime | None) -> None:
+    async def _warn_of_overdue_backup(self) -> None:
         """Say that the embedded log drops nothing more until there is a backup."""
         retention = timedelta(seconds=self._settings.log_retention_s)
         now = datetime.now(UTC)
+        made_at = await asyncio.to_thread(last_made_at, self._settings.backups, now=now)
         if self._settings.log != "embedded" or not is_overdue(
             made_at, now=now, retention=retention, watched_since=self._began_at
         ):

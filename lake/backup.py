@@ -25,6 +25,7 @@ from schemas.faults import NotReady, SchemaMismatch
 
 MANIFEST = "manifest.json"
 FIRST_BACKUP_WITHIN = timedelta(hours=1)
+CLOCKS_DIFFER_MAX = timedelta(minutes=1)
 UNFINISHED = ".unfinished"  # at the end of a folder's name until all is written
 FILE_BYTES = "256MB"
 _TIME = "%Y%m%dT%H%M%S.%fZ"
@@ -89,15 +90,25 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def newest(folder: Path) -> tuple[Path, Manifest] | None:
-    """Return the newest complete backup in a folder, or None."""
-    complete = _complete(folder)
-    return (complete[-1], _manifest(complete[-1])) if complete else None
+    """Return the complete backup in a folder that holds most of the log, or None.
+
+    Raises NotReady where there are backups, and none of them can be read.
+    """
+    complete, damaged = _look(folder)
+    if damaged and not complete:
+        raise next(iter(damaged.values()))
+    return complete[-1] if complete else None
 
 
-def is_due(folder: Path, *, now: datetime, interval: timedelta) -> bool:
-    """Return whether no backup in a folder is younger than the interval."""
-    found = newest(folder)
-    return found is None or now - found[1].made_at >= interval
+def last_made_at(folder: Path, *, now: datetime) -> datetime | None:
+    """Return when the last backup was made. One from the future, made under a wrong clock, does not count."""
+    complete, _ = _look(folder)
+    return max((one.made_at for _, one in complete if one.made_at <= now + CLOCKS_DIFFER_MAX), default=None)
+
+
+def is_due(made_at: datetime | None, *, now: datetime, interval: timedelta) -> bool:
+    """Return whether the last backup is older than the interval."""
+    return made_at is None or now - made_at >= interval
 
 
 def is_overdue(made_at: datetime | None, *, now: datetime, retention: timedelta, watched_since: datetime) -> bool:
@@ -111,20 +122,37 @@ def is_overdue(made_at: datetime | None, *, now: datetime, retention: timedelta,
 
 
 def drop_older(folder: Path, *, keep: int) -> list[Path]:
-    """Delete all but the newest `keep` complete backups, and what backups that were killed have left."""
-    complete = _complete(folder)
-    for path in complete[:-keep]:
+    """Delete all but the newest `keep` complete backups, and what backups that were killed have left.
+
+    A backup whose manifest cannot be read stays: somebody may be able to repair it.
+    """
+    complete, damaged = _look(folder)
+    for path, _ in complete[:-keep]:
         path.rename(path.with_name(path.name + UNFINISHED))  # killed while its files go, it must not look complete
+    kept = {path for path, _ in complete} | damaged.keys()
     named = [path for path in sorted(folder.glob("*")) if _NAME.fullmatch(path.name)]
-    dropped = [path for path in named if path not in complete and not _is_written(path)]
+    dropped = [path for path in named if path not in kept and not _is_written(path)]
     for path in dropped:
         shutil.rmtree(path)
     return dropped
 
 
-def _complete(folder: Path) -> list[Path]:
-    names = (path.parent for path in folder.glob(f"*/{MANIFEST}"))
-    return sorted(path for path in names if not path.name.endswith(UNFINISHED))
+def _look(folder: Path) -> tuple[list[tuple[Path, Manifest]], dict[Path, NotReady]]:
+    """Return the complete backups in a folder, and those that cannot be read with the reason.
+
+    They are in order of what they hold of the log: names and times depend on a clock that may have been wrong.
+    """
+    complete: list[tuple[Path, Manifest]] = []
+    damaged: dict[Path, NotReady] = {}
+    for path in sorted(file.parent for file in folder.glob(f"*/{MANIFEST}")):
+        if path.name.endswith(UNFINISHED):
+            continue
+        try:
+            complete.append((path, _manifest(path)))
+        except NotReady as fault:
+            damaged[path] = fault
+    complete.sort(key=lambda found: (sum(found[1].next_offsets.values()), found[0].name))
+    return complete, damaged
 
 
 def _is_written(path: Path) -> bool:

@@ -18,7 +18,7 @@ from session_model import make_bad, make_event
 from test_storage_faults import mounted
 
 from lake import backup as backups
-from lake.backup import MANIFEST, Manifest, back_up, drop_older, is_due, is_overdue, newest, restore
+from lake.backup import MANIFEST, Manifest, back_up, drop_older, is_due, is_overdue, last_made_at, newest, restore
 from lake.catalog import location
 from lake.upkeep import Ages, tidy
 from lake.verify import verify
@@ -195,11 +195,41 @@ def test_a_backup_is_restored_from_a_folder_of_any_name(lake: Lake, tmp_path: Pa
 
 
 def test_a_backup_is_due_when_none_is_younger_than_the_interval(lake: Lake, tmp_path: Path) -> None:
-    """Also when there is none at all."""
-    assert is_due(tmp_path / "backups", now=NOON, interval=HOUR)
+    """Also when there is none at all, or only one from the future."""
+
+    def due(now: datetime) -> bool:
+        return is_due(last_made_at(tmp_path / "backups", now=now), now=now, interval=HOUR)
+
+    assert due(NOON)
     back_up(lake.place, tmp_path / "backups", now=NOON)
-    assert not is_due(tmp_path / "backups", now=NOON + timedelta(minutes=59), interval=HOUR)
-    assert is_due(tmp_path / "backups", now=NOON + HOUR, interval=HOUR)
+    back_up(lake.place, tmp_path / "backups", now=NOON + timedelta(days=365))
+    assert due(NOON - HOUR)
+    assert not due(NOON + timedelta(minutes=59))
+    assert due(NOON + HOUR)
+
+
+def test_a_backup_made_under_a_fast_clock_is_not_the_newest_for_ever(lake: Lake, tmp_path: Path) -> None:
+    """What a backup holds of the log decides which is restored, and which stay."""
+    fast, _ = back_up(lake.place, tmp_path / "backups", now=NOON + timedelta(days=365))
+    with lake.writer() as writer:
+        write(writer, writer.load(0, None), [make_bad(offset=2)])
+    later, manifest = back_up(lake.place, tmp_path / "backups", now=NOON)
+    assert newest(tmp_path / "backups") == (later, manifest)
+    assert len(drop_older(tmp_path / "backups", keep=1)) == 1
+    assert (fast.exists(), later.exists()) == (False, True)
+
+
+def test_a_damaged_backup_hides_no_other_and_stays(lake: Lake, tmp_path: Path) -> None:
+    """Only where no other is left it is an error, since the log alone may not be enough."""
+    good, manifest = back_up(lake.place, tmp_path / "backups", now=NOON)
+    damaged, _ = back_up(lake.place, tmp_path / "backups", now=NOON + HOUR)
+    (damaged / MANIFEST).write_bytes(b"{")
+    assert newest(tmp_path / "backups") == (good, manifest)
+    drop_older(tmp_path / "backups", keep=1)
+    assert (good.exists(), damaged.exists()) == (True, True)
+    shutil.rmtree(good)
+    with pytest.raises(NotReady, match="no complete backup"):
+        newest(tmp_path / "backups")
 
 
 def test_a_backup_is_overdue_when_none_is_younger_than_the_retention() -> None:

@@ -149,23 +149,37 @@ def attach_sql(place: Location, *, read_only: bool) -> str:
         if place.kind == "sqlite":
             # Without WAL, readers and the writer stop each other for seconds.
             options += ["META_JOURNAL_MODE 'WAL'", "META_BUSY_TIMEOUT 5000"]
-    return f"ATTACH {quote(place.uri)} AS {NAME} ({', '.join(options)})"
+    return f"ATTACH IF NOT EXISTS {quote(place.uri)} AS {NAME} ({', '.join(options)})"
 
 
 def paste_sql(place: Location) -> str:
-    """Return the statements that any DuckDB client can paste to read this lake; secrets are left to fill in."""
-    scanner = {"sqlite": "sqlite", "postgres": "postgres"}[place.kind]
-    wanted = ["ducklake", scanner] + ([] if place.is_local else ["httpfs"])
-    lines = [f"INSTALL {name}; LOAD {name};" for name in wanted]
-    lines += [f"{statement};" for statement in _secrets_sql(place, reveal=lambda _: "...")]
-    return "\n".join([*lines, attach_sql(place, read_only=True) + ";", f"USE {NAME};", "SET TimeZone = 'UTC';"])
+    """Return the statements that a DuckDB client of this version can paste, and again, to read this lake.
+
+    Extensions are loaded from where they are installed here, without the net; a comment has what another machine
+    needs instead. Secrets are left to fill in.
+    """
+    extensions = _extensions(place)
+    scanner = {"sqlite_scanner": "sqlite", "postgres_scanner": "postgres"}  # as DuckDB's INSTALL calls them
+    lines = [
+        f"-- For DuckDB {duckdb.__version__}. Where Playhead is not installed, instead of the lines with LOAD:",
+        *(f"-- INSTALL {name}; LOAD {name};" for name in (scanner.get(each, each) for each in extensions)),
+        *(f"LOAD {quote(extension_path(name))};" for name in extensions),
+        *(f"{statement};" for statement in _secrets_sql(place, reveal=lambda _: "...")),
+        attach_sql(place, read_only=True) + ";",
+    ]
+    return "\n".join([*lines, f"USE {NAME};", "SET TimeZone = 'UTC';"])
+
+
+def _extensions(place: Location) -> list[str]:
+    """Return the extensions that a lake needs, as the package index calls them."""
+    return ["ducklake", _SCANNERS[place.kind], *([] if place.is_local else ["httpfs"])]
 
 
 def _secrets_sql(place: Location, *, reveal: Callable[[SecretStr], str]) -> list[str]:
     """Return the statements that tell DuckDB the secrets of a lake; attaching uses them by itself."""
     statements = []
     if place.password is not None:
-        statements.append(f"CREATE SECRET (TYPE postgres, PASSWORD {quote(reveal(place.password))})")
+        statements.append(f"CREATE OR REPLACE SECRET (TYPE postgres, PASSWORD {quote(reveal(place.password))})")
     if place.s3 is not None:
         s3 = place.s3
         parts = ["TYPE s3", f"REGION {quote(s3.region)}", f"USE_SSL {str(s3.tls).lower()}"]
@@ -173,7 +187,7 @@ def _secrets_sql(place: Location, *, reveal: Callable[[SecretStr], str]) -> list
             parts += [f"KEY_ID {quote(s3.access_key)}", f"SECRET {quote(reveal(s3.secret_key))}"]
         if s3.endpoint:
             parts += [f"ENDPOINT {quote(s3.endpoint)}", "URL_STYLE 'path'"]
-        statements.append(f"CREATE SECRET ({', '.join(parts)})")
+        statements.append(f"CREATE OR REPLACE SECRET ({', '.join(parts)})")
     return statements
 
 
@@ -205,7 +219,7 @@ def connect(
         config={"threads": threads, "memory_limit": memory, "allow_unsigned_extensions": True}
     )
     try:
-        for extension in ("ducklake", _SCANNERS[place.kind], *([] if place.is_local else ["httpfs"])):
+        for extension in _extensions(place):
             connection.execute(f"LOAD {quote(extension_path(extension))}")
         connection.execute("SET allow_unsigned_extensions = false")  # what comes by SQL is checked
         for statement in _secrets_sql(place, reveal=SecretStr.get_secret_value):

@@ -29,7 +29,6 @@ import pytest
 from command_rig import PLAYHEAD, SECRETS, Running, ask, environment, playhead, started
 
 from eventlog.adapters import open_writer, read_ends
-from lake.catalog import extension_path
 from players.personas import make_persona
 from schemas.records import SOURCE_MEDIA, encode, media_event
 from schemas.settings import SECRETS as SETTINGS_SECRETS
@@ -687,22 +686,34 @@ def test_numbers_too_large_for_json_are_text(live: tuple[Path, Running]) -> None
     )[0] == {"a": 4.0, "b": None, "c": "170141183460469231731687303715884105727"}
 
 
-def test_attach_prints_what_any_client_can_paste(live: tuple[Path, Running]) -> None:
-    """In a DuckDB of one's own, while all runs. INSTALL needs the net: here the packaged extensions are loaded."""
+PASTED = """
+import duckdb, sys
+with duckdb.connect() as client:
+    client.execute("SET autoinstall_known_extensions = false")
+    client.execute("SET extension_directory = 'none of these'")
+    pasted = sys.stdin.read()
+    client.execute(pasted)
+    client.execute(pasted)
+    print(client.execute("SELECT count(*) > count(DISTINCT session_id) FROM events").fetchone())
+    try:
+        client.execute("DELETE FROM events")
+    except duckdb.Error as error:
+        print(error)
+"""
+
+
+def test_attach_prints_what_a_client_can_paste(live: tuple[Path, Running]) -> None:
+    """Into a plain DuckDB of the same version, twice, while all runs; nothing is installed or downloaded."""
     cwd, _ = live
     printed = playhead("attach", cwd=cwd).stdout
-    packaged = {"ducklake": "ducklake", "sqlite": "sqlite_scanner"}
-    pasted, replaced = re.subn(
-        r"INSTALL (\w+); LOAD \w+;", lambda match: f"LOAD '{extension_path(packaged[match[1]])}';", printed
-    )
-    assert replaced == 2
-    with duckdb.connect() as client:
-        client.execute(pasted)
-        row = client.execute("SELECT count(*), count(DISTINCT session_id) FROM events").fetchone()
-        assert row
-        assert row[0] > row[1] > 0
-        with pytest.raises(duckdb.Error, match="read-only"):
-            client.execute("DELETE FROM events")
+    assert printed.startswith(f"-- For DuckDB {duckdb.__version__}.")
+    assert re.findall(r"^-- INSTALL (\w+); LOAD \1;$", printed, re.MULTILINE) == ["ducklake", "sqlite"]
+    pasting = [str(PLAYHEAD.parent / "python"), "-c", PASTED]
+    done = subprocess.run(pasting, input=printed, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer, refusal = done.stdout.splitlines()[:2]
+    assert answer == "(True,)"
+    assert "read-only" in refusal
 
 
 def test_pseudonym_prints_what_stands_in_the_lake(live: tuple[Path, Running]) -> None:

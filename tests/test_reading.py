@@ -18,7 +18,7 @@ from postgres import Server, new_database
 from s3 import BUCKET, SECRET_KEY, client, moto_server, settings_of
 from session_model import NOON_MS, make_event
 
-from lake.catalog import location
+from lake.catalog import location, paste_sql
 from lake.query import answer, ask
 from lake.reading import QueryRefused, Reader, check, open_reader
 from lake.tables import initialize
@@ -342,6 +342,20 @@ def test_options_of_the_operator_s_own_are_kept(options: str, on_postgres: Targe
     with open_reader(location(settings.model_copy(update={"lake_catalog": catalog}))) as reader:
         rows = reader._connection.execute(f"FROM postgres_query('__ducklake_metadata_lake', '{asked}')").fetchall()
     assert rows == [("9s", "on")]
+
+
+def test_what_attach_prints_works_wherever_the_lake_is(target: Target) -> None:
+    """With the secrets filled in: pasted into a plain DuckDB, and once more."""
+    printed = paste_sql(target.lake.place)
+    assert SECRET_KEY not in printed
+    place = target.lake.place
+    pasted = printed.replace("SECRET '...'", f"SECRET '{SECRET_KEY}'")
+    if place.password is not None:
+        pasted = pasted.replace("PASSWORD '...'", f"PASSWORD '{place.password.get_secret_value()}'")
+    with duckdb.connect() as client:
+        client.execute(pasted)
+        client.execute(pasted)
+        assert client.execute("SELECT count(DISTINCT event_type) FROM events").fetchall() == [(2,)]
 
 
 # ---- notebooks

@@ -14,10 +14,11 @@ def _():
     import marimo as mo
 
     from notebooks.connect import open_lake, read
+    from notebooks.names import as_text
 
     data = mo.cli_args().get("data")
     lake = open_lake(os.environ, Path(str(data)) if data else None)
-    return alt, lake, mo, read
+    return alt, as_text, lake, mo, read
 
 
 @app.cell
@@ -149,7 +150,7 @@ def _(alt, lake, mo, read, refresh, span):
 
 
 @app.cell
-def _(alt, lake, mo, read, refresh):
+def _(alt, as_text, lake, mo, read, refresh):
     refresh
     contents = read(
         lake,
@@ -176,7 +177,7 @@ def _(alt, lake, mo, read, refresh):
         )
     )
     rows = mo.ui.table(
-        contents.to_pylist(), selection=None, pagination=False, show_search=False, show_data_types=False
+        as_text(contents.to_pylist()), selection=None, pagination=False, show_search=False, show_data_types=False
     )
     mo.vstack([mo.md("## By content"), by_content, rows])
     return

@@ -1,21 +1,29 @@
 """The notebooks, over a lake that real players filled: as scripts, and in a real browser."""
 
+import contextlib
+import http.server
 import os
 import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import pytest
 from browser import Page, chromium, opened
+from lake_rig import Lake, write_values
+from poison import START_PARAMS
 
 from lake.reading import QueryRefused
 from notebooks.connect import open_lake, read
 from schemas.faults import NotReady
+from schemas.records import encode, media_event
 
 PROJECT = Path(__file__).parent.parent
 NOTEBOOK = PROJECT / "notebooks" / "01_today.py"
@@ -98,6 +106,13 @@ def test_a_notebook_over_an_empty_lake_runs_too(tmp_path: Path) -> None:
 @pytest.fixture
 def url(data_dir: Path, tmp_path: Path) -> Iterator[str]:
     """The notebook, served as `make notebooks` serves it."""
+    with served(data_dir, tmp_path) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def served(data_dir: Path, tmp_path: Path) -> Iterator[str]:
+    """Serve the notebook over a lake; return its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     arguments = [
@@ -157,6 +172,78 @@ def test_a_person_sees_today_in_a_browser(url: str, data_dir: Path, tmp_path: Pa
         assert {host for host in hosts if host} <= {"127.0.0.1"}
         (tmp_path / "today.png").write_bytes(page.screenshot())
         assert (tmp_path / "today.png").stat().st_size > 20_000
+
+
+class Stranger(http.server.BaseHTTPRequestHandler):
+    """Another host, which remembers what it is asked for."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(404)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def stranger() -> Iterator[str]:
+    """The address of another host."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine")
+def test_a_hostile_name_is_text_and_fetches_nothing(tmp_path: Path, stranger: str) -> None:
+    """In tables, labels, legends and tooltips: the page asks no other host, and has no link to one."""
+    names = {
+        f"{stranger}/address.png",
+        f"{stranger}/address",
+        f"![name]({stranger}/markdown.png)",
+        f'<img src="{stranger}/markup.png">',
+        f'"><script src="{stranger}/script.js"></script>',
+        f"<iframe src={stranger}/frame></iframe>",
+        f"look at {stranger}/sentence.jpg",
+    }
+    lake = Lake(tmp_path / "data")
+    with lake.writer() as writer:
+        held = writer.load(0, None)
+        now_ms = time.time_ns() // 1_000_000
+        for offset, name in enumerate(sorted(names)):
+            params = {**START_PARAMS, "media.name": name, "media.id": name}
+            event = {"playerTime": {"playhead": 0, "ts": now_ms}, "eventType": "sessionStart", "params": params}
+            received = datetime.fromtimestamp(now_ms / 1000, UTC)
+            value = encode(
+                media_event(event, event_id=f"e{offset}", session_id=f"s{offset}", source="/x", received=received)
+            )
+            write_values(writer, held, [value], appended_ms=now_ms)
+    with served(tmp_path / "data", tmp_path) as address, opened(address, tmp_path / "profile") as page:
+        page.wait(lambda page: page.evaluate(CHARTS) == 2 and all(name in _texts(page) for name in names))
+        for x in range(150, 1100, 40):  # over bars and legends, for their tooltips
+            for y in range(250, 900, 40):
+                page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        assert page.evaluate(ELEMENTS_OF_ADDRESSES.replace("STRANGER", stranger)) == 0
+        (tmp_path / "names.png").write_bytes(page.screenshot())
+    assert Stranger.asked == []
+
+
+ELEMENTS_OF_ADDRESSES = """
+    (function count(root) {
+        let found = 0;
+        for (const element of root.querySelectorAll('*')) {
+            const address = String(element.src || element.href || '');
+            if (address.startsWith('STRANGER') || element.matches('iframe')) found += 1;
+            if (element.shadowRoot) found += count(element.shadowRoot);
+        }
+        return found;
+    })(document)
+"""
 
 
 def _texts(page: Page) -> str:

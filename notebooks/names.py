@@ -3,8 +3,6 @@
 import html
 from collections.abc import Iterable, Mapping
 
-import marimo as mo
-
 
 def as_text(rows: Iterable[Mapping[str, object]]) -> list[dict[str, object]]:
     """Return rows for `mo.ui.table`, which makes links of addresses, and fetches those that name a picture."""
@@ -12,4 +10,6 @@ def as_text(rows: Iterable[Mapping[str, object]]) -> list[dict[str, object]]:
 
 
 def _shown(value: object) -> object:
+    import marimo as mo  # not above: it makes a folder when it is imported
+
     return mo.Html(f"<span>{html.escape(value)}</span>") if isinstance(value, str) else value

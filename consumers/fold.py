@@ -160,6 +160,7 @@ def _is_same(text: bytes | None, other: bytes | None) -> bool:
 
 
 _NO_START = Start()
+DENIED = "denied"  # consent of an event; one such event makes it the consent of its session, whenever it came
 
 
 class OpenState(msgspec.Struct, frozen=True, gc=False):
@@ -297,6 +298,8 @@ class Fold(msgspec.Struct, gc=False):
             self.delay_min_ms = delay
         if delay > self.delay_max_ms:
             self.delay_max_ms = delay
+        if event.consent is not None and self.consent != DENIED:  # a denial counts wherever it stands
+            self.consent = event.consent
         if event.flags and "repeat" in event.flags:
             self.repeats += 1
             return
@@ -336,8 +339,6 @@ class Fold(msgspec.Struct, gc=False):
             self.tracking_session_id is None or (event.tracking_verified and not self.tracking_verified)
         ):
             self.tracking_session_id, self.tracking_verified = tracking, event.tracking_verified
-        if event.consent is not None:
-            self.consent = event.consent
 
     # ---- the session itself
 
@@ -350,7 +351,7 @@ class Fold(msgspec.Struct, gc=False):
             self.first_ms = now
             self.last_moved_received_ms = event.received_ms
         if event.type.starts and "repeat" not in event.flags:
-            self.start = read_start(read_object(event.params), source=event.source, consent=event.consent)
+            self.start = read_start(read_object(event.params), source=event.source)
         if is_first or (self.start is not None and self.end_ms is None):
             self.start_ms = self.now_ms = now
             self.until_ms = now + self.length_ms
@@ -779,6 +780,7 @@ class Fold(msgspec.Struct, gc=False):
     def facts(self) -> SessionFacts:
         """Return what is known if nothing more comes; what is open is closed at the last event's time."""
         start = self.start if self.start is not None else _NO_START
+        is_denied = self.consent == DENIED
         end_s = start.end_s
         last_ms = max(self.now_ms, self.last_ms)
         offset_ms = 0 if start.is_downloaded else self._clock_offset_ms(last_ms)
@@ -803,13 +805,13 @@ class Fold(msgspec.Struct, gc=False):
             player_name=start.player_name,
             channel=start.channel,
             app_version=start.app_version,
-            user_id=start.user_id,
-            user_id_source=start.user_id_source,
-            user_id_auth_state=start.user_id_auth_state,
-            device_id=start.device_id,
-            device_id_source=start.device_id_source,
-            tracking_session_id=self.tracking_session_id,
-            tracking_verified=self.tracking_verified,
+            user_id=None if is_denied else start.user_id,
+            user_id_source=None if is_denied else start.user_id_source,
+            user_id_auth_state=None if is_denied else start.user_id_auth_state,
+            device_id=None if is_denied else start.device_id,
+            device_id_source=None if is_denied else start.device_id_source,
+            tracking_session_id=None if is_denied else self.tracking_session_id,
+            tracking_verified=self.tracking_verified and not is_denied,
             consent=self.consent,
             has_start=self.start is not None,
             is_started=self.is_started,

@@ -38,12 +38,10 @@ class Start(msgspec.Struct, frozen=True, gc=False):
         return None if self.is_live else self.length_s
 
 
-def read_start(params: dict[str, Any], *, source: str, consent: str | None) -> Start:
+def read_start(params: dict[str, Any], *, source: str) -> Start:
     """Read what a sessionStart says. `source` is its route. Identities are pseudonyms already."""
     content_type = common(params.get("media.contentType"))
-    user_id, user_id_source, auth_state = (None, None, None)
-    if consent != "denied":
-        user_id, user_id_source, auth_state = read_user(params)
+    user_id, user_id_source, auth_state = read_user(params)
     device_id, device_id_source = read_device(params)
     return Start(
         content_id=common(params.get("media.id")),

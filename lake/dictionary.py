@@ -24,8 +24,9 @@ more since (measured over 975,000 events). A time window costs little where it i
 """
 VIEWERS = """
 What links sessions to viewers: `user_id` is a pseudonym that consent allows; a session without one belongs to
-nobody, and is in no number about viewers, but where a view says so. Consent given or withdrawn later changes what
-is linked from then on, never what was.
+nobody, and is in no number about viewers, but where a view says so. Within a session a denial is final: once an
+event denies consent, the session has no user, no device and no tracking session, whatever its other events say and
+in whatever order they came; a later consent does not restore them. Other sessions of the viewer are not touched.
 """
 _MACRO = re.compile(r"CREATE OR REPLACE MACRO (\w+)\((.*)\) AS TABLE")
 

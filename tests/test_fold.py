@@ -700,11 +700,45 @@ def test_the_surest_user_identity_is_taken(
 
 
 def test_a_denied_consent_leaves_no_user() -> None:
-    """Even if an identity stands in the event, a denial beside it wins; the device is told apart."""
+    """Even if identities stand in the event, a denial beside them wins."""
     params = START | {"analytics.visitorId": "v", "analytics.aid": "d", "appInstallationId": "i"}
     facts = watched((0, "sessionStart", 0, {"params": params, "consent": "denied"}))
-    assert (facts.user_id, facts.device_id, facts.device_id_source) == (None, "d", "analytics.aid")
-    assert facts.consent == "denied"
+    assert (facts.user_id, facts.device_id, facts.device_id_source, facts.consent) == (None, None, None, "denied")
+    facts = watched((0, "sessionStart", 0, {"params": params}))
+    assert (facts.user_id, facts.device_id, facts.device_id_source) == ("v", "d", "analytics.aid")
+
+
+DENIED = {"consent": "denied"}
+
+
+@pytest.mark.parametrize(
+    "denying",
+    [
+        (1, "ping", 0, DENIED),
+        (2.5, "ping", 0, DENIED),
+        (3, "sessionEnd", 0, DENIED),
+        (9, "ping", 0, DENIED),
+        (100_000, "ping", 0, DENIED),
+        (-5, "ping", 0, DENIED),
+        (2, "play", 0, DENIED | {"flags": ("repeat",)}),
+    ],
+    ids=["in the middle", "between", "at the end", "after the end", "a day later", "before the start", "a repeat"],
+)
+@pytest.mark.parametrize("place", range(4))
+def test_one_denial_unlinks_the_session_whenever_it_came(denying: tuple[Any, ...], place: int) -> None:
+    """No user, device or tracking session, in whatever order events were read; a later consent changes nothing."""
+    params = START | {"analytics.visitorId": "v", "analytics.aid": "d"}
+    linked = {"params": params, "consent": "given", "tracking_session_id": "t", "tracking_verified": True}
+    rows = [(0, "sessionStart", 0, linked), (2, "play", 0, {"consent": "given"})]
+    if denying[1] != "sessionEnd":
+        rows.append((4, "sessionEnd", 0, {"consent": "given"}))
+    facts = watched(*rows)
+    assert (facts.user_id, facts.device_id, facts.tracking_session_id, facts.consent) == ("v", "d", "t", "given")
+    facts = watched(*rows[:place], denying, *rows[place:])
+    assert (facts.user_id, facts.user_id_source, facts.user_id_auth_state) == (None, None, None)
+    assert (facts.device_id, facts.device_id_source) == (None, None)
+    assert (facts.tracking_session_id, facts.tracking_verified, facts.consent) == (None, False, "denied")
+    assert facts.content_id == "film"
 
 
 def test_a_tracking_session_that_we_issued_is_preferred_to_one_that_came_first() -> None:

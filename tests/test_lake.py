@@ -247,6 +247,13 @@ def test_a_tracking_session_names_the_user_only_where_we_issued_it_and_nobody_de
         {"session_id": "proven", **named},
         {"session_id": "consented", "consent": "given", **named},
         {"session_id": "denied", "consent": "denied", **named},
+        {
+            "session_id": "denied, by an older worker",
+            "consent": "denied",
+            "user_id": "v",
+            "device_id": "d",
+            **named,
+        },
         {"session_id": "unproven", **named, "tracking_verified": False},
         {"session_id": "has its own", "user_id": "v", "user_id_source": "analytics.visitorId", **named},
         {"session_id": "names another", **named, "tracking_session_id": "unknown"},
@@ -255,6 +262,7 @@ def test_a_tracking_session_names_the_user_only_where_we_issued_it_and_nobody_de
         "proven": "(u, tracking_session)",
         "consented": "(u, tracking_session)",
         "denied": "(NULL, NULL)",
+        "denied, by an older worker": "(NULL, NULL)",
         "unproven": "(NULL, NULL)",
         "has its own": "(v, analytics.visitorId)",
         "names another": "(NULL, NULL)",
@@ -263,6 +271,24 @@ def test_a_tracking_session_names_the_user_only_where_we_issued_it_and_nobody_de
     assert lake.ask(
         "SELECT tracking_session_id, playout_id, user_id, verified, epoch_ms(deleted_at) FROM tracking_sessions"
     ) == [("t", "x", "u", True, NOON_MS + 1)]
+    assert lake.ask("SELECT 1 FROM sessions WHERE device_id IS NOT NULL") == []
+
+
+@pytest.mark.parametrize("denied_by", ["created", "deleted"])
+def test_a_tracking_session_of_which_one_request_denied_names_nobody(tmp_path: Path, denied_by: str) -> None:
+    """Its making or its deletion: sessions that named it have no user by it."""
+    lake = Lake(tmp_path)
+    with lake.writer() as writer:
+        made = msgspec.structs.replace(make_tracking(offset=0), tracking_session_id="t", user_id="u")
+        gone = msgspec.structs.replace(made, offset=1, event_id="deleted", change="deleted", user_id=None)
+        entries = [
+            msgspec.structs.replace(entry, consent="denied" if entry.change == denied_by else None)
+            for entry in (made, gone)
+        ]
+        write(writer, writer.load(0, None), entries)
+    add_sessions(lake, {"session_id": "s", "tracking_session_id": "t", "tracking_verified": True})
+    assert lake.ask("SELECT user_id, user_id_source FROM sessions") == [(None, None)]
+    assert lake.ask("SELECT user_id FROM tracking_sessions") == [(None,)]
 
 
 def test_the_lists_of_a_session_are_views_of_its_newest_version(tmp_path: Path) -> None:

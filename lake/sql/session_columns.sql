@@ -34,14 +34,14 @@
     player_name VARCHAR,           -- media.playerName
     channel VARCHAR,               -- media.channel
     app_version VARCHAR,           -- media.sdkVersion
-    user_id VARCHAR,               -- pseudonym of the user, where consent allows
+    user_id VARCHAR,               -- pseudonym of the user; null where any event of the session denied consent
     user_id_source VARCHAR,        -- key of the body that the user id came from
     user_id_auth_state INTEGER,    -- authState with it: 0 unknown, 1 authenticated, 2 logged out
-    device_id VARCHAR,             -- pseudonym of the device, where consent allows
+    device_id VARCHAR,             -- pseudonym of the device; null where any event of the session denied consent
     device_id_source VARCHAR,      -- key of the body that the device id came from
-    tracking_session_id VARCHAR,   -- tracking session that its calls named
+    tracking_session_id VARCHAR,   -- tracking session that its calls named; null where any of them denied consent
     tracking_verified BOOLEAN,     -- whether Playhead issued that tracking session
-    consent VARCHAR,               -- given, denied or null
+    consent VARCHAR,               -- denied if any event of the session denied it, else given if a user identity came, else null
     startup_s DOUBLE,              -- from sessionStart to the first main play, ads left out, seconds
     time_to_start_ms BIGINT,       -- media.qoe.timeToStart as the player reported it, milliseconds
     join_s DOUBLE,                 -- before the first main play, ads left out, seconds

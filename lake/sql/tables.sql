@@ -13,9 +13,9 @@ CREATE TABLE IF NOT EXISTS events (
     qoe JSON,                      -- qoeData of the event
     custom_metadata JSON,          -- customMetadata of the event
     other JSON,                    -- top-level keys that the protocol does not know
-    tracking_session_id VARCHAR,   -- tracking session that the call named
+    tracking_session_id VARCHAR,   -- tracking session that the call named; null under a denial
     tracking_verified BOOLEAN,     -- whether Playhead issued that tracking session
-    consent VARCHAR,               -- given: a user identity came; denied: a denial signal came; else null
+    consent VARCHAR,               -- denied: a signal came that is no grant; given: a user identity came; else null
     flags VARCHAR[],               -- what is odd: off_schema, playhead_range, future_ts, repeat, ingest_clock, ...
     source VARCHAR,                -- route it came by; /api/v1/downloaded for offline sessions
     topic VARCHAR,                 -- log it was read from

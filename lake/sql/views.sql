@@ -1,12 +1,12 @@
 -- How far the lake has read each partition of the log.
 CREATE OR REPLACE VIEW ledger AS {ledgers};
 
--- Tracking sessions, one row each.
+-- Tracking sessions, one row each; without their user once a request for one denied consent.
 CREATE OR REPLACE VIEW tracking_sessions AS
 SELECT
     tracking_session_id,
     arg_min(playout_id, log_offset) AS playout_id,
-    arg_min(user_id, log_offset) AS user_id,
+    if(bool_or(consent = 'denied'), NULL, arg_min(user_id, log_offset)) AS user_id,
     arg_min(source, log_offset) FILTER (event_type = 'created') AS source,
     min(started_at) AS started_at,
     bool_or(verified) AS verified,
@@ -15,6 +15,7 @@ FROM tracking_events
 GROUP BY tracking_session_id;
 
 -- Sessions, one row each: the newest version, open ones included; the user also by the tracking session it named.
+-- A session in which consent was denied has no user and no device, whatever came before or after the denial.
 CREATE OR REPLACE VIEW sessions AS
 -- Nothing here may be materialized, or every question reads every column; and each join is by equal keys alone:
 -- a further condition on the left side of a LEFT JOIN makes DuckDB compare every row with every other.
@@ -40,8 +41,15 @@ WITH every AS NOT MATERIALIZED (
 )
 SELECT
     newest.* REPLACE (
-        coalesce(newest.user_id, tracking.user_id) AS user_id,
-        coalesce(newest.user_id_source, if(tracking.user_id IS NULL, NULL, 'tracking_session')) AS user_id_source
+        if(newest.consent = 'denied', NULL, coalesce(newest.user_id, tracking.user_id)) AS user_id,
+        CASE
+            WHEN newest.consent = 'denied' THEN NULL
+            WHEN newest.user_id_source IS NOT NULL THEN newest.user_id_source
+            WHEN tracking.user_id IS NOT NULL THEN 'tracking_session'
+        END AS user_id_source,
+        if(newest.consent = 'denied', NULL, newest.user_id_auth_state) AS user_id_auth_state,
+        if(newest.consent = 'denied', NULL, newest.device_id) AS device_id,
+        if(newest.consent = 'denied', NULL, newest.device_id_source) AS device_id_source
     ),
     newest.events = 1 AND retried_starts.session_id IS NOT NULL AS is_retried_start
 FROM newest

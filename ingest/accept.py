@@ -5,16 +5,18 @@ instead of it.
 """
 
 import asyncio
+import contextlib
 import hmac
+import re
 import time
 from collections.abc import AsyncIterable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 
 from eventlog import Writer
-from ingest.identity import RefusedVeil, event_denies
+from ingest.identity import REMOVED, RefusedVeil
 from ingest.metrics import Metrics
 from ingest.rates import Buckets
 from schemas import records
@@ -34,6 +36,8 @@ KEPT_BACKLOG_MAX: Final = 1_000
 DETAIL_CHARACTERS_MAX: Final = 1_024
 TOGETHER_MAX: Final = 512
 TOGETHER_TIMEOUT_S: Final = 4.5
+# What a fault's message quotes of what was sent; it comes last in the message, and may hold any character.
+_quoted = re.compile(r"""((?<=got )['"]|(?<=Invalid enum value )).*""", re.DOTALL)
 
 logger = structlog.get_logger(__name__)
 
@@ -47,14 +51,14 @@ class Accept:
         metrics: Metrics,
         *,
         pseudonym_key: bytes,
-        links_devices: bool,
+        veil: RefusedVeil,
         rejected_per_s: float,
         entropy: Entropy,
     ) -> None:
         self.writer = writer
         self._metrics = metrics
         self._pseudonym_key = pseudonym_key
-        self._veil = RefusedVeil(pseudonym_key, links_devices=links_devices)
+        self._veil = veil
         self._kept = Buckets(rejected_per_s, burst=max(1.0, rejected_per_s))
         self._entropy = entropy
         self._appended = metrics.appended
@@ -96,14 +100,15 @@ class Accept:
         elif self._kept.take(None, time.monotonic()):
             self._metrics.rejected_dropped.labels("rate").inc()
         else:
+            kept = refused_to_keep(fault, body, self._veil, denied=denied)
             rejected = Rejected(
                 reason=fault.code,
-                detail=str(fault)[:DETAIL_CHARACTERS_MAX],
+                detail=kept.detail,
                 size_bytes=len(body),
                 # Keyed, because what a short body says could be guessed from a plain hash.
                 hmac_sha256=hmac.digest(self._pseudonym_key, body, "sha256").hex(),
                 route=route,
-                body=body_to_keep(body, self._veil, denied=denied),
+                body=kept.body,
             )
             task = asyncio.create_task(self._keep(rejected, received))
             self._keeping.add(task)
@@ -133,14 +138,30 @@ class Accept:
             await asyncio.wait(self._keeping)
 
 
-def body_to_keep(body: bytes, veil: RefusedVeil, *, denied: bool) -> Any:
-    """Return a refused body, identities replaced, if it is JSON and not too large; else None."""
-    if len(body) > KEPT_BODY_BYTES_MAX:
-        return None
-    try:
-        value = read_json(body)
-    except NotJson:
-        return None
-    events = value if type(value) is list else [value]
-    denied = denied or any(type(event) is dict and event_denies(event) for event in events)
-    return veil.over(value, denied=denied).value
+class Kept(NamedTuple):
+    """What is kept of a refusal besides sizes and hashes."""
+
+    detail: str
+    body: Any
+
+
+def refused_to_keep(fault: Fault, body: bytes, veil: RefusedVeil, *, denied: bool) -> Kept:
+    """Return the detail of a refusal, and its body if that is JSON and not too large, identities replaced.
+
+    A detail quotes what was sent. Under a denial nothing that was quoted is kept, by the caller's denial or by one
+    in the body.
+    """
+    value = None
+    if len(body) <= KEPT_BODY_BYTES_MAX:
+        with contextlib.suppress(NotJson):
+            value = read_json(body)
+    denied = denied or veil.denies(value)
+    return Kept(_detail(str(fault), veil, denied=denied), veil.over(value, denied=denied).value)
+
+
+def _detail(text: str, veil: RefusedVeil, *, denied: bool) -> str:
+    def keep(quoted: re.Match[str]) -> str:
+        return REMOVED if denied or veil.text(quoted[0], denied=denied) != quoted[0] else quoted[0]
+
+    text = _quoted.sub(keep, text)
+    return REMOVED if "@" in text or "%40" in text else text[:DETAIL_CHARACTERS_MAX]

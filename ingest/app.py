@@ -25,6 +25,7 @@ from eventlog import Writer
 from ingest import asyncapi, media, openapi, tracking
 from ingest.accept import ACCEPTED_TYPES, Accept
 from ingest.bodies import BodyLimits, Budget, Share, read_body, unpack
+from ingest.consent import GpcSupport, headers_deny
 from ingest.http import (
     Disconnected,
     Reply,
@@ -32,7 +33,7 @@ from ingest.http import (
     read_headers,
     send_reply,
 )
-from ingest.identity import headers_deny
+from ingest.identity import RefusedVeil, read_veil
 from ingest.metrics import Metrics
 from ingest.rates import TOKEN_BYTES, Limit, Rates, charge, take
 from ingest.replies import Protocol, json_reply, preflight, refused, whole_reply
@@ -122,7 +123,7 @@ def build_app(
         writer,
         metrics,
         pseudonym_key=settings.key_of_pseudonyms(),
-        links_devices=settings.link_devices,
+        veil=read_veil(RefusedVeil, settings),
         rejected_per_s=settings.rejected_per_s,
         entropy=entropy,
     )
@@ -189,12 +190,16 @@ def _tracking_routes(routes: tracking.Tracking) -> list[Route]:
 def _plain_routes(writer: Writer, metrics: Metrics, settings: Settings) -> list[Route]:
     document = json_reply(200, openapi.document(), [])
     document_of_log = json_reply(200, asyncapi.document(settings), [])
+    gpc_support = json_reply(200, GpcSupport(), [])
 
     async def show_schema(_request: Request) -> Reply:
         return document
 
     async def show_schema_of_log(_request: Request) -> Reply:
         return document_of_log
+
+    async def show_gpc_support(_request: Request) -> Reply:
+        return gpc_support
 
     async def live(_request: Request) -> Reply:
         return json_reply(200, {"status": "live"}, [])
@@ -210,6 +215,7 @@ def _plain_routes(writer: Writer, metrics: Metrics, settings: Settings) -> list[
         ("/schema", ""): show_schema,
         ("/schema", "/openapi.json"): show_schema,
         ("/asyncapi.json", ""): show_schema_of_log,
+        ("/.well-known", "/gpc.json"): show_gpc_support,
         ("/health", "/live"): live,
         ("/health", "/ready"): ready,
         ("/metrics", ""): show_metrics,

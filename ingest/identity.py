@@ -1,42 +1,50 @@
-"""Identities and consent: what of a request says who the viewer is, and whether we may know.
+"""Identities: what of a request says who the viewer is, and the pseudonyms that take its place.
 
-A user identity is a name that the viewer's provider knows; sending one says that consent was given, unless a
-denial comes with it. A device identity belongs to an app or a browser. Both are replaced by pseudonyms before
-anything is written; where consent is denied they are dropped. A device identity links all sessions of a viewer who
-never said who they are, so it is dropped as well, unless the operator wants such links. Nothing here has effects.
+A user identity is a name that the viewer's provider knows; sending one under a documented key says that consent
+was given, unless a denial comes with it. A device identity belongs to an app or a browser. Both are replaced by
+pseudonyms before anything is written, under whatever name they come; where consent is denied they are dropped. A
+device identity links all sessions of a viewer who never said who they are, so it is dropped as well, unless the
+operator wants such links. Nothing here has effects.
 """
 
 import hmac
-from collections.abc import Mapping, Set
-from typing import Any, ClassVar, Final, Literal
+import re
+from collections.abc import Set
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
+from ingest.consent import grants
+from ingest.names import DOCUMENTED_IDENTITIES, Names, Namespace, holds_address
 from schemas.media import is_flat
+from schemas.settings import Settings
 
-Namespace = Literal["user", "device"]
 Consent = Literal["given", "denied"]
 
-CUSTOMER_IDS: Final = "visitor.customerIDs"
-NAMESPACES: Final[dict[str, Namespace]] = {
-    CUSTOMER_IDS: "user",
-    "analytics.visitorId": "user",
-    "visitor.marketingCloudUserId": "device",
-    "analytics.aid": "device",
-    "appInstallationId": "device",
-}
-REFUSED_NAMESPACES: Final[dict[str, Namespace]] = {
-    name.lower(): namespace for name, namespace in {**NAMESPACES, "user_id": "user", "userId": "user"}.items()
-}
+SCANNED_BYTES_MAX: Final = 65_536  # in a larger body, an array, all texts are read, event by event
 REMOVED: Final = "(removed)"
-CONSENT_KEY: Final = "consent"
-# Custom metadata keys in which a player may name its tracking session, by id or token.
-TRACKING_KEYS: Final = ("tracking_session_id", "jay_tracking")
+METADATA: Final = "customMetadata"
+DEVICE_MARK: Final = "device:"  # before a key of the setting `identity_keys`
+NOBODY: Final = frozenset(
+    (
+        "undefined",
+        "null",
+        "nil",
+        "none",
+        "nan",
+        "na",
+        "n/a",
+        "anonymous",
+        "anon",
+        "guest",
+        "nobody",
+        "unknown",
+        "empty",
+    )
+) | frozenset(("not set", "notset", "not_set", "not available", "object object", "true", "false"))
+_EDGES: Final = " \t\r\n\"'`()[]{}<>-_.:;,/#"
 
-_DENIALS: Final = frozenset(
-    ("0", "false", "no", "none", "off", "denied", "deny", "declined", "decline", "refused", "rejected")
-) | frozenset(("revoked", "withdrawn", "optout", "opt-out", "opt_out"))
-_PURPOSES: Final = frozenset(("analytics", "consent", "tracking", "measurement", "all"))
+_one_character = re.compile(r"[\W_]*(?:([^\W_])(?:[\W_]|\1)*)?").fullmatch
 _NO_IDENTITY: Final = frozenset(("authState", "primary"))
 
 
@@ -48,32 +56,16 @@ def pseudonym(key: bytes, namespace: str, value: str) -> str:
     return hmac.digest(key, namespace.encode() + b"\0" + value.encode(), "sha256")[:16].hex()
 
 
-def denies(text: str) -> bool:
-    """Tell whether a consent text denies analytics: `denied`, `0`, `analytics=0`, `ads=1; analytics=denied`..."""
-    for part in text.lower().replace(";", ",").replace("&", ",").split(","):
-        purpose, equals, value = part.partition("=" if "=" in part else ":")
-        if not equals:
-            purpose, value = "consent", part
-        if purpose.strip() in _PURPOSES and value.strip() in _DENIALS:
-            return True
-    return False
+def is_nobody(identity: str) -> bool:
+    """Return whether an identity is nobody's: `undefined`, `(none)`, zeros, one character again and again, blank.
 
-
-def headers_deny(headers: Mapping[bytes, bytes]) -> bool:
-    """Tell whether the request's headers deny consent: `X-Consent`, Global Privacy Control, Do Not Track."""
-    if headers.get(b"sec-gpc", b"").strip() == b"1" or headers.get(b"dnt", b"").strip() == b"1":
+    A single letter, or a single digit but 0, is somebody's.
+    """
+    lowered = identity.strip(_EDGES).lower()
+    if lowered in NOBODY:
         return True
-    consent = headers.get(b"x-consent")
-    return consent is not None and denies(consent.decode("latin-1"))
-
-
-def event_denies(event: Mapping[str, Any]) -> bool:
-    """Tell whether the event's own custom metadata denies consent."""
-    metadata = event.get("customMetadata")
-    if type(metadata) is not dict or CONSENT_KEY not in metadata:
-        return False
-    value = metadata[CONSENT_KEY]
-    return denies(msgspec.json.encode(value).decode().strip('"'))
+    one = _one_character(lowered)
+    return one is not None and (one[1] is None or one[1] == "0" or lowered.count(one[1]) > 1)
 
 
 class Veiled(msgspec.Struct, frozen=True):
@@ -84,64 +76,135 @@ class Veiled(msgspec.Struct, frozen=True):
 
 
 class Veil:
-    """Replaces the identities of JSON events by pseudonyms; drops them where consent is denied."""
+    """Replaces the identities of JSON events by pseudonyms; drops them where consent is denied.
 
-    namespaces: ClassVar[Mapping[str, Namespace]] = NAMESPACES
+    `metadata_keys` are the custom metadata keys that may be kept; None: all. What names a tracking session is
+    always dropped: it may be a token, which holds the viewer's name.
+    """
 
-    def __init__(self, key: bytes, *, links_devices: bool) -> None:
+    def __init__(
+        self, key: bytes, *, links_devices: bool, names: Names | None = None, metadata_keys: Set[str] | None = None
+    ) -> None:
         self._key = key
-        self._names = frozenset(self.namespaces)
+        self._names = Names() if names is None else names
         self._kept: frozenset[Namespace] = frozenset(("user", "device") if links_devices else ("user",))
+        self._metadata_keys = metadata_keys
 
-    def over(self, value: Any, *, denied: bool) -> Veiled:
-        """Veil one JSON value, wherever in it identities stand; what is given is left as it is."""
+    def has_to_read(self, body: bytes) -> bool:
+        """Return whether texts in a JSON body have to be read for what identities they hold."""
+        return len(body) > SCANNED_BYTES_MAX or self._names.may_stand_in(body)
+
+    def over_event(self, event: dict[str, Any], *, denied: bool, reads_texts: bool) -> Veiled:
+        """Veil an event that was checked: it has objects only where the protocol has them.
+
+        An event whose keys all are content, and whose texts need not be read, is left as it is.
+        """
+        if reads_texts or self._metadata_keys is not None or self._odd(event):
+            return self.over(event, denied=denied or self.denies(event), reads_texts=reads_texts)
+        is_content = self._names.content.issuperset
+        odd = [name for name, part in event.items() if type(part) is dict and not is_content(part)]
+        if not odd:
+            return Veiled(event, "denied" if denied else None)
+        denied = denied or any(self.denies(event[name]) for name in odd)
+        kept = frozenset() if denied else self._kept
         found: set[Namespace] = set()
-        veiled = self._walk(value, frozenset() if denied else self._kept, found)
-        return Veiled(veiled, "denied" if denied else "given" if "user" in found else None)
+        veiled = event | {name: self._walk_object(event[name], kept, found, False) for name in odd}
+        return Veiled(veiled, _consent(found, denied=denied))
 
-    def _walk(self, value: Any, kept: Set[Namespace], found: set[Namespace]) -> Any:
+    def denies(self, value: Any) -> bool:
+        """Return whether a consent key, at any depth of JSON, says anything but a grant."""
         if type(value) is list:
-            return [self._walk(inner, kept, found) for inner in value]
-        if type(value) is not dict or (value.keys().isdisjoint(self._names) and is_flat(value)):
+            return any(self.denies(inner) for inner in value)
+        if type(value) is not dict:
+            return False
+        for name in self._odd(value):
+            if self._names.meaning(name) == "consent" and not grants(value[name]):
+                return True
+        return not is_flat(value) and any(self.denies(inner) for inner in value.values())
+
+    def over(self, value: Any, *, denied: bool, reads_texts: bool = True) -> Veiled:
+        """Veil one JSON value, wherever in it identities stand; what is given is left as it is.
+
+        `reads_texts` is False where it is known that no text in it holds an identity.
+        """
+        found: set[Namespace] = set()
+        veiled = self._walk(value, frozenset() if denied else self._kept, found, reads_texts)
+        return Veiled(veiled, _consent(found, denied=denied))
+
+    def text(self, text: str, *, denied: bool) -> str:
+        """Veil one text, which is replaced as a whole where an identity stands in it."""
+        return self._text(text, frozenset() if denied else self._kept)
+
+    def _odd(self, value: dict[str, Any]) -> Set[str]:
+        """Return the names in an object that are not known to be content; for most objects there are none."""
+        content = self._names.content
+        return frozenset() if content.issuperset(value) else set(value).difference(content)
+
+    def _walk(self, value: Any, kept: Set[Namespace], found: set[Namespace], reads_texts: bool) -> Any:
+        if type(value) is str:
+            return self._text(value, kept) if reads_texts else value
+        if type(value) is list:
+            return [self._walk(inner, kept, found, reads_texts) for inner in value]
+        return self._walk_object(value, kept, found, reads_texts) if type(value) is dict else value
+
+    def _walk_object(
+        self, value: dict[str, Any], kept: Set[Namespace], found: set[Namespace], reads_texts: bool
+    ) -> dict[str, Any]:
+        odd = self._odd(value)
+        if not odd and not reads_texts and is_flat(value):
             return value
-        veiled = value
-        for name, inner in value.items():
-            if name in self.namespaces:
-                replaced = self._take(inner, self.namespaces[name], kept, found)
-            elif type(inner) is dict or type(inner) is list:
-                replaced = self._walk(inner, kept, found)
-                if replaced is inner:
-                    continue
-            else:
+        veiled = dict(value)
+        identities: dict[str, Any] = {}
+        for name in odd:
+            meaning = self._names.meaning(name)
+            if meaning == "content" or meaning == "consent":
                 continue
-            if veiled is value:
-                veiled = dict(value)
-            if replaced is None:
-                del veiled[name]
-            else:
-                veiled[name] = replaced
+            identity = veiled.pop(name)
+            if (meaning != "user" and meaning != "device") or meaning not in kept:
+                continue
+            if (replaced := self._replace(identity, meaning)) is not None:
+                identities[name] = replaced
+                if name in DOCUMENTED_IDENTITIES:
+                    found.add(meaning)
+        if reads_texts or not is_flat(veiled):
+            for name, inner in veiled.items():
+                allowed = self._allowed(inner) if name == METADATA else inner
+                veiled[name] = self._walk(allowed, kept, found, reads_texts)
+        veiled.update(identities)
         return veiled
 
-    def _take(self, value: Any, namespace: Namespace, kept: Set[Namespace], found: set[Namespace]) -> Any:
-        """Replace an identity, and note that there was one; None where it is dropped, or none."""
-        replaced = self._replace(value, namespace) if namespace in kept else None
-        if replaced is not None:
-            found.add(namespace)
-        return replaced
+    def _allowed(self, metadata: Any) -> Any:
+        """Return custom metadata without the keys that are not to be kept; consent is never among those."""
+        if self._metadata_keys is None or type(metadata) is not dict:
+            return metadata
+        return {
+            name: value
+            for name, value in metadata.items()
+            if name in self._metadata_keys or self._names.meaning(name) == "consent"
+        }
+
+    def _text(self, text: str, kept: Set[Namespace]) -> str:
+        if holds_address(text):
+            is_whole = "user" in kept and not re.search(r"[\s<>,;:/?=&%]", text)
+            return pseudonym(self._key, "user", text) if is_whole else REMOVED
+        return REMOVED if self._names.assigns_identity(text) else text
 
     def _replace(self, value: Any, namespace: Namespace) -> Any:
         """Replace each scalar of an identity's value, whatever its shape; None where nothing identifies."""
         if isinstance(value, dict):
-            entries = {name: self._replace_entry(name, inner, namespace) for name, inner in value.items()}
+            entries = {
+                REMOVED if holds_address(name) else name: self._replace_entry(name, inner, namespace)
+                for name, inner in value.items()
+            }
             entries = {name: inner for name, inner in entries.items() if inner is not None}
             return entries if entries.keys() - _NO_IDENTITY else None
         if isinstance(value, list):
             replaced = [self._replace(inner, namespace) for inner in value]
             return [inner for inner in replaced if inner is not None] or None
-        if value is None or value == "":
+        if value is None or value is True or value is False:
             return None
         text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        return pseudonym(self._key, namespace, text)
+        return None if is_nobody(text) else pseudonym(self._key, namespace, text)
 
     def _replace_entry(self, name: str, value: Any, namespace: Namespace) -> Any:
         if name in _NO_IDENTITY and isinstance(value, bool | int):
@@ -149,40 +212,53 @@ class Veil:
         return self._replace(value, namespace)
 
 
+def _consent(found: Set[Namespace], *, denied: bool) -> Consent | None:
+    return "denied" if denied else "given" if "user" in found else None
+
+
 class RefusedVeil(Veil):
     """A veil over JSON of which nothing is known but that it was refused.
 
-    It may have identities in any shape: JSON inside a string, name and value side by side. The tracking API's
-    names are identities too, and what names a tracking session is dropped: it may be a token, which holds the
-    viewer's name.
+    It may have identities in any shape: JSON inside a string, name and value side by side.
     """
 
-    namespaces = REFUSED_NAMESPACES
+    def _walk(self, value: Any, kept: Set[Namespace], found: set[Namespace], reads_texts: bool) -> Any:
+        if type(value) is list and any(type(inner) is str and self._mentions(inner) for inner in value):
+            return [self._walk(inner, kept, found, True) if type(inner) is dict else REMOVED for inner in value]
+        if type(value) is dict:
+            scalars = {name: inner for name, inner in value.items() if self._is_plain(name, inner)}
+            if any(type(inner) is str and self._mentions(inner) for inner in scalars.values()):
+                value = {**value, **dict.fromkeys(scalars, REMOVED)}
+        return super()._walk(value, kept, found, True)
 
-    def _walk(self, value: Any, kept: Set[Namespace], found: set[Namespace]) -> Any:
-        if type(value) is str:
-            return REMOVED if _names_identity(value) else value
-        if type(value) is list:
-            taken = any(type(inner) is str and _names_identity(inner) for inner in value)
-            return [
-                REMOVED if taken and type(inner) is not dict else self._walk(inner, kept, found) for inner in value
-            ]
-        if type(value) is not dict:
-            return value
-        taken = any(type(inner) is str and _names_identity(inner) for inner in value.values())
-        veiled = {}
-        for name, inner in value.items():
-            namespace = self.namespaces.get(name.lower())
-            if namespace is not None:
-                replaced = self._take(inner, namespace, kept, found)
-                if replaced is not None:
-                    veiled[name] = replaced
-            elif name not in TRACKING_KEYS:
-                hides = taken and type(inner) not in (dict, list)
-                veiled[name] = REMOVED if hides else self._walk(inner, kept, found)
-        return veiled
+    def _text(self, text: str, kept: Set[Namespace]) -> str:
+        veiled = super()._text(text, kept)
+        return REMOVED if veiled is text and self._mentions(text) else veiled
+
+    def _mentions(self, text: str) -> bool:
+        return self._names.mentions_identity(text)
+
+    def _is_plain(self, name: str, value: Any) -> bool:
+        return type(value) not in (dict, list) and self._names.meaning(name) == "content"
 
 
-def _names_identity(text: str) -> bool:
-    lowered = text.lower()
-    return any(name in lowered for name in REFUSED_NAMESPACES)
+AnyVeil = TypeVar("AnyVeil", bound=Veil)
+
+
+def read_veil(kind: type[AnyVeil], settings: Settings) -> AnyVeil:
+    """Return the veil that the settings ask for. Raises NotReady where its key is missing."""
+    added = _split(settings.identity_keys)
+    names = Names(
+        users=[name for name in added if not name.startswith(DEVICE_MARK)],
+        devices=[name.removeprefix(DEVICE_MARK) for name in added if name.startswith(DEVICE_MARK)],
+    )
+    return kind(
+        settings.key_of_pseudonyms(),
+        links_devices=settings.link_devices,
+        names=names,
+        metadata_keys=frozenset(_split(settings.metadata_keys)) or None,
+    )
+
+
+def _split(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -13,12 +13,14 @@ import msgspec
 
 from ingest.accept import TOGETHER_MAX, Accept
 from ingest.arrays import Turns, cut
+from ingest.consent import headers_deny
 from ingest.ended import Ended
 from ingest.http import Reply, Request
-from ingest.identity import TRACKING_KEYS, Veil, event_denies, headers_deny
+from ingest.identity import METADATA, Veil, read_veil
+from ingest.names import TRACKING_KEYS
 from ingest.rates import charge
 from ingest.replies import NO_CONTENT, cors, created, json_reply
-from ingest.tokens import Presented, read_token
+from ingest.tokens import read_token
 from schemas.faults import InvalidEvent, NoSuchRoute, NotJson, SessionOver, UnknownSession
 from schemas.ids import (
     Entropy,
@@ -52,7 +54,7 @@ def read_rules(settings: Settings) -> MediaRules:
     """Pick them from the settings. Raises NotReady where a key is missing."""
     return MediaRules(
         mac_keys=settings.keys_of_mac(),
-        veil=Veil(settings.key_of_pseudonyms(), links_devices=settings.link_devices),
+        veil=read_veil(Veil, settings),
         tracking_source=settings.tracking_source,
         strict=settings.strict,
         session_length_s=settings.session_length_s,
@@ -81,33 +83,28 @@ def check(event: Any, rules: MediaRules, *, now_ms: int) -> Checked:
 
 
 class Named(msgspec.Struct, frozen=True):
-    """The event without tokens, the tracking session that the call named, and whether a name was no use."""
+    """The tracking session that a call named, where we had issued it; the custom metadata keys that named one."""
 
-    event: dict[str, Any]
-    session: Presented | None = None
+    session_id: str | None = None
+    keys: Sequence[str] = ()
     is_invalid: bool = False
 
 
-def read_tracking(event: dict[str, Any], headers: Sequence[str], rules: MediaRules) -> Named:
-    """Find the tracking session of a call: named by a header, else by custom metadata.
+_NAMED_NONE: Final = Named()
 
-    A token in the custom metadata is replaced by the session's id, because a token holds the user's name.
-    """
-    metadata: Any = event.get("customMetadata")
+
+def read_tracking(event: dict[str, Any], headers: Sequence[str], rules: MediaRules) -> Named:
+    """Find the tracking session of a call: named by a header, else by custom metadata. It must be one of ours."""
+    metadata: Any = event.get(METADATA)
     keys = [key for key in TRACKING_KEYS if key in metadata] if type(metadata) is dict else []
     if not keys and not headers:
-        return Named(event)
-    texts = list(headers)
-    if keys:
-        texts += [metadata[key] for key in keys if type(metadata[key]) is str]
-        metadata = {key: value for key, value in metadata.items() if key not in TRACKING_KEYS}
-        event = {**event, "customMetadata": metadata}
-    for text in texts:
-        if (session := read_token(text, rules.mac_keys, source=rules.tracking_source)) is not None:
-            for key in keys:
-                event["customMetadata"][key] = session.session.session_id
-            return Named(event, session)
-    return Named(event, is_invalid=True)
+        return _NAMED_NONE
+    for text in (*headers, *(metadata[key] for key in keys)):
+        if type(text) is str:
+            presented = read_token(text, rules.mac_keys, source=rules.tracking_source)
+            if presented is not None and presented.verified:
+                return Named(presented.session.session_id, keys)
+    return Named(is_invalid=True)
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -116,29 +113,38 @@ class Call(msgspec.Struct, frozen=True):
     request: Request
     source: str
     denied: bool
+    reads_texts: bool
     tracking_headers: list[str]
 
 
-def read_call(request: Request, source: str) -> Call:
-    """Read from the headers what concerns each event of a request."""
+def read_call(request: Request, source: str, veil: Veil) -> Call:
+    """Read from headers and body what concerns each event of a request."""
     headers = request.headers
     named = [headers[name] for name in (b"x-jay-tracking", b"__secure-jay_tracking") if headers.get(name)]
-    return Call(request, source, headers_deny(headers), [text.decode("latin-1") for text in named])
+    texts = [text.decode("latin-1") for text in named]
+    return Call(request, source, headers_deny(headers), veil.has_to_read(request.body), texts)
 
 
 def wrap(checked: Checked, call: Call, rules: MediaRules, *, session_id: str, event_id: str) -> Envelope:
-    """Put pseudonyms in the place of identities, and the event into its envelope."""
-    denied = call.denied or event_denies(checked.event)
-    named = read_tracking(checked.event, call.tracking_headers, rules)
-    veiled = rules.veil.over(named.event, denied=denied)
+    """Put pseudonyms in the place of identities, and the event into its envelope.
+
+    Under a denial the event names no tracking session: that would link it to the viewer's other requests. A token
+    in the custom metadata is replaced by the session's id, because a token holds the user's name.
+    """
+    event = checked.event
+    veiled = rules.veil.over_event(event, denied=call.denied, reads_texts=call.reads_texts)
+    is_denied = veiled.consent == "denied"
+    named = _NAMED_NONE if is_denied else read_tracking(event, call.tracking_headers, rules)
+    for key in named.keys:
+        veiled.value[METADATA][key] = named.session_id
     return media_event(
         veiled.value,
         event_id=event_id,
         session_id=session_id,
         source=call.source,
         received=call.request.received,
-        tracking_session_id=named.session.session.session_id if named.session else None,
-        tracking_verified=named.session.verified if named.session else False,
+        tracking_session_id=named.session_id,
+        tracking_verified=named.session_id is not None,
         consent=veiled.consent,
         flags=[*checked.flags, NOT_VALID] if named.is_invalid else checked.flags,
     )
@@ -168,7 +174,7 @@ class Media:
         if _is_downloaded(checked):
             raise InvalidEvent("Expected an array of events where `media.downloaded` is true")
         session, event_id = self._new_session(request, now_ms)
-        call = read_call(request, SOURCE_MEDIA)
+        call = read_call(request, SOURCE_MEDIA, self._rules.veil)
         envelope = wrap(checked, call, self._rules, session_id=session.id, event_id=event_id)
         await self._accept.append(session.partition, envelope)
         return created(session.id)
@@ -201,7 +207,7 @@ class Media:
         if checked.event_type.starts:
             raise InvalidEvent("Expected any `eventType` but sessionStart, which makes a session of its own")
         self._check_open(session, checked, now_ms)
-        call = read_call(request, SOURCE_MEDIA)
+        call = read_call(request, SOURCE_MEDIA, self._rules.veil)
         event_id = self._event_id(request, session, now_ms)
         envelope = wrap(checked, call, self._rules, session_id=session.id, event_id=event_id)
         await self._accept.append(session.partition, envelope)
@@ -238,10 +244,14 @@ class Media:
         """
         events = cut(request.body)
         charge(request.limits, self._monotonic_s(), len(events) - 1)
-        await self._turns.take(None for _ in self._check_each(events, request, source))
+        veil = self._rules.veil
+        checks = self._check_each(events, request, source)
+        denials = await self._turns.take(veil.denies(checked.event) for checked in checks)
         digest = hashlib.sha256(request.body).digest()
         session = self._derive_session(b"offline\0" + digest)
-        call = read_call(request, source)
+        call = read_call(request, source, self._rules.veil)
+        if any(denials):
+            call = msgspec.structs.replace(call, denied=True)
         envelopes = (
             wrap(
                 checked,

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ingest.consent import GpcSupport
 from ingest.replies import MediaError, TrackingError
 from ingest.tokens import TrackingSession
 from ingest.tracking import DeletedMessage
@@ -19,7 +20,7 @@ OTHERS: Final = [name for name, row in EVENT_TYPES.items() if not row.starts]
 
 def document() -> Json:
     """Return the OpenAPI 3.1 document."""
-    structs = [*DOCUMENTED.values(), MediaError, TrackingError, TrackingSession, DeletedMessage]
+    structs = [*DOCUMENTED.values(), MediaError, TrackingError, TrackingSession, DeletedMessage, GpcSupport]
     _, components = msgspec.json.schema_components(structs, ref_template=REF)
     return {
         "openapi": "3.1.0",
@@ -35,6 +36,7 @@ def document() -> Json:
             "/api/v1/schemas/{event_type}": {"get": _get_schema()},
             "/v1/playouts/tracking/session": _tracking(with_playout=False),
             "/v1/playouts/{playout_id}/tracking/session": _tracking(with_playout=True),
+            "/.well-known/gpc.json": {"get": _gpc()},
             "/health/live": {"get": _health("The process answers", {})},
             "/health/ready": {"get": _health("The log takes events", {"503": _error(MediaError, "It does not")})},
             "/metrics": {"get": _plain("Metrics", "Metrics in the text format of Prometheus", "text/plain")},
@@ -103,7 +105,7 @@ TRACKING_ERRORS: Final = {
 }
 MEDIA_HEADERS: Final = [
     _parameter("Idempotency-Key", "header", "Repeating key and body repeats the ids: the event is stored once"),
-    _parameter("X-Consent", "header", "`analytics=0` or `denied`: identities are dropped"),
+    _parameter("X-Consent", "header", "`granted` or `analytics=1`; anything else drops identities"),
     _parameter("X-JAY-TRACKING", "header", "The viewer's tracking session: a token, or its id"),
 ]
 
@@ -204,6 +206,11 @@ def _tracking(*, with_playout: bool) -> Json:
             },
         },
     }
+
+
+def _gpc() -> Json:
+    support = {"description": "It is", "content": {"application/json": {"schema": _ref("GpcSupport")}}}
+    return {"summary": "Whether Global Privacy Control is respected", "responses": {"200": support}}
 
 
 def _health(description: str, errors: Json) -> Json:

@@ -13,8 +13,10 @@ from typing import Any, Final
 import msgspec
 
 from ingest.accept import Accept
+from ingest.consent import grants, headers_deny
 from ingest.http import Headers, Reply, Request
-from ingest.identity import headers_deny, pseudonym
+from ingest.identity import is_nobody, pseudonym
+from ingest.names import is_consent
 from ingest.replies import cors, json_reply
 from ingest.tokens import COOKIE, Presented, TrackingSession, is_plain, read_token, write_time, write_token
 from schemas.faults import InvalidTracking, KeyRefused
@@ -33,6 +35,7 @@ from schemas.settings import Settings
 
 VERSIONS: Final = (b"2025-09-02", b"2025-08-04", b"2025-05-19")  # the newest first
 COOKIE_AGE_S: Final = 86_400
+FOREIGN: Final = "tracking"  # namespace of the pseudonyms of session ids that we did not issue
 NONE_FOUND: Final = "No tracking session found or session data is invalid"
 
 
@@ -96,28 +99,32 @@ def _presented_texts(request: Request) -> Iterator[str]:
 
 
 class AskedUser(msgspec.Struct, frozen=True):
-    """The user id that a session is asked for; whether the request gave several that differ."""
+    """The user id that a session is asked for; whether the request gave several that differ, or denies consent."""
 
     user_id: str | None
     is_contradictory: bool = False
+    denied: bool = False
 
 
 def read_user(request: Request) -> AskedUser:
     """Read the user id: from the query, else from `user_id` of the body, else from `userId`.
 
-    An empty body is no mistake, and an empty user id is none. Raises NotJson or InvalidTracking.
+    An empty body is no mistake, and a user id that is empty, or nobody's, does not count. Raises NotJson or
+    InvalidTracking.
     """
     given: list[Any] = [request.query_value("user_id")]
+    denied = headers_deny(request.headers)
     if request.body.strip():
         body = read_json(request.body)
         if type(body) is not dict:
             raise InvalidTracking("Expected a JSON object, or no body")
         given += [body.get("user_id"), body.get("userId")]
+        denied = denied or not all(grants(body[name]) for name in body if is_consent(name))
     for value in given:
         if value is not None and (not isinstance(value, str) or not is_plain(value)):
             raise InvalidTracking("Expected `user_id` to be a string of at most 256 printable characters")
-    named = [value for value in given if value]
-    return AskedUser(named[0] if named else None, len(set(named)) > 1)
+    named = [value for value in given if value and not is_nobody(value)]
+    return AskedUser(None if denied or not named else named[0], len(set(named)) > 1, denied)
 
 
 class Tracking:
@@ -143,14 +150,13 @@ class Tracking:
         asked = read_user(request)
         if asked.is_contradictory:
             self._on_contradiction()
-        denied = headers_deny(request.headers)
         session = TrackingSession(
             mint_tracking_session(self._rules.mac_keys, now=request.received, entropy=self._entropy),
             write_time(request.received),
             self._rules.source,
-            None if denied else asked.user_id,
+            asked.user_id,
         )
-        await self._append_created(request, session, playout_id, denied=denied)
+        await self._append_created(request, session, playout_id, denied=asked.denied)
         token = write_token(session, self._rules.mac_keys)
         named = [(b"x-jay-tracking", token.encode()), (b"__secure-jay_tracking", token.encode())]
         return self._reply(request, session, [*named, self._cookie(token, COOKIE_AGE_S)])
@@ -163,31 +169,46 @@ class Tracking:
             session_id=session.session_id,
             start_time=request.received,
             source=session.source,
-            playout_id=playout_id,
+            playout_id=None if denied else playout_id,
             user_id=pseudonym(self._rules.pseudonym_key, "user", user) if user else None,
         )
         consent = "denied" if denied else "given" if user else None
         await self._append(request, TRACKING_CREATED, session.session_id, data, consent)
 
     async def show(self, request: Request) -> Reply:
-        """GET: the session that the request presents, from what it presents alone."""
+        """GET: the session that the request presents, from what it presents alone.
+
+        The user is shown only from a token of ours, and not to a request that denies consent.
+        """
         check_key(request, self._rules.api_keys)
         _read_playout(request)
         presented = find_session(request, self._rules)
         if presented is None:
             raise InvalidTracking(NONE_FOUND)
-        return self._reply(request, presented.session, [])
+        session = presented.session
+        if not presented.verified or headers_deny(request.headers):
+            session = msgspec.structs.replace(session, user_id=None)
+        return self._reply(request, session, [])
 
     async def delete(self, request: Request) -> Reply:
-        """DELETE: take the cookie away and note the deletion. Always succeeds, also a second time."""
+        """DELETE: take the cookie away and note the deletion. Always succeeds, also a second time.
+
+        A session that we did not issue is noted by a pseudonym of its id: what stands there may be anything.
+        """
         check_key(request, self._rules.api_keys)
         playout_id = _read_playout(request)
         presented = find_session(request, self._rules)
         if presented is not None:
             session_id = presented.session.session_id
-            data = TrackingDeleted(session_id=session_id, playout_id=playout_id, verified=presented.verified)
-            consent = "denied" if headers_deny(request.headers) else None
-            await self._append(request, TRACKING_DELETED, session_id, data, consent)
+            if not presented.verified:
+                session_id = pseudonym(self._rules.pseudonym_key, FOREIGN, session_id)
+            denied = headers_deny(request.headers)
+            data = TrackingDeleted(
+                session_id=session_id,
+                playout_id=None if denied else playout_id,
+                verified=presented.verified,
+            )
+            await self._append(request, TRACKING_DELETED, session_id, data, "denied" if denied else None)
         return self._reply(request, DeletedMessage(), [self._cookie("", 0)])
 
     async def _append(

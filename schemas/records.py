@@ -29,8 +29,10 @@ SOURCE_TRACKING = "/v1/playouts/tracking/session"
 class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):
     """One CloudEvents event as it stands in a record's value.
 
-    `trackingsession` is the tracking session that a media call named, `trackingverified` whether we issued it.
-    `consent` is `given` (a user identity came, no denial with it), `denied` (a denial signal came) or absent.
+    `trackingsession` is the tracking session that a media call named, absent where consent was denied;
+    `trackingverified` whether we issued it, which we did unless the record is older than 0.2.
+    `consent` is `given` (a user identity came, no denial with it), `denied` (a signal came that is no grant), or
+    absent.
     """
 
     specversion: str
@@ -49,7 +51,7 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class TrackingCreated(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A new tracking session. `user_id` is a pseudonym, and absent without consent."""
+    """A new tracking session. `user_id` is a pseudonym; under a denial it and `playout_id` are absent."""
 
     session_id: str
     start_time: datetime
@@ -59,7 +61,7 @@ class TrackingCreated(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class TrackingDeleted(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A tracking session was deleted. `verified` says whether we had issued its id."""
+    """A tracking session was deleted. `verified` says whether we had issued its id; if not, it is a pseudonym."""
 
     session_id: str
     playout_id: str | None = None

@@ -84,6 +84,12 @@ class Settings(BaseModel):
     mac_key_previous: SecretStr | None = Field(None, description="Key whose ids are still accepted")
     pseudonym_key: SecretStr | None = Field(None, description="Key that identities are replaced with")
     link_devices: bool = Field(False, description="Keep device identities, as pseudonyms: they link sessions")
+    identity_keys: str = Field(
+        "", description="More keys whose values are identities, separated by commas; `device:key` for devices"
+    )
+    metadata_keys: str = Field(
+        "", description="The only custom metadata keys that are stored, separated by commas; empty: all"
+    )
     tracking_source: str = Field("jay.api.playout.1.0.0", description="`source` of the tracking sessions made")
     tracking_cookie_same_site: Literal["Lax", "Strict", "None"] = Field(
         "Lax", description="SameSite of the tracking cookie; None for players embedded in other sites"

@@ -121,11 +121,12 @@ class Ingest:
 
     # What the log holds
 
-    def records(self) -> list[dict[str, Any]]:
-        """Return all records, in the order of the log, with their key and partition."""
+    def records(self, *, newest: int = -1) -> list[dict[str, Any]]:
+        """Return all records, or so many of the newest, in the order of the log, with their key and partition."""
         path = self.data_dir / "log.sqlite"
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-            rows = connection.execute("SELECT id >> 48, key, value FROM records ORDER BY id").fetchall()
+            query = "SELECT id >> 48, key, value FROM records ORDER BY id DESC LIMIT ?"
+            rows = connection.execute(query, [newest]).fetchall()[::-1]
         return [
             {**json.loads(value), "key": key.decode(), "partition": partition} for partition, key, value in rows
         ]
@@ -138,6 +139,11 @@ class Ingest:
         assert all(record["key"] == session_id for record in found)
         assert media is None or all(record["partition"] == media.partition for record in found)
         return found
+
+    def newest(self) -> dict[str, Any]:
+        """Return the last record of a log with one partition."""
+        (record,) = self.records(newest=1)
+        return record
 
     def holds(self, count: int) -> bool:
         """Tell whether the log has so many records."""

@@ -344,6 +344,10 @@ def identities(people: Iterator[str]) -> dict[str, Any]:
         "analytics.aid": next(people),
         "appInstallationId": next(people),
         "visitor.customerIDs": {"mail": {"id": next(people), "authState": 1}, "crm": {"id": next(people)}},
+        **{name: next(people) for name in ("user_id", "E-Mail", "phone", "deviceId", "ip.address", "my_idfa")},
+        "visitor.customerIDs.crm.id": next(people),
+        "page": f"https://www.example.com/?user_id={next(people)}",
+        "note": f"write to {MARK}@mail.example",
     }
 
 
@@ -356,7 +360,14 @@ def traces() -> list[bytes]:
 
 # What comes beside the identities of a viewer who agreed, and of one who did not, logged in or not.
 AGREED: list[dict[str, str]] = [{}, {"X-Consent": "granted"}]
-DENIED = [{"X-Consent": "denied"}, {"X-Consent": "analytics=0"}, {"Sec-GPC": "1"}, {"DNT": "1"}]
+DENIED = [
+    {"X-Consent": "withheld"},
+    {"Sec-GPC": "1, 1"},
+    {"X-Consent": "denied"},
+    {"X-Consent": "analytics=0"},
+    {"Sec-GPC": "1"},
+    {"DNT": "1"},
+]
 
 
 def test_no_identity_is_in_any_byte(tmp_path: Path) -> None:
@@ -396,10 +407,34 @@ def test_no_identity_is_in_any_byte(tmp_path: Path) -> None:
         assert not [text[:200] for text in texts + parquet if trace in text]
 
 
+@pytest.mark.parametrize("named_by", ["the event", "the tracking session"])
+def test_a_viewer_who_denies_in_mid_session_is_unlinked(stack: Stack, named_by: str) -> None:
+    """The session has a user, then none, also after a later consent; the denied event is unlinked as well."""
+    made = stack.post(TRACKING, {"user_id": "changes-their-mind"}, headers=API).json()
+    headers = {"X-JAY-TRACKING": made["session_id"]}
+    start, play, ping, *_ = TIMELINES["1"]
+    params = {name: value for name, value in start["params"].items() if name != "analytics.visitorId"}
+    if named_by == "the event":
+        params["analytics.visitorId"] = "changes-their-mind"
+    session_id = stack.play([{**start, "params": params}, play], headers=headers)
+    known = pseudonym(KEY, "user", "changes-their-mind")
+    stack.until("SELECT 1 FROM sessions WHERE session_id = ? AND user_id = ?", session_id, known)
+    path = f"/api/v1/sessions/{session_id}/events"
+    assert stack.post(path, ping, headers=headers | {"Sec-GPC": "1"}).status_code == 204
+    again = {**ping, "customMetadata": {"consent": True, "analytics.visitorId": "changes-their-mind"}}
+    assert stack.post(path, again, headers=headers).status_code == 204
+    row = stack.session(session_id, events=4)
+    assert (row["consent"], row["tracking_session_id"], row["tracking_verified"]) == ("denied", None, False)
+    assert (row["user_id"], row["user_id_source"], row["device_id"]) == (None, None, None)
+    denied = stack.ask("FROM events WHERE session_id = ? AND consent = 'denied'", session_id)
+    assert [event["tracking_session_id"] for event in denied] == [None]
+
+
 def _visit(stack: Stack, people: Iterator[str], headers: dict[str, str]) -> str:
     """Visit in both APIs with every identity, whatever was agreed; return the viewer's pseudonym."""
     user_id = next(people)
-    made = stack.post(TRACKING, {"user_id": user_id}, headers={**API, **headers})
+    playout = TRACKING if headers in AGREED else f"/v1/playouts/{next(people)}/tracking/session"
+    made = stack.post(playout, {"user_id": user_id}, headers={**API, **headers})
     text = made.headers["x-jay-tracking"]
     token = {"X-JAY-TRACKING": text, "Cookie": made.headers["set-cookie"].partition(";")[0]}
     stack.client.get(TRACKING, headers={**API, **headers, **token})
@@ -412,7 +447,7 @@ def _visit(stack: Stack, people: Iterator[str], headers: dict[str, str]) -> str:
     events[0]["params"]["media.downloaded"] = True
     offline = stack.post("/api/v1/downloaded", gzip.compress(json.dumps(events).encode()), headers=packed)
     assert offline.status_code == 201
-    stack.client.delete(TRACKING, headers={**API, **headers, **token})
+    stack.client.delete(playout, headers={**API, **headers, **token})
     stack.client.cookies.clear()
     return pseudonym(KEY, "user", user_id)
 
@@ -450,6 +485,7 @@ def _be_refused(stack: Stack, people: Iterator[str]) -> None:
     named = identities(people)
     bodies: list[object] = [
         {"eventType": "nonsense", "params": named},
+        {"eventType": f"{MARK}@mail.example", "customMetadata": named},
         [{"eventType": "sessionStart", "params": named}],
         {"params": json.dumps(named)},
         json.dumps({"params": named}).encode()[:-1],

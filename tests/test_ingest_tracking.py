@@ -34,6 +34,7 @@ NOT_VALID = {
         "details": "TRACKING_NOT_VALID",
     }
 }
+PSEUDONYM_KEY = SECRETS["PLAYHEAD_PSEUDONYM_KEY"].encode()
 FOREIGN = {
     "session_id": "example-session-id-1234",
     "start_time": "2025-01-01T12:00:00.000000",
@@ -102,7 +103,7 @@ def test_every_documented_way_makes_a_session(ingest: Ingest, name: str, user_id
     assert data["session_id"] == body["session_id"]
     assert data["start_time"].removesuffix("Z") == body["start_time"]
     assert data.get("playout_id") == ("{playout_id}" if "{" in EXAMPLES[name]["path"] else None)
-    wanted = pseudonym(SECRETS["PLAYHEAD_PSEUDONYM_KEY"].encode(), "user", user_id) if user_id else None
+    wanted = pseudonym(PSEUDONYM_KEY, "user", user_id) if user_id else None
     assert data.get("user_id") == wanted
     assert record.get("consent") == ("given" if user_id else None)
 
@@ -152,11 +153,45 @@ def test_a_session_is_shown_and_deleted(ingest: Ingest, form: str, get: str, del
     assert ingest.events(body["session_id"])[1]["data"]["verified"] is True
 
 
-def test_deleting_a_foreign_session_is_noted_as_unverified(ingest: Ingest) -> None:
-    """The documentation's DELETE example succeeds; the record says that the session is not ours."""
-    assert send(ingest, "reference-delete").status_code == 200
-    (record,) = ingest.events("example-session-id-1234")
-    assert "verified" not in record["data"]
+def test_deleting_a_foreign_session_is_noted_by_a_pseudonym(ingest: Ingest) -> None:
+    """The documentation's DELETE example succeeds; its record has no word of the token, and is always the same."""
+    for _ in range(2):
+        assert send(ingest, "reference-delete").status_code == 200
+    first, second = ingest.events(pseudonym(PSEUDONYM_KEY, "tracking", FOREIGN["session_id"]))
+    assert first["data"] == second["data"] == {"session_id": first["subject"], "playout_id": "{playout_id}"}
+    assert FOREIGN["session_id"] not in json.dumps(ingest.records())
+
+
+def test_a_forged_token_names_no_user(ingest: Ingest) -> None:
+    """What a token of another maker says of the session is shown, as documented; whom it names is not."""
+    forged = base64.b64encode(json.dumps({**FOREIGN, "user_id": "somebody"}).encode()).decode()
+    signed = base64.b64encode(json.dumps({**FOREIGN, "user_id": "somebody", "sig": "00.x"}).encode()).decode()
+    for token in (forged, signed):
+        for named in ({"X-JAY-TRACKING": token}, {"Cookie": f"__Secure-jay_tracking={token}"}):
+            reply = ingest.client.get(PLAIN, headers={**KEY, **named})
+            assert (reply.status_code, reply.json()) == (200, FOREIGN)
+
+
+def test_a_token_of_ours_shows_its_user_unless_consent_is_denied(ingest: Ingest) -> None:
+    """GET answers a denial with the session alone."""
+    made = send(ingest, "guide-post-json")
+    named = {**KEY, "X-JAY-TRACKING": made.headers["x-jay-tracking"]}
+    assert ingest.client.get(PLAIN, headers=named).json()["user_id"] == "user-123-xyz"
+    assert "user_id" not in ingest.client.get(PLAIN, headers={**named, "Sec-GPC": "1"}).json()
+
+
+@pytest.mark.parametrize("denial", [{"X-Consent": "no"}, {"Sec-GPC": "1"}])
+def test_under_a_denial_the_playout_is_not_noted(ingest: Ingest, denial: dict[str, str]) -> None:
+    """Neither where a session is made nor where it is deleted; without a denial it is."""
+    path = "/v1/playouts/my-playout/tracking/session"
+    for headers, wanted in (({}, "my-playout"), (denial, None)):
+        made = ingest.client.post(path, headers={**KEY, **headers}).json()
+        ingest.client.cookies.clear()
+        named = {"X-JAY-TRACKING": made["session_id"]}
+        assert ingest.client.delete(path, headers={**KEY, **named, **headers}).status_code == 200
+        records = ingest.events(made["session_id"])
+        assert [record["data"].get("playout_id") for record in records] == [wanted, wanted]
+        assert [record.get("consent") for record in records] == ["denied" if headers else None] * 2
 
 
 def test_deleting_nothing_succeeds(ingest: Ingest) -> None:
@@ -240,6 +275,11 @@ def test_the_version_is_echoed_under_both_names(ingest: Ingest, asked: dict[str,
         ("?user_id=", {"user_id": "", "userId": "b"}, "b"),
         ("", {"user_id": "a", "userId": "b"}, "a"),
         ("", {"user_id": None}, None),
+        ("", {"user_id": "undefined", "userId": "b"}, "b"),
+        ("?user_id=null", {"user_id": "00000000-0000-0000-0000-000000000000"}, None),
+        ("?user_id=q", {"consent": True}, "q"),
+        ("?user_id=q", {"consent": "analytics=0"}, None),
+        ("?user_id=q", {"Consent": None}, None),
         ("", {}, None),
         ("?user_id=%C5%BElu%C5%A5", b"  ", "žluť"),
     ],
@@ -434,12 +474,41 @@ def test_a_media_call_names_its_tracking_session(ingest: Ingest, name: str, form
         assert record["data"]["customMetadata"] == {name: session_id, "other": "kept"}
 
 
-def test_a_foreign_tracking_session_is_kept_as_unverified(ingest: Ingest) -> None:
-    """A well-formed token that we did not make names a session, but proves nothing."""
+@pytest.mark.parametrize("in_header", [True, False])
+def test_a_foreign_tracking_session_is_not_stored(ingest: Ingest, in_header: bool) -> None:
+    """A well-formed token that we did not make proves nothing: the event is taken and flagged."""
     token = EXAMPLES["reference-get"]["headers"]["X-JAY-TRACKING"]
-    (record,) = ingest.events(ingest.start(session_start(), headers={"X-JAY-TRACKING": token}))
-    assert record["trackingsession"] == "example-session-id-1234"
-    assert "trackingverified" not in record
+    body = session_start() if in_header else {**session_start(), "customMetadata": {"jay_tracking": token}}
+    (record,) = ingest.events(ingest.start(body, headers={"X-JAY-TRACKING": token} if in_header else {}))
+    assert not record.keys() & {"trackingsession", "trackingverified"}
+    assert record["flags"] == "tracking_not_valid"
+    assert FOREIGN["session_id"] not in json.dumps(record)
+
+
+def test_a_session_of_ours_counts_behind_a_foreign_one(ingest: Ingest) -> None:
+    """The first that we issued is taken, wherever the call names it."""
+    token = EXAMPLES["reference-get"]["headers"]["X-JAY-TRACKING"]
+    ours = send(ingest, "guide-post-anon").json()["session_id"]
+    body = {**session_start(), "customMetadata": {"tracking_session_id": ours}}
+    (record,) = ingest.events(ingest.start(body, headers={"X-JAY-TRACKING": token}))
+    assert (record["trackingsession"], record["trackingverified"]) == (ours, True)
+
+
+@pytest.mark.parametrize("denied_by", ["header", "metadata"])
+@pytest.mark.parametrize("named_by", ["X-JAY-TRACKING", "tracking_session_id", "jay_tracking"])
+def test_a_denied_event_names_no_tracking_session(ingest: Ingest, denied_by: str, named_by: str) -> None:
+    """Neither its envelope nor its metadata have it in the log; no flag tells that one was named."""
+    session_id = send(ingest, "guide-post-json").json()["session_id"]
+    metadata = {} if named_by == "X-JAY-TRACKING" else {named_by: session_id}
+    headers = {named_by: session_id} if named_by == "X-JAY-TRACKING" else {}
+    if denied_by == "header":
+        headers["X-Consent"] = "denied"
+    else:
+        metadata["consent"] = "denied"
+    (record,) = ingest.events(ingest.start({**session_start(), "customMetadata": metadata}, headers=headers))
+    assert record["consent"] == "denied"
+    assert not record.keys() & {"trackingsession", "trackingverified", "flags"}
+    assert session_id not in json.dumps(record)
 
 
 @pytest.mark.parametrize("in_header", [True, False])

@@ -1,0 +1,208 @@
+"""What the name of a key says of its value: whom it identifies, consent, a tracking session, or nothing of these.
+
+Names are compared without case and separators: `user_id`, `userId`, `User-ID` and `user.id` are one name. A name
+with dots also means what its end means: `context.device.email` is an e-mail address. Keys that the protocol
+documents are content under their documented spelling, but for the identities among them.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal
+
+from ingest.consent import PURPOSES
+from schemas.media import NESTED_KEYS, PARTS
+from schemas.vocabulary import EVENT_TYPES, QOE
+
+Namespace = Literal["user", "device"]
+Meaning = Literal["content", "user", "device", "consent", "tracking", "address"]
+
+CUSTOMER_IDS: Final = "visitor.customerIDs"
+# The identities that the protocol documents: these alone give consent, and become the user or device of a session.
+DOCUMENTED_IDENTITIES: Final[Mapping[str, Namespace]] = {
+    CUSTOMER_IDS: "user",
+    "analytics.visitorId": "user",
+    "visitor.marketingCloudUserId": "device",
+    "analytics.aid": "device",
+    "appInstallationId": "device",
+}
+_DOCUMENTED: Final = (
+    {"playerTime", "playhead", "ts", "eventType", *PARTS}
+    | {param.key for row in EVENT_TYPES.values() for param in row.params}
+    | {param.key for param in QOE}
+) - DOCUMENTED_IDENTITIES.keys()
+
+# Parts of names, without separators, wherever they stand in one.
+_DEVICE_PARTS: Final = re.compile(
+    "deviceid|deviceuuid|deviceuid|deviceserial|devicefingerprint|browserfingerprint|androidid"
+    "|advertisingid|googleadid|amazonadid|appleadid|identifierforadvert|identifierforvendor"
+    "|installationid|installid|cookieid|browserid|ipaddr|clientip|userip|viewerip|remoteip|remoteaddr|forwardedfor"
+    "|macaddr|marketingclouduserid|marketingcloudid|marketingcloudvisitorid|experiencecloudid|analyticsaid"
+)
+_USER_PARTS: Final = re.compile(
+    "userid|useruid|useruuid|username|userphone|visitorid|viewerid|customerid|subscriberid"
+    "|email|phonenumber|mobilenumber|msisdn|firstname|lastname|surname|dateofbirth|birthdate"
+)
+# Whole names, or what follows a dot in one. The words may also be the last word of a name: `homePhone`, `my_idfa`.
+_DEVICE_NAMES: Final = frozenset(("ip", "ipv4", "ipv6", "clientid", "serialnumber"))
+_USER_NAMES: Final = frozenset(
+    ("uid", "user", "login", "fullname", "accountid", "memberid", "personid", "householdid", "crmid", "phoneno")
+)
+_DEVICE_WORDS: Final = frozenset(
+    ("idfa", "idfv", "gaid", "aaid", "rida", "tifa", "udid", "openudid", "imei", "imsi", "meid", "ecid", "mcid")
+)
+_USER_WORDS: Final = frozenset(("phone", "telephone", "msisdn", "mail"))
+_CUSTOMER_IDS: Final = "customerids"
+_STATE_ENDS: Final = ("authstate", "primary")  # flattened customer ids have these besides the id
+
+_CONSENT_NAMES: Final = frozenset(
+    ("consent", "userconsent", "xconsent", "consentgiven", "hasconsent", "consentstatus", "consentstate")
+) | frozenset(
+    name
+    for purpose in (purpose.replace("_", "") for purpose in PURPOSES)
+    for name in (f"consent{purpose}", f"{purpose}consent")
+)
+# What may hold a token or an id of a tracking session.
+TRACKING_KEYS: Final = ("tracking_session_id", "jay_tracking")
+_TRACKING_PARTS: Final = re.compile("trackingsessionid|jaytracking|trackingtoken")
+
+# A domain with a point in it follows the @; but `poster@2x.png` is a picture.
+_ADDRESS: Final = re.compile(
+    r"[^\s@](?:@|%40)(?!\dx\.(?:png|jpe?g|webp|gif|svg|avif|heic)\b)[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2}",
+    re.IGNORECASE,
+)
+# `name=` and `"name":` in a text. Runs are taken whole and begun once: linear in the text.
+_ASSIGNED: Final = re.compile(r"""(?<![\w.\-])([\w.\-]++)(?:\s*+=|\\*+["']\s*+:)""")
+_ASSIGNED_LOOSELY: Final = re.compile(r"""(?<![\w.\-])([\w.\-]++)\\*+["']?+\s*+[=:]""")
+_NAME_BYTES: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
+# Escapes that may hide a quotation mark, or any other character of ASCII.
+_ESCAPED: Final = re.compile(rb"""\\(?:"|u00[2-7])""")
+_WORDS: Final = re.compile(r"[^\W\d_]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
+_SEPARATORS: Final = re.compile(r"[\W_]+")
+
+LEARNT_MAX: Final = 20_000
+LEARNT_CHARACTERS_MAX: Final = 64
+ASSIGNED_MAX: Final = 256
+ENDS_MAX: Final = 4
+
+
+def squash(text: str) -> str:
+    """Return a text without case and separators."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return _SEPARATORS.sub("", text.casefold())
+
+
+def is_consent(name: str) -> bool:
+    """Return whether the value of a key is a signal of consent."""
+    return squash(name) in _CONSENT_NAMES
+
+
+def holds_address(text: str) -> bool:
+    """Return whether something like an e-mail address stands in a text."""
+    return ("@" in text or "%40" in text) and _ADDRESS.search(text) is not None
+
+
+class Names:
+    """The meanings of names. What was found is remembered, within bounds: the same names come with every event.
+
+    `content` holds the names that are known to be content.
+    """
+
+    def __init__(self, *, users: Iterable[str] = (), devices: Iterable[str] = ()) -> None:
+        self._more: dict[str, Meaning] = {
+            **{squash(name): "user" for name in users},
+            **{squash(name): "device" for name in devices},
+        }
+        self._documented = {name for name in _DOCUMENTED if squash(name) not in self._more}
+        self._documented -= NESTED_KEYS  # what is content and holds no more than that
+        self.content: set[str] = set(self._documented)
+        self._others: dict[str, Meaning] = dict(DOCUMENTED_IDENTITIES)
+
+    def meaning(self, name: str) -> Meaning:
+        """Return what a name says of its value."""
+        if name in self.content:
+            return "content"
+        known = self._others.get(name)
+        if known is not None:
+            return known
+        found = self._classify(name)
+        if len(name) <= LEARNT_CHARACTERS_MAX:
+            self._learn(name, found)
+        return found
+
+    def identifies(self, name: str) -> bool:
+        """Return whether a value of this name is nothing to be kept as it is."""
+        return self.meaning(name) in ("user", "device", "tracking", "address")
+
+    def _learn(self, name: str, found: Meaning) -> None:
+        if len(self.content) + len(self._others) >= LEARNT_MAX:
+            self.content.clear()
+            self.content.update(self._documented)
+            self._others = dict(DOCUMENTED_IDENTITIES)
+        if found == "content":
+            self.content.add(name)
+        else:
+            self._others[name] = found
+
+    def _classify(self, name: str) -> Meaning:
+        if holds_address(name):
+            return "address"
+        whole = squash(name)
+        segments = name.rsplit(".", ENDS_MAX)
+        ends = {whole, *(squash(".".join(segments[index:])) for index in range(1, len(segments)))}
+        for end in ends & self._more.keys():
+            return self._more[end]
+        if ends & _CONSENT_NAMES:
+            return "consent"
+        if _TRACKING_PARTS.search(whole):
+            return "tracking"
+        if _CUSTOMER_IDS in whole:
+            return "content" if whole.endswith(_STATE_ENDS) else "user"
+        words = _WORDS.findall(name[-LEARNT_CHARACTERS_MAX:])
+        last = words[-1].casefold() if words else ""
+        if _DEVICE_PARTS.search(whole) or ends & _DEVICE_NAMES or (ends | {last}) & _DEVICE_WORDS:
+            return "device"
+        if _USER_PARTS.search(whole) or ends & _USER_NAMES or (ends | {last}) & _USER_WORDS:
+            return "user"
+        return "content"
+
+    def assigns_identity(self, text: str) -> bool:
+        """Return whether a text gives a value to a name that identifies: in a query, a cookie, or JSON."""
+        return ("=" in text or '"' in text) and self._is_any_identity(_ASSIGNED, text)
+
+    def may_stand_in(self, body: bytes) -> bool:
+        """Return whether a text in a JSON body may hold an address, or give a value to a name that identifies.
+
+        It looks at the few characters that this takes, so that the texts of most events need not be read.
+        """
+        if b"@" in body or b"%40" in body or (b"\\" in body and _ESCAPED.search(body) is not None):
+            return True
+        if b"=" not in body:
+            return False
+        parts = body.split(b"=", ASSIGNED_MAX + 1)
+        return len(parts) > ASSIGNED_MAX or any(self._ends_in_identity(part) for part in parts[:-1])
+
+    def _ends_in_identity(self, text: bytes) -> bool:
+        end = text[-LEARNT_CHARACTERS_MAX:].rstrip()
+        before = end.rstrip(_NAME_BYTES)
+        if not before or before[-1] >= 0x80:  # the name is longer than what is seen of it, or not in ASCII
+            return True
+        name = end[len(before) :].decode()
+        return name not in self.content and self.identifies(name)
+
+    def mentions_identity(self, text: str) -> bool:
+        """Return whether a text may have to do with an identity: it is such a name, or has one in it."""
+        whole = squash(text)
+        parts = (_DEVICE_PARTS, _USER_PARTS, _TRACKING_PARTS)
+        if _CUSTOMER_IDS in whole or any(part.search(whole) for part in parts):
+            return True
+        if len(text) <= LEARNT_CHARACTERS_MAX and self.identifies(text):
+            return True
+        return self._is_any_identity(_ASSIGNED_LOOSELY, text)
+
+    def _is_any_identity(self, assigned: re.Pattern[str], text: str) -> bool:
+        for count, match in enumerate(assigned.finditer(text)):
+            if count >= ASSIGNED_MAX or self.identifies(match[1]):
+                return True
+        return False

@@ -16,6 +16,11 @@ each time a partition is assigned, and reads from there on. Nothing moves a posi
 offset other than the one asked for raises LogGap, a log that ends before it raises LogTruncated; that partition
 then stands still until `seek()`, the others go on. `Owner.release()` may be called while a read is under way, by
 another task than the one that reads: what was read of a partition before its release is to be dropped after it.
+
+Looking. A log can be lost and made again under its name; then its offsets begin again, and an owner's position
+means nothing in it. Neither writer nor reader can always see that. So an owner remembers a record that it has
+read, and compares: an `Inspector` shows single records, where each partition begins and ends, and what the log
+calls itself. A reader that had to connect again asks its owner for every position again: it may be another log.
 """
 
 from collections.abc import Collection, Mapping
@@ -54,6 +59,33 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
 
     offset: int
     appended_ms: int | None = None
+
+
+class View(msgspec.Struct, frozen=True):
+    """What is seen of one partition: where it begins and ends, one record, and what its log calls itself.
+
+    `first_offset` is the oldest record's, `end_offset` the one that the next record will get. `record` is the one
+    that was asked for; None where there is none at that offset, not yet or not any more. `log_id` is None for a
+    log that has no name of its own (Kafka).
+    """
+
+    first_offset: int
+    end_offset: int
+    record: Record | None
+    log_id: str | None
+
+
+class Inspector(Protocol):
+    """Looks at the log on nobody's behalf: assigns nothing, moves no position. For one task at a time."""
+
+    async def look(self, at: Mapping[int, int]) -> dict[int, View]:
+        """Return a view of every partition, with the record at the offset that `at` names for it, if any.
+
+        Raises NotReady where there is no log, LogUnavailable where it does not answer.
+        """
+
+    async def close(self) -> None:
+        """Let go of the log."""
 
 
 class Writer(Protocol):

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from eventlog import Owner, Reader, Writer
+from eventlog import Inspector, Owner, Reader, Writer
 from schemas.settings import Settings
 
 
@@ -44,15 +44,24 @@ async def read_ends(settings: Settings) -> dict[int, int]:
 
     Raises NotReady where there is no log, LogUnavailable where it does not answer.
     """
+    inspector = open_inspector(settings)
+    try:
+        return {partition: view.end_offset for partition, view in (await inspector.look({})).items()}
+    finally:
+        await inspector.close()
+
+
+def open_inspector(settings: Settings) -> Inspector:
+    """Return an inspector of the log; it connects when it is first asked."""
     match settings.log:
         case "embedded":
-            from eventlog import embedded
+            from eventlog.embedded import EmbeddedInspector
 
-            return await asyncio.to_thread(embedded.read_ends, embedded.path_of_log(settings))
+            return EmbeddedInspector(settings)
         case "kafka":
-            from eventlog.kafka import read_topic_ends
+            from eventlog.kafka import KafkaInspector
 
-            return await read_topic_ends(settings)
+            return KafkaInspector(settings)
 
 
 async def open_writer(settings: Settings) -> Writer:

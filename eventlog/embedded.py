@@ -1,8 +1,15 @@
 """The embedded log: one SQLite file for one machine, written by any number of processes, owned by one reader.
 
-Layout. Table `records`: `id` = partition * 2**48 + offset, so that a partition is one range of the table's own
-key and needs no index. Table `partitions`: where each one begins and ends; offsets are given out from there and
-not from what `records` holds, so they go on after retention has emptied it.
+Layout 2 (`PRAGMA user_version`; 1 was release 0.1.0, and `playhead init` migrates it while writers go on). Table
+`records`: `id` = partition * 2**48 + offset, so that a partition is one range of the table's own key and needs no
+index. Table `partitions`: where each one begins and ends; offsets are given out from there and not from what
+`records` holds, so they go on after retention has emptied it. Table `identity`: a UUID, by which the log is told
+from one that is made in its place.
+
+The file. A file that is removed or replaced lives on for those who have it open: what they write is durable, and
+lost. So the path is looked at before each transaction, again before it is acknowledged, and at each look of a
+reader. A writer goes on by itself once the path names a log of the same UUID again; with another one it goes on
+refusing until it is restarted, which is when an operator has decided.
 
 Durability. WAL with synchronous=FULL: COMMIT returns after fsync of the WAL, and readers see a record only after
 that. A COMMIT that failed is reported as LogUnavailable for all of its group, and the connection is thrown away:
@@ -27,6 +34,7 @@ import os
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,9 +43,9 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from eventlog import Appended, Chunk, Owner, Record
+from eventlog import Appended, Chunk, Owner, Record, View
 from eventlog.appends import Append, Appends
-from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady
+from schemas.faults import Fault, LogGap, LogTruncated, LogUnavailable, NotReady, SchemaMismatch
 from schemas.modes import PRIVATE_FILE, give_mode, make_private
 from schemas.settings import Settings
 
@@ -45,7 +53,7 @@ T = TypeVar("T")
 Clock = Callable[[], float]
 
 APPLICATION_ID = 0x506C6179  # "Play", in the file's header
-LAYOUT_VERSION = 1
+LAYOUT = 2
 OFFSET_BITS = 48
 OFFSET_MASK = (1 << OFFSET_BITS) - 1
 
@@ -62,16 +70,23 @@ WAL_BYTES_KEPT = 67_108_864
 
 PROBE = -1  # the lane of `check()`: a write and an fsync without a record
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS partitions (
+# What each layout adds to the one before.
+STEPS = {
+    1: """
+CREATE TABLE partitions (
     partition INTEGER PRIMARY KEY, first_offset INTEGER NOT NULL, next_offset INTEGER NOT NULL
 ) STRICT;
-CREATE TABLE IF NOT EXISTS records (
+CREATE TABLE records (
     id INTEGER PRIMARY KEY, appended_ms INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL
 ) STRICT;
-CREATE TABLE IF NOT EXISTS probe (checked_ms INTEGER NOT NULL) STRICT;
-INSERT INTO probe SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM probe);
-"""
+CREATE TABLE probe (checked_ms INTEGER NOT NULL) STRICT;
+INSERT INTO probe VALUES (0);
+""",
+    2: """
+CREATE TABLE identity (id TEXT NOT NULL) STRICT;
+INSERT INTO identity VALUES (:id);
+""",
+}
 
 logger = structlog.get_logger(__name__)
 
@@ -82,9 +97,10 @@ def path_of_log(settings: Settings) -> Path:
 
 
 def make(path: Path, *, partitions: int) -> int:
-    """Make the log with this many partitions if there is none; return how many it has.
+    """Make the log with this many partitions if there is none, migrate an older one; return how many it has.
 
-    Safe to repeat, and to run in two processes at once. Raises NotReady where the file is something else.
+    Safe to repeat, to be killed, and to run in two processes at once, beside writers. Raises NotReady where the
+    file is something else, SchemaMismatch where it is of a newer layout.
     """
     with _made_by_hand(path) as connection:
         count = _count_partitions(connection)
@@ -104,15 +120,6 @@ def add_partitions(path: Path, *, partitions: int) -> int:
         return _add(connection, _count_partitions(connection), partitions)
 
 
-def read_ends(path: Path) -> dict[int, int]:
-    """Return where each partition ends. Raises NotReady or LogUnavailable."""
-    try:
-        with contextlib.closing(_open(path)) as connection:
-            return dict(connection.execute("SELECT partition, next_offset FROM partitions").fetchall())
-    except sqlite3.Error as error:
-        raise LogUnavailable(f"{path} cannot be read: {error}") from error
-
-
 @contextlib.contextmanager
 def _made_by_hand(path: Path) -> Iterator[sqlite3.Connection]:
     """Open or make the file, and do the block in one transaction that makes tables or partitions."""
@@ -120,16 +127,20 @@ def _made_by_hand(path: Path) -> Iterator[sqlite3.Connection]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
             _folder_locked(path.parent),
+            _side_files_moved(path),
             _private(path),
             contextlib.closing(_connect(path, mode="rwc", lock_wait_s=10)) as connection,
         ):
-            _check_layout(connection, path, fresh=True)
+            _layout_of(connection, path, may_be_empty=True)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
+            found = _layout_of(connection, path, may_be_empty=True)
+            _refuse_newer(path, found)
+            for step in range(found + 1, LAYOUT + 1):
+                for statement in STEPS[step].split(";\n"):
+                    connection.execute(statement, {"id": str(uuid.uuid4())})
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {LAYOUT_VERSION}")
-            for statement in SCHEMA.split(";\n"):
-                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {LAYOUT}")
             yield connection
             connection.execute("COMMIT")
     except (OSError, sqlite3.Error) as error:
@@ -155,6 +166,22 @@ def _folder_locked(folder: Path) -> Iterator[None]:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _side_files_moved(path: Path) -> Iterator[None]:
+    """Move away what SQLite keeps beside a log that is gone: a new log must not be read through it.
+
+    The WAL may hold the last records of the lost log, so it is kept under another name.
+    """
+    file = path.resolve()
+    if not file.exists():
+        Path(f"{file}-shm").unlink(missing_ok=True)
+        wal = Path(f"{file}-wal")
+        if wal.exists():
+            kept = wal.rename(f"{wal}.lost-{uuid.uuid4().hex[:8]}")
+            logger.warning("log_was_lost", path=str(path), its_wal=str(kept))
+    yield
 
 
 def _add(connection: sqlite3.Connection, count: int, wanted: int) -> int:
@@ -185,33 +212,79 @@ def _connect(path: Path, *, mode: str, lock_wait_s: float) -> sqlite3.Connection
     return connection
 
 
-def _check_layout(connection: sqlite3.Connection, path: Path, *, fresh: bool = False) -> None:
-    found = tuple(
+def _layout_of(connection: sqlite3.Connection, path: Path, *, may_be_empty: bool = False) -> int:
+    """Return the layout's number, 0 for a file that has nothing in it. Raises NotReady where it is no log."""
+    application, layout = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
     )
-    if found == (0, 0) and fresh and not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        return
-    if found == (0, 0):
+    if application == APPLICATION_ID:
+        return int(layout)
+    if application or layout or connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        raise NotReady(f"{path} is no log of Playhead's")
+    if not may_be_empty:
         raise NotReady(f"{path} holds no log: `playhead init` makes it")
-    if found != (APPLICATION_ID, LAYOUT_VERSION):
-        raise NotReady(f"{path} is no log of this version (layout {found[1]}, expected {LAYOUT_VERSION})")
+    return 0
+
+
+def _refuse_newer(path: Path, layout: int) -> None:
+    if layout > LAYOUT:
+        raise SchemaMismatch(
+            f"the log {path} has schema {layout}, and this program works with schema {LAYOUT}: "
+            "use the newer release that ran `playhead init` on it"
+        )
 
 
 def _absent(path: Path) -> NotReady:
     return NotReady(f"there is no log at {path}: `playhead init` makes it")
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """Connect to a log that must be there. Raises NotReady or sqlite3.Error."""
-    if not path.exists():
-        raise _absent(path)
-    connection = _connect(path, mode="rw", lock_wait_s=LOCK_WAIT_S)
+def _file_at(path: Path) -> tuple[int, int]:
+    """Return what tells the file at a path from any other that exists. Raises NotReady where there is none."""
     try:
-        _check_layout(connection, path)
-    except (NotReady, sqlite3.Error):
-        connection.close()
-        raise
-    return connection
+        found = path.stat()
+    except FileNotFoundError:
+        raise _absent(path) from None
+    return found.st_dev, found.st_ino
+
+
+class LogFile:
+    """A connection to a log that must be there: the file, and what the log calls itself.
+
+    Raises NotReady, LogUnavailable or sqlite3.Error; SchemaMismatch where the layout is not this program's. Who
+    had the log open before goes on with a newer layout (`is_reopened`): a migration only adds.
+    """
+
+    def __init__(self, path: Path, *, is_reopened: bool = False) -> None:
+        self._path = path
+        self._file = _file_at(path)
+        self.connection = _connect(path, mode="rw", lock_wait_s=LOCK_WAIT_S)
+        try:
+            layout = _layout_of(self.connection, path)
+            if not is_reopened:
+                _refuse_newer(path, layout)
+            if layout < LAYOUT:
+                raise SchemaMismatch(
+                    f"the log {path} has schema {layout}, and this program works with schema {LAYOUT}: "
+                    "`playhead init` migrates it; ingests may run meanwhile"
+                )
+            self.log_id: str = self.connection.execute("SELECT id FROM identity").fetchone()[0]
+            self.check()
+        except BaseException:
+            self.close()
+            raise
+
+    def check(self) -> None:
+        """Raise LogUnavailable where the path does not name this file any more: what is written would be lost."""
+        try:
+            is_same = _file_at(self._path) == self._file
+        except NotReady:
+            raise LogUnavailable(f"the log {self._path} is gone, though it is open here") from None
+        if not is_same:
+            raise LogUnavailable(f"{self._path} is another file than the log that is open here")
+
+    def close(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # it is given up because it failed already, or at the end
+            self.connection.close()
 
 
 @contextlib.contextmanager
@@ -244,7 +317,8 @@ class EmbeddedWriter:
         self._closing = False
         self._partitions = 0
         self._ended = asyncio.Event()
-        self._connection: sqlite3.Connection | None = None
+        self._log_id = ""
+        self._file: LogFile | None = None
         # A daemon, because a disk that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
 
@@ -252,7 +326,7 @@ class EmbeddedWriter:
         """Check that the log is there, and begin. Raises NotReady or LogUnavailable."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                self._partitions = await asyncio.to_thread(_partitions_of, self._path)
+                self._log_id, self._partitions = await asyncio.to_thread(_identify, self._path)
         except TimeoutError:
             raise LogUnavailable(f"{self._path} did not answer within {self._timeout_s:g} s") from None
         self._thread.start()
@@ -300,7 +374,9 @@ class EmbeddedWriter:
                         logger.warning("log_unavailable", path=str(self._path), error=str(error))
                     failing = True
                     self._disconnect()
-                    # the queue is left alone meanwhile, so what comes may still make it within its deadline
+                    if isinstance(error, Fault):  # the log is not there any more: no deadline will help
+                        self._fail_what_waits(str(error))
+                    # else the queue is left alone, so what comes may still make it within its deadline
                     time.sleep(RETRY_S)
         self._disconnect()
         self._report(self._ended.set)
@@ -311,12 +387,28 @@ class EmbeddedWriter:
 
     def _commit_group(self) -> None:
         """Take what waits once the write lock is ours, make it durable in one transaction, and report it."""
-        connection = self._connection = self._connection or _open(self._path)
+        file = self._connected()
         with _turn(self._path):
-            if self._begin(connection):
-                self._commit_what_waits(connection)
+            file.check()
+            if self._begin(file.connection):
+                self._commit_what_waits(file)
 
-    def _commit_what_waits(self, connection: sqlite3.Connection) -> None:
+    def _connected(self) -> LogFile:
+        if self._file is None:
+            self._file = LogFile(self._path, is_reopened=True)
+        if self._file.log_id != self._log_id:
+            raise LogUnavailable(
+                f"{self._path} is another log than before ({self._file.log_id}, and before {self._log_id}); "
+                "restart this process to write into it"
+            )
+        return self._file
+
+    def _fail_what_waits(self, reason: str) -> None:
+        for lane in self._appends.waiting():
+            self._report(self._appends.fail, self._take(lane), reason)
+
+    def _commit_what_waits(self, file: LogFile) -> None:
+        connection = file.connection
         groups: list[tuple[int, list[Append]]] = []
         try:
             ends = dict(connection.execute("SELECT partition, next_offset FROM partitions").fetchall())
@@ -328,6 +420,7 @@ class EmbeddedWriter:
                 elif group:
                     _insert(connection, lane, ends[lane], group, now_ms)
             connection.execute("COMMIT")
+            file.check()  # what went into a file that nobody will find is not acknowledged
         except BaseException as error:
             for _lane, group in groups:
                 self._report(self._appends.fail, group, f"the log could not be written: {error}")
@@ -355,18 +448,51 @@ class EmbeddedWriter:
                 return False
 
     def _disconnect(self) -> None:
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):  # it is given up because it failed already
-                self._connection.close()
-            self._connection = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
 
-def _partitions_of(path: Path) -> int:
+def _identify(path: Path) -> tuple[str, int]:
+    """Return what the log calls itself, and how many partitions it has. Raises NotReady or LogUnavailable."""
+    with _opened(path) as file:
+        return file.log_id, _count_partitions(file.connection)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[LogFile]:
+    """Open the log for a moment. Raises NotReady or LogUnavailable."""
     try:
-        with contextlib.closing(_open(path)) as connection:
-            return _count_partitions(connection)
+        with contextlib.closing(LogFile(path)) as file:
+            yield file
     except sqlite3.Error as error:
-        raise LogUnavailable(f"{path} cannot be opened: {error}") from error
+        raise LogUnavailable(f"{path} cannot be read: {error}") from error
+
+
+class EmbeddedInspector:
+    """Looks into the file that the path names at that moment; see `Inspector`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = path_of_log(settings)
+
+    async def look(self, at: Mapping[int, int]) -> dict[int, View]:
+        return await asyncio.to_thread(self._look, dict(at))
+
+    async def close(self) -> None:
+        """Do nothing: the file is open only while it is looked into."""
+
+    def _look(self, at: dict[int, int]) -> dict[int, View]:
+        views = {}
+        with _opened(self._path) as file:
+            file.connection.execute("BEGIN")
+            rows = file.connection.execute(
+                "SELECT partition, first_offset, next_offset FROM partitions"
+            ).fetchall()
+            for partition, first, end in rows:
+                asked = at.get(partition, end)
+                found = _select(file.connection, partition, asked, min(asked + 1, end), 1, 1)
+                views[partition] = View(first, end, found[0] if found else None, file.log_id)
+        return views
 
 
 def _insert(
@@ -412,17 +538,18 @@ class EmbeddedReader:
         self._positions: dict[int, int] = {}
         self._stopped: set[int] = set()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="log-reader")
-        self._connection: sqlite3.Connection | None = None
+        self._file: LogFile | None = None
         self._turn = 0
 
     async def start(self) -> None:
         """Check that the log is there. Raises NotReady or LogUnavailable."""
-        await self._in_thread(_partitions_of, self._path)
+        await self._in_thread(_identify, self._path)
 
     async def read(self, *, records_max: int, timeout_s: float) -> list[Chunk]:
         deadline = time.monotonic() + timeout_s
         if not await self._hold_lock(deadline):
             return []
+        await self._in_thread(self._connected)
         while True:
             for partition in sorted(self._held - self._positions.keys()):
                 self._positions[partition] = await self._owner.position(partition)
@@ -434,9 +561,13 @@ class EmbeddedReader:
                 raise fault
             if not found.new:
                 break
-        for chunk in found.chunks:
+        # A position that is gone, or another one, was given up meanwhile: then the owner is asked again.
+        chunks = [
+            chunk for chunk in found.chunks if self._positions.get(chunk.partition) == wanted[chunk.partition]
+        ]
+        for chunk in chunks:
             self._positions[chunk.partition] += len(chunk.records)
-        return found.chunks
+        return chunks
 
     def seek(self, partition: int, offset: int) -> None:
         if partition in self._held:
@@ -505,23 +636,27 @@ class EmbeddedReader:
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         try:
             return await self._loop.run_in_executor(self._executor, work, *arguments)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, LogUnavailable) as error:
             await self._loop.run_in_executor(self._executor, self._disconnect)
+            # What the path names next may be another log, and the owner decides what its positions mean there.
+            self._positions.clear()
+            self._stopped.clear()
+            if isinstance(error, LogUnavailable):
+                raise
             raise LogUnavailable(f"{self._path} cannot be read: {error}") from error
 
-    def _connected(self) -> sqlite3.Connection:
-        if self._connection is None:
+    def _connected(self) -> LogFile:
+        if self._file is None:
             try:
-                self._connection = _open(self._path)
+                self._file = LogFile(self._path, is_reopened=True)
             except NotReady as error:
                 raise LogUnavailable(str(error)) from error
-        return self._connection
+        return self._file
 
     def _disconnect(self) -> None:
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):  # it is given up because it failed already, or at the end
-                self._connection.close()
-            self._connection = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def _look(
         self,
@@ -532,10 +667,12 @@ class EmbeddedReader:
         interrupt: threading.Event,
     ) -> Found:
         """Look until there is something to tell, or the deadline."""
-        connection = self._connected()
+        file = self._connected()
+        connection = file.connection
         seen = -1
         found = Found([], [], [])
         while True:
+            file.check()
             version = connection.execute("PRAGMA data_version").fetchone()[0]
             if version != seen:
                 seen = version
@@ -574,7 +711,7 @@ class EmbeddedReader:
         return found
 
     def _retain(self, older_than_ms: int, below: dict[int, int]) -> int:
-        connection = self._connected()
+        connection = self._connected().connection
         dropped = 0
         for partition, end in below.items():
             while step := self._drop_step(connection, partition, older_than_ms, end):

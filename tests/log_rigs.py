@@ -18,8 +18,8 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from brokers import Broker, ContainerBroker, JvmBroker
 from mock_kafka import MockKafka
 
-from eventlog import Chunk, Owner, Reader, Record, Writer
-from eventlog.adapters import create_log, open_reader, open_writer
+from eventlog import Chunk, Inspector, Owner, Reader, Record, Writer
+from eventlog.adapters import create_log, open_inspector, open_reader, open_writer
 from schemas.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -137,14 +137,18 @@ class KafkaRig:
                 {TopicPartition(self.topic, partition): RecordsToDelete(before_offset=below)}
             )
 
-    async def lose_end(self) -> None:
-        count = await create_log(self.settings())
+    async def delete(self) -> None:
+        """Delete the topic, and wait until it is away."""
         async with self._admin() as admin:
             await admin.delete_topics([self.topic])
             deadline = time.monotonic() + 20
             while self.topic in await admin.list_topics():
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.05)
+
+    async def lose_end(self) -> None:
+        count = await create_log(self.settings())
+        await self.delete()
         await create_log(self.settings(log_partitions=count))
 
     @contextlib.asynccontextmanager
@@ -233,6 +237,16 @@ async def killed(process: "subprocess.Popen[str]") -> None:
     """Kill the child with SIGKILL and wait for its end."""
     process.send_signal(signal.SIGKILL)
     await asyncio.to_thread(process.wait)
+
+
+@contextlib.asynccontextmanager
+async def inspecting(settings: Settings) -> AsyncIterator[Inspector]:
+    """Have an inspector for the length of the block."""
+    inspector = open_inspector(settings)
+    try:
+        yield inspector
+    finally:
+        await inspector.close()
 
 
 @contextlib.asynccontextmanager

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import gc
+import sqlite3
 import time
 import uuid
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
+from brokers import JvmBroker
 from log_rigs import (
     EmbeddedRig,
     KafkaRig,
@@ -16,6 +18,7 @@ from log_rigs import (
     LogRig,
     MockRig,
     child,
+    inspecting,
     killed,
     next_line,
     read_chunks,
@@ -26,9 +29,10 @@ from log_rigs import (
 from mock_kafka import MockKafka, running_mock
 
 from eventlog import Writer
+from eventlog import embedded as embedded_log
 from eventlog.adapters import add_partitions, create_log, open_reader, open_writer, read_ends
 from eventlog.embedded import open_embedded_writer
-from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady, TooLarge
+from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady, SchemaMismatch, TooLarge
 
 LOGS = ["embedded", "kafka", "mock"]
 
@@ -119,6 +123,69 @@ async def test_anybody_may_ask_where_the_log_ends(rig: LogRig) -> None:
         assert owner.assigned == held
     await rig.lose_front(0, 4)
     assert await read_ends(settings) == {0: 5, 1: 0, 2: 2}
+
+
+async def test_anybody_may_look_at_single_records(rig: LogRig) -> None:
+    """As a reader gets them, whether one reads or not; and None where there is none, not yet or not any more."""
+    await rig.make(log_partitions=3)
+    settings = rig.settings()
+    async with writing(settings) as writer:
+        await append_all(writer, 5)
+        await append_all(writer, 2, partition=1)
+    owner = Ledger()
+    async with reading(settings, owner) as reader, inspecting(settings) as inspector:
+        records = await read_records(reader, 7)
+        of_first = [record for record in records if record.partition == 0]
+        of_second = [record for record in records if record.partition == 1]
+        held = owner.assigned
+        for offset in (4, 0, 2):
+            views = await inspector.look({0: offset, 1: 1})
+            assert [views[partition].record for partition in range(3)] == [of_first[offset], of_second[1], None]
+        for offset in (5, 6, 1_000):
+            views = await inspector.look({0: offset, 1: 0, 2: 0, 9: 0})
+            assert [views[partition].record for partition in range(3)] == [None, of_second[0], None]
+        assert owner.assigned == held
+        await rig.lose_front(0, 3)
+        views = await inspector.look({0: 2})
+        assert {p: (view.first_offset, view.end_offset, view.record) for p, view in views.items()} == {
+            0: (3, 5, None),
+            1: (0, 2, None),
+            2: (0, 0, None),
+        }
+        assert (await inspector.look({0: 3}))[0].record == of_first[3]
+
+
+async def test_a_log_made_in_the_place_of_another_shows_other_records(rig: LogRig) -> None:
+    """An inspector that was open all the time sees it."""
+    await rig.make()
+    settings = rig.settings()
+    async with inspecting(settings) as inspector:
+        async with writing(settings) as writer:
+            await append_all(writer, 3)
+        before = (await inspector.look({0: 2}))[0].record
+        assert before is not None
+        await rig.lose_end()
+        assert (await inspector.look({0: 2}))[0].record is None
+        async with writing(settings) as writer:
+            await append_all(writer, 3)
+        after = (await inspector.look({0: 2}))[0].record
+        assert after is not None
+        assert (after.value, after.appended_ms != before.appended_ms) == (before.value, True)
+
+
+async def test_who_looks_makes_no_topic(own_kafka: JvmBroker) -> None:
+    """Also where the topic went while it was looked at, on a broker that makes what it is asked for by name."""
+    rig = KafkaRig(own_kafka)
+    await rig.make()
+    settings = rig.settings()
+    async with inspecting(settings) as inspector:
+        async with writing(settings) as writer:
+            await append_all(writer, 3)
+        assert (await inspector.look({0: 2}))[0].record is not None
+        await rig.delete()
+        for _ in range(20):
+            with pytest.raises(NotReady, match="playhead topics"):
+                await inspector.look({0: 2})
 
 
 async def test_a_log_that_does_not_answer_is_said_by_who_asks_for_its_end(stalling_rig: LogRig) -> None:
@@ -600,3 +667,136 @@ async def test_another_file_is_not_taken_for_a_log(embedded: EmbeddedRig) -> Non
         await create_log(embedded.settings())
     with pytest.raises((NotReady, LogUnavailable)):
         await open_writer(embedded.settings())
+
+
+# ---- a file that is removed, replaced, or of another layout
+
+
+def replace_log(folder: Path, *, keep_side_files: bool = False) -> Path:
+    """Move the log away while it is in use; return where it is."""
+    kept = folder / "kept"
+    kept.mkdir()
+    for path in folder.glob("log.sqlite*"):
+        if path.name == "log.sqlite" or (
+            path.name in ("log.sqlite-wal", "log.sqlite-shm") and not keep_side_files
+        ):
+            path.rename(kept / path.name)
+    return kept
+
+
+@pytest.mark.parametrize("keep_side_files", [False, True], ids=["whole", "its WAL stays"])
+@pytest.mark.parametrize("is_made_again", [False, True], ids=["gone", "made again"])
+async def test_nothing_is_acknowledged_into_a_file_that_nobody_will_find(
+    embedded: EmbeddedRig, is_made_again: bool, keep_side_files: bool
+) -> None:
+    """Appends and `check()` are refused at once and say why; the same log in its old place is taken again."""
+    await embedded.make()
+    settings = embedded.settings()
+    async with writing(settings) as writer:
+        assert await append_all(writer, 10) == list(range(10))
+        kept = replace_log(embedded.folder, keep_side_files=keep_side_files)
+        if is_made_again:
+            await embedded.make()
+        began = time.monotonic()
+        with pytest.raises(LogUnavailable, match="open here"):
+            await writer.append(0, key=b"", value=b"lost")
+        for _ in range(3):
+            with pytest.raises(LogUnavailable, match=r"another|no log"):
+                await writer.check()
+        assert time.monotonic() - began < 3
+        if is_made_again:
+            assert await read_ends(settings) == {0: 0}
+            async with writing(settings) as another:  # a restart: that is when it has been decided
+                assert await append_all(another, 3) == [0, 1, 2]
+                with pytest.raises(LogUnavailable, match="is another log than before"):
+                    await writer.append(0, key=b"", value=b"lost")
+            assert await read_ends(settings) == {0: 3}
+        if keep_side_files:
+            return  # its WAL was moved away, and what is left is no whole log
+        for path in embedded.folder.glob("log.sqlite*"):
+            path.unlink()
+        for path in kept.iterdir():
+            path.rename(embedded.folder / path.name)
+        await until_it_takes(writer)
+        assert await read_ends(settings) == {0: 11}
+
+
+async def test_a_reader_asks_its_owner_again_once_the_path_names_another_log(embedded: EmbeddedRig) -> None:
+    """Within a second, and whatever it knew of positions; without a log it raises for as long."""
+    await embedded.make()
+    settings = embedded.settings()
+    owner = Ledger({0: 0})
+    async with reading(settings, owner) as reader:
+        async with writing(settings) as writer:
+            await append_all(writer, 3)
+            assert len(await read_records(reader, 3)) == 3
+        kept = replace_log(embedded.folder)
+        began = time.monotonic()
+        for _ in range(2):
+            with pytest.raises(LogUnavailable):
+                await reader.read(records_max=10, timeout_s=30)
+        assert time.monotonic() - began < 1
+        await embedded.make()
+        async with writing(settings) as writer:
+            await append_all(writer, 2)
+        assert owner.assigned == [0]
+        assert [record.offset for record in await read_records(reader, 2)] == [0, 1]
+        assert owner.assigned == [0, 0]
+    assert {path.name for path in kept.iterdir()} >= {"log.sqlite"}
+
+
+async def test_each_log_has_a_name_of_its_own(tmp_path: Path) -> None:
+    """It is the same in all partitions and for all time."""
+    names = []
+    for folder in ("one", "another"):
+        rig = EmbeddedRig(tmp_path / folder)
+        await rig.make(log_partitions=2)
+        async with inspecting(rig.settings()) as inspector:
+            before = await inspector.look({})
+            await create_log(rig.settings())
+            assert {view.log_id for view in (await inspector.look({})).values()} == {before[0].log_id}
+        names.append(before[0].log_id)
+    assert None not in names
+    assert names[0] != names[1]
+
+
+async def test_a_log_of_another_layout_is_refused_by_both_numbers(embedded: EmbeddedRig) -> None:
+    """An older one with the command that migrates it, a newer one also by that command."""
+    await embedded.make()
+    set_layout(embedded.folder, embedded_log.LAYOUT + 1)
+    for refused in (open_writer, create_log):
+        with pytest.raises(SchemaMismatch, match=r"has schema 3, and this program works with schema 2.*newer"):
+            await refused(embedded.settings())
+    set_layout(embedded.folder, 1)
+    for opening in (open_writer(embedded.settings()), open_reader(embedded.settings(), Ledger())):
+        with pytest.raises(SchemaMismatch, match=r"has schema 1, and this program works with schema 2.*init"):
+            await opening
+
+
+async def test_writer_and_reader_go_on_while_a_newer_release_migrates_the_log(embedded: EmbeddedRig) -> None:
+    """Also where they have to connect again after it: a migration only adds."""
+    await embedded.make()
+    settings = embedded.settings()
+    owner = Ledger({0: 0})
+    async with writing(settings) as writer, reading(settings, owner) as reader:
+        await append_all(writer, 2)
+        assert len(await read_records(reader, 2)) == 2
+        set_layout(embedded.folder, embedded_log.LAYOUT + 1)
+        await append_all(writer, 2)
+        assert len(await read_records(reader, 2)) == 2
+        owner.positions[0] = 4
+        kept = replace_log(embedded.folder)
+        with pytest.raises(LogUnavailable):
+            await writer.check()
+        with pytest.raises(LogUnavailable):
+            await reader.read(records_max=1, timeout_s=1)
+        for path in kept.iterdir():
+            path.rename(embedded.folder / path.name)
+        await until_it_takes(writer)
+        assert len(await read_records(reader, 1)) == 1
+
+
+def set_layout(folder: Path, layout: int) -> None:
+    """Make the log one of another layout, as another release leaves it."""
+    with contextlib.closing(sqlite3.connect(folder / "log.sqlite", isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA user_version = {layout}")

@@ -41,6 +41,13 @@ app = typer.Typer(
 GC_THRESHOLD = (50_000, 50, 100)
 BACKUP_NICENESS = 10  # ingest and worker go first
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+NewLog = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PARTITIONS",
+        help="Go on with a log that was made in the place of another, for these partitions (0,3 or all).",
+    ),
+]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of log, lake and secrets.")]
 
 
@@ -138,17 +145,21 @@ def worker(
         list[str] | None,
         typer.Option(help="Go on behind lost offsets, partition:first-last; leaves a row in `gaps`."),
     ] = None,
+    new_log: NewLog = None,
 ) -> None:
     """Move the log into the lake until told to stop."""
-    asyncio.run(_worker(_settings(), accept_gap or []))
+    asyncio.run(_worker(_settings(), accept_gap or [], new_log))
 
 
-async def _worker(settings: Settings, gaps: list[str]) -> None:
+async def _worker(settings: Settings, gaps: list[str], new_log: str | None) -> None:
+    from consumers.decisions import accept_gaps, accept_new_logs, parse_partitions
     from consumers.transaction import Gap
-    from consumers.worker import Worker, accept_gaps
+    from consumers.worker import Worker
 
     if gaps:
         await asyncio.to_thread(accept_gaps, settings, [Gap.parse(gap) for gap in gaps])
+    if new_log is not None:
+        await accept_new_logs(settings, parse_partitions(new_log))
 
     has_own_upkeep = settings.lake_catalog == "sqlite"
     gc.collect()
@@ -253,22 +264,34 @@ def backup(
 
 
 @app.command()
-def rebuild(data: Data = None) -> None:
+def rebuild(new_log: NewLog = None, data: Data = None) -> None:
     """Make the lake anew where there is none: from the newest backup, and the log from there on."""
-    from lake.backup import newest, restore
-    from lake.catalog import location
+    from lake.backup import newest
 
     settings = _settings(data)
     found = newest(settings.backups)
-    if found:
-        restore(location(settings), found[0])
-    asyncio.run(_replay(settings))
+    asyncio.run(_rebuild(settings, found[0] if found else None, new_log))
     print(f"rebuilt {'from ' + str(found[0]) if found else 'from the log alone'}")  # noqa: T201
 
 
-async def _replay(settings: Settings) -> None:
+async def _rebuild(settings: Settings, backup: Path | None, new_log: str | None) -> None:
+    from consumers.decisions import accept_new_logs, other_logs, parse_partitions, with_remedy
+    from consumers.transaction import Ledger
     from consumers.worker import Worker
+    from eventlog.adapters import create_log
+    from lake.backup import ledgers_of, restore
+    from lake.catalog import location
 
+    if backup is not None:
+        await create_log(settings)
+        others = await other_logs(settings, [Ledger.of(row) for row in ledgers_of(backup)])
+        accepted = parse_partitions(new_log) if new_log is not None else []
+        for partition, fault in others.items():
+            if accepted is not None and partition not in accepted:
+                raise NotReady(f"the backup {backup} is of another log: {with_remedy(fault, verb='rebuild')}")
+        await asyncio.to_thread(restore, location(settings), backup)
+        if others:
+            await accept_new_logs(settings, others.keys())
     await _init(settings)
     await Worker(settings).run(_stopped_by_signals(), until_read=True)
 

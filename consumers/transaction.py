@@ -11,14 +11,16 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import msgspec
 import pyarrow as pa
 
+from consumers.marks import Mark
 from consumers.rows import ledger_rows, rows_of, session_rows
 from consumers.sessions import Changes, OpenRows
 from lake.catalog import Location
@@ -60,8 +62,20 @@ class Gap(msgspec.Struct, frozen=True):
         return cls(int(match[1]), int(match[2]), int(match[3]) + 1)
 
 
+class LogChange(msgspec.Struct, frozen=True):
+    """A log that an operator accepts in the place of another: where it begins, and what it calls itself."""
+
+    partition: int
+    first_offset: int
+    log_id: str | None
+    why: str
+
+
 class Ledger(msgspec.Struct, frozen=True):
-    """One row of a ledger table, by the names of its columns. Offsets are "the next to read"."""
+    """One row of a ledger table, by the names of its columns. Offsets are "the next to read".
+
+    What has a default here was added by a later schema than the first, with the same default.
+    """
 
     log_partition: int
     first_offset: int
@@ -73,22 +87,36 @@ class Ledger(msgspec.Struct, frozen=True):
     open_as_of_offset: int
     partition_time: datetime | None
     commits: int
-    log_number: int
-    log_base: int
-    log_id: str | None
-    mark_offset: int | None
-    mark_appended_at: datetime | None
-    mark_digest: str | None
-    halted_at: datetime | None
-    halted_reason: str | None
+    log_number: int = 1
+    log_base: int = 0
+    log_id: str | None = None
+    mark_offset: int | None = None
+    mark_appended_at: datetime | None = None
+    mark_digest: str | None = None
+    halted_at: datetime | None = None
+    halted_reason: str | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "Ledger":
+        """Return the ledger of a row, which may be of another schema."""
+        return cls(**{name: row[name] for name in cls.__struct_fields__ if name in row})
+
+    @property
+    def mark(self) -> Mark | None:
+        """The record by which the log is known again; None before anything was read of it."""
+        if self.mark_offset is None or self.mark_appended_at is None or self.mark_digest is None:
+            return None
+        return Mark(self.mark_offset, _ms(self.mark_appended_at), self.mark_digest)
 
     @property
     def time_ms(self) -> int:
-        # Rounded, not cut: a floor one millisecond low would let an id of that millisecond pass for new.
-        return round(self.partition_time.timestamp() * 1000) if self.partition_time else 0
+        return _ms(self.partition_time) if self.partition_time else 0
 
-    def after(self, changes: Changes) -> "Ledger":
-        """Return the row that the transaction of these changes leaves."""
+    def after(self, changes: Changes, *, mark: Mark | None = None, log_id: str | None = None) -> "Ledger":
+        """Return the row that the transaction of these changes leaves.
+
+        `mark` is a newer record to know the log by, `log_id` what the log calls itself; None: as before.
+        """
         read = datetime.fromtimestamp(changes.read_ms / 1000, UTC) if changes.read_ms else self.partition_time
         is_read_on = changes.next_offset > self.next_offset
         return msgspec.structs.replace(
@@ -100,9 +128,24 @@ class Ledger(msgspec.Struct, frozen=True):
             open_as_of_offset=self.open_as_of_offset if changes.open is None else changes.next_offset,
             partition_time=read,
             commits=self.commits + 1,
+            log_id=log_id or self.log_id,
             halted_at=None if is_read_on else self.halted_at,
             halted_reason=None if is_read_on else self.halted_reason,
+        ).marked(mark or self.mark)
+
+    def marked(self, mark: Mark | None) -> "Ledger":
+        """Return the row with this mark, or with none."""
+        return msgspec.structs.replace(
+            self,
+            mark_offset=mark.offset if mark else None,
+            mark_appended_at=datetime.fromtimestamp(mark.appended_ms / 1000, UTC) if mark else None,
+            mark_digest=mark.digest if mark else None,
         )
+
+
+def _ms(moment: datetime) -> int:
+    # Rounded, not cut: a floor one millisecond low would let an id of that millisecond pass for new.
+    return round(moment.timestamp() * 1000)
 
 
 def read_ledger(connection: duckdb.DuckDBPyConnection, partition: int) -> Ledger:
@@ -116,12 +159,12 @@ def read_ledger(connection: duckdb.DuckDBPyConnection, partition: int) -> Ledger
 
 def commit(
     connection: duckdb.DuckDBPyConnection,
-    work: Collection[tuple[Ledger, Changes]],
+    work: Collection[tuple[Ledger, Changes, Ledger]],
     *,
     topic: str,
     place: Location,
-) -> list[Ledger]:
-    """Write the changes of some partitions in one transaction; return their new ledger rows.
+) -> None:
+    """Write the changes of some partitions in one transaction; each with its ledger row before and after them.
 
     Raises Fenced where a ledger row moved, duckdb.Error where the lake refused or does not answer. After either
     the outcome for these partitions is what their ledger says when it is read again.
@@ -130,24 +173,22 @@ def commit(
     touched: set[str] = set()
     connection.execute("BEGIN")
     try:
-        for ledger, _ in work:
+        for ledger, _, _ in work:
             _check_fence(connection, ledger)
-        for name, rows in rows_of([changes for _, changes in work], topic=topic).items():
+        for name, rows in rows_of([changes for _, changes, _ in work], topic=topic).items():
             if rows.num_rows:
                 _insert(connection, name, rows)
                 touched.add(name)
-        written = [ledger.after(changes) for ledger, changes in work]
-        for ledger, (_, changes) in zip(written, work, strict=True):
-            touched.add(_rewrite_ledger(connection, ledger))
+        for _, changes, after in work:
+            touched.add(_rewrite_ledger(connection, after))
             if changes.open is not None:
                 touched.add(_rewrite_open(connection, changes.partition, changes.open))
-        days = {event.received_ms // DAY_MS for _, changes in work for event in changes.events}
+        days = {event.received_ms // DAY_MS for _, changes, _ in work for event in changes.events}
         _sync(place, touched - {"events"}, days=days, since_ms=since_ms)
         connection.execute("COMMIT")
     except BaseException:
         _rollback(connection)
         raise
-    return written
 
 
 def _check_fence(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
@@ -268,6 +309,40 @@ def accept_gap(connection: duckdb.DuckDBPyConnection, gap: Gap, *, now: datetime
         )
         _rewrite_ledger(connection, after)
         _sync(place, ["gaps", f"ledger_p{gap.partition:03}"], since_ms=int(now.timestamp() * 1000))
+        connection.execute("COMMIT")
+    except BaseException:
+        _rollback(connection)
+        raise
+    return after
+
+
+def change_log(
+    connection: duckdb.DuckDBPyConnection, ledger: Ledger, change: LogChange, *, now: datetime, place: Location
+) -> Ledger:
+    """Go on with another log from its first offset, and leave a row in `log_changes`. Returns the new ledger row.
+
+    The lake's offsets go on where they stand: what it adds to the log's own is chosen so. Raises Fenced where the
+    ledger row moved since it was compared with the log.
+    """
+    connection.execute("BEGIN")
+    try:
+        _check_fence(connection, ledger)
+        after = msgspec.structs.replace(
+            ledger,
+            log_number=ledger.log_number + 1,
+            log_base=ledger.next_offset - change.first_offset,
+            log_id=change.log_id,
+            commits=ledger.commits + 1,
+            halted_at=None,
+            halted_reason=None,
+        ).marked(None)
+        connection.execute(
+            "INSERT INTO log_changes BY NAME SELECT ? AS log_partition, ? AS log_number, ? AS first_offset, "
+            "? AS log_first_offset, ?::TIMESTAMPTZ AS changed_at, ? AS why",
+            [change.partition, after.log_number, ledger.next_offset, change.first_offset, now, change.why],
+        )
+        name = _rewrite_ledger(connection, after)
+        _sync(place, ["log_changes", name], since_ms=int(now.timestamp() * 1000))
         connection.execute("COMMIT")
     except BaseException:
         _rollback(connection)

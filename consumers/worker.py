@@ -17,22 +17,24 @@ import msgspec
 import structlog
 
 from consumers.breaker import bad_offsets, is_flooded, newest_bad
+from consumers.decisions import with_remedy
 from consumers.decode import Bad, Tracking, decode
 from consumers.fold import Event
 from consumers.halts import Halts
 from consumers.history import read_histories, read_known_tracking, read_open_sessions, read_young_ids
 from consumers.log_clock import LogClock
+from consumers.marks import Mark, replaced
 from consumers.memory import give_back
 from consumers.sessions import Changes, Limits, PartitionSessions
-from consumers.transaction import Fenced, Gap, Ledger, accept_gap, commit, read_ledger, record_halt
+from consumers.transaction import Fenced, Ledger, commit, read_ledger, record_halt
 from eventlog import Chunk, Reader
-from eventlog.adapters import open_reader
+from eventlog.adapters import open_inspector, open_reader
 from lake.backup import Manifest, is_overdue, last_made_at, newest
 from lake.catalog import location
 from lake.keeper import kept_open
 from lake.schema import check_schema, open_to_write, partitions_of
 from lake.tables import check_columns
-from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady, SchemaMismatch
+from schemas.faults import LogGap, LogReplaced, LogTruncated, LogUnavailable, NotReady, SchemaMismatch
 from schemas.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -45,6 +47,7 @@ BATCH_BYTES_MAX = 33_554_432
 RECORDS_READ_MAX = 10_000  # at a time
 OPEN_SESSION_S = 0.0001  # between two writes for each open session, whose row costs a quarter of that
 OVERDUE_ALARM_S = 3600.0  # a backup that is overdue is named so often
+LOG_COMPARED_EVERY_S = 5.0  # with what the lake has read of it
 STUCK_STATUS = 3
 # Gets a round of the lake's upkeep ready; what it returns lets that round begin, and waits for its end.
 Upkeep = Callable[[], Awaitable[Callable[[], Awaitable[None]]]]
@@ -53,26 +56,46 @@ Upkeep = Callable[[], Awaitable[Callable[[], Awaitable[None]]]]
 class Decoded(msgspec.Struct, frozen=True):
     """What a chunk of one partition says, in order of offset. Its bytes are let go: two batches are held at once.
 
-    `end_offset` is where the log ends.
+    `end_offset` is where the log ends, `last` the last record, and `log_number` which log it was read from.
+    Offsets are the lake's.
     """
 
     partition: int
     entries: list[Event | Tracking | Bad]
     end_offset: int
+    last: Mark | None = None
+    log_number: int = 1
 
     @classmethod
-    def of(cls, chunk: Chunk) -> "Decoded":
-        """Decode the records of a chunk."""
-        return cls(chunk.partition, [decode(record) for record in chunk.records], chunk.end_offset)
+    def of(cls, chunk: Chunk, *, base: int = 0, log_number: int = 1) -> "Decoded":
+        """Decode the records of a chunk of a log to whose offsets the lake adds `base`."""
+        records = chunk.records
+        last = Mark.of(records[-1], base=base) if records else None
+        if base:  # only after a log was replaced
+            records = [msgspec.structs.replace(record, offset=record.offset + base) for record in records]
+        entries = [decode(record) for record in records]
+        return cls(chunk.partition, entries, chunk.end_offset + base, last, log_number)
 
 
 class Held(msgspec.Struct):
-    """A partition this worker holds: its ledger as last written, its sessions, when the open ones were written."""
+    """A partition this worker holds: its ledger as last written, its sessions, when the open ones were written.
+
+    `last` is the last record written, `proven` one that was read before the log was last found to be the same;
+    `log_id` is what the log calls itself.
+    """
 
     ledger: Ledger
     sessions: PartitionSessions
     opened_at: float
     has_news: bool = True
+    last: Mark | None = None
+    proven: Mark | None = None
+    log_id: str | None = None
+
+    @property
+    def next_in_log(self) -> int:
+        """The next offset to read, as the log itself counts."""
+        return self.ledger.next_offset - self.ledger.log_base
 
 
 class LakeWriter:
@@ -149,6 +172,11 @@ class LakeWriter:
         finally:
             connection.execute("ROLLBACK")
 
+    def has_moved(self, held: Held) -> bool:
+        """Return whether the ledger row is not as this worker left it, as after `--accept-gap` or `--new-log`."""
+        with self._turn:
+            return read_ledger(self.connection(), held.ledger.log_partition) != held.ledger
+
     def note_halt(self, held: Held, reason: str | None, *, now: datetime) -> None:
         """Write down why a partition is read no further, or (None) that it is read. Raises as `write` does."""
         with self._turn:
@@ -176,43 +204,50 @@ class LakeWriter:
         now_ms: int | None,
         renew_open: Callable[[Held], bool],
     ) -> list[Held]:
-        work: list[tuple[Held, Changes]] = []
+        work: list[tuple[Held, Changes, Mark | None, Ledger]] = []
         for held, decoded in parts:
-            changes = self._changes(held, decoded, now_ms)
+            changes, last = self._changes(held, decoded, now_ms)
             held.has_news = held.has_news or bool(changes.events or changes.closed)
             if held.has_news and renew_open(held):
                 changes.open = held.sessions.open_rows()
             if changes.next_offset != held.ledger.next_offset or changes.closed or changes.open is not None:
-                work.append((held, changes))
+                # Before anything was read of a log there is nothing to find it changed by.
+                mark = held.proven if held.ledger.mark else last
+                work.append((held, changes, last, held.ledger.after(changes, mark=mark, log_id=held.log_id)))
         if not work:
             return []
-        ledgers = commit(
+        commit(
             connection,
-            [(held.ledger, changes) for held, changes in work],
+            [(held.ledger, changes, after) for held, changes, _, after in work],
             topic=self._settings.kafka_topic,
             place=self._place,
         )
-        for (held, changes), ledger in zip(work, ledgers, strict=True):
-            held.ledger = ledger
+        for held, changes, last, after in work:
+            held.ledger = after
+            held.last = last or held.last
             if changes.open is not None:
                 held.has_news = False
-        if any(changes.open is not None for _, changes in work):
+        if any(changes.open is not None for _, changes, _, _ in work):
             give_back()
-        return [held for held, _ in work]
+        return [held for held, *_ in work]
 
-    def _changes(self, held: Held, decoded: Iterable[Decoded], now_ms: int | None) -> Changes:
+    def _changes(self, held: Held, decoded: Iterable[Decoded], now_ms: int | None) -> tuple[Changes, Mark | None]:
+        """Apply what was read; return what it changes, and the last record of it."""
         sessions = held.sessions
         entries: list[Event | Tracking | Bad] = []
         next_offset = sessions.next_offset
         end_offset = None
+        last = None
         for part in decoded:
             read = part.entries
+            if part.log_number != held.ledger.log_number:
+                continue  # read ahead from a log that was replaced since
             if read and not read[0].offset <= next_offset <= read[-1].offset:
                 continue  # read before the partition was positioned anew
             if read:
                 # What was read ahead may fit, and the same be read once more after it.
                 entries += read[next_offset - read[0].offset :]
-                next_offset = read[-1].offset + 1
+                next_offset, last = read[-1].offset + 1, part.last
             end_offset = part.end_offset
         connection = self.connection()
         changes = sessions.apply(
@@ -224,16 +259,7 @@ class LakeWriter:
         if not entries and end_offset == next_offset and now_ms is not None:
             sessions.advance(now_ms)
         sessions.close_due(changes)
-        return changes
-
-
-def accept_gaps(settings: Settings, gaps: Iterable[Gap]) -> None:
-    """Record in the lake that these offsets are lost, so that reading goes on behind them. Raises NotReady."""
-    place = location(settings)
-    with contextlib.closing(open_to_write(place)) as connection:
-        for gap in gaps:
-            ledger = accept_gap(connection, gap, now=datetime.now(UTC), place=place)
-            log.warning("gap accepted", partition=gap.partition, next_offset=ledger.next_offset)
+        return changes, last
 
 
 class Worker:
@@ -248,9 +274,11 @@ class Worker:
             length_ms=int(settings.session_length_s * 1000),
         )
         self._lake = LakeWriter(settings, limits=limits)
+        self._inspector = open_inspector(settings)
         self._held: dict[int, Held] = {}
         self._kept: dict[int, Held] = {}
         self._turn = asyncio.Lock()  # one transaction or load at a time works the lake
+        self._inspecting = asyncio.Lock()
         self._written_at = 0.0
         self._log_clock = LogClock()
         self._failures = 0
@@ -267,7 +295,7 @@ class Worker:
     async def run(self, stop: asyncio.Event, *, until_read: bool = False) -> None:
         """Work until `stop` is set; or, `until_read`, until the log as it is now is in the lake.
 
-        Raises NotReady or LedgerBroken where it must not go on; `until_read`, also LogGap and LogTruncated.
+        Raises NotReady or LedgerBroken where it must not go on: `until_read`, also at a gap or another log.
         Where lake or log keep it from ending in time it ends the process: nothing is lost by that.
         """
         self._until_read = until_read
@@ -295,11 +323,12 @@ class Worker:
         stopping = asyncio.create_task(stop.wait())
         reading = asyncio.create_task(self._collect(reader))
         tidying = asyncio.create_task(self._keep_tidy(reader))
+        comparing = asyncio.create_task(self._keep_comparing())
         try:
             while not stop.is_set():
-                await asyncio.wait((reading, stopping, tidying), return_when=asyncio.FIRST_COMPLETED)
-                if tidying.done():
-                    await tidying
+                await asyncio.wait((reading, stopping, tidying, comparing), return_when=asyncio.FIRST_COMPLETED)
+                for failed in (task for task in (tidying, comparing) if task.done()):
+                    await failed
                 if not reading.done():
                     break
                 batch = reading.result()
@@ -312,10 +341,11 @@ class Worker:
                     await self._write(reader, [])
                     break
         finally:
-            for task in (stopping, reading, tidying):
+            for task in (stopping, reading, tidying, comparing):
                 task.cancel()
-            await asyncio.gather(reading, stopping, tidying, return_exceptions=True)
+            await asyncio.gather(reading, stopping, tidying, comparing, return_exceptions=True)
             await reader.close()
+            await self._inspector.close()
             await asyncio.to_thread(self._lake.close)
 
     async def _open(self, stop: asyncio.Event) -> Reader | None:
@@ -337,13 +367,71 @@ class Worker:
     async def position(self, partition: int) -> int:
         """Answer the reader: where the ledger stands."""
         async with self._turn:
-            held = await asyncio.to_thread(self._lake.load, partition, self._kept.pop(partition, None))
-            self._held[partition] = held
+            kept = self._kept.get(partition) or self._held.get(partition)
+            held = self._kept[partition] = await asyncio.to_thread(self._lake.load, partition, kept)
+        fault = (await self._compare([held])).get(partition)
+        if fault is not None and self._until_read:
+            raise NotReady(with_remedy(fault)) from fault
+        async with self._turn:
+            self._held[partition] = self._kept.pop(partition, held)
             self._halts.discard(partition)
             self._heard.discard(partition)
+            if fault is not None:
+                self._halts.add(partition, code=fault.code, reason=with_remedy(fault))
             self._log_clock.learn(held.ledger.time_ms, monotonic_ms=_monotonic_ms())
         log.info("partition assigned", partition=partition, next_offset=held.ledger.next_offset)
-        return held.ledger.next_offset
+        return held.next_in_log
+
+    async def _compare(self, every: Collection[Held]) -> dict[int, LogReplaced]:
+        """Find the partitions whose log is another one than the lake has read; of the others more is proven.
+
+        Raises LogUnavailable or NotReady.
+        """
+        marks = {held.ledger.log_partition: held.ledger.mark for held in every}
+        seen = {held.ledger.log_partition: held.last for held in every}  # before the log is looked at
+        at = {
+            held.ledger.log_partition: mark.offset - held.ledger.log_base
+            for held in every
+            if (mark := held.ledger.mark)
+        }
+        async with self._inspecting:
+            views = await self._inspector.look(at)
+        faults = {}
+        for held in every:
+            partition = held.ledger.log_partition
+            view = views.get(partition)
+            if view is None:
+                continue  # it is new, and not known to all brokers yet
+            fault = replaced(
+                partition, mark=marks[partition], base=held.ledger.log_base, log_id=held.ledger.log_id, view=view
+            )
+            if fault is not None:
+                faults[partition] = fault
+            else:
+                held.proven, held.log_id = seen[partition], view.log_id
+        return faults
+
+    async def _keep_comparing(self) -> None:
+        """Compare the log with what the lake has read, and ledgers of what is halted, time and again."""
+        while True:
+            await asyncio.sleep(LOG_COMPARED_EVERY_S)
+            if self._until_read:
+                continue  # it was compared at the beginning, which is a moment ago
+            try:
+                await self._compare_held()
+            except (LogUnavailable, NotReady, duckdb.Error, OSError) as error:
+                log.debug("log not compared", error=str(error))  # who reads and writes says so
+
+    async def _compare_held(self) -> None:
+        every = {partition: held for partition, held in self._held.items() if partition not in self._halts}
+        faults = await self._compare(every.values())
+        async with self._turn:
+            for partition, fault in faults.items():
+                if self._held.get(partition) is every[partition]:
+                    self._halts.add(partition, code=fault.code, reason=with_remedy(fault))
+            for partition in set(self._halts) & self._held.keys():
+                if await asyncio.to_thread(self._lake.has_moved, self._held[partition]):
+                    self._doubted.add(partition)
 
     async def release(self, partitions: Collection[int]) -> None:
         """Let the transaction in flight end, and give the partitions up."""
@@ -368,7 +456,8 @@ class Worker:
             left_s = max(due - time.monotonic(), 0.0)
             for chunk in await self._read(reader, min(wanted - records, RECORDS_READ_MAX), left_s):
                 self._log_clock.hear(chunk, monotonic_ms=_monotonic_ms())
-                batch.append(Decoded.of(chunk))
+                ledger = self._held[chunk.partition].ledger
+                batch.append(Decoded.of(chunk, base=ledger.log_base, log_number=ledger.log_number))
                 records += len(chunk.records)
                 size_bytes += sum(len(record.value) for record in chunk.records)
             now = time.monotonic()
@@ -382,18 +471,27 @@ class Worker:
 
     async def _read(self, reader: Reader, records_max: int, timeout_s: float) -> list[Chunk]:
         while self._doubted:
-            reader.reposition(self._doubted.pop())
+            partition = self._doubted.pop()
+            self._halts.discard(partition)
+            reader.reposition(partition)
         for partition in self._halts:
             reader.pause(partition)
         try:
             chunks = await reader.read(records_max=records_max, timeout_s=timeout_s)
             self._waits_since = None
+            # What was just assigned may have been halted at once, or given up meanwhile.
+            chunks = [
+                each for each in chunks if each.partition in self._held and each.partition not in self._halts
+            ]
             self._heard.update(chunk.partition for chunk in chunks)
             return chunks
-        except (LogGap, LogTruncated) as fault:
+        except (LogGap, LogTruncated) as found:
+            held = self._held.get(found.partition)
+            fault = _as_in_lake(found, held.ledger.log_base if held else 0)
             if self._until_read:
-                raise
-            self._halts.add(fault.partition, code=fault.code, reason=_with_remedy(fault))
+                raise NotReady(with_remedy(fault)) from fault
+            if fault.partition not in self._halts:
+                self._halts.add(fault.partition, code=fault.code, reason=with_remedy(fault))
         except LogUnavailable as fault:
             await self._wait_for_log(fault)
         except SchemaMismatch:
@@ -443,7 +541,7 @@ class Worker:
                 return
         if written:
             self._written_at = time.monotonic()
-            await reader.advertise({held.ledger.log_partition: held.ledger.next_offset for held in written})
+            await reader.advertise({held.ledger.log_partition: held.next_in_log for held in written})
 
     def _halt_floods(self, by_partition: dict[int, list[Decoded]]) -> None:
         """Give up, until a restart, the partitions where most is bad; what was read of them stays in the log."""
@@ -530,8 +628,14 @@ class Worker:
             backup = await self._newest_backup()
             below = backup.next_offsets if backup else {}
             await self._warn_of_overdue_backup()
+        # A backup of a time before the log was replaced knows nothing of this one: its offsets come out as none.
+        in_log = {
+            partition: offset - held.ledger.log_base
+            for partition, offset in below.items()
+            if (held := self._held.get(partition)) is not None
+        }
         older_than_ms = int((time.time() - self._settings.log_retention_s) * 1000)
-        dropped = await reader.retain(older_than_ms=older_than_ms, below=below)
+        dropped = await reader.retain(older_than_ms=older_than_ms, below=in_log)
         if dropped:
             log.info("log records dropped", records=dropped)
 
@@ -561,12 +665,11 @@ class Worker:
             )
 
 
-def _with_remedy(fault: LogGap | LogTruncated) -> str:
-    """Return what a fault says, and what an operator can do about it."""
+def _as_in_lake(fault: LogGap | LogTruncated, base: int) -> LogGap | LogTruncated:
+    """Return a fault with the lake's offsets instead of the log's own."""
     if isinstance(fault, LogGap):
-        gap = f"{fault.partition}:{fault.asked}-{fault.found - 1}"
-        return f"{fault}; `playhead worker --accept-gap {gap}` goes on behind them"
-    return str(fault)
+        return LogGap(fault.partition, fault.asked + base, fault.found + base)
+    return LogTruncated(fault.partition, fault.asked + base, fault.end + base)
 
 
 def _monotonic_ms() -> int:

@@ -553,6 +553,7 @@ class EmbeddedReader:
         while True:
             for partition in sorted(self._held - self._positions.keys()):
                 self._positions[partition] = await self._owner.position(partition)
+                self._stopped.discard(partition)
             wanted = {p: o for p, o in self._positions.items() if p not in self._stopped}
             found = await self._look_in_thread(wanted, records_max, deadline)
             self._held.update(found.new)

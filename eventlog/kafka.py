@@ -531,6 +531,7 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
                     continue
                 offset = await self._owner.position(partition)
                 if partition in self._held:
+                    self._stopped.discard(partition)
                     self._seek(partition, offset)
 
     def _seek(self, partition: int, offset: int) -> None:

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import msgspec
@@ -162,6 +163,16 @@ def _is_written(path: Path) -> bool:
             return False
     except BlockingIOError:
         return True
+
+
+def ledgers_of(backup: Path) -> list[dict[str, Any]]:
+    """Return the rows of the ledgers that a backup holds, by the names of its columns."""
+    pattern = quote(f"{glob_literal(str(backup))}/ledger_p*/*.parquet")
+    with contextlib.closing(duckdb.connect()) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        rows = connection.execute(f"FROM read_parquet({pattern}, union_by_name = true) ORDER BY log_partition")
+        names = [column[0] for column in rows.description or []]
+        return [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
 
 
 def restore(place: Location, backup: Path) -> Manifest:

@@ -17,6 +17,7 @@
     ├── LogUnavailable           503  log_unavailable   (retry)
     ├── LogGap                   500  log_gap
     ├── LogTruncated             500  log_truncated
+    ├── LogReplaced              500  log_replaced
     └── NotReady                 500  not_ready
         └── SchemaMismatch       500  schema_mismatch
 
@@ -155,6 +156,16 @@ class LogTruncated(Fault):
     def __init__(self, partition: int, asked: int, end: int) -> None:
         super().__init__(f"partition {partition}: the log ends at {end}, but the lake has read up to {asked}")
         self.partition, self.asked, self.end = partition, asked, end
+
+
+class LogReplaced(Fault):
+    """The log is another one than the lake has read: it was lost, or deleted, and made again under its name."""
+
+    code = "log_replaced"
+
+    def __init__(self, partition: int, why: str) -> None:
+        super().__init__(f"partition {partition}: the log was replaced: {why}")
+        self.partition, self.why = partition, why
 
 
 class NotReady(Fault):

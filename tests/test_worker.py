@@ -93,9 +93,11 @@ def test_a_transaction_is_all_or_nothing(lake: Lake) -> None:
         held = writer.load(0, None)
         model = ModelLake()
         good = model.take(model.start(), [make_event("sessionStart"), make_bad(offset=1)], renew_open=True)
-        nowhere = (msgspec.structs.replace(held.ledger, log_partition=7), Changes(partition=7, next_offset=1))
+        seventh = msgspec.structs.replace(held.ledger, log_partition=7)
+        nowhere = Changes(partition=7, next_offset=1)
+        work = [(held.ledger, good, held.ledger.after(good)), (seventh, nowhere, seventh.after(nowhere))]
         with pytest.raises(duckdb.Error):
-            commit(writer.connection(), [(held.ledger, good), nowhere], topic="t", place=lake.place)
+            commit(writer.connection(), work, topic="t", place=lake.place)
         assert writer.load(0, held) is held
     tables = ("events", "quarantine", "session_versions", "open_sessions_p000")
     assert lake.ask("SELECT " + ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)) == [(0, 0, 0, 0)]

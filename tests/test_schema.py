@@ -10,6 +10,7 @@ import itertools
 import json
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -23,6 +24,9 @@ from command_rig import SECRETS, playhead, started
 from lake_rig import ROOT, Lake, wait_until
 from log_rigs import writing
 
+from consumers.decode import Bad, decode
+from consumers.fold import Event
+from eventlog import Record, embedded
 from lake.backup import MANIFEST
 from lake.catalog import connect
 from lake.schema import SCHEMA, schema_of
@@ -269,3 +273,25 @@ def test_an_init_of_0_1_0_that_was_killed_is_completed_in_this_schema(old: Lake,
     old.do("DROP TABLE ledger_p000", "DROP TABLE ledger_p001", "DELETE FROM events", "DELETE FROM definitions")
     initialize(old.place, partitions=2)
     assert columns(old) == columns(Lake(tmp_path / "new", partitions=2))
+
+
+def test_every_record_that_0_1_0_wrote_is_read(old: Lake) -> None:
+    """A log has no layout of ours beyond its records, on Kafka as in the file: each is an event still."""
+    with contextlib.closing(sqlite3.connect(old.settings.data_dir / "log.sqlite")) as log:
+        rows = log.execute("SELECT id, key, value, appended_ms FROM records ORDER BY id").fetchall()
+    assert len(rows) == RECORDS_IN_LOG
+    read = [decode(Record(0, offset, key, value, appended_ms)) for offset, key, value, appended_ms in rows]
+    assert not [entry for entry in read if isinstance(entry, Bad)]
+    assert {entry.event_id for entry in read if isinstance(entry, Event)} >= set(
+        itertools.chain.from_iterable(old.ask("SELECT event_id FROM events"))
+    )
+
+
+@pytest.mark.parametrize("verb", [("ingest",), ("worker",)], ids=" ".join)
+def test_a_log_of_0_1_0_is_refused_until_it_is_migrated(old: Lake, tmp_path: Path, verb: Sequence[str]) -> None:
+    """By both numbers and with the command, also where the lake is migrated already; status 2."""
+    initialize(old.place, partitions=2)
+    done = playhead(*verb, cwd=tmp_path, settings={**settings_of(old), "PLAYHEAD_HTTP_PORT": "0"})
+    assert done.returncode == 2
+    assert f"has schema 1, and this program works with schema {embedded.LAYOUT}" in done.stderr
+    assert "`playhead init`" in done.stderr

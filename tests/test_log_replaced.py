@@ -135,10 +135,7 @@ def test_every_event_that_was_acknowledged_is_in_the_lake_after_the_log_was_lost
         assert "log was replaced" in " ".join(done.stdout.split())
         assert counts(lake, 300)
         assert worker.poll() is None
-        log = (folder / "worker.stderr").read_text()
-        assert [json.loads(line)["code"] for line in log.splitlines() if "partition halted" in line] == [
-            "log_replaced"
-        ]
+        wait_until(lambda: codes_said(folder / "worker.stderr") == {"log_replaced"})
         with playhead(lake.settings, "worker", "--new-log", "0"):  # it waits; the one that runs goes on
             wait_until(lambda: counts(lake, 400))
     assert reason(lake) == ""
@@ -291,6 +288,11 @@ def test_a_log_that_is_the_same_is_not_changed(tmp_path: Path, partitions: str, 
 # ---- Kafka
 
 
+def codes_said(log: Path) -> set[str]:
+    """Return the codes of the partitions that a worker said were halted."""
+    return {json.loads(line)["code"] for line in log.read_text().splitlines() if "partition halted" in line}
+
+
 @pytest.mark.parametrize(
     ("new_records", "code"), [((40, 10), "log_replaced"), ((5, 5), "log_truncated")], ids=["longer", "shorter"]
 )
@@ -317,9 +319,7 @@ def test_a_topic_that_was_made_again_is_noticed(
         if not is_running:
             stack.enter_context(playhead(lake.settings, "worker"))
         wait_until(lambda: lake.ask("SELECT count(*) FROM ledger WHERE halted_at IS NOT NULL") == [(2,)])
-        log = (tmp_path / "worker.stderr").read_text()
-        codes = {json.loads(line)["code"] for line in log.splitlines() if "partition halted" in line}
-        assert code in codes
+        wait_until(lambda: code in codes_said(tmp_path / "worker.stderr"))
         assert [finding.code for finding in verify(lake.place).findings] == ["halted"] * 2
         with playhead(lake.settings, "worker", "--new-log", "all"):
             wait_until(lambda: counts(lake, 40 + sum(new_records)))

@@ -16,7 +16,7 @@ import msgspec
 
 from ingest.consent import grants
 from ingest.names import DOCUMENTED_IDENTITIES, Names, Namespace, holds_address
-from schemas.media import is_flat
+from schemas.media import NESTED_KEYS, is_flat
 from schemas.settings import Settings
 
 Consent = Literal["given", "denied"]
@@ -101,15 +101,19 @@ class Veil:
         """
         if reads_texts or self._metadata_keys is not None or self._odd(event):
             return self.over(event, denied=denied or self.denies(event), reads_texts=reads_texts)
-        is_content = self._names.content.issuperset
-        odd = [name for name, part in event.items() if type(part) is dict and not is_content(part)]
+        odd = {name: names for name, part in event.items() if type(part) is dict and (names := self._odd(part))}
         if not odd:
             return Veiled(event, "denied" if denied else None)
-        denied = denied or any(self.denies(event[name]) for name in odd)
+        denied = denied or (any(map(self._may_deny, odd.values())) and self.denies(event))
         kept = frozenset() if denied else self._kept
         found: set[Namespace] = set()
-        veiled = event | {name: self._walk_object(event[name], kept, found, False) for name in odd}
+        veiled = dict(event)
+        for name, names in odd.items():
+            veiled[name] = self._walk_object(event[name], names, kept, found, False)
         return Veiled(veiled, _consent(found, denied=denied))
+
+    def _may_deny(self, names: Set[str]) -> bool:
+        return not NESTED_KEYS.isdisjoint(names) or any(self._names.meaning(name) == "consent" for name in names)
 
     def denies(self, value: Any) -> bool:
         """Return whether a consent key, at any depth of JSON, says anything but a grant."""
@@ -145,12 +149,18 @@ class Veil:
             return self._text(value, kept) if reads_texts else value
         if type(value) is list:
             return [self._walk(inner, kept, found, reads_texts) for inner in value]
-        return self._walk_object(value, kept, found, reads_texts) if type(value) is dict else value
+        return (
+            self._walk_object(value, self._odd(value), kept, found, reads_texts) if type(value) is dict else value
+        )
 
     def _walk_object(
-        self, value: dict[str, Any], kept: Set[Namespace], found: set[Namespace], reads_texts: bool
+        self,
+        value: dict[str, Any],
+        odd: Set[str],
+        kept: Set[Namespace],
+        found: set[Namespace],
+        reads_texts: bool,
     ) -> dict[str, Any]:
-        odd = self._odd(value)
         if not odd and not reads_texts and is_flat(value):
             return value
         veiled = dict(value)

@@ -106,7 +106,8 @@ def holds_address(text: str) -> bool:
 class Names:
     """The meanings of names. What was found is remembered, within bounds: the same names come with every event.
 
-    `content` holds the names that are known to be content.
+    `content` holds the names that are known to be content, but for those whose values the protocol nests: what
+    stands in these has names of its own.
     """
 
     def __init__(self, *, users: Iterable[str] = (), devices: Iterable[str] = ()) -> None:
@@ -140,7 +141,7 @@ class Names:
             self.content.clear()
             self.content.update(self._documented)
             self._others = dict(DOCUMENTED_IDENTITIES)
-        if found == "content":
+        if found == "content" and name not in NESTED_KEYS:
             self.content.add(name)
         else:
             self._others[name] = found

@@ -201,6 +201,20 @@ def test_identity_keys_are_found_wherever_they_stand(ingest: Ingest) -> None:
     assert record["data"]["analytics.aid"] == record["data"]["qoeData"]["analytics.aid"] == aid
 
 
+@pytest.mark.parametrize("nested", ["statesStart", "statesEnd", "visitor.customerIDs"])
+def test_what_is_nested_is_looked_at_each_time(ingest: Ingest, nested: str) -> None:
+    """Names are remembered from the first event; what stands in a list or an object is not passed over by that."""
+    session = ingest.start(session_start())
+    inner: object = [{"media.state.name": "mute", "deviceId": "canary"}]
+    if nested == "visitor.customerIDs":
+        inner = {"crm": {"id": "canary", "note": "canary"}}
+    for _ in range(3):
+        assert ingest.post(f"{session}/events", event("statesUpdate", params={nested: inner})).status_code == 204
+    first, *others = [record["data"] for record in ingest.events(session)[1:]]
+    assert "canary" not in json.dumps(first)
+    assert others == [first, first]
+
+
 @pytest.mark.parametrize(
     "body",
     [

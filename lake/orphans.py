@@ -68,6 +68,7 @@ def sweep(
     if memory.looked_at is not None and timedelta(0) <= now - memory.looked_at < interval:
         return Swept(deleted=deleted)
     if (found := _find(connection, place, folder, before=now - older_than)) is None:
+        _remember(folder, Memory(now, memory.listed_since))
         return Swept(deleted=deleted)
     since: dict[str, datetime] = {}
     if place.is_local:
@@ -170,6 +171,7 @@ def _move_aside(found: Iterable[str], place: Location, target: Path) -> None:
         source = Path(file).resolve()
         moved = target / source.relative_to(place.files)
         moved.parent.mkdir(parents=True, exist_ok=True)
+        flush([path for path in moved.parents if path.is_relative_to(target.parent)] + [target.parent.parent])
         try:
             source.rename(moved)
         except FileNotFoundError:

@@ -184,7 +184,7 @@ class Media:
         if key:
             digest = hashlib.sha256(request.body).digest()
             session = self._derive_session(b"start\0" + hashlib.sha256(key).digest() + digest)
-            return session, derive_event_id(b"start", session.id.encode())
+            return session, derive_event_id(b"start", session.id.encode(), *_denial(request))
         session = mint_media_session(
             self._rules.mac_keys,
             partition=self._accept.any_partition(),
@@ -229,7 +229,9 @@ class Media:
     def _event_id(self, request: Request, session: MediaSession, now_ms: int) -> str:
         key = request.headers.get(b"idempotency-key")
         if key:
-            return derive_event_id(b"event", session.id.encode(), key, hashlib.sha256(request.body).digest())
+            return derive_event_id(
+                b"event", session.id.encode(), key, hashlib.sha256(request.body).digest(), *_denial(request)
+            )
         return mint_event_id(now_ms=now_ms, entropy=self._entropy)
 
     async def store_downloaded(self, request: Request) -> Reply:
@@ -258,7 +260,9 @@ class Media:
                 call,
                 self._rules,
                 session_id=session.id,
-                event_id=derive_event_id(b"offline", session.id.encode(), digest, index.to_bytes(4)),
+                event_id=derive_event_id(
+                    b"offline", session.id.encode(), digest, index.to_bytes(4), *_denial(request)
+                ),
             )
             for index, checked in enumerate(self._check_each(events, request, source))
         )
@@ -288,6 +292,11 @@ class Media:
         if name not in EVENT_TYPES:
             raise NoSuchRoute(f"No event type has this name; there are {', '.join(EVENT_TYPES)}")
         return json_reply(200, json_schema(name), cors("media", None))
+
+
+def _denial(request: Request) -> list[bytes]:
+    """Return what a denial adds to derived ids: repeated with one, a request must not pass for what is stored."""
+    return [b"denied"] if headers_deny(request.headers) else []
 
 
 def _is_downloaded(checked: Checked) -> bool:

@@ -349,6 +349,26 @@ def test_an_event_that_denies_denies_for_its_whole_array(ingest: Ingest, denied_
     assert HASHED not in json.dumps(records)
 
 
+@pytest.mark.parametrize("kind", ["start", "event", "offline"])
+def test_a_request_repeated_with_a_denial_is_no_repetition(ingest: Ingest, kind: str) -> None:
+    """It goes to the same session under ids of its own, so the denial is read; those are repeated as they are."""
+    body: Any = session_start(**{"analytics.visitorId": USER})
+    path, key = "/api/v1/sessions", {"Idempotency-Key": f"key of {kind}"}
+    if kind == "event":
+        path, body = f"{ingest.start(body)}/events", event("ping")
+    if kind == "offline":
+        path, body = "/api/v1/downloaded", [body, event("ping")]
+    replies = [ingest.post(path, body, headers=key | more) for more in ({}, {"DNT": "1"}, {"DNT": "1"})]
+    assert len({reply.headers.get("location") for reply in replies}) == 1
+    records = ingest.events(path.removesuffix("/events") if kind == "event" else replies[0].headers["location"])
+    records = records[1:] if kind == "event" else records
+    events = len(records) // 3
+    first, denied, again = ({record["id"] for record in records[n * events :][:events]} for n in range(3))
+    assert denied == again
+    assert not first & denied
+    assert {record["consent"] for record in records[events:]} == {"denied"}
+
+
 def test_the_site_says_that_it_respects_global_privacy_control(ingest: Ingest) -> None:
     """`/.well-known/gpc.json`, as the specification of Sec-GPC has it, is in the OpenAPI document as well."""
     reply = ingest.client.get("/.well-known/gpc.json")

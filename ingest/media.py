@@ -213,7 +213,7 @@ class Media:
         await self._accept.append(session.partition, envelope)
         if checked.event_type.ends:
             ts_ms = checked.event["playerTime"]["ts"]
-            self._ended.remember(session.id, ts_ms=ts_ms, now_s=self._monotonic_s())
+            self._ended.remember(session.id, ts_ms=ts_ms, received_ms=now_ms, now_s=self._monotonic_s())
         return NO_CONTENT
 
     def _check_open(self, session: MediaSession, checked: Checked, now_ms: int) -> None:

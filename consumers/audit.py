@@ -19,8 +19,11 @@ from lake.catalog import Location, connect
 from schemas.records import SOURCE_DOWNLOADED
 
 EVENTS_MAX = 2_000
+EVENTS_FOLDED = 20_000  # of a session; the rest is over the limit
 SPAN_MS_MAX = 90_000_000
 LISTS = ("ads", "breaks", "chapters", "player_states", "played_intervals")
+STORED = ("events", "repeats", "events_after_end", "events_ignored", "events_over_limit")
+SINCE_SCHEMA_2 = ("events_ignored", "events_over_limit")  # null in versions that closed before
 CLOSE = 1e-6
 
 
@@ -37,7 +40,7 @@ class Difference(msgspec.Struct, frozen=True):
 class Audit(msgspec.Struct, frozen=True):
     """What was recounted. `passed_over` are sessions of the sample too long or too odd to count millisecond by
     millisecond (more than EVENTS_MAX events, more than 25 hours by their clock, or lists cut short), and those
-    whose events retention or erasure removed.
+    whose events retention or erasure removed, or that closed before ends could be ignored.
     """
 
     sample: int
@@ -68,10 +71,14 @@ def audit(place: Location, *, sample: int, seed: int, length_ms: int) -> Audit:
     for row in rows:
         history = histories.get(row["session_id"])
         events = [event for event in history.events if event.offset < row["as_of_offset"]] if history else []
-        is_cut = has_removals and len(events) < row["events"] + row["repeats"] + row["events_after_end"]
+        is_cut = has_removals and len(events) < sum(row[name] or 0 for name in STORED)
         if is_cut or row["is_capped"] or not _is_countable(events):
             continue
         expected = recount(events, length_ms=length_ms)
+        if row["events_ignored"] is None:
+            if expected["events_ignored"]:
+                continue
+            expected = {name: value for name, value in expected.items() if name not in SINCE_SCHEMA_2}
         recounted, numbers = recounted + 1, numbers + len(expected)
         differences += _differences(row, expected)
     return Audit(len(rows), recounted, len(rows) - recounted, numbers, differences)
@@ -101,9 +108,12 @@ def recount(events: Iterable[Event], *, length_ms: int) -> Mapping[str, Any]:
     """Return the numbers of a session by the names of the facts, counted the second way; durations in ms."""
     in_order_of_arrival = sorted(events, key=lambda event: event.offset)
     told: list[Told] = []
-    said: set[bytes] = set()
+    said: set[Any] = set()
+    has_end = False
     for event in in_order_of_arrival:
         words = _words(event)
+        is_over_limit = len(told) >= EVENTS_FOLDED and not (event.type.ends and not has_end)
+        has_end = has_end or event.type.ends
         told.append(
             Told(
                 event.type.name,
@@ -114,9 +124,11 @@ def recount(events: Iterable[Event], *, length_ms: int) -> Mapping[str, Any]:
                 read_object(event.params),
                 read_object(event.qoe),
                 is_repeat=words in said,
+                is_over_limit=is_over_limit,
             )
         )
-        said.add(words)
+        if not is_over_limit:
+            said.add(words)
     is_downloaded = any(
         event.type.starts and event.source == SOURCE_DOWNLOADED and "repeat" not in event.flags
         for event in in_order_of_arrival
@@ -124,12 +136,19 @@ def recount(events: Iterable[Event], *, length_ms: int) -> Mapping[str, Any]:
     return Recount(told, gap_ms=GAP_MS, length_ms=length_ms, is_downloaded=is_downloaded).numbers()
 
 
-def _words(event: Event) -> bytes:
-    """Return what a player said, in one way of writing it."""
+def _words(event: Event) -> Any:
+    """Return what a player said, as a value that equals another where that says the same."""
     texts = (event.params, event.qoe, event.custom_metadata, event.other)
-    body = [None if text is None else read_object(text) for text in texts]
-    said = (event.client_ms, event.type.name, event.playhead_s, body)
-    return msgspec.json.encode(said, order="deterministic")
+    body = [None if text is None else _hashable(read_object(text)) for text in texts]
+    return (event.client_ms, event.type.name, event.playhead_s, tuple(body))
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return frozenset((key, _hashable(inner)) for key, inner in value.items())
+    if isinstance(value, list):
+        return tuple(map(_hashable, value))
+    return (bool, value) if isinstance(value, bool) else value  # to Python True is 1, to JSON it is not
 
 
 def _differences(row: Mapping[str, Any], expected: Mapping[str, Any]) -> list[Difference]:

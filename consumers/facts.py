@@ -181,6 +181,9 @@ class SessionFacts(msgspec.Struct, frozen=True, kw_only=True, rename=COLUMNS):
     clock_spread_ms: int
     repeats: int
     events_after_end: int
+    events_ignored: int
+    events_over_limit: int
+    flags: list[str]
 
     start_ms: int
     end_ms: int | None

@@ -7,8 +7,20 @@ Order. Events are taken in the order of (client timestamp, rank, offset in the l
 flagged `future_ts` is ordered by its arrival. So the facts do not depend on the order of arrival.
 
 What counts. All events, except: those flagged `repeat`; those after the session's end, which is the earliest
-sessionEnd or `length_ms` after the start, whichever is earlier. The start is the sessionStart, or the first event
-where there is none. Counted or not, all events tell about clocks and arrivals.
+sessionEnd that takes effect or `length_ms` after the start, whichever is earlier. The start is the sessionStart,
+or the first event where there is none. Counted or not, all these events tell about clocks and arrivals.
+
+What takes no effect, as anybody may send it who knows a session's id. Such events are counted, and tell nothing but
+a denial of consent:
+
+* `over_limit`: of a session's stored events the first 20,000 by offset are folded, repeats among them, and its
+  first sessionEnd wherever it is. The others carry the flag `over_limit`.
+* `end_ignored`: a sessionEnd takes no effect where an event that had arrived by then (`received_at`) says a time
+  more than 5 minutes after it. Repeats, events over the limit and other ends do not judge.
+* `tracking_changed`: of the tracking sessions that its counted events name, a session has the one that was named
+  first by arrival, one that Playhead issued before any other; the others take no effect.
+
+The session's `flags` name those of the three that happened.
 
 Time. The time between two neighbouring events belongs to what the player did in between, so these durations
 are disjoint, and what follows the last event is not counted:
@@ -61,6 +73,7 @@ Source: the Media Collection API's documentation of its metrics, and what its re
 
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
+from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -83,6 +96,10 @@ from schemas.vocabulary import EVENT_TYPES, EventType
 
 __all__ = ["Event", "Fold", "SessionFacts", "fold_all"]
 
+# A day of pings every 10 s is 8,640 events. To fold this many again takes a worker a third of a second.
+EVENTS_MAX = 20_000
+END_TOLERANCE_MS = 300_000  # posts overtake each other by seconds, and clocks are set by less while a player runs
+REPEAT, OVER_LIMIT, END_IGNORED, TRACKING_CHANGED = "repeat", "over_limit", "end_ignored", "tracking_changed"
 GAP_MS = 60_000
 LENGTH_MS = 86_400_000
 TOLERANCE_S = 2.0
@@ -131,7 +148,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     source: str = ""
 
     def says_the_same(self, other: "Event") -> bool:
-        """Tell whether two events of a session are the same words of the player."""
+        """Return whether two events of a session are the same words of the player, however spelled as JSON."""
         return (
             self.client_ms == other.client_ms
             and self.type is other.type
@@ -141,6 +158,22 @@ class Event(msgspec.Struct, frozen=True, gc=False):
             and _is_same(self.custom_metadata, other.custom_metadata)
             and _is_same(self.other, other.other)
         )
+
+    def words(self) -> bytes:
+        """Return a digest (16 bytes) that two events of a session share exactly where they say the same."""
+        # A playhead of -0.0 equals 0.0. JSON has no bare NUL, so nothing moves from one part into the next.
+        head = f"{self.client_ms} {self.type.name} {self.playhead_s + 0.0!r}".encode()
+        parts = (self.params, self.qoe, self.custom_metadata, self.other)
+        texts = [b"" if part is None else _spelled_one_way(part) for part in parts]
+        return blake2b(b"\0".join((head, *texts)), digest_size=16).digest()
+
+    def flagged(self, flag: str) -> "Event":
+        """Return the event with one flag more."""
+        return replace(self, flags=(*self.flags, flag))
+
+    def is_flagged(self, *flags: str) -> bool:
+        """Return whether the event has one of these flags."""
+        return bool(self.flags) and any(flag in self.flags for flag in flags)
 
     def order(self) -> tuple[int, int, int]:
         """Return what events are sorted by."""
@@ -155,8 +188,53 @@ def read_object(text: bytes | None) -> dict[str, Any]:
     return {} if text is None else _decode(text)
 
 
+def _as_integer(literal: str) -> float | int:
+    value = float(literal)
+    return int(value) if value.is_integer() else value
+
+
+_decode_numbers = msgspec.json.Decoder(float_hook=_as_integer).decode
+_encode_sorted = msgspec.json.Encoder(order="deterministic").encode
+
+
+def _spelled_one_way(text: bytes) -> bytes:
+    """Return JSON as everybody who means the same would have it: keys sorted, numbers by value (1.0 is 1)."""
+    return _encode_sorted(_decode_numbers(text))
+
+
 def _is_same(text: bytes | None, other: bytes | None) -> bool:
-    return text == other or (text is not None and other is not None and _decode(text) == _decode(other))
+    if text == other or text is None or other is None:
+        return text == other
+    return _spelled_one_way(text) == _spelled_one_way(other)
+
+
+def is_over_limit(event: Event, *, stored: int, has_end: bool, events_max: int = EVENTS_MAX) -> bool:
+    """Return whether an event is stored and not folded, with `stored` of its session before, an end among them."""
+    return stored >= events_max and (has_end or not event.type.ends)
+
+
+def without_false_ends(events: Iterable[Event]) -> list[Event]:
+    """Return the events of a session with those ends flagged that take no effect; in the order given."""
+    every = list(events)
+    ends = [event for event in every if event.type.ends and not event.is_flagged(REPEAT, OVER_LIMIT)]
+    if not ends:
+        return every
+    said = sorted(
+        (event.received_ms, event.order_ms)
+        for event in every
+        if not event.type.ends and not event.is_flagged(REPEAT, OVER_LIMIT)
+    )
+    false: set[int] = set()
+    latest_ms, place = _FAR_PAST, 0
+    for end in sorted(ends, key=lambda end: end.received_ms):
+        while place < len(said) and said[place][0] <= end.received_ms:
+            latest_ms = max(latest_ms, said[place][1])
+            place += 1
+        if latest_ms > end.order_ms + END_TOLERANCE_MS:
+            false.add(end.offset)
+    if not false:
+        return every
+    return [event.flagged(END_IGNORED) if event.offset in false else event for event in every]
 
 
 _NO_START = Start()
@@ -201,9 +279,13 @@ class Fold(msgspec.Struct, gc=False):
     events: int = 0
     repeats: int = 0
     events_after_end: int = 0
+    events_ignored: int = 0
+    events_over_limit: int = 0
     is_capped: bool = False
     tracking_session_id: str | None = None
     tracking_verified: bool = False
+    tracking_received_ms: int = 0
+    has_tracking_changed: bool = False
     consent: str | None = None
 
     # The player: what it does now, what main content does, what it does in the ad break.
@@ -287,6 +369,10 @@ class Fold(msgspec.Struct, gc=False):
     def step(self, event: Event) -> None:
         """Take the next event. Events must come in `order()`."""
         now, received, head = event.order_ms, event.received_ms, event.playhead_s
+        if event.flags and self._takes_no_effect(event.flags):
+            if event.consent == DENIED:
+                self.consent = DENIED
+            return
         if self.start is None:
             self._await_start(event)
         if received > self.last_received_ms:
@@ -300,7 +386,7 @@ class Fold(msgspec.Struct, gc=False):
             self.delay_max_ms = delay
         if event.consent is not None and self.consent != DENIED:  # a denial counts wherever it stands
             self.consent = event.consent
-        if event.flags and "repeat" in event.flags:
+        if event.flags and REPEAT in event.flags:
             self.repeats += 1
             return
         row = event.type
@@ -336,11 +422,34 @@ class Fold(msgspec.Struct, gc=False):
             effect(self, event)
         tracking = event.tracking_session_id
         if tracking is not None and (
-            self.tracking_session_id is None or (event.tracking_verified and not self.tracking_verified)
+            tracking != self.tracking_session_id
+            or event.tracking_verified is not self.tracking_verified
+            or received < self.tracking_received_ms
         ):
-            self.tracking_session_id, self.tracking_verified = tracking, event.tracking_verified
+            self._name_tracking(event, tracking)
 
     # ---- the session itself
+
+    def _takes_no_effect(self, flags: tuple[str, ...]) -> bool:
+        """Count an event that is over the limit, or an end that takes no effect; return whether it is one."""
+        if OVER_LIMIT in flags:
+            self.events_over_limit += 1
+            return True
+        if END_IGNORED in flags:
+            self.events_ignored += 1
+            return True
+        return False
+
+    def _name_tracking(self, event: Event, tracking: str) -> None:
+        """Keep the tracking session that was named first by arrival, one that Playhead issued before any other."""
+        is_other = self.tracking_session_id is not None and tracking != self.tracking_session_id
+        self.has_tracking_changed = self.has_tracking_changed or is_other
+        is_better = event.tracking_verified > self.tracking_verified or (
+            event.tracking_verified == self.tracking_verified and event.received_ms < self.tracking_received_ms
+        )
+        if self.tracking_session_id is None or is_better:
+            self.tracking_session_id, self.tracking_verified = tracking, event.tracking_verified
+            self.tracking_received_ms = event.received_ms
 
     def _await_start(self, event: Event) -> None:
         """Begin with the first event, and once more with the sessionStart, if another came before it."""
@@ -350,7 +459,7 @@ class Fold(msgspec.Struct, gc=False):
             self.session_id = event.session_id
             self.first_ms = now
             self.last_moved_received_ms = event.received_ms
-        if event.type.starts and "repeat" not in event.flags:
+        if event.type.starts and REPEAT not in event.flags:
             self.start = read_start(read_object(event.params), source=event.source)
         if is_first or (self.start is not None and self.end_ms is None):
             self.start_ms = self.now_ms = now
@@ -862,6 +971,9 @@ class Fold(msgspec.Struct, gc=False):
             clock_spread_ms=max(0, self.delay_max_ms - self.delay_min_ms),
             repeats=self.repeats,
             events_after_end=self.events_after_end,
+            events_ignored=self.events_ignored,
+            events_over_limit=self.events_over_limit,
+            flags=self._flags(),
             start_ms=self.start_ms,
             end_ms=self.end_ms,
             last_event_ms=last_ms,
@@ -875,6 +987,14 @@ class Fold(msgspec.Struct, gc=False):
             played_intervals=[PlayedInterval(*counted) for counted in ranges],
             playback_errors=[replace(error, at_ms=error.at_ms + offset_ms) for error in self.playback_errors],
         )
+
+    def _flags(self) -> list[str]:
+        happened = (
+            (END_IGNORED, self.events_ignored > 0),
+            (OVER_LIMIT, self.events_over_limit > 0),
+            (TRACKING_CHANGED, self.has_tracking_changed),
+        )
+        return [flag for flag, has_happened in happened if has_happened]
 
     def _clock_offset_ms(self, last_ms: int) -> int:
         span_ms = last_ms - self.first_ms
@@ -906,7 +1026,7 @@ class Fold(msgspec.Struct, gc=False):
 def fold_all(events: Iterable[Event]) -> SessionFacts:
     """Fold the events of one session, in any order; at least one."""
     fold = Fold()
-    for event in sorted(events, key=Event.order):
+    for event in sorted(without_false_ends(events), key=Event.order):
         fold.step(event)
     return fold.facts()
 

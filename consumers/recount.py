@@ -45,6 +45,7 @@ class Told:
     params: dict[str, Any] = field(default_factory=dict)
     qoe: dict[str, Any] = field(default_factory=dict)
     is_repeat: bool = False
+    is_over_limit: bool = False
 
 
 def positive(value: Any) -> float | None:
@@ -57,7 +58,11 @@ class Recount:
     """One session, told in any order. `numbers()` has what the fold's facts must equal."""
 
     def __init__(self, told: list[Told], *, gap_ms: int, length_ms: int, is_downloaded: bool = False) -> None:
-        self.all: list[Told] = sorted(told, key=lambda event: (event.ms, PLACE[event.name], event.offset))
+        within = [event for event in told if not event.is_over_limit]
+        self.over_limit = len(told) - len(within)
+        heard = [event for event in within if not self.is_false_end(event, within)]
+        self.ignored = len(within) - len(heard)
+        self.all: list[Told] = sorted(heard, key=lambda event: (event.ms, PLACE[event.name], event.offset))
         self.gap_ms = gap_ms
         fresh = [event for event in self.all if not event.is_repeat]
         self.start = next((event for event in fresh if event.name == "sessionStart"), None)
@@ -82,6 +87,17 @@ class Recount:
         self.label()
         self.find_stalls()
         self.follow_playhead()
+
+    @staticmethod
+    def is_false_end(end: Told, told: list[Told]) -> bool:
+        """It would end the session more than five minutes before what had been heard of it by then."""
+        return (end.name == "sessionEnd" and not end.is_repeat) and any(
+            event.name != "sessionEnd"
+            and not event.is_repeat
+            and event.received_ms <= end.received_ms
+            and event.ms - end.ms > 5 * 60 * 1000
+            for event in told
+        )
 
     # ---- looking back from the event with index `i`: what holds from it on
 
@@ -463,6 +479,8 @@ class Recount:
             "events": len(names),
             "repeats": len(self.all) - len(names) - self.after_end,
             "events_after_end": self.after_end,
+            "events_ignored": self.ignored,
+            "events_over_limit": self.over_limit,
             "has_start": self.start is not None,
             "is_started": bool(main_plays),
             "is_completed": "sessionComplete" in names,

@@ -107,10 +107,10 @@ _ARROW: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.f
 
 
 def _arrow_type(kind: Any) -> pa.DataType:
-    """Return the Arrow type of a field's type: a scalar (maybe None), a Literal of texts, or a list of Structs."""
+    """Return the Arrow type of a field: a scalar (maybe None), a Literal of texts, a list of texts or Structs."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is list:
-        return pa.list_(pa.struct(_arrow_fields(arguments[0])))
+        return _TEXTS if arguments[0] is str else pa.list_(pa.struct(_arrow_fields(arguments[0])))
     if origin is Literal:
         return pa.string()
     if origin is UnionType:
@@ -164,7 +164,7 @@ def _columns(structs: Sequence[msgspec.Struct], fields: "Sequence[pa.Field[Any]]
 
 
 def _column(values: Sequence[Any], kind: pa.DataType) -> "pa.Array[Any]":
-    if not pa.types.is_list(kind):
+    if not pa.types.is_list(kind) or kind == _TEXTS:
         return pa.array(values, kind)
     ends = pa.array(itertools.accumulate(map(len, values), initial=0), pa.int32())
     fields = list(kind.value_type)

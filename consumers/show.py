@@ -12,7 +12,7 @@ import duckdb
 import msgspec
 
 from consumers.facts import SessionFacts
-from consumers.fold import Event, Fold
+from consumers.fold import Event, Fold, without_false_ends
 from consumers.history import read_histories
 from lake.catalog import Location, connect
 from schemas.faults import Fault
@@ -28,6 +28,8 @@ FLAGS_MEAN = {
     "ingest_clock": "its ingest had a wrong clock: its arrival is when the log took it",
     "playhead_range": "its playhead is outside of the content",
     "off_schema": "not as the protocol has it",
+    "over_limit": "more than a session folds: stored, not counted",
+    "end_ignored": "an end far before what had come: stored, without effect",
 }
 
 # What the player does, by the numbers of the fold.
@@ -56,7 +58,7 @@ NUMBERS = (
     ),
     *("ads_started", "ads_completed", "ads_skipped", "ads_aborted", "ads_outside_break", "ad_breaks"),
     *("ad_breaks_completed", "chapters_started", "chapters_completed", "progress_pct", "unique_played_s"),
-    *("repeats", "events_after_end"),
+    *("repeats", "events_after_end", "events_ignored", "events_over_limit"),
 )
 
 
@@ -162,10 +164,10 @@ def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
         versions = _versions(connection, session_id, partition)
     finally:
         connection.close()
-    events = sorted(history.events, key=Event.order)
+    events = sorted(without_false_ends(history.events), key=Event.order)
     if not events:
         raise NoSuchSession(f"the events of {session_id} were removed; its row stands in `sessions`")
-    facts, lines = _lines(events, length_ms)
+    facts, lines = _lines(events, length_ms, over_limit=history.over.events)
     return Timeline(
         session_id=session_id,
         partition=partition,
@@ -318,9 +320,9 @@ def _versions(connection: duckdb.DuckDBPyConnection, session_id: str, partition:
     return [Version(*row) for row in rows]
 
 
-def _lines(events: list[Event], length_ms: int) -> tuple[SessionFacts, list[Line]]:
-    """Fold the events in order, and tell what each changed."""
-    fold = Fold(length_ms=length_ms)
+def _lines(events: list[Event], length_ms: int, *, over_limit: int) -> tuple[SessionFacts, list[Line]]:
+    """Fold the events in order, and note what each changed. Besides them, `over_limit` are stored."""
+    fold = Fold(length_ms=length_ms, events_over_limit=over_limit)
     known: list[SessionFacts] = []
     players: list[str] = []
     for event in events:

@@ -161,7 +161,8 @@ def _miscounted_sessions(connection: duckdb.DuckDBPyConnection) -> list[Finding]
         )
         SELECT count(*), min(s.session_id)
         FROM sessions AS s LEFT JOIN stored USING (session_id)
-        WHERE s.events + s.events_after_end + s.repeats <> coalesce(found, 0)
+        WHERE s.events + s.events_after_end + s.repeats
+            + coalesce(s.events_ignored, 0) + coalesce(s.events_over_limit, 0) <> coalesce(found, 0)
             AND NOT EXISTS (SELECT 1 FROM removals AS r WHERE r.log_partition = s.log_partition)
         """
     ).fetchone()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from session_model import as_json
 
 from consumers.facts import SessionFacts
-from consumers.fold import Event, Fold, fold_all
+from consumers.fold import Event, Fold, fold_all, without_false_ends
 from consumers.recount import Recount, Told
 from schemas.vocabulary import EVENT_TYPES, EventType
 
@@ -742,13 +742,165 @@ def test_one_denial_unlinks_the_session_whenever_it_came(denying: tuple[Any, ...
 
 
 def test_a_tracking_session_that_we_issued_is_preferred_to_one_that_came_first() -> None:
-    """Unverified on the start, verified on the play, another verified later: the first verified one stands."""
+    """Unverified on the start, verified on the play, another verified later: the first verified one holds."""
     facts = watched(
         (0, "sessionStart", 0, {"tracking_session_id": "a"}),
         (1, "play", 0, {"tracking_session_id": "b", "tracking_verified": True, "consent": "given"}),
         (2, "ping", 0, {"tracking_session_id": "c", "tracking_verified": True}),
     )
     assert (facts.tracking_session_id, facts.tracking_verified, facts.consent) == ("b", True, "given")
+    assert facts.flags == ["tracking_changed"]
+
+
+def test_a_tracking_session_that_somebody_names_later_takes_no_effect_whatever_time_it_says() -> None:
+    """The start names the viewer's; a stranger names his own later, saying the time 1, or the present."""
+    start = (0, "sessionStart", 0, {"tracking_session_id": "viewer", "tracking_verified": True})
+    other = {"tracking_session_id": "stranger", "tracking_verified": True}
+    early = {**other, "order_ms": 1, "received_ms": T0 + 20_000}
+    for row in ((20, "ping", 0, other), (20, "ping", 0, early)):
+        facts = watched(start, (10, "play", 0), row)
+        assert (facts.tracking_session_id, facts.flags) == ("viewer", ["tracking_changed"])
+
+
+def test_a_tracking_session_named_again_by_every_event_is_no_change() -> None:
+    """Players name theirs with each event; the first may still lack the proof that we issued it."""
+    named = {"tracking_session_id": "a"}
+    verified = named | {"tracking_verified": True}
+    facts = watched((0, "sessionStart", 0, named), (1, "play", 0, verified), (2, "ping", 0, named))
+    assert (facts.tracking_session_id, facts.tracking_verified, facts.flags) == ("a", True, [])
+
+
+# ---- ends that anybody may send who knows a session's id
+
+
+def end_at(at_s: float, *, arrived_s: float) -> tuple[Any, ...]:
+    """Make the row of a sessionEnd that says one time, and arrives at another."""
+    return (at_s, "sessionEnd", 0, {"received_ms": T0 + round(arrived_s * 1000) + DELAY_MS})
+
+
+WATCHED = [(0, "sessionStart", 0), (0, "play", 0), *[(10 * n, "ping", 10 * n) for n in range(1, 61)]]
+
+
+def test_an_end_far_before_what_had_come_changes_no_number() -> None:
+    """Ten minutes watched; an end that says 1970, and one that says the second minute, arrive in the tenth."""
+    for at_s in (1 - T0 / 1000, 120):
+        facts = watched(*WATCHED, end_at(at_s, arrived_s=600))
+        assert (facts.events_ignored, facts.flags, facts.end_ms) == (1, ["end_ignored"], None)
+        assert msgspec.structs.replace(facts, events_ignored=0, flags=[]) == watched(*WATCHED)
+
+
+def test_the_players_own_end_takes_effect_beside_a_false_one() -> None:
+    """The false end is of the first second, the player's of the last: the session is as without the false one."""
+    own = (601, "sessionEnd", 600)
+    facts = watched(*WATCHED, end_at(1, arrived_s=500), own)
+    assert facts.end_ms == T0 + 601_000
+    assert msgspec.structs.replace(facts, events_ignored=0, flags=[]) == watched(*WATCHED, own)
+
+
+@pytest.mark.parametrize(("at_s", "ignored"), [(300, 0), (299.999, 1)])
+def test_five_minutes_to_the_millisecond_are_an_end_that_takes_effect(at_s: float, ignored: int) -> None:
+    """The newest event says 600 s: an end at 300 s ends the session there."""
+    facts = watched(*WATCHED, end_at(at_s, arrived_s=600))
+    assert facts.events_ignored == ignored
+    assert facts.end_ms == (None if ignored else T0 + 300_000)
+
+
+def test_what_somebody_sends_after_an_end_takes_no_effect_from_it() -> None:
+    """Hours after the end an event comes that says so: it is later than the end, and the end holds."""
+    facts = watched(*WATCHED, (601, "sessionEnd", 600), (30_000, "ping", 600))
+    assert (facts.end_ms, facts.events_after_end, facts.events_ignored) == (T0 + 601_000, 1, 0)
+
+
+def test_no_other_end_and_no_repeat_makes_an_end_a_false_one() -> None:
+    """An end in the far future came first, and a repetition of the last ping: the player's end holds."""
+    again = {"flags": ("repeat",), "received_ms": T0 + 700_000, "order_ms": T0 + 1_500_000}
+    facts = watched(*WATCHED, end_at(80_000, arrived_s=300), (0, "ping", 0, again), end_at(601, arrived_s=702))
+    assert (facts.end_ms, facts.events_ignored) == (T0 + 601_000, 0)
+
+
+def test_events_over_the_limit_are_counted_and_tell_nothing_else() -> None:
+    """Whatever they say of time, playhead and errors: the rest is as without them."""
+    over = {"flags": ("over_limit",)}
+    facts = watched(*WATCHED, (9_000, "error", 50, over), (-9_000, "sessionStart", 50, over))
+    assert (facts.events_over_limit, facts.flags) == (2, ["over_limit"])
+    assert msgspec.structs.replace(facts, events_over_limit=0, flags=[]) == watched(*WATCHED)
+
+
+# ---- what a player says, in a digest
+
+TEXTS = st.sampled_from(["", "a", "\u00e9", "e\u0301", "\U0001f600", "1", "null", "\x00"])
+NUMBERS = st.sampled_from([0, 1, -1, 10, 1 << 53, (1 << 53) + 1, 1 << 70, -(1 << 64)]) | st.sampled_from(
+    [0.0, -0.0, 1.0, -1.0, 0.1, 1e-7, 10.0, 2.0**53, 2.0**70, 1e300, 1.5]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+OBJECTS = st.none() | st.dictionaries(TEXTS, VALUES, max_size=3)
+
+
+def spelled(value: Any, chance: random.Random) -> str:
+    """Write a value as JSON in one of the ways to do so: order of keys, space, exponents, escapes."""
+    if isinstance(value, dict):
+        keys = chance.sample(list(value), len(value))
+        return "{" + ", ".join(f"{spelled(key, chance)}: {spelled(value[key], chance)}" for key in keys) + "}"
+    if isinstance(value, list):
+        return "[" + " ,".join(spelled(inner, chance) for inner in value) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=chance.random() < 0.5)
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    ways = [repr(value)]
+    if isinstance(value, float) or abs(value) <= 1 << 53:
+        ways += [f"{value:.25e}", repr(float(value))]
+    if value == int(value):
+        ways.append(str(int(value)))
+    return chance.choice(ways)
+
+
+def meant(value: Any) -> Any:
+    """Return a value that equals another where JSON means the same: true is no 1, but 1.0 is."""
+    if isinstance(value, dict):
+        return {key: meant(inner) for key, inner in value.items()}
+    return [meant(inner) for inner in value] if isinstance(value, list) else (isinstance(value, bool), value)
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(
+    st.lists(
+        st.tuples(OBJECTS, OBJECTS, st.sampled_from([0.0, -0.0, 1.0, 2.5]), st.sampled_from(["ping", "play"]))
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_digests_are_equal_exactly_where_the_words_are(said: list[Any], chance: random.Random) -> None:
+    """However the JSON is spelled: equal digests, the same words, and equal values are one and the same."""
+    events: list[tuple[Event, Any]] = []
+    for params, other, head, name in [*said, *said]:
+        texts = {
+            key: None if value is None else spelled(value, chance).encode()
+            for key, value in (("params", params), ("other", other))
+        }
+        offset, more = (
+            len(events),
+            {"order_ms": T0, "received_ms": T0 + chance.randrange(9), "flags": ("off_schema",)},
+        )
+        event = msgspec.structs.replace(made((0, name, head, more), offset), **texts)
+        events.append((event, (meant(params), meant(other), head, name)))
+    for event, meaning in events:
+        for known, known_meaning in events:
+            is_same = meaning == known_meaning
+            assert (event.words() == known.words()) == is_same
+            assert event.says_the_same(known) == is_same
+
+
+def test_the_parts_of_an_event_are_told_apart_in_its_digest() -> None:
+    """The same object as params, as qoeData, as metadata and as unknown keys are four things to say."""
+    event = made((0, "ping", 0), 0)
+    said = [
+        msgspec.structs.replace(event, **{part: b"{}"}) for part in ("params", "qoe", "custom_metadata", "other")
+    ]
+    assert len({each.words() for each in [event, *said]}) == 5
 
 
 def test_what_closing_depends_on_is_told_by_arrival() -> None:
@@ -909,6 +1061,13 @@ def told_of(rows: list[Row], chance: random.Random) -> list[Told]:
         if chance.random() < 0.05:
             again = max(offsets) + 1 + k
             told.append(replace(event, offset=again, received_ms=received + 7, is_repeat=True))
+    for k in range(chance.choice([0, 0, 0, 1, 3])):  # ends that anybody may have sent
+        other = chance.choice(told)
+        early_ms = chance.choice([0, 1, 100_000, 299_999, 300_000, 300_001, 400_000, other.ms - 1])
+        offset = 4 * len(rows) + k
+        told.append(Told("sessionEnd", other.ms - early_ms, other.received_ms, offset, 0.0))
+    for k in range(chance.choice([0, 0, 2])):
+        told.append(replace(chance.choice(told), offset=5 * len(rows) + k, is_repeat=False, is_over_limit=True))
     return told
 
 
@@ -931,7 +1090,7 @@ def events_of(told: list[Told]) -> list[Event]:
             playhead_s=event.playhead_s,
             params=as_json(event.params or None),
             qoe=as_json(event.qoe or None),
-            flags=("repeat",) if event.is_repeat else (),
+            flags=("over_limit",) if event.is_over_limit else ("repeat",) if event.is_repeat else (),
         )
         for event in told
     ]
@@ -968,7 +1127,7 @@ EXAMPLES = settings(
 def test_the_fold_agrees_with_counting_milliseconds(told: list[Told], length_ms: int) -> None:
     """Every number of a session equals the oracle's. (`--hypothesis-profile=long` draws 10,000 sessions.)"""
     fold = Fold(length_ms=length_ms)
-    for event in sorted(events_of(told), key=Event.order):
+    for event in sorted(without_false_ends(events_of(told)), key=Event.order):
         note(f"{event.type.name:16} {event.order_ms - T0:8} {event.playhead_s:8} {event.flags}")
         fold.step(event)
     facts = fold.facts()
@@ -981,8 +1140,9 @@ def test_the_fold_agrees_with_counting_milliseconds(told: list[Told], length_ms:
 @given(told=sessions())
 def test_the_durations_add_up_to_the_session(told: list[Told]) -> None:
     """join + media + pause + buffer + stall + gap + idle = last event - start, if nothing precedes it."""
-    facts = fold_all(events_of(told))
-    if min(event.ms for event in told) == facts.start_ms:
+    events = without_false_ends(events_of(told))
+    facts = fold_all(events)
+    if min(event.order_ms for event in events if "end_ignored" not in event.flags) == facts.start_ms:
         offset_s = facts.clock_offset_ms / 1000
         assert sum_s(facts) == pytest.approx((facts.ended_ms - facts.start_ms) / 1000 - offset_s, abs=1e-6)
 
@@ -1000,7 +1160,7 @@ def test_any_order_of_events_gives_equal_facts(told: list[Told], seed: int) -> N
 @given(told=sessions(), at=st.integers(0, 40))
 def test_a_copy_goes_its_own_way_and_asking_changes_nothing(told: list[Told], at: int) -> None:
     """Copied in the middle, folded to the end, and asked after each event: equal; the original stays as it was."""
-    events = sorted(events_of(told), key=Event.order)
+    events = sorted(without_false_ends(events_of(told)), key=Event.order)
     original = Fold()
     for event in events[: at + 1]:
         original.step(event)

@@ -9,7 +9,7 @@ CREATE TABLE ledger_p{partition} (
     duplicates BIGINT,             -- rows in duplicates
     quarantined BIGINT,            -- rows in quarantine
     lost BIGINT,                   -- offsets in gaps
-    open_as_of_offset BIGINT,      -- next_offset when the open sessions were last written
+    open_as_of_offset BIGINT,      -- first offset whose event the open sessions may lack
     partition_time TIMESTAMPTZ,    -- largest received_at read since the log's clock was last put back
     commits BIGINT,                -- transactions that wrote this row
     log_number INTEGER DEFAULT 1,  -- which log it is: 1 at first, 1 more each time the log was replaced

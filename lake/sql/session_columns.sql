@@ -10,7 +10,7 @@
     started_at TIMESTAMPTZ,        -- start, corrected by clock_offset_ms
     ended_at TIMESTAMPTZ,          -- last counted event, corrected by clock_offset_ms
     start_ts TIMESTAMPTZ,          -- start, by the player's own clock
-    end_ts TIMESTAMPTZ,            -- earliest sessionEnd, by the player's own clock; later events do not count
+    end_ts TIMESTAMPTZ,            -- earliest sessionEnd that takes effect, by the player's own clock; later events do not count
     last_event_ts TIMESTAMPTZ,     -- newest event, counted or not, by the player's own clock
     first_received_at TIMESTAMPTZ, -- arrival of its first event
     last_received_at TIMESTAMPTZ,  -- arrival of its newest event
@@ -86,4 +86,7 @@
     chapters STRUCT("index" BIGINT, name VARCHAR, offset_s DOUBLE, length_s DOUBLE, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, time_s DOUBLE, outcome VARCHAR)[], -- chapters; see view chapters
     player_states STRUCT(name VARCHAR, starts BIGINT, time_s DOUBLE, is_on BOOLEAN)[], -- player states; see view player_states
     played_intervals STRUCT(start_s DOUBLE, end_s DOUBLE, passes BIGINT)[], -- ranges of content played; see view played_intervals
-    playback_errors STRUCT("at" TIMESTAMPTZ, playhead_s DOUBLE, error_id VARCHAR, source VARCHAR, is_before_start BOOLEAN)[] -- errors; see view playback_errors
+    playback_errors STRUCT("at" TIMESTAMPTZ, playhead_s DOUBLE, error_id VARCHAR, source VARCHAR, is_before_start BOOLEAN)[], -- errors; see view playback_errors
+    events_ignored BIGINT,         -- sessionEnds without effect, far before what had come; stored, not counted; null before schema 2
+    events_over_limit BIGINT,      -- events after its first 20,000 by offset; stored, not counted; null before schema 2
+    flags VARCHAR[]                -- what is odd: end_ignored, over_limit, tracking_changed; null before schema 2

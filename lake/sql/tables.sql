@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS events (
     tracking_session_id VARCHAR,   -- tracking session that the call named; null under a denial
     tracking_verified BOOLEAN,     -- whether Playhead issued that tracking session
     consent VARCHAR,               -- denied: a signal came that is no grant; given: a user identity came; else null
-    flags VARCHAR[],               -- what is odd: off_schema, playhead_range, future_ts, repeat, ingest_clock, ...
+    flags VARCHAR[],               -- what is odd: off_schema, playhead_range, future_ts, repeat, over_limit, ingest_clock, ...
     source VARCHAR,                -- route it came by; /api/v1/downloaded for offline sessions
     topic VARCHAR,                 -- log it was read from
     log_partition INTEGER,         -- partition of the log

@@ -3,8 +3,8 @@
 Always of one partition: offsets of two partitions cannot be compared.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from itertools import groupby, islice
 from operator import itemgetter
 from sys import intern
 from typing import Any
@@ -12,17 +12,68 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from consumers.fold import Event
-from consumers.sessions import BORN_MS_MAX, History, YoungIds, born_ms_of_session
+from consumers.fold import EVENTS_MAX, OVER_LIMIT, Event
+from consumers.sessions import BORN_MS_MAX, History, Known, Over, YoungIds, born_ms_of_session
 from schemas.ids import read_event_time_ms
 from schemas.vocabulary import EVENT_TYPES
 
 FETCHED_ROWS = 2_000  # at a time: a partition may have millions of events in open sessions
 YOUNG_IDS_MAX = 50_000
+_ENDS = ", ".join(f"'{name}'" for name, row in EVENT_TYPES.items() if row.ends)
+_IS_OVER = f"list_contains(flags, '{OVER_LIMIT}')"
 _COLUMNS = (
     "session_id, event_id, event_type, epoch_ms(client_ts), epoch_ms(received_at), log_offset, playhead_s, "
     "params, qoe, custom_metadata, flags, tracking_session_id, tracking_verified, consent, source, other"
 )
+
+
+class StoredEvents:
+    """What the lake has of one partition's sessions, as `PartitionSessions` asks for it."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, *, partition: int) -> None:
+        self._connection = connection
+        self._partition = partition
+
+    def histories(self, session_ids: Collection[str]) -> Generator[tuple[str, History], None, None]:
+        """Give the histories of those of these sessions that the lake has, one at a time."""
+        return _histories(self._connection, list(session_ids), self._partition)
+
+    def known(self, events: Collection[Event], *, without_moments: Collection[str]) -> dict[str, Known]:
+        """Return what decides whether these are new; of the sessions `without_moments`, by their ids alone."""
+        wanted = pa.table(
+            {
+                "session_id": [event.session_id for event in events],
+                "event_id": [event.event_id for event in events],
+                "client_ms": pa.array(
+                    [None if event.session_id in without_moments else event.client_ms for event in events],
+                    pa.int64(),
+                ),
+            }
+        )
+        between, ends = _between({event.session_id for event in events}, self._partition)
+        where = f"session_id IN (SELECT session_id FROM wanted) AND {between}"
+        self._connection.register("wanted", wanted)
+        try:
+            counts = self._connection.execute(
+                f"SELECT session_id, count(*), bool_or(event_type IN ({_ENDS})) "
+                f"FROM events WHERE {where} GROUP BY 1",
+                ends,
+            ).fetchall()
+            known = {row[0]: Known([], row[1], has_end=row[2]) for row in counts}
+            rows = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM events WHERE {where} AND (event_id IN (SELECT event_id FROM wanted) "
+                f"OR (NOT {_IS_OVER} AND epoch_ms(client_ts) IN (SELECT client_ms FROM wanted)))",
+                ends,
+            )
+            for row in _fetched(rows):
+                known[row[0]].events.append(_event(row))
+        finally:
+            self._connection.unregister("wanted")
+        return known
+
+    def known_tracking(self, event_ids: Collection[str]) -> set[str]:
+        """Return those of these ids of tracking events that are stored."""
+        return read_known_tracking(self._connection, event_ids)
 
 
 def read_open_sessions(
@@ -75,13 +126,21 @@ def read_histories(
 
 def _histories(
     connection: duckdb.DuckDBPyConnection, wanted: list[str], partition: int
-) -> Iterator[tuple[str, History]]:
+) -> Generator[tuple[str, History], None, None]:
+    """Give histories as their events are fetched; those of the longest sessions last, each asked for by itself."""
     if not wanted:
         return
-    # Follows from the question, but DuckLake passes over files by such comparisons alone.
-    between = f"log_partition = {partition} AND session_id BETWEEN ? AND ?"
-    ends = [min(wanted), max(wanted)]
     connection.register("wanted", pa.table({"session_id": wanted}))
+    try:
+        yield from _registered_histories(connection, partition, wanted)
+    finally:
+        connection.unregister("wanted")
+
+
+def _registered_histories(
+    connection: duckdb.DuckDBPyConnection, partition: int, wanted: list[str]
+) -> Generator[tuple[str, History], None, None]:
+    between, ends = _between(wanted, partition)
     versions = connection.execute(
         "SELECT session_id, max(version), max(as_of_offset), max(late_events) FROM session_versions "
         f"WHERE session_id IN (SELECT session_id FROM wanted) AND {between} GROUP BY 1",
@@ -93,11 +152,43 @@ def _histories(
         f"WHERE session_id IN (SELECT session_id FROM wanted) AND {between} ORDER BY session_id",
         ends,
     )
+    full: list[str] = []
     for session_id, group in groupby(_fetched(rows), key=itemgetter(0)):
-        yield session_id, History([_event(row) for row in group], *closed.pop(session_id, ()))
+        events = [_event(row) for row in islice(group, EVENTS_MAX)]
+        if len(events) < EVENTS_MAX:
+            yield session_id, History(events, *closed.pop(session_id, ()))
+        else:
+            full.append(session_id)
+    for session_id in full:
+        yield session_id, _full_history(connection, partition, session_id, closed.pop(session_id, ()))
     for session_id, versions_only in closed.items():
         yield session_id, History([], *versions_only)
-    connection.unregister("wanted")
+
+
+def _full_history(
+    connection: duckdb.DuckDBPyConnection,
+    partition: int,
+    session_id: str,
+    version: tuple[int, int, int] | tuple[()],
+) -> History:
+    """Return the history of a session that may have more events than are folded: the others are counted."""
+    where = f"log_partition = {partition} AND session_id = ?"
+    over = connection.execute(
+        "SELECT count(*), max(log_offset), epoch_ms(arg_max(received_at, log_offset)) "
+        f"FROM events WHERE {where} AND {_IS_OVER}",
+        [session_id],
+    ).fetchone()
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM events WHERE {where} AND NOT {_IS_OVER}", [session_id])
+    events = [_event(row) for row in _fetched(rows)]
+    return History(events, *(version or (0, -1, 0)), Over(*over) if over and over[0] else Over())
+
+
+def _between(session_ids: Collection[str], partition: int) -> tuple[str, list[str]]:
+    """Return a condition for events and versions of these sessions, and its parameters.
+
+    It follows from the ids that are asked for, but DuckLake passes over files by such comparisons alone.
+    """
+    return f"log_partition = {partition} AND session_id BETWEEN ? AND ?", [min(session_ids), max(session_ids)]
 
 
 def _fetched(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:

@@ -5,6 +5,10 @@ open session stay unsettled, in the *tail*, where latecomers still find their pl
 folded and is only numbers. An event that belongs before the tail, or to a session that is not in memory, is
 looked up: the session's history is read from the lake, and it is folded again from all its events.
 
+Folding again takes no more than a `Share` of the time. While there is none left, what is looked up is only what
+decides whether an event is new, and so each event is stored in the batch it was read in. Its session is *behind*
+until it is folded again: it stays as it was before that event (`as_of_offset` of its row), and does not close.
+
 A session closes as a function of the log: at sessionEnd; when the partition's time (the largest `received_at`
 read; the log's clock as the worker knows it only while the partition is idle and read to its end) passes its last
 event, the last movement of its playhead, or its start by the limits in `Limits`. A later event reopens it.
@@ -14,15 +18,27 @@ Arrivals follow the log's clock to within two minutes (`decode.CLOCK_MS_MAX`). S
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from operator import attrgetter
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
 from consumers.decode import Bad, Tracking
 from consumers.facts import SessionFacts
-from consumers.fold import Event, Fold
+from consumers.fold import (
+    END_IGNORED,
+    END_TOLERANCE_MS,
+    EVENTS_MAX,
+    OVER_LIMIT,
+    REPEAT,
+    Event,
+    Fold,
+    is_over_limit,
+    without_false_ends,
+)
+from consumers.share import Share
 from schemas.ids import read_event_time_ms, read_media_session
 
 TAIL = 4  # events of a session that wait for latecomers; more costs memory, fewer costs look-ups
@@ -40,19 +56,57 @@ class Limits(msgspec.Struct, frozen=True):
     idle_ms: int
     stuck_ms: int
     length_ms: int
+    events_max: int = EVENTS_MAX  # that a session folds
+
+
+class Over(msgspec.Struct, frozen=True):
+    """The events of a session that are stored and not folded: how many, the last of them, and its arrival."""
+
+    events: int = 0
+    last_offset: int = -1
+    received_ms: int = 0
 
 
 class History(msgspec.Struct, frozen=True):
-    """What the lake has of one session: its events, and the versions it closed as."""
+    """What the lake has of one session: the events to fold, the others, and the versions it closed as."""
 
     events: list[Event]
     version: int = 0
     closed_as_of_offset: int = -1
     late_events: int = 0
+    over: Over = Over()
+
+    @property
+    def last_offset(self) -> int:
+        return max([self.over.last_offset, *(event.offset for event in self.events)])
 
 
-LookUp = Callable[[Iterable[str]], Mapping[str, History]]
-LookUpIds = Callable[[Iterable[str]], set[str]]
+class Known(msgspec.Struct, frozen=True):
+    """What the lake has of one session as far as it decides whether some events are new.
+
+    `events` are those with one of their ids, and those of one of their moments. `stored` counts all of the
+    session, and `has_end` is whether a sessionEnd is among those.
+    """
+
+    events: list[Event]
+    stored: int
+    has_end: bool
+
+
+class Lake(Protocol):
+    """What a partition asks of the lake."""
+
+    def histories(self, session_ids: Collection[str]) -> Generator[tuple[str, History], None, None]:
+        """Give the histories of those of these sessions that the lake has, one at a time."""
+        ...
+
+    def known(self, events: Collection[Event], *, without_moments: Collection[str]) -> Mapping[str, Known]:
+        """Return what decides whether these are new; of the sessions `without_moments`, by their ids alone."""
+        ...
+
+    def known_tracking(self, event_ids: Collection[str]) -> set[str]:
+        """Return those of these ids of tracking events that are stored."""
+        ...
 
 
 class YoungIds(msgspec.Struct, frozen=True):
@@ -77,11 +131,13 @@ class OpenRows(msgspec.Struct, frozen=True):
     """All open sessions of a partition, each as it would close now.
 
     `fresh` are those with news since their rows were written, made as they are taken: to be taken once, before the
-    next batch. `kept` are the ids of those without, whose rows stand as they are.
+    next batch. `kept` are the ids of those without, whose rows stay as they are. All events before `as_of_offset`
+    are in these rows, or in a closed version.
     """
 
     fresh: Iterator[SessionRow]
     kept: list[str]
+    as_of_offset: int
 
 
 class Changes(msgspec.Struct):
@@ -95,7 +151,15 @@ class Changes(msgspec.Struct):
     bad: list[Bad] = []
     duplicates: list[tuple[int, str, str]] = []
     closed: list[SessionRow] = []
+    folded_again: bool = False
     open: OpenRows | None = None
+
+
+class Behind(msgspec.Struct):
+    """A session that is to be folded again: from which event on its fold lacks some, how many are stored."""
+
+    since_offset: int
+    stored: int
 
 
 class OpenSession:
@@ -103,15 +167,16 @@ class OpenSession:
 
     __slots__ = (
         "ahead",
+        "end_ms",
         "first_received_ms",
         "fold",
-        "has_end",
         "has_news",
         "last_received_ms",
         "late_events",
         "moved_ms",
         "playhead_s",
         "settled",
+        "stored",
         "tail",
         "version",
     )
@@ -127,12 +192,18 @@ class OpenSession:
         self.last_received_ms = 0
         self.moved_ms = 0
         self.playhead_s: float | None = None
-        self.has_end = False
+        self.stored = 0
+        self.end_ms: int | None = None  # of the first end that takes effect
         self.has_news = True  # since its row was written
+
+    @property
+    def has_end(self) -> bool:
+        return self.end_ms is not None
 
     def arrive(self, event: Event) -> bool:
         """Note what closing depends on, in order of offset; return whether the log's clock was put back before."""
         self.has_news = True
+        self.stored += 1
         self.first_received_ms = self.first_received_ms or event.received_ms
         received_ms = event.received_ms
         if received_ms > self.last_received_ms:
@@ -141,23 +212,42 @@ class OpenSession:
             self.playhead_s = event.playhead_s
             if received_ms > self.moved_ms:
                 self.moved_ms = received_ms
-        if event.type.ends:
-            self.has_end = True
-        if received_ms >= self.last_received_ms - CLOCK_BACK_MS:
-            return False
+        if event.type.ends and not event.is_flagged(REPEAT, END_IGNORED):
+            self.end_ms = event.order_ms if self.end_ms is None else min(self.end_ms, event.order_ms)
+        return received_ms < self.last_received_ms - CLOCK_BACK_MS and self._follow_clock(received_ms)
+
+    def pass_over(self, over: Over) -> bool:
+        """Count events that are over the limit: they keep the session open, and tell nothing else.
+
+        Return whether the log's clock was put back before the last of them.
+        """
+        self.has_news = True
+        self.stored += over.events
+        self.fold.events_over_limit += over.events
+        self.last_received_ms = max(self.last_received_ms, over.received_ms)
+        put_back = over.received_ms < self.last_received_ms - CLOCK_BACK_MS
+        return put_back and self._follow_clock(over.received_ms)
+
+    def _follow_clock(self, received_ms: int) -> bool:
         self.last_received_ms = received_ms
         self.moved_ms = min(self.moved_ms, received_ms)
         self.first_received_ms = min(self.first_received_ms, received_ms)
         return True
 
+    def is_end_in_doubt(self, event: Event) -> bool:
+        """Return whether an event may take an end's effect away, or be an end without: all events decide that."""
+        if event.type.ends:
+            return self.tail[-1].order_ms > event.order_ms + END_TOLERANCE_MS
+        return self.end_ms is not None and event.order_ms > self.end_ms + END_TOLERANCE_MS
+
     def is_plainly_next(self, event: Event) -> bool:
-        """Tell whether an event is later than all before it, and so neither repeats one nor was read before."""
+        """Return whether an event is later than all before it, and so neither repeats one nor was read before."""
         return (
             bool(self.tail) and event.order_ms > self.tail[-1].order_ms and not event.flags and self.ahead is None
         )
 
     def is_unsettled(self, event: Event) -> bool:
-        """Tell whether an event, and any earlier one that says the same, has its place in the tail."""
+        """Return whether an event, and any earlier one that says the same, has its place in the tail."""
         if self.ahead is not None and event.client_ms in self.ahead:
             return False
         return self.settled is None or (event.order_ms, event.type.rank) > self.settled
@@ -238,18 +328,19 @@ class PartitionSessions:
         self.read_ms = time_ms  # largest received_at read since the log's clock was last put back
         self.time_ms = time_ms  # the partition's time: that, or the log's clock while idle
         self.limits = limits
+        self._events_max = limits.events_max
         self.open: dict[str, OpenSession] = {}
         self._deadlines: list[tuple[int, str]] = []  # an entry for each session, not later than its deadline
         self._scheduled: set[str] = set()
         self._ended: set[str] = set()
+        self._behind: dict[str, Behind] = {}  # the one that waits longest first
         self._closed = Memory(time_ms)
         self._tracked = Memory(time_ms)
 
     def restore(self, histories: Iterable[tuple[str, History]]) -> None:
         """Open again what was open: every session of `histories` that did not close after its last event."""
         for session_id, history in histories:
-            last_offset = max((event.offset for event in history.events), default=-1)
-            if history.closed_as_of_offset <= last_offset:
+            if history.closed_as_of_offset <= history.last_offset:
                 self._refold(session_id, history, history.events)
 
     def remember(self, *, sessions: YoungIds, tracking: YoungIds) -> None:
@@ -262,13 +353,12 @@ class PartitionSessions:
         entries: Iterable[Event | Tracking | Bad],
         *,
         next_offset: int,
-        look_up: LookUp,
-        look_up_tracking: LookUpIds,
+        lake: Lake,
+        share: Share,
     ) -> Changes:
         """Take the records of a batch, in order of offset, and return what they add to the lake.
 
-        `look_up` answers with the history of sessions, `look_up_tracking` with those event ids that are stored
-        already; both are asked at most once a batch.
+        The lake is asked for histories only while `share` has time for folding again.
         """
         changes = Changes(self.partition, next_offset)
         waiting: dict[str, list[Event]] = {}
@@ -287,9 +377,12 @@ class PartitionSessions:
             else:
                 changes.bad.append(entry)
         if waiting:
-            self._join(waiting, look_up(waiting), changes)
+            self._join(waiting, lake, share, changes)
+        while self._behind and share.is_free():
+            with share.spent():
+                self._catch_up(lake, changes)
         if changes.tracking:
-            self._drop_known_tracking(changes, look_up_tracking)
+            self._drop_known_tracking(changes, lake)
         self.next_offset = next_offset
         if has_entries and self.time_ms > self.read_ms + CLOCK_BACK_MS:
             self.time_ms = self.read_ms
@@ -304,7 +397,15 @@ class PartitionSessions:
             born_ms = born_ms_of_session(event.session_id)
             if not self._closed.is_certainly_new(event.session_id, born_ms):
                 return False
+            if self._behind and event.session_id in self._behind:
+                return False
             session = self._opened(event.session_id, version=1)
+        elif (
+            session.stored >= self._events_max
+            or ((event.type.ends or session.end_ms is not None) and session.is_end_in_doubt(event))
+            or (self._behind and event.session_id in self._behind)
+        ):
+            return False
         elif not session.is_plainly_next(event):
             is_repeat = False
             for known in session.tail:
@@ -316,7 +417,7 @@ class PartitionSessions:
             if not session.is_unsettled(event):
                 return False
             if is_repeat:
-                event = _flagged_repeat(event)
+                event = event.flagged(REPEAT)
         changes.events.append(event)
         session.late_events += session.version > 1
         if session.arrive(event):
@@ -325,43 +426,142 @@ class PartitionSessions:
         self._watch(event.session_id, session)
         return True
 
-    def _join(self, waiting: dict[str, list[Event]], known: Mapping[str, History], changes: Changes) -> None:
-        """Fold looked-up sessions again: their history, what this batch placed before, and what waited."""
-        placed: dict[str, list[Event]] = {}
-        for event in changes.events:
-            if event.session_id in waiting:
-                placed.setdefault(event.session_id, []).append(event)
+    def _join(self, waiting: dict[str, list[Event]], lake: Lake, share: Share, changes: Changes) -> None:
+        """Decide on what waited, by what the lake has and this batch placed before; fold at once what may be."""
+        placed = _by_session(changes.events, waiting)
+        if share.is_free():
+            with share.spent():
+                self._join_at_once(waiting, placed, lake, changes)
+        if not waiting:
+            return
+        asked = [event for events in waiting.values() for event in events]
+        found = lake.known(asked, without_moments={id for id in waiting if self._is_full(id)})
         for session_id, events in waiting.items():
-            history = known.get(session_id, History([]))
-            together = history.events + placed.get(session_id, [])
-            ids = {event.event_id for event in together}
-            said: dict[Moment, list[Event]] = {}  # there may be many thousands, so only neighbours are compared
-            for event in together:
-                said.setdefault(_moment(event), []).append(event)
-            fresh = 0
-            for event in events:
-                if event.event_id in ids:
-                    changes.duplicates.append((event.offset, event.event_id, "in the lake"))
-                    continue
-                ids.add(event.event_id)
-                at_once = said.setdefault(_moment(event), [])
-                flagged = _flag_repeat(event, at_once)
-                at_once.append(flagged)
-                together.append(flagged)
-                changes.events.append(flagged)
-                fresh += 1
+            known, before = found.get(session_id, _NOTHING), placed.get(session_id, [])
+            fresh = self._decide(events, known, before, changes)
             if fresh:
-                self._refold(session_id, history, together)
+                self._fall_behind(session_id, fresh, stored=known.stored + len(before) + len(fresh))
+
+    def _join_at_once(
+        self,
+        waiting: dict[str, list[Event]],
+        placed: Mapping[str, list[Event]],
+        lake: Lake,
+        changes: Changes,
+    ) -> None:
+        """Fold looked-up sessions again, as many as have the events of a long one; take them from `waiting`."""
+        wanted = [id for id in waiting if not self._is_full(id)]
+        unknown = set(wanted)
+        read = 0
+        with closing(lake.histories(wanted)) as histories:
+            for session_id, history in histories:
+                unknown.remove(session_id)
+                read += len(history.events)
+                if len(history.events) < self._events_max:  # else the ids of some are not in it
+                    self._join_whole(session_id, history, waiting, placed, changes)
+                if read >= self._events_max:
+                    return
+        for session_id in unknown:
+            self._join_whole(session_id, History([]), waiting, placed, changes)
+
+    def _join_whole(
+        self,
+        session_id: str,
+        history: History,
+        waiting: dict[str, list[Event]],
+        placed: Mapping[str, list[Event]],
+        changes: Changes,
+    ) -> None:
+        known = Known(history.events, len(history.events), has_end=_has_end(history.events))
+        before = placed.get(session_id, [])
+        fresh = self._decide(waiting.pop(session_id), known, before, changes)
+        if fresh:
+            self._refold(session_id, history, [*history.events, *before, *fresh])
+            self._caught_up(session_id, changes)
+
+    def _decide(self, events: list[Event], known: Known, placed: list[Event], changes: Changes) -> list[Event]:
+        """Return those events of a session that are new, flagged as what they are; they go into `changes`."""
+        together = [*known.events, *placed]
+        ids = {event.event_id for event in together}
+        moments = {_moment(event) for event in events}
+        said = {
+            event.words() for event in together if _moment(event) in moments and not event.is_flagged(OVER_LIMIT)
+        }
+        stored, has_end = known.stored + len(placed), known.has_end or _has_end(placed)
+        fresh = []
+        for event in events:
+            if event.event_id in ids:
+                changes.duplicates.append((event.offset, event.event_id, "in the lake"))
+                continue
+            ids.add(event.event_id)
+            if is_over_limit(event, stored=stored, has_end=has_end, events_max=self._events_max):
+                event = event.flagged(OVER_LIMIT)
+            elif (words := event.words()) in said:
+                event = event.flagged(REPEAT)
+            else:
+                said.add(words)
+            stored, has_end = stored + 1, has_end or event.type.ends
+            fresh.append(event)
+        changes.events += fresh
+        return fresh
+
+    def _is_full(self, session_id: str) -> bool:
+        """Return whether a session in memory has all the events that it folds."""
+        session = self.open.get(session_id)
+        return session is not None and session.stored >= self._events_max
+
+    def _fall_behind(self, session_id: str, fresh: list[Event], *, stored: int) -> None:
+        """Note that these events of a session are stored and not in its fold."""
+        behind, session = self._behind.get(session_id), self.open.get(session_id)
+        if behind is not None:
+            behind.stored = stored
+        elif session is not None and all(event.is_flagged(OVER_LIMIT) for event in fresh):
+            if session.pass_over(_over(fresh)):
+                self._scheduled.discard(session_id)
+            self._watch(session_id, session)
+        else:
+            self._behind[session_id] = Behind(fresh[0].offset, stored)
+
+    def _catch_up(self, lake: Lake, changes: Changes) -> None:
+        """Fold again the session that is behind for longest, and besides as many as have the events of a long one.
+
+        The shortest first, so that no long one keeps all others waiting.
+        """
+        longest, *others = self._behind
+        chosen, left = [longest], self._events_max
+        for session_id in sorted(others, key=lambda id: self._behind[id].stored):
+            left -= self._behind[session_id].stored
+            if left < 0:
+                break
+            chosen.append(session_id)
+        placed = _by_session(changes.events, set(chosen))
+        unread = set(chosen)
+        for session_id, history in lake.histories(chosen):
+            unread.remove(session_id)
+            self._refold(session_id, history, [*history.events, *placed.get(session_id, [])])
+        for session_id in unread & placed.keys():
+            self._refold(session_id, History([]), placed[session_id])
+        for session_id in chosen:
+            self._caught_up(session_id, changes)
+
+    def _caught_up(self, session_id: str, changes: Changes) -> None:
+        self._behind.pop(session_id, None)
+        changes.folded_again = True
 
     def _refold(self, session_id: str, history: History, events: list[Event]) -> None:
+        counted = without_false_ends(event for event in events if not event.is_flagged(OVER_LIMIT))
         session = self._opened(session_id, version=history.version + 1)
         session.late_events = history.late_events
-        for event in sorted(events, key=attrgetter("offset")):
+        for event in sorted(counted, key=attrgetter("offset")):
             if session.arrive(event):
                 self._scheduled.discard(session_id)
             session.late_events += history.version > 0 and event.offset >= history.closed_as_of_offset
-        for event in sorted(events, key=Event.order):
+        for event in sorted(counted, key=Event.order):
             session.place(event)
+        for over in (history.over, _over(event for event in events if event.is_flagged(OVER_LIMIT))):
+            if over.events and session.pass_over(over):
+                self._scheduled.discard(session_id)
+        self._ended.discard(session_id)
         self._watch(session_id, session)
 
     def _opened(self, session_id: str, *, version: int) -> OpenSession:
@@ -377,13 +577,13 @@ class PartitionSessions:
             self._scheduled.add(session_id)
             heapq.heappush(self._deadlines, (session.deadline_ms(self.limits)[0], session_id))
 
-    def _drop_known_tracking(self, changes: Changes, look_up_ids: LookUpIds) -> None:
+    def _drop_known_tracking(self, changes: Changes, lake: Lake) -> None:
         doubtful = [
             entry.event_id
             for entry in changes.tracking
             if not self._tracked.is_certainly_new(entry.event_id, read_event_time_ms(entry.event_id))
         ]
-        stored = look_up_ids(doubtful) if doubtful else set()
+        stored = lake.known_tracking(doubtful) if doubtful else set()
         fresh = []
         for entry in changes.tracking:
             if entry.event_id in stored:
@@ -413,6 +613,8 @@ class PartitionSessions:
             else:
                 self._watch(session_id, session)
         for session_id in dict.fromkeys(due):
+            if session_id in self._behind:
+                continue  # it is watched again when it is folded again
             session = self.open.pop(session_id)
             reason: CloseReason = "ended" if session.has_end else session.deadline_ms(self.limits)[1]
             changes.closed.append(self._row(session, reason, changes.next_offset))
@@ -420,11 +622,13 @@ class PartitionSessions:
 
     def open_rows(self) -> OpenRows:
         """Return every open session as it would close. What is not written is to be loaded anew."""
-        fresh = [session for session in self.open.values() if session.has_news]
+        fresh = [(session_id, session) for session_id, session in self.open.items() if session.has_news]
         kept = [session_id for session_id, session in self.open.items() if not session.has_news]
-        for session in fresh:
+        for _, session in fresh:
             session.has_news = False
-        return OpenRows((self._row(session, None, self.next_offset) for session in fresh), kept)
+        since = {id: behind.since_offset for id, behind in self._behind.items()}
+        rows = (self._row(session, None, since.get(session_id, self.next_offset)) for session_id, session in fresh)
+        return OpenRows(rows, kept, min(since.values(), default=self.next_offset))
 
     def _row(self, session: OpenSession, reason: CloseReason | None, as_of_offset: int) -> SessionRow:
         return SessionRow(
@@ -448,13 +652,24 @@ def _moment(event: Event) -> Moment:
     return event.client_ms, event.type.name, event.playhead_s
 
 
-def _flag_repeat(event: Event, earlier: Iterable[Event]) -> Event:
-    """Flag an event that equals an earlier one of its session: stored, but not counted twice."""
-    for known in earlier:
-        if known.says_the_same(event):
-            return _flagged_repeat(event)
-    return event
+def _by_session(events: Iterable[Event], wanted: Collection[str]) -> dict[str, list[Event]]:
+    found: dict[str, list[Event]] = {}
+    for event in events:
+        if event.session_id in wanted:
+            found.setdefault(event.session_id, []).append(event)
+    return found
 
 
-def _flagged_repeat(event: Event) -> Event:
-    return msgspec.structs.replace(event, flags=(*event.flags, "repeat"))
+def _has_end(events: Iterable[Event]) -> bool:
+    return any(event.type.ends for event in events)
+
+
+def _over(events: Iterable[Event]) -> Over:
+    every = list(events)
+    if not every:
+        return Over()
+    last = max(every, key=attrgetter("offset"))
+    return Over(len(every), last.offset, last.received_ms)
+
+
+_NOTHING = Known([], 0, has_end=False)

@@ -21,11 +21,12 @@ from consumers.decisions import with_remedy
 from consumers.decode import Bad, Tracking, decode
 from consumers.fold import Event
 from consumers.halts import Halts
-from consumers.history import read_histories, read_known_tracking, read_open_sessions, read_young_ids
+from consumers.history import StoredEvents, read_open_sessions, read_young_ids
 from consumers.log_clock import LogClock
 from consumers.marks import Mark, replaced
 from consumers.memory import give_back
 from consumers.sessions import Changes, Limits, PartitionSessions
+from consumers.share import Share
 from consumers.transaction import Fenced, Ledger, commit, read_ledger, record_halt
 from eventlog import Chunk, Reader
 from eventlog.adapters import open_inspector, open_reader
@@ -45,6 +46,7 @@ START_S_MAX = 60.0  # a log or lake that does not answer has this long at the st
 NOT_READY_S_MAX = 30.0  # `playhead init` has this long to make the tables of a partition that was added
 BATCH_BYTES_MAX = 33_554_432
 RECORDS_READ_MAX = 10_000  # at a time
+FOLDING_AGAIN_PART = 0.25  # of a worker's time at most, whatever comes late
 OPEN_SESSION_S = 0.0001  # between two writes for each open session, whose row costs a quarter of that
 OVERDUE_ALARM_S = 3600.0  # a backup that is overdue is named so often
 LOG_COMPARED_EVERY_S = 5.0  # with what the lake has read of it
@@ -184,14 +186,19 @@ class LakeWriter:
                 held.ledger = record_halt(self.connection(), held.ledger, reason, now=now, place=self._place)
 
     def write(
-        self, parts: list[tuple[Held, list[Decoded]]], *, now_ms: int | None, renew_open: Callable[[Held], bool]
+        self,
+        parts: list[tuple[Held, list[Decoded]]],
+        *,
+        now_ms: int | None,
+        renew_open: Callable[[Held], bool],
+        folding_again: Share,
     ) -> list[Held]:
         """Apply decoded records and commit what they change; return the partitions that were written.
 
         `now_ms` is what the log's clock has reached, where that is known: the time of idle partitions.
         """
         with self._turn:
-            written = self._write(self.connection(), parts, now_ms, renew_open)
+            written = self._write(self.connection(), parts, now_ms, renew_open, folding_again)
             self._commits += bool(written)
             if self._commits >= COMMITS_A_CONNECTION:
                 self.close()
@@ -203,11 +210,12 @@ class LakeWriter:
         parts: list[tuple[Held, list[Decoded]]],
         now_ms: int | None,
         renew_open: Callable[[Held], bool],
+        folding_again: Share,
     ) -> list[Held]:
         work: list[tuple[Held, Changes, Mark | None, Ledger]] = []
         for held, decoded in parts:
-            changes, last = self._changes(held, decoded, now_ms)
-            held.has_news = held.has_news or bool(changes.events or changes.closed)
+            changes, last = self._changes(held, decoded, now_ms, folding_again)
+            held.has_news = held.has_news or bool(changes.events or changes.closed or changes.folded_again)
             if held.has_news and renew_open(held):
                 changes.open = held.sessions.open_rows()
             if changes.next_offset != held.ledger.next_offset or changes.closed or changes.open is not None:
@@ -231,7 +239,9 @@ class LakeWriter:
             give_back()
         return [held for held, *_ in work]
 
-    def _changes(self, held: Held, decoded: Iterable[Decoded], now_ms: int | None) -> tuple[Changes, Mark | None]:
+    def _changes(
+        self, held: Held, decoded: Iterable[Decoded], now_ms: int | None, folding_again: Share
+    ) -> tuple[Changes, Mark | None]:
         """Apply what was read; return what it changes, and the last record of it."""
         sessions = held.sessions
         entries: list[Event | Tracking | Bad] = []
@@ -249,12 +259,11 @@ class LakeWriter:
                 entries += read[next_offset - read[0].offset :]
                 next_offset, last = read[-1].offset + 1, part.last
             end_offset = part.end_offset
-        connection = self.connection()
         changes = sessions.apply(
             entries,
             next_offset=next_offset,
-            look_up=lambda ids: read_histories(connection, ids, partition=sessions.partition),
-            look_up_tracking=lambda ids: read_known_tracking(connection, ids),
+            lake=StoredEvents(self.connection(), partition=sessions.partition),
+            share=folding_again,
         )
         if not entries and end_offset == next_offset and now_ms is not None:
             sessions.advance(now_ms)
@@ -275,6 +284,7 @@ class Worker:
         )
         self._lake = LakeWriter(settings, limits=limits)
         self._inspector = open_inspector(settings)
+        self._folding_again = Share(FOLDING_AGAIN_PART, clock_s=time.monotonic)
         self._held: dict[int, Held] = {}
         self._kept: dict[int, Held] = {}
         self._turn = asyncio.Lock()  # one transaction or load at a time works the lake
@@ -299,6 +309,8 @@ class Worker:
         Where lake or log keep it from ending in time it ends the process: nothing is lost by that.
         """
         self._until_read = until_read
+        if until_read:
+            self._folding_again = Share(1.0, clock_s=time.monotonic)  # nobody waits for the rest
         ending = asyncio.create_task(self._end_in_time(stop))
         try:
             await self._run(stop)
@@ -523,7 +535,11 @@ class Worker:
             ]
             try:
                 written = await asyncio.to_thread(
-                    self._lake.write, parts, now_ms=now_ms, renew_open=self._is_open_due
+                    self._lake.write,
+                    parts,
+                    now_ms=now_ms,
+                    renew_open=self._is_open_due,
+                    folding_again=self._folding_again,
                 )
                 await asyncio.to_thread(self._note_halts, datetime.now(UTC))
             except Fenced as fault:

@@ -15,11 +15,12 @@ from typing import Any
 
 import duckdb
 from poison import START_PARAMS
-from session_model import LIMITS, Entry
+from session_model import ALL_THE_TIME, LIMITS, Entry
 
 from consumers.facts import SessionFacts
 from consumers.rows import session_rows
-from consumers.sessions import SessionRow
+from consumers.sessions import Limits, SessionRow
+from consumers.share import Share
 from consumers.worker import Decoded, Held, LakeWriter
 from eventlog import Chunk, Record
 from lake.catalog import connect, location
@@ -49,9 +50,9 @@ class Lake:
             shutil.copytree(_template(partitions), folder / "lake")
 
     @contextlib.contextmanager
-    def writer(self) -> Iterator[LakeWriter]:
+    def writer(self, limits: Limits = LIMITS) -> Iterator[LakeWriter]:
         """Open the lake as a worker does."""
-        writer = LakeWriter(self.settings, limits=LIMITS)
+        writer = LakeWriter(self.settings, limits=limits)
         try:
             yield writer
         finally:
@@ -100,13 +101,19 @@ def decoded(entries: Sequence[Entry], *, partition: int = 0) -> list[Decoded]:
 
 
 def write(
-    writer: LakeWriter, held: Held, entries: Sequence[Entry], *, idle_at_ms: int | None = None, renew: bool = True
+    writer: LakeWriter,
+    held: Held,
+    entries: Sequence[Entry],
+    *,
+    idle_at_ms: int | None = None,
+    renew: bool = True,
+    share: Share = ALL_THE_TIME,
 ) -> list[Held]:
     """Let a worker write a batch; or, with `idle_at_ms`, find that there is nothing more to read at that time."""
     batch = decoded(entries)
     if idle_at_ms is not None:
         batch = [Decoded(0, [], held.sessions.next_offset)]
-    return writer.write([(held, batch)], now_ms=idle_at_ms or 0, renew_open=lambda _: renew)
+    return writer.write([(held, batch)], now_ms=idle_at_ms or 0, renew_open=lambda _: renew, folding_again=share)
 
 
 def write_values(writer: LakeWriter, held: Held, values: Sequence[bytes], *, appended_ms: int) -> None:
@@ -114,7 +121,7 @@ def write_values(writer: LakeWriter, held: Held, values: Sequence[bytes], *, app
     first = held.sessions.next_offset
     records = [Record(0, first + n, b"", value, appended_ms) for n, value in enumerate(values)]
     read = Decoded.of(Chunk(0, records, first + len(values)))
-    writer.write([(held, [read])], now_ms=appended_ms, renew_open=lambda _: True)
+    writer.write([(held, [read])], now_ms=appended_ms, renew_open=lambda _: True, folding_again=ALL_THE_TIME)
 
 
 def record_value(

@@ -5,7 +5,7 @@ ledger) and nothing else: a worker that starts again has only this.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,9 +13,32 @@ import msgspec
 from consumers.decode import Bad, Tracking
 from consumers.facts import SessionFacts
 from consumers.fold import Event, fold_all
-from consumers.sessions import BORN_MS_MAX, Changes, History, Limits, PartitionSessions, SessionRow, YoungIds
+from consumers.sessions import (
+    BORN_MS_MAX,
+    Changes,
+    History,
+    Known,
+    Limits,
+    Over,
+    PartitionSessions,
+    SessionRow,
+    YoungIds,
+)
+from consumers.share import Share
 from schemas.ids import mint_event_id, mint_media_session
 from schemas.vocabulary import EVENT_TYPES
+
+ALL_THE_TIME = Share(1.0, clock_s=lambda: 0.0)
+
+
+def no_time() -> Share:
+    """Make a share of the time that is used up."""
+    now_s = [0.0]
+    share = Share(0.25, clock_s=lambda: now_s[0])
+    with share.spent():
+        now_s[0] += 1
+    return share
+
 
 LIMITS = Limits(idle_ms=600_000, stuck_ms=1_800_000, length_ms=86_400_000)
 NOON_MS = 1_790_000_000_000
@@ -88,6 +111,7 @@ class ModelLake:
     next_offset: int = 0
     time_ms: int = 0
     look_ups: int = 0
+    histories_read: int = 0
 
     def start(self, limits: Limits = LIMITS) -> PartitionSessions:
         """Load the partition, as a worker does that knows nothing else."""
@@ -95,7 +119,7 @@ class ModelLake:
         candidates = {row.facts.session_id for row in self.open} | {
             event.session_id for event in self.events if event.offset >= self.open_as_of_offset
         }
-        sessions.restore(self.look_up(candidates).items())
+        sessions.restore(self.histories(candidates))
         since, until = f"{self.time_ms + 1:012x}", f"{BORN_MS_MAX:012x}"
         young = {event.session_id for event in self.events if since <= event.session_id < until}
         sessions.remember(
@@ -111,14 +135,15 @@ class ModelLake:
         *,
         idle_until_ms: int | None = None,
         renew_open: bool = False,
+        share: Share = ALL_THE_TIME,
     ) -> Changes:
         """Apply a batch, and return what would be committed."""
         next_offset = entries[-1].offset + 1 if entries else sessions.next_offset
         changes = sessions.apply(
             entries,
             next_offset=next_offset,
-            look_up=self.look_up,
-            look_up_tracking=self.look_up_tracking,
+            lake=self,
+            share=share,
         )
         if idle_until_ms is not None:
             sessions.advance(idle_until_ms)
@@ -137,26 +162,49 @@ class ModelLake:
         if changes.open is not None:
             standing = {row.facts.session_id: row for row in self.open}
             self.open = [*changes.open.fresh, *(standing[session_id] for session_id in changes.open.kept)]
-            self.open_as_of_offset = changes.next_offset
+            self.open_as_of_offset = changes.open.as_of_offset
         self.next_offset = changes.next_offset
         self.time_ms = changes.read_ms or self.time_ms
 
-    def look_up(self, session_ids: Iterable[str]) -> dict[str, History]:
+    def histories(self, session_ids: Collection[str]) -> Generator[tuple[str, History], None, None]:
+        """Give what is stored of sessions, as the lake does."""
         self.look_ups += 1
-        found = {}
-        for wanted in session_ids:
+        for wanted in list(session_ids):
             events = [event for event in self.events if event.session_id == wanted]
+            over = [event for event in events if "over_limit" in event.flags]
             versions = [row for row in self.versions if row.facts.session_id == wanted]
             if events or versions:
-                found[wanted] = History(
-                    events,
-                    max((row.version for row in versions), default=0),
-                    max((row.as_of_offset for row in versions), default=-1),
-                    max((row.late_events for row in versions), default=0),
+                self.histories_read += 1
+                yield (
+                    wanted,
+                    History(
+                        [event for event in events if event not in over],
+                        max((row.version for row in versions), default=0),
+                        max((row.as_of_offset for row in versions), default=-1),
+                        max((row.late_events for row in versions), default=0),
+                        Over(len(over), over[-1].offset, over[-1].received_ms) if over else Over(),
+                    ),
                 )
+
+    def known(self, events: Collection[Event], *, without_moments: Collection[str]) -> dict[str, Known]:
+        """Return the stored events that have an id, or a moment, in common with these."""
+        self.look_ups += 1
+        ids = {event.event_id for event in events}
+        moments = {event.client_ms for event in events if event.session_id not in without_moments}
+        found = {}
+        for wanted in {event.session_id for event in events}:
+            stored = [event for event in self.events if event.session_id == wanted]
+            alike = [
+                event
+                for event in stored
+                if event.event_id in ids or (event.client_ms in moments and "over_limit" not in event.flags)
+            ]
+            if stored:
+                found[wanted] = Known(alike, len(stored), has_end=any(event.type.ends for event in stored))
         return found
 
-    def look_up_tracking(self, event_ids: Iterable[str]) -> set[str]:
+    def known_tracking(self, event_ids: Collection[str]) -> set[str]:
+        """Return those ids of tracking events that are stored."""
         self.look_ups += 1
         return set(event_ids) & {entry.event_id for entry in self.tracking}
 
@@ -170,11 +218,11 @@ class ModelLake:
         return rows
 
 
-def expected_kinds(log: Iterable[Entry]) -> dict[int, str]:
-    """Tell for each offset what must become of it: an event, a repeat, a duplicate, tracking, or bad."""
+def expected_kinds(log: Iterable[Entry], *, events_max: int = LIMITS.events_max) -> dict[int, str]:
+    """Return for each offset what must become of it: event, repeat, over_limit, duplicate, tracking or bad."""
     kinds: dict[int, str] = {}
-    seen: dict[str, Event | Tracking] = {}
-    spoken: list[Event] = []
+    seen: set[str] = set()
+    stored: dict[str, list[Event]] = {}
     for entry in log:
         if isinstance(entry, Bad):
             kinds[entry.offset] = "bad"
@@ -182,23 +230,29 @@ def expected_kinds(log: Iterable[Entry]) -> dict[int, str]:
             kinds[entry.offset] = "duplicate"
         elif isinstance(entry, Tracking):
             kinds[entry.offset] = "tracking"
-            seen[entry.event_id] = entry
+            seen.add(entry.event_id)
         else:
-            said = any(e.session_id == entry.session_id and e.says_the_same(entry) for e in spoken)
-            kinds[entry.offset] = "repeat" if said else "event"
-            seen[entry.event_id] = entry
-            spoken.append(entry)
+            before = stored.setdefault(entry.session_id, [])
+            is_first_end = entry.type.ends and not any(event.type.ends for event in before)
+            folded = [event for event in before if kinds[event.offset] != "over_limit"]
+            if len(before) >= events_max and not is_first_end:
+                kinds[entry.offset] = "over_limit"
+            else:
+                said = any(event.says_the_same(entry) for event in folded)
+                kinds[entry.offset] = "repeat" if said else "event"
+            seen.add(entry.event_id)
+            before.append(entry)
     return kinds
 
 
-def expected_facts(log: Sequence[Entry]) -> dict[str, SessionFacts]:
+def expected_facts(log: Sequence[Entry], *, events_max: int = LIMITS.events_max) -> dict[str, SessionFacts]:
     """Fold each session from scratch, all of its events at once."""
-    kinds = expected_kinds(log)
+    kinds = expected_kinds(log, events_max=events_max)
     by_session: dict[str, list[Event]] = {}
     for entry in log:
         kind = kinds[entry.offset]
-        if isinstance(entry, Event) and kind in ("event", "repeat"):
-            if kind == "repeat":
-                entry = msgspec.structs.replace(entry, flags=(*entry.flags, "repeat"))
+        if isinstance(entry, Event) and kind in ("event", "repeat", "over_limit"):
+            if kind != "event":
+                entry = msgspec.structs.replace(entry, flags=(*entry.flags, kind))
             by_session.setdefault(entry.session_id, []).append(entry)
     return {session: fold_all(events) for session, events in by_session.items()}

@@ -2,13 +2,14 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Generator, Sequence
 
 import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from session_model import (
+    ALL_THE_TIME,
     LIMITS,
     NOON_MS,
     Entry,
@@ -18,13 +19,15 @@ from session_model import (
     make_bad,
     make_event,
     make_tracking,
+    no_time,
     session_id,
 )
 
 from consumers.decode import arrival as arrival_of
 from consumers.decode import reflagged
 from consumers.fold import Event
-from consumers.sessions import CLOCK_BACK_MS, TAIL, Memory, PartitionSessions, YoungIds
+from consumers.sessions import CLOCK_BACK_MS, TAIL, History, Limits, Memory, PartitionSessions, YoungIds
+from consumers.share import Share
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -53,6 +56,7 @@ class Cut:
 
     records: int
     then: str
+    is_busy: bool = False  # no time is left for folding again
 
 
 ARRIVALS = st.lists(
@@ -77,6 +81,7 @@ CUTS = st.lists(
         Cut,
         records=st.sampled_from((0, 1, 1, 2, 3, 8, 20)),
         then=st.sampled_from(("commit", "commit", "renew", "crash", "restart", "idle", "restart idle")),
+        is_busy=st.booleans(),
     ),
     max_size=30,
 )
@@ -133,19 +138,21 @@ def log_of(arrivals: Sequence[Arrival]) -> list[Entry]:
     return log
 
 
-def play(log: Sequence[Entry], cuts: Sequence[Cut]) -> ModelLake:
+def play(log: Sequence[Entry], cuts: Sequence[Cut], limits: Limits = LIMITS) -> ModelLake:
     """Let a worker read the log in these batches, with these mishaps, to the end and until all sessions closed."""
     lake = ModelLake()
-    sessions = lake.start()
+    sessions = lake.start(limits)
     for cut in [*cuts, Cut(len(log), "commit"), Cut(len(log), "commit")]:
         batch = log[sessions.next_offset : sessions.next_offset + cut.records]
         is_at_end = sessions.next_offset + len(batch) == len(log)
         idle_until_ms = sessions.time_ms + 20 * MINUTE_MS if "idle" in cut.then and is_at_end else None
-        changes = lake.take(sessions, batch, renew_open=cut.then == "renew", idle_until_ms=idle_until_ms)
+        share = no_time() if cut.is_busy else ALL_THE_TIME
+        renew_open = cut.then == "renew"
+        changes = lake.take(sessions, batch, renew_open=renew_open, idle_until_ms=idle_until_ms, share=share)
         if cut.then != "crash":
             lake.commit(changes)
         if cut.then in ("crash", "restart", "restart idle"):
-            sessions = lake.start()
+            sessions = lake.start(limits)
     lake.commit(lake.take(sessions, [], idle_until_ms=sessions.time_ms + 10 * DAY_MS, renew_open=True))
     assert not sessions.open
     return lake
@@ -167,37 +174,48 @@ def simple(type_name: str = "ping", **fields: object) -> Arrival:
 
 FAR_AHEAD = simple("ping", ts_ms=2 * DAY_MS)
 ONE_BY_ONE = [Cut(1, "commit")] * 20
+RESTART = Cut(2, "restart")
+EVENTS_MAX = st.sampled_from((1, 3, 7, 99))
 
 
-@given(ARRIVALS, CUTS)
-@example([FAR_AHEAD, *[simple()] * (TAIL + 1), simple(how="said twice later", again=TAIL + 2)], ONE_BY_ONE)
-@example([simple("sessionStart", skew_ms=-3_000), simple("sessionEnd", pause_ms=0), simple()], [Cut(2, "restart")])
-@example([simple()] * (TAIL + 1) + [simple(how="record twice", again=TAIL + 1)], ONE_BY_ONE)
-@example([simple()] * (TAIL + 1) + [simple(how="said twice", again=TAIL + 1)], ONE_BY_ONE)
-@settings(max_examples=400, deadline=None)
+def folding(events_max: int) -> Limits:
+    """Return the limits with another number of events that a session folds."""
+    return msgspec.structs.replace(LIMITS, events_max=events_max)
+
+
+@given(ARRIVALS, CUTS, EVENTS_MAX)
+@example([FAR_AHEAD, *[simple()] * (TAIL + 1), simple(how="said twice later", again=TAIL + 2)], ONE_BY_ONE, 99)
+@example([simple("sessionStart", skew_ms=-3_000), simple("sessionEnd", pause_ms=0), simple()], [RESTART], 99)
+@example([simple()] * (TAIL + 1) + [simple(how="record twice", again=TAIL + 1)], ONE_BY_ONE, 99)
+@example([simple()] * (TAIL + 1) + [simple(how="said twice", again=TAIL + 1)], ONE_BY_ONE, 99)
+@settings(max_examples=600, deadline=None)
 def test_any_batches_repetitions_and_restarts_give_the_sessions_of_a_single_fold(
-    arrivals: list[Arrival], cuts: list[Cut]
+    arrivals: list[Arrival], cuts: list[Cut], events_max: int
 ) -> None:
-    """Whatever the batches, the repetitions and the restarts: each session is the fold of all its events."""
+    """Whatever batches, repetitions and restarts, with time or without: each session is the fold of its events."""
     log = log_of(arrivals)
-    newest = play(log, cuts).newest()
-    assert {session: row.facts for session, row in newest.items()} == expected_facts(log)
+    newest = play(log, cuts, folding(events_max)).newest()
+    expected = expected_facts(log, events_max=events_max)
+    assert {session: row.facts for session, row in newest.items()} == expected
 
 
-@given(ARRIVALS, CUTS)
-@example([FAR_AHEAD, *[simple()] * (TAIL + 1), simple(how="said twice later", again=TAIL + 2)], ONE_BY_ONE)
-@settings(max_examples=300, deadline=None)
+@given(ARRIVALS, CUTS, EVENTS_MAX)
+@example([FAR_AHEAD, *[simple()] * (TAIL + 1), simple(how="said twice later", again=TAIL + 2)], ONE_BY_ONE, 99)
+@settings(max_examples=400, deadline=None)
 def test_every_record_is_exactly_one_of_event_tracking_bad_and_duplicate(
-    arrivals: list[Arrival], cuts: list[Cut]
+    arrivals: list[Arrival], cuts: list[Cut], events_max: int
 ) -> None:
-    """Each offset has one row in one table; a flag `repeat` says that the same was said before."""
+    """Each offset has one row in one table; flags name what repeats an event, and what is over the limit."""
     log = log_of(arrivals)
-    lake = play(log, cuts)
-    found = [(event.offset, "repeat" if "repeat" in event.flags else "event") for event in lake.events]
+    lake = play(log, cuts, folding(events_max))
+    kinds = ("repeat", "over_limit")
+    found = [
+        (event.offset, next((kind for kind in kinds if kind in event.flags), "event")) for event in lake.events
+    ]
     found += [(entry.offset, "tracking") for entry in lake.tracking]
     found += [(entry.offset, "bad") for entry in lake.bad]
     found += [(offset, "duplicate") for offset, _, _ in lake.duplicates]
-    assert sorted(found) == sorted(expected_kinds(log).items())
+    assert sorted(found) == sorted(expected_kinds(log, events_max=events_max).items())
 
 
 @given(ARRIVALS, CUTS)
@@ -233,18 +251,24 @@ def test_the_order_of_arrival_does_not_matter(arrivals: list[Arrival], random: o
     assert first == second
 
 
-@given(ARRIVALS, CUTS)
-@settings(max_examples=100, deadline=None)
-def test_a_provisional_row_is_the_fold_of_what_is_read(arrivals: list[Arrival], cuts: list[Cut]) -> None:
-    """Open rows, as they stand in the lake at any time, are the facts of the events below their offset."""
+@given(ARRIVALS, CUTS, EVENTS_MAX)
+@settings(max_examples=200, deadline=None)
+def test_a_row_is_at_any_time_the_fold_of_the_events_before_its_offset(
+    arrivals: list[Arrival], cuts: list[Cut], events_max: int
+) -> None:
+    """Whether its session is behind or not; and where there is time for all, no session is behind."""
     log = log_of(arrivals)
     lake = ModelLake()
-    sessions = lake.start()
+    sessions = lake.start(folding(events_max))
     for cut in cuts:
         batch = log[sessions.next_offset : sessions.next_offset + cut.records]
-        lake.commit(lake.take(sessions, batch, renew_open=True))
-        facts = expected_facts(log[: lake.next_offset])
-        assert {session: row.facts for session, row in lake.newest().items()} == facts
+        lake.commit(lake.take(sessions, batch, renew_open=True, share=no_time() if cut.is_busy else ALL_THE_TIME))
+        newest = lake.newest()
+        for session, row in newest.items():
+            assert row.facts == expected_facts(log[: row.as_of_offset], events_max=events_max)[session]
+        if not cut.is_busy:
+            expected = expected_facts(log[: lake.next_offset], events_max=events_max)
+            assert {session: row.facts for session, row in newest.items()} == expected
 
 
 def closed_by(lake: ModelLake, events: Sequence[Event], *, at_ms: int) -> list[tuple[str | None, int]]:
@@ -532,6 +556,228 @@ def test_many_late_events_of_a_long_session_are_not_compared_with_each_other() -
     changes = lake.take(sessions, late)
     assert time.process_time() - began_s < 10
     assert len(changes.events) == len(late)
+
+
+def test_twenty_thousand_events_of_one_moment_are_placed_at_once() -> None:
+    """A single offline array of events that differ in their params alone costs half a second, not minutes."""
+    lake, count = ModelLake(), 20_000
+    sessions = lake.start()
+    events = [make_event("ping", offset=n, params={"n": n}) for n in range(count)]
+    again = [make_event("ping", offset=count + n, params={"n": float(n)}) for n in range(count - 1_000)]
+    began_s = time.process_time()
+    changes = lake.take(sessions, events)
+    took_s = time.process_time() - began_s
+    assert took_s < 0.5
+    assert not any(event.flags for event in changes.events)
+    lake.commit(changes)
+    more = lake.take(sessions, again[:1_000]).events
+    assert {event.flags for event in more} == {("over_limit",)}
+
+
+def test_repeats_are_found_among_many_events_of_one_moment_however_they_are_spelled() -> None:
+    """5,000 events of one moment, then each again with its number written as 1.0 or its keys turned around."""
+    lake, count = ModelLake(), 5_000
+    sessions = lake.start()
+    said = [make_event("ping", offset=n, params={"n": n, "a": 0}) for n in range(count)]
+    lake.commit(lake.take(sessions, said))
+    again = [make_event("ping", offset=count + n, params={"a": 0.0, "n": float(n)}) for n in range(count)]
+    lake.commit(lake.take(sessions, again, share=no_time()))
+    assert [event.flags for event in lake.events] == [()] * count + [("repeat",)] * count
+
+
+# ---- time for folding again
+
+
+def long_session(lake: ModelLake, sessions: PartitionSessions, *, pings: int = 100) -> Event:
+    """Store a session that is longer than its tail; return an event that belongs into its middle."""
+    events = [make_event("ping", ts=NOON_MS + 1_000 * n, offset=n, playhead_s=n) for n in range(pings)]
+    lake.commit(lake.take(sessions, events, renew_open=True))
+    return make_event("pauseStart", ts=NOON_MS + 500, offset=pings, received_ms=NOON_MS + 1_000 * pings)
+
+
+def later(event: Event, count: int) -> list[Event]:
+    """Return `count` events, each 1 ms after the one before, from this one on."""
+    return [
+        msgspec.structs.replace(
+            event,
+            event_id=f"late-{n}",
+            offset=event.offset + n,
+            client_ms=event.client_ms + n,
+            order_ms=event.order_ms + n,
+        )
+        for n in range(count)
+    ]
+
+
+def test_late_events_are_stored_at_once_and_folded_together_when_there_is_time() -> None:
+    """A hundred of them one by one, without time: each is stored in its batch, and one fold takes all of them."""
+    lake = ModelLake()
+    sessions = lake.start()
+    late = later(long_session(lake, sessions), 100)
+    lake.histories_read = 0
+    for n, event in enumerate(late):
+        lake.commit(lake.take(sessions, [event], renew_open=True, share=no_time()))
+        assert len(lake.events) == 101 + n
+    assert lake.histories_read == 0
+    (row,) = lake.newest().values()
+    assert (row.facts.pauses, row.as_of_offset) == (0, 100)
+    lake.commit(lake.take(sessions, [], renew_open=True))
+    (row,) = lake.newest().values()
+    assert lake.histories_read == 1
+    assert (row.facts.events, row.facts.pauses, row.as_of_offset) == (200, 1, 200)
+
+
+def test_folding_again_takes_a_quarter_of_the_time() -> None:
+    """Where a fold takes a second, an event every second to a long session has it folded every fourth second."""
+    lake = ModelLake()
+    sessions = lake.start()
+    late = later(long_session(lake, sessions), 101)
+    now_s = [0.0]
+
+    class Slow(ModelLake):
+        def histories(self, session_ids: Collection[str]) -> Generator[tuple[str, History], None, None]:
+            now_s[0] += 1.0
+            return super().histories(session_ids)
+
+    slow = Slow(**{field.name: getattr(lake, field.name) for field in dataclasses.fields(lake)})
+    share = Share(0.25, clock_s=lambda: now_s[0])
+    slow.look_ups = slow.histories_read = 0
+    for event in late:
+        before_s = now_s[0]
+        slow.commit(slow.take(sessions, [event], share=share))
+        now_s[0] = max(now_s[0], before_s + 1.0)
+    assert 25 <= slow.histories_read <= 26
+    assert len(slow.events) == 201
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_a_worker_that_is_killed_folds_what_was_behind_at_its_next_start(is_closed: bool) -> None:
+    """The late event is stored, the open sessions were written after it, and the worker is gone."""
+    lake = ModelLake()
+    sessions = lake.start()
+    event = long_session(lake, sessions)
+    if is_closed:
+        lake.commit(lake.take(sessions, [], idle_until_ms=NOON_MS + HOUR_MS, renew_open=True))
+    other = make_event("ping", offset=101, session_id=session_id(9, NOON_MS + DAY_MS), ts=NOON_MS + DAY_MS)
+    lake.commit(lake.take(sessions, [event], renew_open=True, share=no_time()))
+    lake.commit(lake.take(sessions, [other], renew_open=True, share=no_time()))
+    lake.commit(lake.take(lake.start(), [], renew_open=True))
+    row = lake.newest()[event.session_id]
+    assert (row.facts.events, row.facts.pauses, row.version) == (101, 1, 2 if is_closed else 1)
+
+
+def test_a_session_that_is_behind_closes_after_it_was_folded_again() -> None:
+    """Its time is over, and its late event is not in its fold: it stays open until it is, and closes once."""
+    lake = ModelLake()
+    sessions = lake.start()
+    event = long_session(lake, sessions)
+    lake.commit(lake.take(sessions, [event], share=no_time(), idle_until_ms=NOON_MS + HOUR_MS))
+    assert not lake.versions
+    lake.commit(lake.take(sessions, []))
+    assert [(row.facts.events, row.version, row.close_reason) for row in lake.versions] == [(101, 1, "idle")]
+
+
+def test_a_duplicate_is_found_while_its_session_is_behind() -> None:
+    """The late event again, in the next batch, and the one after: stored once."""
+    lake = ModelLake()
+    sessions = lake.start()
+    event = long_session(lake, sessions)
+    for offset in range(100, 103):
+        again = msgspec.structs.replace(event, offset=offset)
+        lake.commit(lake.take(sessions, [again], share=no_time()))
+    assert len(lake.events) == 101
+    assert [offset for offset, _, _ in lake.duplicates] == [101, 102]
+
+
+def test_the_shortest_sessions_do_not_wait_for_the_long_ones() -> None:
+    """One turn folds the session that waits longest and all short ones; other long ones wait for theirs."""
+    lake = ModelLake()
+    sessions = lake.start(folding(1_000))
+    ids = [session_id(n, NOON_MS + n) for n in range(6)]
+    lengths = [990, 990, 990, 10, 10, 10]
+    events = [(id, n) for id, length in zip(ids, lengths, strict=True) for n in range(length)]
+    log = [
+        make_event("ping", session_id=id, ts=NOON_MS + 1_000 * n, offset=offset, received_ms=NOON_MS + 1_000_000)
+        for offset, (id, n) in enumerate(events)
+    ]
+    lake.commit(lake.take(sessions, log))
+    late = [
+        make_event(
+            "pauseStart", session_id=id, ts=NOON_MS + 500, offset=len(log) + n, received_ms=NOON_MS + 1_000_000
+        )
+        for n, id in enumerate(ids)
+    ]
+    lake.commit(lake.take(sessions, late, share=no_time()))
+    now_s = iter(range(1_000))
+    lake.commit(lake.take(sessions, [], renew_open=True, share=Share(0.25, clock_s=lambda: next(now_s))))
+    folded = {id for id, row in lake.newest().items() if row.facts.pauses}
+    assert folded == {ids[0], *ids[3:]}
+
+
+# ---- more than a session folds
+
+
+def test_what_is_over_the_limit_is_stored_flagged_counted_and_never_stored_twice() -> None:
+    """Of a limit of 10, the last 5 of 15; one of them read twice; and the end counts wherever it comes."""
+    lake = ModelLake()
+    sessions = lake.start(folding(10))
+    log: list[Event] = [make_event("ping", ts=NOON_MS + n, offset=n) for n in range(15)]
+    log.append(msgspec.structs.replace(log[-1], offset=15))
+    log.append(make_event("sessionEnd", ts=NOON_MS + 20, offset=16))
+    log.append(make_event("sessionEnd", ts=NOON_MS + 21, offset=17))
+    for event in log:
+        lake.commit(lake.take(sessions, [event]))
+    (row,) = lake.newest().values()
+    assert [event.offset for event in lake.events if "over_limit" in event.flags] == [10, 11, 12, 13, 14, 17]
+    assert [offset for offset, _, _ in lake.duplicates] == [15]
+    assert (row.facts.events, row.facts.events_over_limit, row.facts.flags) == (11, 6, ["over_limit"])
+    assert (row.close_reason, row.facts.end_ms) == ("ended", NOON_MS + 20)
+
+
+def test_events_over_the_limit_have_no_session_folded_again() -> None:
+    """A hundred of them to an open session: its history is not read, and its row counts them."""
+    lake = ModelLake()
+    sessions = lake.start(folding(50))
+    lake.commit(lake.take(sessions, [make_event("ping", ts=NOON_MS + n, offset=n) for n in range(50)]))
+    lake.histories_read = 0
+    for n in range(100):
+        lake.commit(lake.take(sessions, [make_event("ping", ts=NOON_MS + n, offset=50 + n)], renew_open=True))
+    (row,) = lake.newest().values()
+    assert (lake.histories_read, row.facts.events, row.facts.events_over_limit) == (0, 50, 100)
+
+
+# ---- ends that anybody may send
+
+
+def test_an_end_far_before_what_had_come_does_not_close_the_session() -> None:
+    """It says 1970, or ten minutes ago; the session stays open, goes on, and closes at the player's own end."""
+    for ts in (1, NOON_MS - 10 * MINUTE_MS):
+        lake = ModelLake()
+        sessions = lake.start()
+        events = [make_event("ping", ts=NOON_MS + 1_000 * n, offset=n, playhead_s=n) for n in range(10)]
+        false = make_event("sessionEnd", ts=ts, offset=10, received_ms=NOON_MS + 10_000)
+        lake.commit(lake.take(sessions, events))
+        lake.commit(lake.take(sessions, [false]))
+        assert not lake.versions
+        more = make_event("ping", ts=NOON_MS + 11_000, offset=11, playhead_s=11)
+        end = make_event("sessionEnd", ts=NOON_MS + 12_000, offset=12, playhead_s=12)
+        lake.commit(lake.take(sessions, [more]))
+        lake.commit(lake.take(sessions, [end]))
+        assert [(row.close_reason, row.facts.events, row.facts.flags) for row in lake.versions] == [
+            ("ended", 12, ["end_ignored"])
+        ]
+
+
+def test_an_end_that_turns_out_false_within_its_batch_does_not_close_the_session() -> None:
+    """An event of ten minutes later had arrived before the end, and stands behind it in the log."""
+    lake = ModelLake()
+    sessions = lake.start()
+    start = make_event("sessionStart")
+    end = make_event("sessionEnd", ts=NOON_MS + 1_000, offset=1, received_ms=NOON_MS + 10 * MINUTE_MS + 2)
+    ping = make_event("ping", ts=NOON_MS + 10 * MINUTE_MS, offset=2, received_ms=NOON_MS + 10 * MINUTE_MS + 1)
+    lake.commit(lake.take(sessions, [start, end, ping], renew_open=True))
+    assert not lake.versions
+    assert [(row.facts.events, row.facts.flags) for row in lake.open] == [(2, ["end_ignored"])]
 
 
 def test_limits_are_those_given() -> None:

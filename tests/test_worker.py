@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,13 +20,17 @@ import pytest
 from lake_rig import Lake, playhead, record_value, rows_of_facts, wait_until, write
 from poison import BAD, ODD, record
 from session_model import (
+    ALL_THE_TIME,
+    LIMITS,
     NOON_MS,
     Entry,
     ModelLake,
     expected_facts,
+    expected_kinds,
     make_bad,
     make_event,
     make_tracking,
+    no_time,
     session_id,
 )
 
@@ -131,6 +136,34 @@ def test_a_worker_that_restarts_anywhere_comes_to_the_same_sessions(lake: Lake) 
     assert verdict.findings == []
     assert verdict.partitions[0].next_offset == len(log)
     assert verdict.partitions[0].duplicates > 0
+
+
+@pytest.mark.parametrize("events_max", [5, 20_000])
+def test_sessions_that_are_behind_are_truthful_at_any_moment_and_complete_after_a_kill(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, events_max: int
+) -> None:
+    """Without time for folding again each event is stored once, and `verify` is content; the next worker folds."""
+    monkeypatch.setattr("consumers.history.EVENTS_MAX", events_max)
+    limits = msgspec.structs.replace(LIMITS, events_max=events_max)
+    log = a_log(seed=11, records=200)
+    rng = random.Random(11)
+    for since in range(0, len(log), 50):
+        with lake.writer(limits) as writer:
+            held = writer.load(0, None)
+            for entry in range(since, since + 50, 10):
+                busy = no_time() if rng.random() < 0.8 else ALL_THE_TIME
+                write(writer, held, log[entry : entry + 10], renew=rng.random() < 0.5, share=busy)
+            assert verify(lake.place).findings == []
+    with lake.writer(limits) as writer:
+        held = writer.load(0, None)
+        write(writer, held, [], idle_at_ms=log[-1].received_ms + 30 * HOUR_MS)
+    assert verify(lake.place).findings == []
+    kinds = [
+        kind for kind in expected_kinds(log, events_max=events_max).values() if kind in ("repeat", "over_limit")
+    ]
+    flagged = "SELECT f, count(*) FROM (SELECT unnest(flags) AS f FROM events) GROUP BY 1 ORDER BY 1"
+    assert lake.ask(flagged) == sorted(Counter(kinds).items())
+    assert lake.sessions() == rows_of_facts(expected_facts(log, events_max=events_max))
 
 
 def test_ids_made_by_a_clock_that_is_ahead_are_known_again_after_a_restart(lake: Lake) -> None:

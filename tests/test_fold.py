@@ -1061,7 +1061,7 @@ def told_of(rows: list[Row], chance: random.Random) -> list[Told]:
         if chance.random() < 0.05:
             again = max(offsets) + 1 + k
             told.append(replace(event, offset=again, received_ms=received + 7, is_repeat=True))
-    for k in range(chance.choice([0, 0, 0, 1, 3])):  # ends that anybody may have sent
+    for k in range(chance.choice([0] * 8 + [1, 3])):  # ends that anybody may have sent
         other = chance.choice(told)
         early_ms = chance.choice([0, 1, 100_000, 299_999, 300_000, 300_001, 400_000, other.ms - 1])
         offset = 4 * len(rows) + k

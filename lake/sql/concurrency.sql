@@ -85,7 +85,8 @@ WITH bounds AS MATERIALIZED (
         nullif(regexp_extract(does, 'player: (\w+)', 1), '') AS player,
         nullif(regexp_extract(does, 'ad break: (\w+)', 1), '') AS ad_break,
         does LIKE '%session: start%' AS starts,
-        does LIKE '%session: complete%' AS completes
+        does LIKE '%session: complete%' AS completes,
+        does LIKE '%session: end%' AS ends
     FROM event_types
 ), told AS (
     SELECT
@@ -95,8 +96,9 @@ WITH bounds AS MATERIALIZED (
     FROM events JOIN chosen USING (session_id) JOIN kinds USING (event_type)
     WHERE received_at >= (SELECT min(first_received_at) FROM chosen)
         AND received_at <= (SELECT max(last_received_at) FROM chosen)
-        AND 'repeat' NOT IN flags
+        AND 'repeat' NOT IN flags AND 'over_limit' NOT IN flags
         AND (end_ms IS NULL OR ms <= end_ms)
+        AND NOT (ends AND (end_ms IS NULL OR ms < end_ms))  -- an end without effect
         AND ms <= start_ms + 86400000
 ), in_breaks AS (
     SELECT

@@ -10,8 +10,8 @@ What counts. All events, except: those flagged `repeat`; those after the session
 sessionEnd that takes effect or `length_ms` after the start, whichever is earlier. The start is the sessionStart,
 or the first event where there is none. Counted or not, all these events tell about clocks and arrivals.
 
-What takes no effect, as anybody may send it who knows a session's id. Such events are counted, and tell nothing but
-a denial of consent:
+What takes no effect, as anybody may send it who knows a session's id. Such events are counted, and tell nothing
+but a denial of consent:
 
 * `over_limit`: of a session's stored events the first 20,000 by offset are folded, repeats among them, and its
   first sessionEnd wherever it is. The others carry the flag `over_limit`.

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from consumers.fold import EVENTS_MAX, OVER_LIMIT, Event
+from consumers.fold import DENIED, EVENTS_MAX, OVER_LIMIT, Event
 from consumers.sessions import BORN_MS_MAX, History, Known, Over, YoungIds, born_ms_of_session
 from schemas.ids import read_event_time_ms
 from schemas.vocabulary import EVENT_TYPES
@@ -174,8 +174,8 @@ def _full_history(
     """Return the history of a session that may have more events than are folded: the others are counted."""
     where = f"log_partition = {partition} AND session_id = ?"
     over = connection.execute(
-        "SELECT count(*), max(log_offset), epoch_ms(arg_max(received_at, log_offset)) "
-        f"FROM events WHERE {where} AND {_IS_OVER}",
+        "SELECT count(*), max(log_offset), epoch_ms(arg_max(received_at, log_offset)), "
+        f"coalesce(bool_or(consent = '{DENIED}'), false) FROM events WHERE {where} AND {_IS_OVER}",
         [session_id],
     ).fetchone()
     rows = connection.execute(f"SELECT {_COLUMNS} FROM events WHERE {where} AND NOT {_IS_OVER}", [session_id])

@@ -28,6 +28,7 @@ import msgspec
 from consumers.decode import Bad, Tracking
 from consumers.facts import SessionFacts
 from consumers.fold import (
+    DENIED,
     END_IGNORED,
     END_TOLERANCE_MS,
     EVENTS_MAX,
@@ -60,11 +61,15 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Over(msgspec.Struct, frozen=True):
-    """The events of a session that are stored and not folded: how many, the last of them, and its arrival."""
+    """The events of a session that are stored and not folded: how many, the last of them, and its arrival.
+
+    `is_denied`: one of them denied consent.
+    """
 
     events: int = 0
     last_offset: int = -1
     received_ms: int = 0
+    is_denied: bool = False
 
 
 class History(msgspec.Struct, frozen=True):
@@ -217,13 +222,15 @@ class OpenSession:
         return received_ms < self.last_received_ms - CLOCK_BACK_MS and self._follow_clock(received_ms)
 
     def pass_over(self, over: Over) -> bool:
-        """Count events that are over the limit: they keep the session open, and tell nothing else.
+        """Count events that are over the limit: they keep the session open, and may deny consent.
 
         Return whether the log's clock was put back before the last of them.
         """
         self.has_news = True
         self.stored += over.events
         self.fold.events_over_limit += over.events
+        if over.is_denied:
+            self.fold.consent = DENIED
         self.last_received_ms = max(self.last_received_ms, over.received_ms)
         put_back = over.received_ms < self.last_received_ms - CLOCK_BACK_MS
         return put_back and self._follow_clock(over.received_ms)
@@ -669,7 +676,8 @@ def _over(events: Iterable[Event]) -> Over:
     if not every:
         return Over()
     last = max(every, key=attrgetter("offset"))
-    return Over(len(every), last.offset, last.received_ms)
+    is_denied = any(event.consent == DENIED for event in every)
+    return Over(len(every), last.offset, last.received_ms, is_denied)
 
 
 _NOTHING = Known([], 0, has_end=False)

@@ -182,7 +182,14 @@ class ModelLake:
                         max((row.version for row in versions), default=0),
                         max((row.as_of_offset for row in versions), default=-1),
                         max((row.late_events for row in versions), default=0),
-                        Over(len(over), over[-1].offset, over[-1].received_ms) if over else Over(),
+                        Over(
+                            len(over),
+                            over[-1].offset,
+                            over[-1].received_ms,
+                            any(event.consent == "denied" for event in over),
+                        )
+                        if over
+                        else Over(),
                     ),
                 )
 

@@ -46,6 +46,7 @@ class Arrival:
     skew_ms: int
     log_step_ms: int
     playhead_s: float
+    consent: str | None
     again: int
     how: str
 
@@ -71,6 +72,7 @@ ARRIVALS = st.lists(
         ),
         log_step_ms=st.sampled_from((0,) * 9 + (DAY_MS, -DAY_MS, -20 * MINUTE_MS)),
         playhead_s=st.sampled_from((0.0, 0.0, 1.0, 10.0)),
+        consent=st.sampled_from((None, None, None, None, "given", "denied")),
         again=st.integers(1, 12),
         how=st.sampled_from(("new",) * 8 + ("record twice", "said twice", "said twice later", "bad", "tracking")),
     ),
@@ -132,6 +134,7 @@ def log_of(arrivals: Sequence[Arrival]) -> list[Entry]:
                     offset=offset,
                     received_ms=received,
                     playhead_s=arrival.playhead_s,
+                    consent=arrival.consent,
                     flags=flags,
                 )
             )
@@ -166,6 +169,7 @@ def simple(type_name: str = "ping", **fields: object) -> Arrival:
         "skew_ms": 0,
         "log_step_ms": 0,
         "playhead_s": 1.0,
+        "consent": None,
         "again": 1,
         "how": "new",
     }
@@ -744,6 +748,19 @@ def test_events_over_the_limit_have_no_session_folded_again() -> None:
         lake.commit(lake.take(sessions, [make_event("ping", ts=NOON_MS + n, offset=50 + n)], renew_open=True))
     (row,) = lake.newest().values()
     assert (lake.histories_read, row.facts.events, row.facts.events_over_limit) == (0, 50, 100)
+
+
+def test_a_denial_over_the_limit_is_a_denial() -> None:
+    """The last event to a session that is full denies consent: its user goes, in memory and after a restart."""
+    lake = ModelLake()
+    sessions = lake.start(folding(2))
+    start = make_event("sessionStart", params={"analytics.visitorId": "v"}, consent="given")
+    denied = make_event("ping", ts=NOON_MS + 3, offset=3, consent="denied")
+    more = [make_event("ping", ts=NOON_MS + n, offset=n) for n in (1, 2)]
+    lake.commit(lake.take(sessions, [start, *more, denied], renew_open=True))
+    lake.commit(lake.take(lake.start(folding(2)), [], renew_open=True))
+    for row in (*sessions.open_rows().fresh, *lake.open):
+        assert (row.facts.user_id, row.facts.consent, row.facts.events_over_limit) == (None, "denied", 2)
 
 
 # ---- ends that anybody may send

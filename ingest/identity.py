@@ -113,7 +113,7 @@ class Veil:
         return Veiled(veiled, _consent(found, denied=denied))
 
     def _may_deny(self, names: Set[str]) -> bool:
-        return not NESTED_KEYS.isdisjoint(names) or any(self._names.meaning(name) == "consent" for name in names)
+        return not NESTED_KEYS.isdisjoint(names) or "consent" in map(self._names.meaning, names)
 
     def denies(self, value: Any) -> bool:
         """Return whether a consent key, at any depth of JSON, says anything but a grant."""

@@ -122,11 +122,11 @@ class Names:
 
     def meaning(self, name: str) -> Meaning:
         """Return what a name says of its value."""
-        if name in self.content:
-            return "content"
         known = self._others.get(name)
         if known is not None:
             return known
+        if name in self.content:
+            return "content"
         found = self._classify(name)
         if len(name) <= LEARNT_CHARACTERS_MAX:
             self._learn(name, found)

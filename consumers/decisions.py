@@ -12,16 +12,17 @@ from eventlog import View
 from eventlog.adapters import open_inspector
 from lake.catalog import location
 from lake.schema import open_to_write, partitions_of
-from schemas.faults import LogGap, LogReplaced, LogTruncated, NotReady
+from schemas.faults import LogCorrupt, LogGap, LogReplaced, LogTruncated, NotReady
 from schemas.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 
-def with_remedy(fault: LogGap | LogTruncated | LogReplaced, *, verb: str = "worker") -> str:
+def with_remedy(fault: LogGap | LogTruncated | LogCorrupt | LogReplaced, *, verb: str = "worker") -> str:
     """Return what a fault says, and with which option of a verb an operator decides to go on."""
-    if isinstance(fault, LogGap):
-        gap = f"{fault.partition}:{fault.asked}-{fault.found - 1}"
+    if isinstance(fault, LogGap | LogCorrupt):
+        following = fault.found if isinstance(fault, LogGap) else fault.following
+        gap = f"{fault.partition}:{fault.asked}-{following - 1}"
         return f"{fault}; `playhead worker --accept-gap {gap}` goes on behind them"
     return f"{fault}; `playhead {verb} --new-log {fault.partition}` goes on with this log, from its first record"
 

@@ -35,7 +35,7 @@ from lake.catalog import location
 from lake.keeper import kept_open
 from lake.schema import check_schema, open_to_write, partitions_of
 from lake.tables import check_columns
-from schemas.faults import LogGap, LogReplaced, LogTruncated, LogUnavailable, NotReady, SchemaMismatch
+from schemas.faults import LogCorrupt, LogGap, LogReplaced, LogTruncated, LogUnavailable, NotReady, SchemaMismatch
 from schemas.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -497,7 +497,7 @@ class Worker:
             ]
             self._heard.update(chunk.partition for chunk in chunks)
             return chunks
-        except (LogGap, LogTruncated) as found:
+        except (LogGap, LogTruncated, LogCorrupt) as found:
             held = self._held.get(found.partition)
             fault = _as_in_lake(found, held.ledger.log_base if held else 0)
             if self._until_read:
@@ -681,10 +681,12 @@ class Worker:
             )
 
 
-def _as_in_lake(fault: LogGap | LogTruncated, base: int) -> LogGap | LogTruncated:
+def _as_in_lake(fault: LogGap | LogTruncated | LogCorrupt, base: int) -> LogGap | LogTruncated | LogCorrupt:
     """Return a fault with the lake's offsets instead of the log's own."""
     if isinstance(fault, LogGap):
         return LogGap(fault.partition, fault.asked + base, fault.found + base)
+    if isinstance(fault, LogCorrupt):
+        return LogCorrupt(fault.partition, fault.asked + base, fault.following + base, fault.why)
     return LogTruncated(fault.partition, fault.asked + base, fault.end + base)
 
 

@@ -13,8 +13,9 @@ task, each after the other has returned, keep that order. A full queue raises Lo
 Reading. A reader is given partitions (assigned) and loses them again (revoked): one owner each at a time, as far
 as the log can tell; only the owner's ledger can tell for certain. The reader asks its `Owner` where to start
 each time a partition is assigned, and reads from there on. Nothing moves a position but the owner: a first
-offset other than the one asked for raises LogGap, a log that ends before it raises LogTruncated; that partition
-then stands still until `seek()`, the others go on. `Owner.release()` may be called while a read is under way, by
+offset other than the one asked for raises LogGap, a log that ends before it raises LogTruncated, a record whose
+bytes cannot be had (damaged, or packed in an unknown way) raises LogCorrupt; that partition then stands still
+until `seek()`, the others go on. `Owner.release()` may be called while a read is under way, by
 another task than the one that reads: what was read of a partition before its release is to be dropped after it.
 
 Looking. A log can be lost and made again under its name; then its offsets begin again, and an owner's position
@@ -128,8 +129,8 @@ class Reader(Protocol):
         """Return a chunk for each partition held, as soon as there is any record or the time is over.
 
         A partition whose end is not known yet is left out. Holding none, it returns an empty list after the time.
-        Raises LogGap or LogTruncated for one partition, which is not read again before `seek()`; LogUnavailable
-        where the log does not answer.
+        Raises LogGap, LogTruncated or LogCorrupt for one partition, which is not read again before `seek()`;
+        LogUnavailable where the log does not answer.
         """
 
     def seek(self, partition: int, offset: int) -> None:

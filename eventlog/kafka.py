@@ -9,6 +9,8 @@ What aiokafka does by itself, and what this file therefore does:
   after any failed batch the producer is given up and one new one is made, however many partitions noticed.
 * `send_batch` makes a topic it does not know (where brokers allow it), and so does subscribing by name. So
   partitions are looked up first, and the reader subscribes by pattern.
+* A batch that cannot be unpacked is an exception out of `getmany` that names no partition and keeps back good
+  batches before it. So partitions that may hold it are read record by record, until it is the first of one.
 * After an assignment the consumer delivers from the group's committed offset until a `seek`. So it is asked for
   nothing but partitions that were sought to the owner's position since they were assigned, and the first offset
   delivered is compared with the one asked for. Errors that mean "not yours just now" are normal in a rebalance.
@@ -18,10 +20,12 @@ The topic keeps the broker's own clock (LogAppendTime): aiokafka would stamp our
 
 import asyncio
 import contextlib
+import gzip
 import os
 import re
 import shlex
 import ssl
+import struct
 import time
 from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from typing import Any
@@ -33,6 +37,7 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
     AuthenticationMethodNotSupported,
+    CorruptRecordException,
     IllegalStateError,
     KafkaError,
     MessageSizeTooLargeError,
@@ -41,12 +46,14 @@ from aiokafka.errors import (
     ProducerClosed,
     RecordListTooLargeError,
     SaslAuthenticationFailed,
+    UnsupportedCodecError,
     UnsupportedSaslMechanismError,
 )
+from aiokafka.protocol.fetch import FetchRequest
 
 from eventlog import Appended, Chunk, Owner, Record, View
 from eventlog.appends import Append, Appends
-from schemas.faults import Fault, LogGap, LogTruncated, LogUnavailable, NotReady, TooLarge
+from schemas.faults import Fault, LogCorrupt, LogGap, LogTruncated, LogUnavailable, NotReady, TooLarge
 from schemas.settings import Settings, without_settings
 
 GROUP_RECORDS_MAX = 10_000
@@ -60,6 +67,11 @@ ALERT_S = 1.0
 CONSUMER_STOP_S = 3.0
 SILENCE_S = 15.0
 INSPECTION_MS_MAX = 2_000
+HEADERS_BYTES = 1_048_576
+BATCH_HEADER = struct.Struct(">qiibIhi")  # base offset, length, leader's epoch, magic, CRC, attributes, last delta
+BATCH_PREFIX_BYTES = 12
+MAGIC_WITH_DELTA = 2
+CAREFUL_S = 0.5  # the next fetch of one partition may take so long
 
 # What a client that cannot connect, or no longer, raises.
 UNREACHABLE = (KafkaError, OSError, TimeoutError)
@@ -72,7 +84,14 @@ REFUSED = (
     AuthenticationMethodNotSupported,
 )
 
+# What a client that cannot unpack a batch raises, beside what codecs have of their own. (The last is an OSError.)
+UNREADABLE = (CorruptRecordException, UnsupportedCodecError, gzip.BadGzipFile)
+
 logger = structlog.get_logger(__name__)
+
+
+class Unreadable(Exception):  # noqa: N818  (of some partition: a fault follows when it is known of which)
+    """A batch of one of the partitions asked for cannot be unpacked."""
 
 
 class CommandTokens(AbstractTokenProvider):  # type: ignore[misc]
@@ -418,6 +437,7 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
         self._assigned = asyncio.Event()
         self._doubtful: dict[int, int] = {}  # an offset came (or -1: none) that was not the one asked for
         self._doubted: dict[int, int] = {}  # where that has happened before
+        self._suspects: list[int] = []  # one of these partitions has a batch that cannot be unpacked
         self._silent_s = 0.0
         self._heard_ms = 0
 
@@ -519,6 +539,7 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
         self._held = set()
         self._positions.clear()
         self._stopped.clear()
+        self._suspects.clear()
         async with self._asking:
             if released:
                 await self._owner.release(released)
@@ -544,31 +565,100 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _fetch(self, readable: Sequence[int], records_max: int, timeout_s: float) -> list[Chunk]:
         """Fetch once. Raises as `read` does."""
-        assert self._consumer is not None
+        suspect = next((p for p in self._suspects if p in readable), None)
+        if suspect is not None:
+            chunks = await self._fetch_carefully(suspect, records_max, min(timeout_s, CAREFUL_S))
+            readable = [p for p in readable if p not in self._suspects and p in self._positions]
+            records_max -= sum(len(chunk.records) for chunk in chunks)
+            if not readable or records_max <= 0:
+                return chunks
+            return chunks + await self._fetch(readable, records_max, 0.0)
         began = time.monotonic()
         try:
-            found = await self._consumer.getmany(
-                *(self._of_topic(p) for p in readable), timeout_ms=int(timeout_s * 1000), max_records=records_max
+            found = await self._get(readable, records_max, timeout_s)
+        except Unreadable:
+            self._suspects += [p for p in readable if p not in self._suspects]
+            return []
+        return self._chunks(readable, found, time.monotonic() - began)
+
+    async def _fetch_carefully(self, partition: int, records_max: int, timeout_s: float) -> list[Chunk]:
+        """Fetch from one partition all that can be read. Raises LogCorrupt where that is nothing."""
+        began = time.monotonic()
+        messages: list[Any] = []
+        try:
+            while len(messages) < records_max:
+                found = await self._get([partition], 1, 0.0 if messages else timeout_s)
+                if not any(found.values()):
+                    break
+                messages += found[self._of_topic(partition)]
+        except Unreadable as error:
+            if not messages:
+                asked = self._positions[partition]
+                following = await self._end_of_batch(partition, asked)
+                self._suspects.clear()
+                self._stopped.add(partition)
+                raise LogCorrupt(partition, asked, following, str(error)) from error
+        chunks = self._chunks([partition], {self._of_topic(partition): messages}, time.monotonic() - began)
+        if partition in self._suspects:
+            self._suspects.remove(partition)
+            if any(self._positions.get(partition) != chunk.end_offset for chunk in chunks):
+                self._suspects.append(partition)  # after the others
+        return chunks
+
+    async def _get(
+        self, partitions: Sequence[int], records_max: int, timeout_s: float
+    ) -> dict[TopicPartition, list[Any]]:
+        """Return what the consumer has of these partitions. Raises Unreadable or LogUnavailable."""
+        assert self._consumer is not None
+        try:
+            found: dict[TopicPartition, list[Any]] = await self._consumer.getmany(
+                *(self._of_topic(p) for p in partitions), timeout_ms=int(timeout_s * 1000), max_records=records_max
             )
         except OffsetOutOfRangeError as error:
             self._doubtful.update({of_topic.partition: -1 for of_topic in error.args[0]})
-            return []
         except (NoOffsetForPartitionError, IllegalStateError):
             self._positions.clear()  # assigned anew since: the seeks were for the assignment before
             await asyncio.sleep(0.01)
-            return []
+        except UNREADABLE as error:
+            raise Unreadable(str(error)) from error
         except UNREACHABLE as error:
             await self._start_over()
             raise LogUnavailable(f"Kafka cannot be read: {error or type(error).__name__}") from error
+        except Exception as error:  # each codec has errors of its own for bytes that it cannot unpack
+            raise Unreadable(f"{type(error).__name__}: {error}") from error
+        else:
+            return found
+        return {}
+
+    def _chunks(
+        self, partitions: Sequence[int], found: Mapping[TopicPartition, Sequence[Any]], waited_s: float
+    ) -> list[Chunk]:
+        """Make the chunks of what was found, and move the positions. Raises LogUnavailable after long silence."""
+        assert self._consumer is not None
         assigned = self._consumer.assignment()
         chunks = [
             chunk
-            for p in readable
+            for p in partitions
             if p in self._positions and self._of_topic(p) in assigned
             if (chunk := self._chunk(p, found.get(self._of_topic(p), []))) is not None
         ]
-        self._listen(readable, time.monotonic() - began)
+        self._listen(partitions, waited_s)
         return chunks
+
+    async def _end_of_batch(self, partition: int, offset: int) -> int:
+        """Return the offset behind the batch that `offset` is in, as far as its header can be believed."""
+        assert self._consumer is not None
+        client = self._consumer._client
+        wanted = [(self._topic, [(partition, offset, HEADERS_BYTES)])]
+        request = FetchRequest(int(CAREFUL_S * 1000), 1, HEADERS_BYTES, 0, wanted, rack_id="")
+        try:
+            response = await client.send(client.cluster.leader_for_partition(self._of_topic(partition)), request)
+        except UNREACHABLE as error:
+            raise LogUnavailable(f"Kafka does not say what it has: {error or type(error).__name__}") from error
+        _, end = await self._bounds(partition)
+        batches = bytes(response.topics[0][1][0][-1] or b"")
+        following = end_of_batch(batches)
+        return following if following is not None and offset < following <= end else offset + 1
 
     def _chunk(self, partition: int, messages: Sequence[Any]) -> Chunk | None:
         """Make the chunk of one partition and move its position; None where not enough is known yet."""
@@ -742,6 +832,19 @@ class KafkaInspector:
     def _ask_for_all_topics(consumer: AIOKafkaConsumer) -> None:
         """Let the client ask the brokers for all topics: to ask for one by its name may make it."""
         consumer._client.set_topics([])
+
+
+def end_of_batch(batches: bytes) -> int | None:
+    """Return the offset behind the first of these batches, as they come from a broker; None where it is not said.
+
+    The next batch says it best: brokers find their way by those numbers. Else the first one's own header has it.
+    """
+    if len(batches) < BATCH_HEADER.size:
+        return None
+    base_offset, length, _, magic, _, _, last_delta = BATCH_HEADER.unpack_from(batches)
+    if 0 < length <= len(batches) - 2 * BATCH_PREFIX_BYTES:
+        return int.from_bytes(batches[BATCH_PREFIX_BYTES + length :][:8])
+    return int(base_offset + last_delta + 1 if magic >= MAGIC_WITH_DELTA else base_offset + 1)
 
 
 async def _stop_consumer(consumer: AIOKafkaConsumer) -> None:

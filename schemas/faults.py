@@ -18,6 +18,7 @@
     ├── LogGap                   500  log_gap
     ├── LogTruncated             500  log_truncated
     ├── LogReplaced              500  log_replaced
+    ├── LogCorrupt               500  log_corrupt
     └── NotReady                 500  not_ready
         └── SchemaMismatch       500  schema_mismatch
 
@@ -166,6 +167,16 @@ class LogReplaced(Fault):
     def __init__(self, partition: int, why: str) -> None:
         super().__init__(f"partition {partition}: the log was replaced: {why}")
         self.partition, self.why = partition, why
+
+
+class LogCorrupt(Fault):
+    """The log has `asked`, but its bytes cannot be read, nor those of what follows up to `following`."""
+
+    code = "log_corrupt"
+
+    def __init__(self, partition: int, asked: int, following: int, why: str) -> None:
+        super().__init__(f"partition {partition}: offsets {asked} to {following - 1} cannot be read: {why}")
+        self.partition, self.asked, self.following, self.why = partition, asked, following, why
 
 
 class NotReady(Fault):

@@ -328,12 +328,20 @@ def verify(
     ] = False,
     sample: Annotated[int, typer.Option(min=1, help="How many sessions --metrics recounts.")] = 200,
     seed: Annotated[int | None, typer.Option(help="Which sessions; else others each time.")] = None,
+    within: Annotated[str, typer.Option(help="How long what is in the log now may take into the lake.")] = "10s",
+    lake_only: Annotated[
+        bool, typer.Option("--lake-only", help="Look at the lake alone, not at the log.")
+    ] = False,
     as_json: Json = False,
     data: Data = None,
 ) -> None:
-    """Check the lake, live or not: every offset exactly once, nothing double; exit status 1 if not."""
+    """Check the lake and the log, live or not: every offset exactly once, nothing double, nothing left behind.
+
+    Exit status 1 if anything is not as promised.
+    """
     import msgspec
 
+    from consumers.waiting import look
     from lake.catalog import location
     from lake.verify import verify as verify_lake
 
@@ -341,9 +349,12 @@ def verify(
     if metrics:
         _verify_metrics(settings, sample, secrets.randbelow(1 << 32) if seed is None else seed, as_json)
         return
+    waiting, findings = ([], []) if lake_only else asyncio.run(look(settings, within_s=_seconds(within)))
     verdict = verify_lake(location(settings))
+    findings += verdict.findings
     if as_json:
-        print(msgspec.json.encode(verdict).decode())  # noqa: T201
+        whole = {"partitions": verdict.partitions, "findings": findings, "log": waiting}
+        print(msgspec.json.encode(whole).decode())  # noqa: T201
     else:
         console = Console(soft_wrap=True)
         for count in verdict.partitions:
@@ -352,10 +363,14 @@ def verify(
                 f"{count.events} events, {count.quarantined} quarantined, {count.duplicates} duplicates, "
                 f"{count.lost} lost, {count.removed} removed"
             )
-        for finding in verdict.findings:
-            console.print(Text(finding.code, "red"), Text(printable(finding.detail)))
-        console.print("broken" if verdict.findings else "all is well: every offset stands exactly once")
-    if verdict.findings:
+        for one in waiting:
+            if one.records:
+                console.print(f"partition {one.partition}: {one.records} records of the log wait")
+        for finding in findings:
+            where = "" if finding.partition is None else f"partition {finding.partition}: "
+            console.print(Text(finding.code, "red"), Text(printable(where + finding.detail)))
+        console.print("broken" if findings else "all is well: every offset stands exactly once")
+    if findings:
         raise typer.Exit(1)
 
 

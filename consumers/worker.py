@@ -305,7 +305,7 @@ class Worker:
     async def run(self, stop: asyncio.Event, *, until_read: bool = False) -> None:
         """Work until `stop` is set; or, `until_read`, until the log as it is now is in the lake.
 
-        Raises NotReady or LedgerBroken where it must not go on: `until_read`, also at a gap or another log.
+        Raises NotReady or LedgerBroken where it must not go on: `until_read`, also where a partition is halted.
         Where lake or log keep it from ending in time it ends the process: nothing is lost by that.
         """
         self._until_read = until_read

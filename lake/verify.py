@@ -3,6 +3,7 @@
 Trusts no counter: it counts rows, and then compares the ledger's counters with what it counted.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
@@ -11,6 +12,8 @@ import msgspec
 from lake.catalog import NAME, Location, connect, glob_literal
 from lake.schema import check_schema, partitions_of
 from lake.tables import tables_of
+
+FOOTERS_AT_ONCE = 200
 
 _OFFSETS = """
     SELECT log_partition, log_offset, 'event' AS kind FROM events
@@ -54,12 +57,14 @@ def verify(place: Location) -> Verdict:
     """Count every row of a lake, in one snapshot, while others write. Raises SchemaMismatch."""
     connection = connect(place, read_only=True, threads=2)
     try:
-        check_schema(connection, place)
         connection.execute("BEGIN")
         counts: list[PartitionCount] = []
         findings: list[Finding] = []
-        findings += _missing_files(connection, place)
+        findings += _unreadable_files(connection, place)
+        if any(finding.code == "files_elsewhere" for finding in findings):
+            return Verdict(counts, findings)
         try:
+            check_schema(connection, place)
             for partition in partitions_of(connection):
                 _verify_partition(connection, partition, counts, findings)
             findings += _doubles(connection)
@@ -173,18 +178,51 @@ def _miscounted_sessions(connection: duckdb.DuckDBPyConnection) -> list[Finding]
     return []
 
 
-def _missing_files(connection: duckdb.DuckDBPyConnection, place: Location) -> list[Finding]:
+def _unreadable_files(connection: duckdb.DuckDBPyConnection, place: Location) -> list[Finding]:
+    """Look into every file that the catalogue names: much is answered from statistics, without them."""
     named = {
         file: table
         for table in tables_of(connection)
-        for (file,) in connection.execute(
-            f"SELECT data_file FROM ducklake_list_files('{NAME}', '{table}', schema => 'main')"
+        for files in connection.execute(
+            f"SELECT data_file, delete_file FROM ducklake_list_files('{NAME}', '{table}', schema => 'main')"
         ).fetchall()
+        for file in files
+        if file is not None
     }
     if place.is_local:
         missing = [file for file in named if not Path(file).exists()]
     else:
         pattern = f"{glob_literal(place.files).rstrip('/')}/**"
-        there = {row[0] for row in connection.execute("SELECT file FROM glob(?)", [pattern]).fetchall()}
-        missing = [file for file in named if file not in there]
-    return [Finding("file_missing", None, f"{named[file]} needs {file}, which is not there") for file in missing]
+        stored = {row[0] for row in connection.execute("SELECT file FROM glob(?)", [pattern]).fetchall()}
+        missing = [file for file in named if file not in stored]
+    if named and len(missing) == len(named):
+        return [Finding("files_elsewhere", None, _elsewhere(place, len(named)))]
+    findings = [
+        Finding("file_missing", None, f"{named[file]} needs {file}, which is not there") for file in missing
+    ]
+    there = sorted(named.keys() - set(missing))
+    for start in range(0, len(there), FOOTERS_AT_ONCE):
+        findings += _unreadable_footers(connection, there[start : start + FOOTERS_AT_ONCE], named)
+    return findings
+
+
+def _elsewhere(place: Location, files: int) -> str:
+    is_absent = place.is_local and not Path(place.files).is_dir()
+    has = "is no folder" if is_absent else "has none of them"
+    return f"the catalogue names {files} files, and {place.files} {has}: is PLAYHEAD_LAKE_FILES right?"
+
+
+def _unreadable_footers(
+    connection: duckdb.DuckDBPyConnection, files: list[str], tables: Mapping[str, str]
+) -> list[Finding]:
+    """Read the footers of Parquet files; only where one cannot be read, one by one."""
+    try:
+        connection.execute(
+            "SELECT count(*) FROM parquet_file_metadata(?)", [[glob_literal(file) for file in files]]
+        )
+    except duckdb.Error as error:
+        if len(files) == 1:
+            reason = str(error).splitlines()[0]
+            return [Finding("file_unreadable", None, f"{tables[files[0]]} needs {files[0]}: {reason}")]
+        return [finding for file in files for finding in _unreadable_footers(connection, [file], tables)]
+    return []

@@ -420,6 +420,28 @@ def test_a_file_that_is_gone_or_damaged_is_found(broken: Lake, damage: str) -> N
     assert codes & ({"file_missing"} if damage == "gone" else {"file_unreadable"})
 
 
+@pytest.mark.parametrize("table", ["tracking_events", "session_versions", "ledger_p000", "duplicates"])
+def test_a_damaged_file_of_any_table_is_named(broken: Lake, table: str) -> None:
+    """Also where every question about it would be answered from statistics."""
+    (*_, path) = sorted(Path(broken.place.files).glob(f"**/{table}/**/*.parquet"))
+    path.write_bytes(path.read_bytes()[:-8] + b"12345678")
+    findings = verify(broken.place).findings
+    assert any(finding.code == "file_unreadable" and path.name in finding.detail for finding in findings)
+
+
+@pytest.mark.parametrize(("is_there", "says"), [(False, "is no folder"), (True, "has none of them")])
+def test_a_wrong_folder_of_files_is_named_as_such(broken: Lake, tmp_path: Path, is_there: bool, says: str) -> None:
+    """One finding that names the setting, not one for each file."""
+    elsewhere = tmp_path / "elsewhere"
+    if is_there:
+        elsewhere.mkdir()
+    (finding,) = verify(msgspec.structs.replace(broken.place, files=str(elsewhere))).findings
+    assert finding.code == "files_elsewhere"
+    assert str(elsewhere) in finding.detail
+    assert "PLAYHEAD_LAKE_FILES" in finding.detail
+    assert says in finding.detail
+
+
 def test_the_command_says_what_is_broken_and_exits_with_1(broken: Lake) -> None:
     """`playhead verify` is for scripts too: status 0 when all is well, 1 when it is not."""
     for statement, status, word in (
@@ -427,6 +449,6 @@ def test_the_command_says_what_is_broken_and_exits_with_1(broken: Lake) -> None:
         ("DELETE FROM duplicates", 1, "offset_missing"),
     ):
         broken.do(statement)
-        with playhead(broken.settings, "verify") as process:
+        with playhead(broken.settings, "verify", "--lake-only") as process:
             assert process.wait(60) == status
         assert word in (broken.settings.data_dir / "verify.stderr").read_text()

@@ -1,0 +1,97 @@
+"""What of the log is not in the lake yet: how much waits in each partition, and whether that is a fault."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+
+import duckdb
+import msgspec
+
+from eventlog.adapters import read_ends
+from lake.catalog import connect, location
+from lake.verify import Finding
+from schemas.faults import LogUnavailable, NotReady
+from schemas.settings import Settings
+
+LOOK_AGAIN_S = 0.2
+FAILURES_MAX = 5
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """Where a partition of the log ended when it was looked at, and how many records before that wait."""
+
+    partition: int
+    end_offset: int
+    records: int
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How far the lake is in a partition, as the log counts, and whether reading is halted there."""
+
+    next_offset: int
+    is_halted: bool
+
+
+async def look(settings: Settings, *, within_s: float) -> tuple[list[Waiting], list[Finding]]:
+    """Wait until all that the log has now is in the lake, or `within_s` are over; return what waits then.
+
+    Raises NotReady where there is no lake. A log that cannot be reached, or a ledger that cannot be read, is a
+    finding.
+    """
+    try:
+        ends = await read_ends(settings)
+    except (LogUnavailable, NotReady) as fault:
+        return [], [Finding("log_unreachable", None, str(fault))]
+    until = time.monotonic() + within_s
+    with contextlib.closing(await asyncio.to_thread(connect, location(settings), read_only=True)) as lake:
+        failures = 0
+        while True:
+            try:
+                standings = await asyncio.to_thread(_standings, lake)
+            except duckdb.Error as error:  # a busy catalogue answers the next time
+                failures += 1
+                if failures == FAILURES_MAX:
+                    return [], [Finding("ledger_unreadable", None, str(error).splitlines()[0])]
+                await asyncio.sleep(LOOK_AGAIN_S)
+                continue
+            failures = 0
+            if time.monotonic() >= until or not any(is_to_come(standings.get(p), end) for p, end in ends.items()):
+                break
+            await asyncio.sleep(LOOK_AGAIN_S)
+    waiting = [
+        Waiting(partition, end, max(0, end - (standings[partition].next_offset if partition in standings else 0)))
+        for partition, end in sorted(ends.items())
+    ]
+    return waiting, _findings(waiting, standings, within_s=within_s)
+
+
+def is_to_come(standing: Standing | None, end_offset: int) -> bool:
+    """Return whether records wait that a worker may be about to read."""
+    if standing is None:
+        return end_offset > 0
+    return not standing.is_halted and standing.next_offset < end_offset
+
+
+def _standings(lake: duckdb.DuckDBPyConnection) -> dict[int, Standing]:
+    rows = lake.execute(
+        "SELECT log_partition, next_offset - coalesce(log_base, 0), halted_at IS NOT NULL FROM ledger"
+    ).fetchall()
+    return {partition: Standing(next_offset, is_halted) for partition, next_offset, is_halted in rows}
+
+
+def _findings(waiting: list[Waiting], standings: Mapping[int, Standing], *, within_s: float) -> list[Finding]:
+    """Return what is not as it should be. Where reading is halted, the lake says so and why."""
+    findings = []
+    for one in waiting:
+        standing = standings.get(one.partition)
+        if standing is None and one.records:
+            detail = f"{one.records} records wait, and the lake has no tables for the partition: `playhead init`"
+            findings.append(Finding("behind", one.partition, detail))
+        elif standing is not None and not standing.is_halted and standing.next_offset > one.end_offset:
+            detail = f"the log ends at {one.end_offset}, but the lake has read up to {standing.next_offset}"
+            findings.append(Finding("log_truncated", one.partition, detail))
+        elif is_to_come(standing, one.end_offset):
+            detail = f"{one.records} records wait, after {within_s:g} s: is a worker running, and keeping up?"
+            findings.append(Finding("behind", one.partition, detail))
+    return findings

@@ -24,7 +24,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from eventlog import Writer
 from ingest import asyncapi, media, openapi, tracking
 from ingest.accept import ACCEPTED_TYPES, Accept
-from ingest.bodies import BodyLimits, Budget, Share, read_body, unpack
+from ingest.bodies import (
+    BodyLimits,
+    Budget,
+    Share,
+    check_announced_size,
+    is_one_event,
+    read_body,
+    unpack,
+)
 from ingest.consent import GpcSupport, headers_deny
 from ingest.http import (
     Disconnected,
@@ -35,7 +43,7 @@ from ingest.http import (
 )
 from ingest.identity import RefusedVeil, read_veil
 from ingest.metrics import Metrics
-from ingest.rates import TOKEN_BYTES, Limit, Rates, charge, take
+from ingest.rates import TOKEN_BYTES, Rates, Sender
 from ingest.replies import Protocol, json_reply, preflight, refused, whole_reply
 from schemas.faults import Fault, InvalidEvent, KeyRefused, MethodNotAllowed, NoSuchRoute, Refusal
 from schemas.ids import Entropy, EntropyPool
@@ -127,7 +135,8 @@ def build_app(
         rejected_per_s=settings.rejected_per_s,
         entropy=entropy,
     )
-    of_media = media.Media(media.read_rules(settings), accept, entropy=entropy, monotonic_s=monotonic_s)
+    rates = Rates(settings)
+    of_media = media.Media(media.read_rules(settings), accept, rates, entropy=entropy, monotonic_s=monotonic_s)
     of_tracking = tracking.Tracking(
         tracking.read_rules(settings), accept, entropy=entropy, on_contradiction=metrics.user_id_conflicts.inc
     )
@@ -139,7 +148,7 @@ def build_app(
     budget = Budget(settings.http_bodies_bytes_max, small_bytes_max=settings.http_body_bytes_max)
     metrics.show_bodies(lambda: budget.held_bytes)
     runner = Runner(
-        Routes(routes), accept, metrics, budget=budget, rates=Rates(settings), clock=clock, monotonic_s=monotonic_s
+        Routes(routes), accept, metrics, budget=budget, rates=rates, clock=clock, monotonic_s=monotonic_s
     )
     return Ingest(Application(runner, mounts={route.mount for route in routes}), accept)
 
@@ -268,8 +277,8 @@ class Runner:
     async def _answer(self, route: Route, parameters: dict[str, str], scope: Scope, receive: Receive) -> Reply:
         method: str = scope["method"]  # type: ignore[typeddict-item]
         headers = read_headers(scope)
-        share = Share(self._budget)
-        limits: Sequence[Limit] = ()
+        share: Share | None = None
+        sender = Sender()
         body = b""
         try:
             handler = route.methods.get("GET" if method == "HEAD" else method)
@@ -280,15 +289,23 @@ class Runner:
             refusal = None
             if route.protocol != "plain":
                 now_s = self._monotonic_s()
-                limits = self._rates.limits(scope, headers, session_id=parameters.get("session_id"), now_s=now_s)
-                refusal = take(limits, now_s)
+                sender = self._rates.sender(scope, headers, parameters.get("session_id"), now_s)
+                refusal = self._rates.take(sender, now_s)
             if route.body is not None and method == "POST":
-                body = await read_body(scope, receive, headers, route.body, share, refusal=refusal)
+                if b"content-length" in headers:
+                    check_announced_size(headers[b"content-length"], headers, route.body)
+                message: Any = await receive()
+                if refusal is None and is_one_event(message, route.body):
+                    body = message["body"]
+                else:
+                    share = Share(self._budget)
+                    body = await read_body(message, scope, receive, headers, route.body, share, refusal=refusal)
                 if b"content-encoding" in headers:
+                    share = share or Share(self._budget)
                     body = await unpack(body, headers[b"content-encoding"], route.body, share)
             elif refusal is not None:
                 raise refusal
-            request = Request(headers, scope["query_string"], parameters, body, self._clock(), limits)
+            request = Request(headers, scope["query_string"], parameters, body, self._clock(), sender)
             return await handler(request)
         except Fault as fault:
             return self._refuse(fault, route, method, headers, body)
@@ -298,9 +315,12 @@ class Runner:
             self._note(error, route.path)
             return self._refuse(Fault("internal error"), route, method, headers, body)
         finally:
-            if len(body) >= TOKEN_BYTES or share.taken_bytes:
-                charge(limits, self._monotonic_s(), max(len(body), share.taken_bytes) // TOKEN_BYTES)
+            size_bytes = len(body)
+            if share is not None:
+                size_bytes = max(size_bytes, share.taken_bytes)
                 share.give()
+            if size_bytes >= TOKEN_BYTES:
+                self._rates.charge(sender, self._monotonic_s(), size_bytes // TOKEN_BYTES)
 
     def _note(self, error: Exception, path: str) -> None:
         logger.error("request_failed", path=path, exc_info=error)

@@ -9,7 +9,7 @@ import asyncio
 import ctypes
 import re
 import zlib
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from litestar.types import Receive, Scope
@@ -107,7 +107,17 @@ class Share:
             self.held_bytes = 0
 
 
+def is_one_event(message: Any, limits: BodyLimits) -> bool:
+    """Return whether the first message of a request has all of its body, and no more than an event may have."""
+    return (
+        message["type"] == "http.request"
+        and not message["more_body"]
+        and len(message["body"]) <= limits.event_bytes_max
+    )
+
+
 async def read_body(
+    message: Any,
     scope: Scope,
     receive: Receive,
     headers: dict[bytes, bytes],
@@ -116,20 +126,10 @@ async def read_body(
     *,
     refusal: Fault | None = None,
 ) -> bytes:
-    """Read a body as it was sent; with a `refusal` discard it, and raise that.
+    """Read a body as it was sent, from its first message; with a `refusal` discard it, and raise that.
 
     Raises TooLarge, Overloaded, Disconnected, and what cut the body off (BodyTooSlow, NotJson).
     """
-    if b"content-length" in headers:
-        _check_announced_size(headers, bytes_max=limits.largest)
-    message = await receive()
-    if (
-        message["type"] == "http.request"
-        and not message["more_body"]
-        and len(message["body"]) <= limits.event_bytes_max
-        and refusal is None
-    ):
-        return message["body"]
     is_packed = b"content-encoding" in headers
     parts: list[bytes] = []
     size = 0
@@ -163,11 +163,13 @@ def _check_size(size: int, bytes_max: int, *, unpacked: str = "") -> None:
         raise TooLarge(f"Expected a body of at most {bytes_max} bytes{unpacked}")
 
 
-def _check_announced_size(headers: dict[bytes, bytes], *, bytes_max: int) -> None:
-    """Refuse by Content-Length a body that is far too large, or that its sender asks leave to send."""
-    announced = headers[b"content-length"]
+def check_announced_size(announced: bytes, headers: dict[bytes, bytes], limits: BodyLimits) -> None:
+    """Refuse by Content-Length a body that is far too large, or that its sender asks leave to send.
+
+    Raises TooLarge.
+    """
     if announced.isdigit():
-        size = int(announced)
+        size, bytes_max = int(announced), limits.largest
         allowance = 0 if b"expect" in headers else DISCARDED_BYTES_MAX
         if size > bytes_max + allowance:
             raise TooLarge(f"Expected a body of at most {bytes_max} bytes, got {size}")

@@ -1,6 +1,5 @@
 """An HTTP request and a reply: the border between ASGI and the routes."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
@@ -8,7 +7,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from litestar.types import Scope, Send
 
-from ingest.rates import Limit
+from ingest.rates import Sender
 
 CUT_OFF: Final = "playhead.cut_off"  # in a request's state: the fault that ended its body half-way
 ANSWER: Final = "playhead.answer"
@@ -28,7 +27,7 @@ class Request(msgspec.Struct, frozen=True):
     """One request, read to its end.
 
     `headers` are in lower case; a header sent twice has its values joined by commas (RFC 9110, 5.3).
-    `body` is unpacked. `received` is this server's clock, UTC. `limits` are those that its events are charged to.
+    `body` is unpacked. `received` is this server's clock, UTC. `sender` is who its events are charged to.
     """
 
     headers: dict[bytes, bytes]
@@ -36,7 +35,7 @@ class Request(msgspec.Struct, frozen=True):
     path_params: dict[str, Any]
     body: bytes
     received: datetime
-    limits: Sequence[Limit] = ()
+    sender: Sender
 
     def header(self, name: bytes) -> str | None:
         """Return one header as text; None where it is missing or empty."""

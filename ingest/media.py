@@ -18,7 +18,7 @@ from ingest.ended import Ended
 from ingest.http import Reply, Request
 from ingest.identity import METADATA, Veil, read_veil
 from ingest.names import TRACKING_KEYS
-from ingest.rates import charge
+from ingest.rates import Rates
 from ingest.replies import NO_CONTENT, cors, created, json_reply
 from ingest.tokens import read_token
 from schemas.faults import InvalidEvent, NoSuchRoute, NotJson, SessionOver, UnknownSession
@@ -154,10 +154,17 @@ class Media:
     """The routes."""
 
     def __init__(
-        self, rules: MediaRules, accept: Accept, *, entropy: Entropy, monotonic_s: Callable[[], float]
+        self,
+        rules: MediaRules,
+        accept: Accept,
+        rates: Rates,
+        *,
+        entropy: Entropy,
+        monotonic_s: Callable[[], float],
     ) -> None:
         self._rules = rules
         self._accept = accept
+        self._rates = rates
         self._entropy = entropy
         self._monotonic_s = monotonic_s
         self._ended = Ended()
@@ -245,7 +252,7 @@ class Media:
         memory.
         """
         events = cut(request.body)
-        charge(request.limits, self._monotonic_s(), len(events) - 1)
+        self._rates.charge(request.sender, self._monotonic_s(), max(0, len(events) - 1))
         veil = self._rules.veil
         checks = self._check_each(events, request, source)
         denials = await self._turns.take(veil.denies(checked.event) for checked in checks)

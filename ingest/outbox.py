@@ -6,7 +6,9 @@ the other side, and the others find it awake. Head and body of a reply go out to
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Final
+
+LINGER_S: Final = 2.0
 
 
 class Outbox:
@@ -35,6 +37,7 @@ class BatchedTransport(asyncio.Transport):
         self._transport = transport
         self._outbox = outbox
         self._parts: list[bytes] = []
+        self._is_lingering = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._parts:
@@ -48,15 +51,29 @@ class BatchedTransport(asyncio.Transport):
             self._transport.write(b"".join(parts))
 
     def close(self) -> None:
+        """Close the connection, after a reply by its sending side first.
+
+        Bytes of the client that nobody has read would reset it, and take replies with them that are on their way.
+        So it is read on, until the client has closed its own side, or for `LINGER_S`.
+        """
+        if self._is_lingering:
+            return
+        if not self._parts or self._transport.is_closing():
+            self._transport.close()
+            return
         self.flush()
-        self._transport.close()
+        self._is_lingering = True
+        self._transport.write_eof()
+        self._transport.set_protocol(Discarding(self._transport.get_protocol()))
+        self._transport.resume_reading()
+        asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
 
     def abort(self) -> None:
         self._parts.clear()
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        return self._transport.is_closing()
+        return self._is_lingering or self._transport.is_closing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._transport.get_extra_info(name, default)
@@ -66,3 +83,13 @@ class BatchedTransport(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self._transport.resume_reading()
+
+
+class Discarding(asyncio.Protocol):
+    """Takes the place of a connection's protocol in its last moments: what comes is discarded."""
+
+    def __init__(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._protocol.connection_lost(exc)

@@ -141,11 +141,15 @@ class ConnectionProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Keep the connection of a client that sends no more, but waits for its replies."""
-        if self._is_begun or not self._is_answering:
+        """Keep the connection of a client that sends no more, but waits for replies to whole requests."""
+        is_waiting = self._is_answering if self._receiving is None else bool(self.pipeline)
+        if not is_waiting:
             self.transport.close()  # which writes first what is still in the outbox
             return False
-        self._turn_deaf()
+        if self._is_begun:
+            self._end(TOO_SLOW)
+        else:
+            self._turn_deaf()
         return True
 
     def data_received(self, data: bytes) -> None:
@@ -165,7 +169,8 @@ class ConnectionProtocol(HttpToolsProtocol):
         if self._is_begun and self._receiving is None and self._header_bytes > HEADERS_BYTES_MAX:
             self._end(HEADERS_TOO_LARGE)
         if not self._is_begun and self._is_answering:
-            self._disarm()
+            if self._deadline is not None:
+                self._disarm()
         elif self._deadline is None:
             # Also for stray bytes between two requests: they took uvicorn's keep-alive timer away.
             self._arm()
@@ -179,10 +184,12 @@ class ConnectionProtocol(HttpToolsProtocol):
                 if not self._ignores_upgrade:
                     self._hang_up_after_reply()
                     return
-                # The parser takes no body behind an Upgrade, so it gets the request again without it.
+                # The parser takes no body behind an Upgrade, so another one gets the request again without it.
                 self._ignores_upgrade = False
                 self._unclaimed_bytes = self._header_bytes
                 data = self._head_without_upgrade() + rest
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
             except httptools.HttpParserError:
                 self.server_state.malformed.give()
                 self._end(MALFORMED)
@@ -206,7 +213,8 @@ class ConnectionProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._is_begun = True
         self._receiving = None
-        self._disarm()  # the next one is counted from here
+        if self._deadline is not None:
+            self._disarm()  # this one's is counted from here
         # Where in the chunk a further request begins is not known; what follows in later chunks is counted.
         self._header_bytes, self._unclaimed_bytes = self._unclaimed_bytes, 0
 
@@ -239,7 +247,7 @@ class ConnectionProtocol(HttpToolsProtocol):
     def _end(self, reply: Reply) -> None:
         """Answer what is being received with this reply, after the replies that are due before; then close."""
         if self._receiving is not None:  # it is already in its place, and reads its body
-            fault = BodyTooSlow("The body did not arrive in time")
+            fault = BodyTooSlow("The rest of the body did not arrive in time")
             self._cut_off(fault if reply is TOO_SLOW else NotJson("The chunks of the body are malformed"))
             return
         scope: Any = {"type": "http", "method": "GET", "http_version": "1.1", "headers": [], "state": {}}

@@ -14,7 +14,7 @@ import secrets
 import socket
 from collections.abc import Hashable, Sequence
 from hashlib import blake2s
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 import msgspec
 from litestar.types import Scope
@@ -27,8 +27,6 @@ TOKEN_BYTES: Final = 2_048
 KEYS_MAX: Final = 100_000
 DAY_S: Final = 86_400.0
 
-ForwardedHeader = Literal["x-forwarded-for", "forwarded"]
-
 
 class Buckets:
     """A token bucket for each key, of which only the time is kept at which it will be full.
@@ -37,7 +35,7 @@ class Buckets:
     """
 
     def __init__(self, rate_per_s: float, *, burst: float, keys_max: int = KEYS_MAX) -> None:
-        self._rate_per_s = rate_per_s
+        self._token_s = 1 / rate_per_s if rate_per_s else 0.0  # what a token takes to come
         self._spare_s = (burst - 1) / rate_per_s if rate_per_s else 0.0
         self._keys_max = keys_max
         self._full_at_s: dict[Hashable, float] = {}
@@ -48,46 +46,47 @@ class Buckets:
 
         `now_s` is on a monotonic clock.
         """
-        if not self._rate_per_s:
+        if not self._token_s:
             return float("inf")
-        wait_s = self._full_s(key, now_s) - now_s - self._spare_s
-        if wait_s > 1e-9:
-            return wait_s
-        self.charge(key, now_s, cost)
+        full_at_s = self._full_at_s.get(key)
+        if full_at_s is None:
+            full_at_s = self._older.get(key, now_s)
+        full_in_s = full_at_s - now_s
+        if full_in_s <= 0.0:
+            full_in_s = 0.0
+        elif full_in_s - self._spare_s > 1e-9:
+            return full_in_s - self._spare_s
+        self._full_at_s[key] = now_s + full_in_s + cost * self._token_s
+        if len(self._full_at_s) > self._keys_max // 2:
+            self._older, self._full_at_s = self._full_at_s, {}
         return 0.0
 
     def charge(self, key: Hashable, now_s: float, cost: float) -> None:
         """Take the cost whether there is a token or not."""
-        if not self._rate_per_s:
-            return
-        self._full_at_s[key] = self._full_s(key, now_s) + cost / self._rate_per_s
-        if len(self._full_at_s) > self._keys_max // 2:
-            self._older, self._full_at_s = self._full_at_s, {}
-
-    def _full_s(self, key: Hashable, now_s: float) -> float:
-        full_at_s = self._full_at_s.get(key)
-        if full_at_s is None:
-            full_at_s = self._older.get(key, now_s)
-        return full_at_s if full_at_s > now_s else now_s
+        full_at_s = self._full_at_s.get(key) or self._older.get(key, now_s)
+        self._full_at_s[key] = max(full_at_s, now_s) + cost * self._token_s
 
 
 class Senders(msgspec.Struct, frozen=True):
     """The trusted proxies, as (bits of the address, network, mask), and the header they name the sender in."""
 
     proxies: Sequence[tuple[int, int, int]]
-    header: ForwardedHeader
+    header: bytes
+    known: set[str]  # proxies that were seen
 
     def network(self, peer: str | None, headers: dict[bytes, bytes]) -> bytes | None:
         """Return the bytes of the sender's network; None for this machine, and for what is no address.
 
         The sender is the last address that is no proxy of ours: what stands before it anybody may have written.
         """
-        address = _address(peer) if peer else None
-        if peer and (address is None or not self._is_proxy(address)):
-            return _network(address)
-        value = headers.get(self.header.encode(), b"").decode("latin-1")
-        for hop in reversed(value.split(",")):
-            forwarded = _address(_forwarded_for(hop) if self.header == "forwarded" else hop)
+        address = None
+        if peer is not None and peer not in self.known:
+            address = _address(peer)
+            if address is None or not self._is_proxy(address):
+                return _network(address)
+            self.known.add(peer)
+        for hop in reversed(headers.get(self.header, b"").decode("latin-1").split(",")):
+            forwarded = _address(_forwarded_for(hop) if self.header == b"forwarded" else hop)
             if forwarded is None:
                 break
             address = forwarded
@@ -105,7 +104,7 @@ def read_senders(settings: Settings) -> Senders | None:
     proxies = []
     for network in settings.trusted_proxies():
         proxies.append((network.max_prefixlen, int(network.network_address), int(network.netmask)))
-    return Senders(proxies, settings.http_forwarded_header) if proxies else None
+    return Senders(proxies, settings.http_forwarded_header.encode(), set()) if proxies else None
 
 
 def _forwarded_for(element: str) -> str:
@@ -145,12 +144,12 @@ def _network(address: bytes | None) -> bytes | None:
     return address[:7]
 
 
-class Limit(NamedTuple):
-    """A limit that a request is under: the buckets, its key among them, and whose bucket that is."""
+class Sender(msgspec.Struct, frozen=True, gc=False):
+    """Whose buckets a request is charged to; None where there is none, or no limit."""
 
-    buckets: Buckets
-    key: Hashable
-    whose: str
+    session_id: str | None = None
+    key: bytes | None = None
+    network: bytes | None = None
 
 
 class Rates:
@@ -164,18 +163,10 @@ class Rates:
         self._salt = b""
         self._salt_ends_s = 0.0
 
-    def limits(
-        self, scope: Scope, headers: dict[bytes, bytes], *, session_id: str | None, now_s: float
-    ) -> list[Limit]:
-        """Return the limits that a request is under."""
-        limits = []
-        if session_id is not None and self._sessions is not None:
-            limits.append(Limit(self._sessions, hash(session_id), "session"))
-        if b"x-api-key" in headers and self._keys is not None:
-            limits.append(Limit(self._keys, hash(headers[b"x-api-key"]), "API key"))
-        if self._networks is not None and (network := self._network(scope, headers, now_s)) is not None:
-            limits.append(Limit(self._networks, network, "network"))
-        return limits
+    def sender(self, scope: Scope, headers: dict[bytes, bytes], session_id: str | None, now_s: float) -> Sender:
+        """Return the sender of a request."""
+        network = self._network(scope, headers, now_s) if self._networks is not None else None
+        return Sender(session_id, headers.get(b"x-api-key"), network)
 
     def _network(self, scope: Scope, headers: dict[bytes, bytes], now_s: float) -> bytes | None:
         client = scope.get("client")
@@ -186,20 +177,29 @@ class Rates:
             self._salt, self._salt_ends_s = secrets.token_bytes(32), now_s + DAY_S
         return blake2s(network, key=self._salt, digest_size=16).digest()
 
+    def take(self, sender: Sender, now_s: float) -> TooMany | None:
+        """Take a request's token from each of its buckets; return the fault if one has none."""
+        key, network = sender.key, sender.network
+        wait_s = 0.0
+        if sender.session_id is not None and self._sessions is not None:
+            wait_s = self._sessions.take(hash(sender.session_id), now_s)
+            whose = "session"
+        if not wait_s and key is not None and self._keys is not None:
+            wait_s = self._keys.take(hash(key), now_s)
+            whose = "API key"
+        if not wait_s and network is not None and self._networks is not None:
+            wait_s = self._networks.take(network, now_s)
+            whose = "network"
+        return TooMany(whose, wait_s) if wait_s else None
 
-def take(limits: Sequence[Limit], now_s: float) -> TooMany | None:
-    """Take a request's token from each limit; return the fault if one has none."""
-    for limit in limits:
-        if wait_s := limit.buckets.take(limit.key, now_s):
-            return TooMany(limit.whose, wait_s)
-    return None
-
-
-def charge(limits: Sequence[Limit], now_s: float, cost: float) -> None:
-    """Charge what a request costs besides its first token."""
-    if cost > 0:
-        for limit in limits:
-            limit.buckets.charge(limit.key, now_s, cost)
+    def charge(self, sender: Sender, now_s: float, cost: float) -> None:
+        """Charge what a request costs besides its first token."""
+        if sender.session_id is not None and self._sessions is not None:
+            self._sessions.charge(hash(sender.session_id), now_s, cost)
+        if sender.key is not None and self._keys is not None:
+            self._keys.charge(hash(sender.key), now_s, cost)
+        if sender.network is not None and self._networks is not None:
+            self._networks.charge(sender.network, now_s, cost)
 
 
 def _buckets(rate_per_s: float) -> Buckets | None:

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -18,3 +19,9 @@ settings.register_profile("here", settings.get_profile("ci"), derandomize=False)
 settings.register_profile("long", settings.get_profile("here"), max_examples=10_000)  # --hypothesis-profile=long
 if not os.environ.get("CI"):
     settings.load_profile("here")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the journal of hostile requests be longer, or another."""
+    parser.addoption("--fuzz-requests", default=3_000, type=int, help="requests of tests/test_ingest_journal.py")
+    parser.addoption("--fuzz-seed", default=1, type=int, help="which requests these are")

@@ -87,6 +87,15 @@ def test_a_client_that_sends_no_more_still_gets_its_replies(ingest: Ingest) -> N
         assert statuses(receive_all(connection)) == [b"201"] * 3
 
 
+@pytest.mark.parametrize("rest", [b"POST /api/v1/ses", post(START)[:-10], CHUNKED + b"5\r\nabcde\r\n"])
+def test_a_client_that_ends_in_a_request_gets_the_replies_before_it(ingest: Ingest, rest: bytes) -> None:
+    """What was complete is answered; of the rest there may be a 408."""
+    with socket.create_connection(("127.0.0.1", ingest.port), timeout=10) as connection:
+        connection.sendall(post(START) * 3 + rest)
+        connection.shutdown(socket.SHUT_WR)
+        assert statuses(receive_all(connection)) in ([b"201"] * 3, [b"201"] * 3 + [b"408"])
+
+
 def test_a_client_that_ends_while_its_reply_is_on_its_way_gets_it(ingest: Ingest) -> None:
     """Also if the end comes in the same round of the event loop in which the reply is made."""
     for _ in range(50):
@@ -111,6 +120,8 @@ def test_an_upgrade_is_ignored_and_the_next_request_answered(ingest: Ingest, pro
     upgrade = post(START, headers=b"Connection: Upgrade\r\nUpgrade: %b\r\n" % protocol)
     last = post(START, headers=b"Connection: close\r\n")
     assert statuses(ingest.exchange(upgrade + upgrade + last)) == [b"201"] * 3
+    last = upgrade.replace(b"Connection: Upgrade", b"Connection: close, Upgrade")
+    assert statuses(ingest.exchange(upgrade + last + upgrade)) == [b"201"] * 2
     assert "Unsupported upgrade" not in ingest.output
 
 

@@ -24,7 +24,7 @@ from eventlog.adapters import create_log, open_writer
 from ingest.app import build_app
 from ingest.arrays import EVENTS_MAX, Turns, cut
 from ingest.bodies import UNPACKED_RATIO_MAX
-from ingest.rates import BURST_S, Buckets, Rates, take
+from ingest.rates import BURST_S, Buckets, Rates, Sender
 from schemas.faults import InvalidEvent, NotJson, TooLarge
 from schemas.settings import Settings, read_settings
 
@@ -466,7 +466,7 @@ def rates(**settings: object) -> Rates:
 def test_without_a_proxy_named_no_header_makes_a_network() -> None:
     """Anybody could write it."""
     scope: Any = {"client": ("192.0.2.1", 1)}
-    assert rates().limits(scope, {b"x-forwarded-for": b"192.0.2.1"}, session_id=None, now_s=0) == []
+    assert rates().sender(scope, {b"x-forwarded-for": b"192.0.2.1"}, None, 0) == Sender()
 
 
 def test_the_sender_is_who_talks_to_our_proxies() -> None:
@@ -475,8 +475,7 @@ def test_the_sender_is_who_talks_to_our_proxies() -> None:
     def key(peer: str, headers: dict[bytes, bytes], **settings: object) -> object:
         one = same.setdefault(str(settings), rates(http_trusted_proxies="10.0.0.0/8,fd00::/8", **settings))
         scope: Any = {"client": (peer, 1)}
-        limits = one.limits(scope, headers, session_id=None, now_s=0)
-        return limits[0].key if limits else None
+        return one.sender(scope, headers, None, 0).network
 
     same: dict[str, Rates] = {}
     sender = key("192.0.2.1", {})
@@ -499,9 +498,9 @@ def test_the_key_of_a_network_changes_daily() -> None:
     """What is in memory of a network today says nothing of it tomorrow, nor in another process."""
     scope: Any = {"client": ("192.0.2.1", 1)}
     one, other = (rates(http_trusted_proxies="10.0.0.1") for _ in range(2))
-    keys = [one.limits(scope, {}, session_id=None, now_s=now_s)[0].key for now_s in (0, 86_399, 86_401)]
+    keys = [one.sender(scope, {}, None, now_s).network for now_s in (0, 86_399, 86_401)]
     assert keys[0] == keys[1] != keys[2]
-    assert other.limits(scope, {}, session_id=None, now_s=0)[0].key != keys[0]
+    assert other.sender(scope, {}, None, 0).network != keys[0]
     assert b"192" not in str(keys).encode()
 
 
@@ -509,14 +508,13 @@ def test_every_limit_can_be_switched_off() -> None:
     """0 is no limit."""
     off = rates(http_trusted_proxies="10.0.0.1", rate_session_per_s=0, rate_key_per_s=0, rate_network_per_s=0)
     scope: Any = {"client": ("192.0.2.1", 1)}
-    limits = off.limits(scope, {b"x-api-key": b"k"}, session_id="s", now_s=0)
-    assert limits == []
-    assert take(limits, 0.0) is None
+    sender = off.sender(scope, {b"x-api-key": b"k"}, "s", 0)
+    off.charge(sender, 0.0, 1e9)
+    assert all(off.take(sender, 0.0) is None for _ in range(1_000))
 
 
 def test_by_default_no_player_meets_a_limit() -> None:
     """A ping a second for a day, and an hour of pings at once after an outage, are let through."""
-    scope: Any = {}
-    limits = Rates(Settings()).limits(scope, {}, session_id="s", now_s=0)
-    assert all(take(limits, float(now_s)) is None for now_s in range(86_400))
-    assert all(take(limits, 86_400.0) is None for _ in range(2_900))
+    limits, sender = Rates(Settings()), Sender("session", b"key", b"network")
+    assert all(limits.take(sender, float(now_s)) is None for now_s in range(86_400))
+    assert all(limits.take(sender, 86_400.0) is None for _ in range(2_900))

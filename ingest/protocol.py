@@ -163,37 +163,41 @@ class ConnectionProtocol(HttpToolsProtocol):
         self._unclaimed_bytes = 0 if self._is_begun else len(data)
         if self._is_begun and self._receiving is None:
             self._header_bytes += len(data)
-        self._parse(data)
+        try:
+            self.parser.feed_data(data)
+        except (httptools.HttpParserUpgrade, httptools.HttpParserError) as error:
+            self._go_on(data, error)
         if self._is_deaf:
             return
         if self._is_begun and self._receiving is None and self._header_bytes > HEADERS_BYTES_MAX:
             self._end(HEADERS_TOO_LARGE)
-        if not self._is_begun and self._is_answering:
+        if not self._is_begun and self.cycle is not None and not self.cycle.response_complete:
             if self._deadline is not None:
                 self._disarm()
         elif self._deadline is None:
             # Also for stray bytes between two requests: they took uvicorn's keep-alive timer away.
             self._arm()
 
-    def _parse(self, data: bytes) -> None:
-        while data:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                rest = data[upgrade.args[0] :]
-                if not self._ignores_upgrade:
-                    self._hang_up_after_reply()
-                    return
-                # The parser takes no body behind an Upgrade, so another one gets the request again without it.
-                self._ignores_upgrade = False
-                self._unclaimed_bytes = self._header_bytes
-                data = self._head_without_upgrade() + rest
-                self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-            except httptools.HttpParserError:
+    def _go_on(self, data: bytes, error: Exception) -> None:
+        """Go on behind an Upgrade that is ignored; end the connection at a CONNECT, or at what is no HTTP."""
+        while True:
+            if not isinstance(error, httptools.HttpParserUpgrade):
                 self.server_state.malformed.give()
                 self._end(MALFORMED)
                 return
+            if not self._ignores_upgrade:
+                self._hang_up_after_reply()
+                return
+            # The parser takes no body behind an Upgrade, so another one gets the request again without it.
+            self._ignores_upgrade = False
+            self._unclaimed_bytes = self._header_bytes
+            data = self._head_without_upgrade() + data[error.args[0] :]
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            try:
+                self.parser.feed_data(data)
+            except (httptools.HttpParserUpgrade, httptools.HttpParserError) as another:
+                error = another
             else:
                 return
 
@@ -222,13 +226,11 @@ class ConnectionProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._ignores_upgrade = True
             return
-        app = self.app
         if max(self._header_bytes, self._chunk_bytes) > HEADERS_BYTES_MAX:  # which may include some of the body
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > HEADERS_BYTES_MAX:
                 self.app = partial(answer, HEADERS_TOO_LARGE)
         super().on_headers_complete()
-        self.app = app
         self._receiving = self.cycle
         # uvicorn tells the connections it knows when it stops; one accepted at that moment would go on for ever.
         if self.server_state.is_stopping:

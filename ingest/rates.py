@@ -72,7 +72,6 @@ class Senders(msgspec.Struct, frozen=True):
 
     proxies: Sequence[tuple[int, int, int]]
     header: bytes
-    known: set[str]  # proxies that were seen
 
     def network(self, peer: str | None, headers: dict[bytes, bytes]) -> bytes | None:
         """Return the bytes of the sender's network; None for this machine, and for what is no address.
@@ -80,11 +79,10 @@ class Senders(msgspec.Struct, frozen=True):
         The sender is the last address that is no proxy of ours: what stands before it anybody may have written.
         """
         address = None
-        if peer is not None and peer not in self.known:
+        if peer is not None:
             address = _address(peer)
             if address is None or not self._is_proxy(address):
                 return _network(address)
-            self.known.add(peer)
         for hop in reversed(headers.get(self.header, b"").decode("latin-1").split(",")):
             forwarded = _address(_forwarded_for(hop) if self.header == b"forwarded" else hop)
             if forwarded is None:
@@ -104,7 +102,7 @@ def read_senders(settings: Settings) -> Senders | None:
     proxies = []
     for network in settings.trusted_proxies():
         proxies.append((network.max_prefixlen, int(network.network_address), int(network.netmask)))
-    return Senders(proxies, settings.http_forwarded_header.encode(), set()) if proxies else None
+    return Senders(proxies, settings.http_forwarded_header.encode()) if proxies else None
 
 
 def _forwarded_for(element: str) -> str:
@@ -162,6 +160,7 @@ class Rates:
         self._networks = _buckets(settings.rate_network_per_s) if self._senders else None
         self._salt = b""
         self._salt_ends_s = 0.0
+        self._recent: dict[int, bytes | None] = {}  # keys of networks, by what names the sender
 
     def sender(self, scope: Scope, headers: dict[bytes, bytes], session_id: str | None, now_s: float) -> Sender:
         """Return the sender of a request."""
@@ -169,13 +168,22 @@ class Rates:
         return Sender(session_id, headers.get(b"x-api-key"), network)
 
     def _network(self, scope: Scope, headers: dict[bytes, bytes], now_s: float) -> bytes | None:
-        client = scope.get("client")
-        network = self._senders.network(client[0] if client else None, headers) if self._senders else None
-        if network is None:
+        if self._senders is None:
             return None
         if now_s >= self._salt_ends_s:
             self._salt, self._salt_ends_s = secrets.token_bytes(32), now_s + DAY_S
-        return blake2s(network, key=self._salt, digest_size=16).digest()
+            self._recent.clear()
+        client = scope.get("client")
+        peer = client[0] if client else None
+        mark = hash((peer, headers.get(self._senders.header)))  # of a secret of this process: no address is kept
+        if mark in self._recent:
+            return self._recent[mark]
+        network = self._senders.network(peer, headers)
+        key = None if network is None else blake2s(network, key=self._salt, digest_size=16).digest()
+        if len(self._recent) >= KEYS_MAX:
+            self._recent.clear()
+        self._recent[mark] = key
+        return key
 
     def take(self, sender: Sender, now_s: float) -> TooMany | None:
         """Take a request's token from each of its buckets; return the fault if one has none."""

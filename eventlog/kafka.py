@@ -773,11 +773,21 @@ class KafkaInspector:
             consumer.seek(of_topic, offset)
         records: dict[int, Record] = {}
         pending = set(at)
+        is_careful = False
         while pending:
+            asked = {min(pending)} if is_careful else pending
             try:
-                found = await consumer.getmany(*pending, timeout_ms=INSPECTION_MS_MAX, max_records=1)
+                found = await consumer.getmany(*asked, timeout_ms=INSPECTION_MS_MAX, max_records=1)
             except OffsetOutOfRangeError as error:  # retention took it meanwhile
                 pending -= error.args[0].keys()
+                continue
+            except Exception as error:
+                if isinstance(error, UNREACHABLE) and not isinstance(error, UNREADABLE):
+                    raise
+                if is_careful:  # its bytes cannot be had, which its reader notices where it matters
+                    logger.warning("log_record_unreadable", partition=min(asked).partition, error=str(error))
+                    pending -= asked
+                is_careful = True
                 continue
             if not found:
                 raise LogUnavailable(f"no broker sent what it has of {self._topic}")

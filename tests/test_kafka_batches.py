@@ -22,7 +22,7 @@ from consumers.decisions import accept_gaps
 from consumers.transaction import Gap
 from consumers.worker import Worker
 from eventlog import Reader, Record
-from eventlog.adapters import create_log
+from eventlog.adapters import create_log, open_inspector
 from eventlog.kafka import end_of_batch
 from lake.verify import verify
 from schemas.faults import LogCorrupt
@@ -155,6 +155,25 @@ async def test_two_damaged_batches_of_two_partitions_are_named_one_after_the_oth
             except LogCorrupt as fault:
                 faults.add((fault.partition, fault.asked, fault.following))
     assert faults == {(0, 0, 1), (1, 0, 2)}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+async def test_a_record_that_nobody_can_unpack_does_not_hide_those_of_other_partitions(
+    mock_kafka: MockKafka, kind: str
+) -> None:
+    """Who looks at single records gets what can be had."""
+    settings = settings_of(mock_kafka)
+    async with writing(settings) as writer:
+        for partition in (0, 1):
+            await writer.append(partition, key=b"k", value=b"good")
+        await inject(settings, UNREADABLE[kind], partition=0)
+    inspector = open_inspector(settings)
+    try:
+        views = await inspector.look({0: 2, 1: 0})
+    finally:
+        await inspector.close()
+    assert (views[0].end_offset, views[0].record) == (5, None)
+    assert views[1].record is not None
 
 
 def test_the_next_batch_says_where_a_batch_ends() -> None:

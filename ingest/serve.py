@@ -64,7 +64,8 @@ def check_secrets(settings: Settings) -> None:
 def raise_descriptor_limit() -> None:
     """Allow this process as many descriptors, and so connections, as the system lets it have."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.suppress(ValueError):  # where the system has a limit of its own below the hard one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _bind(settings: Settings) -> socket.socket:

@@ -19,10 +19,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from command_rig import SECRETS, playhead, started
 from lake_rig import ROOT, Lake, wait_until
 from log_rigs import writing
+from postgres import Server, new_database
 
 from consumers.decode import Bad, decode
 from consumers.fold import Event
@@ -46,6 +48,31 @@ def old(tmp_path: Path) -> Lake:
     with zipfile.ZipFile(RELEASE) as archive:
         archive.extractall(folder)
     return Lake(folder)
+
+
+@pytest.fixture
+def old_on_postgres(tmp_path: Path, postgres: Server) -> Lake:
+    """The same lake with PostgreSQL as its catalogue, restored from a dump that was made then."""
+    folder = tmp_path / "data"
+    connection = new_database(postgres)
+    with zipfile.ZipFile(RELEASE.with_stem("release_0.1.0_postgres")) as archive:
+        archive.extractall(folder)
+    with psycopg.connect(connection, autocommit=True) as server:
+        server.execute((folder / "catalog.sql").read_bytes())
+    return Lake(folder, lake_catalog=f"postgres:{connection}", lake_files=str(folder / "files"))
+
+
+def test_a_lake_of_0_1_0_on_postgresql_is_migrated(old_on_postgres: Lake, tmp_path: Path) -> None:
+    """As one on SQLite is: the same columns as a new lake, and all that was in it."""
+    lake = old_on_postgres
+    before = lake.ask("SELECT count(*) FROM events")
+    assert number(lake) == 1
+    initialize(lake.place, partitions=2)
+    assert number(lake) == SCHEMA
+    assert columns(lake) == columns(Lake(tmp_path / "new", partitions=2))
+    assert lake.ask("SELECT count(*) FROM events") == before != [(0,)]
+    assert lake.ask("SELECT sum(next_offset) FROM ledger") == [(RECORDS_IN_LOG,)]
+    assert verify(lake.place).findings == []
 
 
 def settings_of(lake: Lake) -> dict[str, str]:

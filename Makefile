@@ -29,7 +29,7 @@ notebooks: .venv/.installed  ## open the notebooks in a browser
 	$(RUN)/marimo run notebooks/01_today.py
 
 soak: .venv/.installed  ## random kills under load (KAFKA=1: of brokers and databases too); the verdict uses none of our code
-	$(RUN)/python tests/soak.py $(if $(KAFKA),--kafka --ingests 2 --workers 2) --events $(or $(EVENTS),1000000) --kills $(or $(KILLS),200) --seed $(or $(SEED),1)
+	PYTHONPATH=tests $(RUN)/python -m soak $(if $(KAFKA),--kafka --ingests 2 --workers 2) --events $(or $(EVENTS),1000000) --kills $(or $(KILLS),200) --seed $(or $(SEED),1)
 
 bench: .venv/.installed  ## requests, events and freshness, beside the best peer
 	$(RUN)/python tests/bench.py --log embedded

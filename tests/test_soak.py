@@ -4,9 +4,10 @@ import secrets
 from pathlib import Path
 
 import pytest
-import soak
 from brokers import Broker, NoBroker, none_to_be_had
 from postgres import NoServer
+from soak.run import Plan, soak
+from soak.verdict import attached, check_apart
 
 SESSION = "a" * 64
 Row = tuple[str, str, str, int, str]  # event id, session, event type, ts, journal value
@@ -26,12 +27,13 @@ PING: Row = ("e2", SESSION, "ping", 3000, "1.2")
 
 
 async def test_thirty_kills_lose_double_and_invent_nothing(tmp_path: Path) -> None:
-    """After 30 SIGKILLs of ingest and worker, each of 100,000 acknowledged events is in the lake exactly once."""
-    report = await soak.soak(data=tmp_path, events=100_000, kills=30, seed=1)
+    """After 30 SIGKILLs, clocks two hours off and a new log, each of 105,000 acknowledged events is there once."""
+    report = await soak(Plan(events=100_000, kills=30, seed=1, clocks=True, events_after_new_log=5_000), tmp_path)
     print(report)
     assert report.is_clean, str(report)
-    assert report.verdict.acknowledged >= 100_000
-    assert report.kills == 30
+    assert report.verdict.acknowledged >= 105_000
+    assert (report.kills, report.new_logs) == (30, 1)
+    assert report.wrong_clocks >= 5
 
 
 async def test_ends_under_load_lose_double_and_invent_nothing(tmp_path: Path, kafka: Broker, catalog: str) -> None:
@@ -45,17 +47,8 @@ async def test_ends_under_load_lose_double_and_invent_nothing(tmp_path: Path, ka
         "PLAYHEAD_LOG_PARTITIONS": "4",
         "PLAYHEAD_LAKE_CATALOG": catalog,
     }
-    report = await soak.soak(
-        data=tmp_path,
-        events=2_000,
-        kills=15,
-        seed=3,
-        clients=16,
-        ingests=2,
-        workers=2,
-        servers=servers,
-        gently=True,
-    )
+    plan = Plan(events=2_000, kills=15, seed=3, clients=16, ingests=2, workers=2, gently=True)
+    report = await soak(plan, tmp_path, servers=servers)
     print(report)
     assert report.is_clean, str(report)
 
@@ -63,15 +56,14 @@ async def test_ends_under_load_lose_double_and_invent_nothing(tmp_path: Path, ka
 async def test_kills_of_broker_and_database_lose_nothing_either(tmp_path: Path) -> None:
     """With two ingests and two workers on Kafka and PostgreSQL, where everything is killed, it is the same."""
     try:
-        report = await soak.soak(
-            data=tmp_path, events=3_000, kills=10, seed=2, clients=16, ingests=2, workers=2, kafka=True
-        )
+        plan = Plan(3_000, 10, 2, 16, ingests=2, workers=2, kafka=True, clocks=True, events_after_new_log=500)
+        report = await soak(plan, tmp_path)
     except (NoBroker, NoServer) as reason:
         none_to_be_had([str(reason)])
     else:
         print(report)
         assert report.is_clean, str(report)
-        assert report.verdict.acknowledged >= 3_000
+        assert report.verdict.acknowledged >= 3_500
 
 
 @pytest.mark.parametrize(
@@ -97,7 +89,7 @@ def test_the_checker_counts_what_is_wrong(
     journal = tmp_path / "journal.tsv"
     journal.write_text("".join("\t".join(map(str, line)) + "\n" for line in LINES))
     _make_lake(tmp_path, rows)
-    verdict = soak.check_apart(journal, tmp_path)
+    verdict = check_apart(journal, tmp_path)
     assert (verdict.lost, verdict.doubled, verdict.invented) == (lost, doubled, invented)
     assert (verdict.acknowledged, verdict.unanswered, verdict.rows) == (2, 2, len(rows))
     assert len(verdict.examples) == lost + doubled + invented
@@ -106,7 +98,7 @@ def test_the_checker_counts_what_is_wrong(
 def _make_lake(data: Path, rows: list[Row]) -> None:
     """Make a lake with nothing but the columns of `events` that the checker reads."""
     (data / "lake").mkdir()
-    with soak.attached(data, read_only=False) as connection:
+    with attached(data, read_only=False) as connection:
         connection.execute(
             "CREATE TABLE lake.events (event_id VARCHAR, session_id VARCHAR, event_type VARCHAR,"
             " client_ts TIMESTAMPTZ, custom_metadata JSON)"

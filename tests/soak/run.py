@@ -1,0 +1,231 @@
+"""One soak: load and faults, a log that is replaced, the drain, the verdict."""
+
+import asyncio
+import random
+import secrets
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+from soak.load import Journal, Load, be_client
+from soak.processes import Neighbour, Process, Running, running
+from soak.verdict import Verdict, check_apart, count_apart
+
+DRAIN_TIMEOUT_S = 120.0
+NOTICED_TIMEOUT_S = 30.0
+TOGETHER = 3  # processes that are told to end at the same moment
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a soak is to do.
+
+    `gently`: processes are told to end by SIGTERM instead of being killed. `clocks`: processes are started with
+    clocks that are right, two hours fast or two hours slow. `events_after_new_log`: at the end the log is taken
+    away and another one made in its place, and so many more events must come through; 0: the log stays.
+    """
+
+    events: int
+    kills: int
+    seed: int
+    clients: int = 32
+    ingests: int = 1
+    workers: int = 1
+    kafka: bool = False
+    gently: bool = False
+    clocks: bool = False
+    events_after_new_log: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a soak did, and its verdict. `faults`: what else was not as promised, such as processes that died."""
+
+    verdict: Verdict
+    kills: int
+    wrong_clocks: int
+    new_logs: int
+    seconds: float
+    faults: tuple[str, ...] = ()
+
+    @property
+    def is_clean(self) -> bool:
+        return self.verdict.is_clean and not self.faults
+
+    def __str__(self) -> str:
+        verdict = self.verdict
+        lines = [
+            f"acknowledged {verdict.acknowledged}, kills {self.kills}, starts with a wrong clock "
+            f"{self.wrong_clocks}, new logs {self.new_logs}, lost {verdict.lost}, doubled {verdict.doubled}, "
+            f"invented {verdict.invented}, {self.seconds:.0f} seconds"
+        ]
+        return "\n".join([*lines, *verdict.examples, *self.faults])
+
+
+async def soak(plan: Plan, data: Path, *, servers: dict[str, str] | None = None) -> Report:
+    """Run a plan in an empty folder. `servers`: the settings that reach a broker and a database that stay."""
+    data.mkdir(parents=True, exist_ok=True)
+    began_s = time.monotonic()
+    journal_path = data / "journal.tsv"
+    faults: list[str] = []
+    with running(
+        data,
+        ingests=plan.ingests,
+        workers=plan.workers,
+        kafka=plan.kafka,
+        servers=servers,
+        clocks=random.Random(plan.seed) if plan.clocks else None,
+    ) as what:
+        load = Load(Journal(journal_path), what.ports, run=secrets.token_hex(4))
+        try:
+            await _play(load, plan, what)
+            await _drain(load, data, what)
+            if plan.events_after_new_log:
+                faults += await _replace_log(what)
+                await _play(load, Plan(plan.events_after_new_log, 0, plan.seed + 1, clients=plan.clients), what)
+                faults += await _notice_new_log(what)
+                await _drain(load, data, what)
+        finally:
+            load.journal.close()
+        verified = await asyncio.to_thread(what.playhead, "verify", timeout_s=1800)
+        if verified.returncode:
+            faults.append(f"playhead verify: {verified.stdout[-2000:]}{verified.stderr[-500:]}")
+        for process in what.processes:
+            await asyncio.to_thread(process.stop)
+        verdict = await asyncio.to_thread(check_apart, journal_path, data, what.catalog)
+    faults += [*(death for process in what.processes for death in process.deaths), *load.refusals[:5]]
+    return Report(
+        verdict,
+        kills=plan.kills,
+        wrong_clocks=sum(process.wrong_clocks for process in what.processes),
+        new_logs=int(plan.events_after_new_log > 0),
+        seconds=time.monotonic() - began_s,
+        faults=tuple(faults),
+    )
+
+
+async def _play(load: Load, plan: Plan, what: Running) -> None:
+    """Let clients play until so many more events are acknowledged, while processes are killed or ended."""
+    load.stopped.clear()
+    clients = [asyncio.create_task(be_client(load, number, plan.seed)) for number in range(plan.clients)]
+    strike = _end_at_random if plan.gently else _kill_at_random
+    try:
+        await strike(load, what, plan, already=load.acknowledged)
+    finally:
+        load.stopped.set()
+        await asyncio.gather(*clients)
+
+
+async def _kill_at_random(load: Load, what: Running, plan: Plan, *, already: int) -> None:
+    """Spread the kills over the load: each waits for its share of events, then for a random age of its victim."""
+    rng = random.Random(plan.seed)
+    for threshold in sorted(rng.randrange(plan.events) for _ in range(plan.kills)):
+        await _wait_for(load, already + threshold, what.processes)
+        victims: list[Process | Neighbour] = [*what.processes, *what.neighbours]
+        victim = rng.choice(victims)
+        age_s = rng.uniform(0.0, 1.5 if victim.verb == "ingest" else 3.0)
+        await asyncio.sleep(max(0.0, victim.started_s + age_s - time.monotonic()))
+        await asyncio.to_thread(victim.kill, whole_group=rng.random() < 0.5)
+        await asyncio.sleep(rng.choice((0.0, 0.0, 0.3)))
+        await asyncio.to_thread(victim.start)
+    await _wait_for(load, already + plan.events, what.processes)
+
+
+async def _end_at_random(load: Load, what: Running, plan: Plan, *, already: int) -> None:
+    """Spread the ends by SIGTERM over the load, some processes at a time: starting them is what takes long."""
+    rng = random.Random(plan.seed)
+    ended = 0
+    while ended < plan.kills:
+        await _wait_for(load, already + plan.events * ended // plan.kills, what.processes)
+        victims = rng.sample(what.processes, min(TOGETHER, len(what.processes), plan.kills - ended))
+        youngest_s = max(victim.started_s for victim in victims)
+        await asyncio.sleep(max(0.0, youngest_s + rng.uniform(1.0, 3.0) - time.monotonic()))
+        await asyncio.gather(*(asyncio.to_thread(victim.stop, may_be_starting=True) for victim in victims))
+        for victim in victims:
+            victim.start()
+        ended += len(victims)
+    await _wait_for(load, already + plan.events, what.processes)
+
+
+async def _wait_for(load: Load, acknowledged: int, processes: list[Process]) -> None:
+    stalled_s, last = time.monotonic(), -1
+    while load.acknowledged < acknowledged:
+        if load.acknowledged != last:
+            stalled_s, last = time.monotonic(), load.acknowledged
+        if time.monotonic() - stalled_s > 60:
+            raise TimeoutError(f"nothing was acknowledged for 60 s, after {last} events")
+        for process in processes:
+            process.note_death()
+        await asyncio.sleep(0.02)
+
+
+async def _drain(load: Load, data: Path, what: Running) -> None:
+    """Wait until the lake has as many events as were acknowledged, and then as many again a second later."""
+    deadline_s = time.monotonic() + DRAIN_TIMEOUT_S
+    before = -1
+    while time.monotonic() < deadline_s:
+        for process in what.processes:
+            process.note_death()
+        try:
+            rows = await asyncio.to_thread(count_apart, data, what.catalog)
+        except subprocess.CalledProcessError as error:
+            if b"locked" not in error.stderr:
+                raise
+        else:
+            if rows >= load.acknowledged and rows == before:
+                return
+            before = rows
+        await asyncio.sleep(1)
+
+
+async def _replace_log(what: Running) -> list[str]:
+    """Stop everything, take the log away, make another one, start everything; return what went wrong."""
+    for process in what.processes:
+        await asyncio.to_thread(process.stop)
+    await _remove_log(what.environment)
+    made = await asyncio.to_thread(what.playhead, "init")
+    for process in what.processes:
+        process.start()
+    return [f"playhead init: {made.stdout}{made.stderr}"] if made.returncode else []
+
+
+async def _remove_log(environment: dict[str, str]) -> None:
+    if environment.get("PLAYHEAD_LOG") != "kafka":
+        for path in Path(environment["PLAYHEAD_DATA_DIR"]).glob("log.sqlite*"):
+            path.unlink()
+        return
+    client = AIOKafkaAdminClient(bootstrap_servers=environment["PLAYHEAD_KAFKA_BOOTSTRAP_SERVERS"])
+    await client.start()
+    try:
+        topic = environment.get("PLAYHEAD_KAFKA_TOPIC", "playhead.events")
+        await client.delete_topics([topic])
+        async with asyncio.timeout(NOTICED_TIMEOUT_S):
+            # A topic that is being deleted is still listed for a moment.
+            while True:
+                if topic not in await client.list_topics():
+                    break
+                await asyncio.sleep(0.1)
+    finally:
+        await client.close()
+
+
+async def _notice_new_log(what: Running) -> list[str]:
+    """Wait until `verify` names the log that is another one; then go on with it, as an operator does."""
+    deadline_s = time.monotonic() + NOTICED_TIMEOUT_S
+    while True:
+        verified = await asyncio.to_thread(what.playhead, "verify")
+        if verified.returncode == 1 and "log_replaced" in verified.stdout:
+            break
+        if time.monotonic() > deadline_s:
+            return [f"verify does not name the new log: {verified.stdout}{verified.stderr}"]
+        await asyncio.sleep(0.5)
+    workers = [process for process in what.processes if process.verb == "worker"]
+    for worker in workers:
+        await asyncio.to_thread(worker.stop)
+    workers[0].start("--new-log", "all")
+    for worker in workers[1:]:
+        worker.start()
+    return []

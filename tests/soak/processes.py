@@ -19,6 +19,17 @@ PLAYHEAD = Path(sys.executable).parent / "playhead"
 # Of five processes that are started, one has a clock that is two hours fast, and one that is two hours slow.
 CLOCKS_H = (0, 0, 0, 2, -2)
 
+# Upkeep runs every few seconds and takes seconds for what are hours, days and weeks otherwise.
+UPKEEP_IN_SECONDS = {
+    "PLAYHEAD_WORKER_UPKEEP_INTERVAL_S": "3",
+    "PLAYHEAD_WORKER_TRANSACTION_TIMEOUT_S": "5",
+    "PLAYHEAD_LAKE_SNAPSHOTS_KEPT_S": "10",
+    "PLAYHEAD_LAKE_FILES_KEPT_S": "5",
+    "PLAYHEAD_LAKE_ORPHAN_AGE_S": "10",
+    "PLAYHEAD_LAKE_ORPHANS_KEPT_S": "10",
+    "PLAYHEAD_LAKE_ORPHANS_INTERVAL_S": "3",
+}
+
 
 def wrong_clock(hours: int) -> dict[str, str]:
     """Return the environment in which a process believes that it is so many hours later; timers stay right.
@@ -213,7 +224,7 @@ def _running(
         "PLAYHEAD_MAC_KEY": secrets.token_urlsafe(32),
         "PLAYHEAD_PSEUDONYM_KEY": secrets.token_urlsafe(32),
         "PLAYHEAD_LOG_PARTITIONS": "2",
-        "PLAYHEAD_WORKER_UPKEEP_INTERVAL_S": "3",
+        **UPKEEP_IN_SECONDS,
         **settings,
     }
     subprocess.run([str(PLAYHEAD), "init"], env=environment, check=True, capture_output=True, timeout=60)

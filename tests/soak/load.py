@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import secrets
 import threading
 import time
 from dataclasses import dataclass, field
@@ -126,10 +127,15 @@ class Load:
 
     journal: Journal
     ports: list[int]
-    run: str
+    run: str = ""  # what the names of its sessions begin with
     acknowledged: int = 0
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     refusals: list[str] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Let clients play again, sessions of other names than before."""
+        self.run = secrets.token_hex(4)
+        self.stopped.clear()
 
 
 async def be_client(load: Load, number: int, seed: int) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import secrets
 import subprocess
 import time
 from dataclasses import dataclass
@@ -79,7 +78,7 @@ async def soak(plan: Plan, data: Path, *, servers: dict[str, str] | None = None)
         servers=servers,
         clocks=random.Random(plan.seed) if plan.clocks else None,
     ) as what:
-        load = Load(Journal(journal_path), what.ports, run=secrets.token_hex(4))
+        load = Load(Journal(journal_path), what.ports)
         try:
             await _play(load, plan, what)
             await _drain(load, data, what)
@@ -109,7 +108,7 @@ async def soak(plan: Plan, data: Path, *, servers: dict[str, str] | None = None)
 
 async def _play(load: Load, plan: Plan, what: Running) -> None:
     """Let clients play until so many more events are acknowledged, while processes are killed or ended."""
-    load.stopped.clear()
+    load.begin()
     clients = [asyncio.create_task(be_client(load, number, plan.seed)) for number in range(plan.clients)]
     strike = _end_at_random if plan.gently else _kill_at_random
     try:
@@ -217,7 +216,7 @@ async def _notice_new_log(what: Running) -> list[str]:
     deadline_s = time.monotonic() + NOTICED_TIMEOUT_S
     while True:
         verified = await asyncio.to_thread(what.playhead, "verify")
-        if verified.returncode == 1 and "log_replaced" in verified.stdout:
+        if verified.returncode == 1 and "the log was replaced" in verified.stdout:
             break
         if time.monotonic() > deadline_s:
             return [f"verify does not name the new log: {verified.stdout}{verified.stderr}"]

@@ -5,7 +5,6 @@ import base64
 import contextlib
 import gzip
 import json
-import os
 import re
 import sqlite3
 import subprocess
@@ -202,12 +201,15 @@ def test_the_requests_of_the_readme_are_answered_as_it_says(stack: Stack) -> Non
     """Each `curl` of the page, typed as it stands; the id in the second is the one that the first was given."""
     blocks = re.findall(r"^```sh\n(curl.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     commands = [command for block in blocks for command in re.findall(r"^curl.*?(?=^#)", block, re.M | re.S)]
+    secrets = stack.cwd / "data" / "secrets"
+    secrets.mkdir(exist_ok=True)
+    (secrets / "api_keys").write_text(API["X-API-Key"])
     session_id, answers = "019a...", []
     for command in commands:
         command = command.replace("http://127.0.0.1:8080", f"http://127.0.0.1:{stack.port}")
         done = subprocess.run(
             ["bash", "-c", command.replace("019a...", session_id)],
-            env={**os.environ, "KEY": API["X-API-Key"]},
+            cwd=stack.cwd,
             capture_output=True,
             text=True,
             check=True,

@@ -216,7 +216,7 @@ async def _notice_new_log(what: Running) -> list[str]:
     deadline_s = time.monotonic() + NOTICED_TIMEOUT_S
     while True:
         verified = await asyncio.to_thread(what.playhead, "verify")
-        if verified.returncode == 1 and "the log was replaced" in verified.stdout:
+        if verified.returncode == 1 and "playhead worker --new-log" in verified.stdout:
             break
         if time.monotonic() > deadline_s:
             return [f"verify does not name the new log: {verified.stdout}{verified.stderr}"]

@@ -14,8 +14,8 @@ from typing import Any
 PLAYHEAD = Path(sys.executable).parent / "playhead"
 SECRETS = {
     "PLAYHEAD_API_KEYS": "string,your_api_key_here",
-    "PLAYHEAD_MAC_KEY": "mac key of the tests",
-    "PLAYHEAD_PSEUDONYM_KEY": "pseudonym key of the tests",
+    "PLAYHEAD_MAC_KEY": "mac key of the tests, of 32 characters and more",
+    "PLAYHEAD_PSEUDONYM_KEY": "pseudonym key of the tests, also long enough",
 }
 
 

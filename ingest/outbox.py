@@ -9,6 +9,7 @@ import asyncio
 from typing import Any, Final
 
 LINGER_S: Final = 2.0
+LINGER_BYTES_MAX: Final = 8_388_608
 
 
 class Outbox:
@@ -54,7 +55,8 @@ class BatchedTransport(asyncio.Transport):
         """Close the connection, after a reply by its sending side first.
 
         Bytes of the client that nobody has read would reset it, and take replies with them that are on their way.
-        So it is read on, until the client has closed its own side, or for `LINGER_S`.
+        So it is read on, until the client has closed its own side, or for `LINGER_S`; a client that goes on
+        sending is read no further than `LINGER_BYTES_MAX`.
         """
         if self._is_lingering:
             return
@@ -64,7 +66,7 @@ class BatchedTransport(asyncio.Transport):
         self.flush()
         self._is_lingering = True
         self._transport.write_eof()
-        self._transport.set_protocol(Discarding(self._transport.get_protocol()))
+        self._transport.set_protocol(Discarding(self._transport))
         self._transport.resume_reading()
         asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
 
@@ -86,10 +88,17 @@ class BatchedTransport(asyncio.Transport):
 
 
 class Discarding(asyncio.Protocol):
-    """Takes the place of a connection's protocol in its last moments: what comes is discarded."""
+    """Takes the place of a connection's protocol in its last moments: what comes is discarded, and bounded."""
 
-    def __init__(self, protocol: asyncio.BaseProtocol) -> None:
-        self._protocol = protocol
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._protocol = transport.get_protocol()
+        self._bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes += len(data)
+        if self._bytes > LINGER_BYTES_MAX:
+            self._transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._protocol.connection_lost(exc)

@@ -8,10 +8,7 @@ import json
 import math
 import os
 import secrets
-import signal
 import sys
-from asyncio.subprocess import PIPE
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,11 +21,12 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-import playhead_child
+from commands.logs import log_as_json
+from commands.own_secrets import with_kept_secrets, with_own_secrets
+from commands.upkeep import repeat_upkeep, start_upkeep, stopped_by_signals, wait_until_told
 from schemas.faults import Fault, NotReady
-from schemas.logs import log_as_json
 from schemas.modes import give_modes_below
-from schemas.settings import Settings, describe, read_settings, with_kept_secrets, with_own_secrets
+from schemas.settings import Settings, describe, read_settings
 from schemas.terminal import printable, printable_lines
 
 app = typer.Typer(
@@ -153,8 +151,8 @@ def worker(
 
 async def _worker(settings: Settings, gaps: list[str], new_log: str | None) -> None:
     from consumers.decisions import accept_gaps, accept_new_logs, parse_partitions
-    from consumers.transaction import Gap
     from consumers.worker import Worker
+    from lake.transaction import Gap
 
     if gaps:
         await asyncio.to_thread(accept_gaps, settings, [Gap.parse(gap) for gap in gaps])
@@ -165,32 +163,8 @@ async def _worker(settings: Settings, gaps: list[str], new_log: str | None) -> N
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
-    upkeep = partial(_start_upkeep, settings) if has_own_upkeep else None
-    await Worker(settings, upkeep=upkeep).run(_stopped_by_signals())
-
-
-async def _start_upkeep(settings: Settings) -> Callable[[], Awaitable[None]]:
-    """Start a round of upkeep that begins when it is told: until then it holds up no commit."""
-    child = await playhead_child.start(settings, "upkeep", "--when-told", stdin=PIPE, stdout=PIPE)
-    assert child.stdout is not None
-    await child.stdout.readline()
-
-    async def begin() -> None:
-        try:
-            await child.communicate(b"begin\n")
-        finally:
-            if child.returncode is None:  # the worker ends meanwhile: its child goes first
-                child.terminate()
-                await child.wait()
-
-    return begin
-
-
-def _stopped_by_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
+    upkeep = partial(start_upkeep, settings) if has_own_upkeep else None
+    await Worker(settings, upkeep=upkeep).run(stopped_by_signals())
 
 
 @app.command()
@@ -204,12 +178,12 @@ def upkeep(
 
     settings = _settings()
     if every is not None:
-        asyncio.run(_repeat_upkeep(settings, _seconds(every)))
+        asyncio.run(repeat_upkeep(settings, _seconds(every)))
         return
 
     def now() -> datetime:
         if when_told:
-            _wait_until_told()
+            wait_until_told()
         return datetime.now(UTC)
 
     tidied = tidy(location(settings), Ages.of(settings), orphans=settings.orphans, now=now)
@@ -221,26 +195,6 @@ def upkeep(
         orphans_set_aside=tidied.orphans.aside,
         orphans_deleted=tidied.orphans.deleted,
     )
-
-
-def _wait_until_told() -> None:
-    """Wait for a line; without one, whoever was to write it is gone."""
-    print("ready", flush=True)  # noqa: T201
-    if not sys.stdin.readline():
-        raise typer.Exit
-
-
-async def _repeat_upkeep(settings: Settings, interval_s: float) -> None:
-    """Do round after round until told to stop, each in a process of its own: DuckLake's calls leak memory."""
-    stopping = asyncio.create_task(_stopped_by_signals().wait())
-    while not stopping.done():
-        child = await playhead_child.start(settings, "upkeep")
-        await asyncio.wait({stopping, ending := asyncio.create_task(child.wait())}, return_when="FIRST_COMPLETED")
-        if not ending.done():
-            child.terminate()
-        if await ending != 0 and not stopping.done():
-            structlog.get_logger().warning("upkeep failed", status=child.returncode, again_after_s=interval_s)
-        await asyncio.wait({stopping}, timeout=interval_s)
 
 
 @app.command()
@@ -276,11 +230,11 @@ def rebuild(new_log: NewLog = None, data: Data = None) -> None:
 
 async def _rebuild(settings: Settings, backup: Path | None, new_log: str | None) -> None:
     from consumers.decisions import accept_new_logs, other_logs, parse_partitions, with_remedy
-    from consumers.transaction import Ledger
     from consumers.worker import Worker
     from eventlog.adapters import create_log
     from lake.backup import ledgers_of, restore
     from lake.catalog import location
+    from lake.transaction import Ledger
 
     if backup is not None:
         await create_log(settings)
@@ -293,7 +247,7 @@ async def _rebuild(settings: Settings, backup: Path | None, new_log: str | None)
         if others:
             await accept_new_logs(settings, others.keys())
     await _init(settings)
-    await Worker(settings).run(_stopped_by_signals(), until_read=True)
+    await Worker(settings).run(stopped_by_signals(), until_read=True)
 
 
 @app.command()
@@ -378,7 +332,7 @@ def _verify_metrics(settings: Settings, sample: int, seed: int, as_json: bool) -
     """Recount sessions by a second way; exit status 1 where the lake has other numbers."""
     import msgspec
 
-    from consumers.audit import audit
+    from lake.audit import audit
     from lake.catalog import location
 
     found = audit(location(settings), sample=sample, seed=seed, length_ms=int(settings.session_length_s * 1000))
@@ -411,7 +365,7 @@ def show(
     """Show one session: its events in order, gaps, flags, and how each number came to be."""
     import msgspec
 
-    from consumers import show as session
+    from commands import show as session
     from lake.catalog import location
 
     settings = _settings(data)
@@ -478,9 +432,9 @@ def up(
     seed: Annotated[int, typer.Option(help="Seed of the viewers.")] = 1,
 ) -> None:
     """Run everything on this machine: ingest, worker and viewers; compare the lake with the truth at the end."""
-    import playhead_up
+    from commands.up import Plan, run
 
-    plan = playhead_up.Plan(viewers=viewers, for_s=_seconds(for_) if for_ is not None else None, seed=seed)
+    plan = Plan(viewers=viewers, for_s=_seconds(for_) if for_ is not None else None, seed=seed)
     chosen = {} if port is None else {"http_port": port}
     given = _settings(data).model_copy(update=chosen)
     settings = with_own_secrets(given)
@@ -489,7 +443,7 @@ def up(
     if given.api_keys is None:
         key = settings.data_dir / "secrets" / "api_keys"
         console.print(f"The API key of the tracking API is in {key}", highlight=False, soft_wrap=True)
-    if not asyncio.run(playhead_up.run(settings, plan, console)):
+    if not asyncio.run(run(settings, plan, console)):
         raise typer.Exit(1)
 
 

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 import structlog
 
-from consumers.marks import replaced
-from consumers.transaction import Gap, Ledger, LogChange, accept_gap, change_log, read_ledger
 from eventlog import View
 from eventlog.adapters import open_inspector
 from lake.catalog import location
+from lake.marks import replaced
 from lake.schema import open_to_write, partitions_of
+from lake.transaction import Gap, Ledger, LogChange, accept_gap, change_log, read_ledger
 from schemas.faults import LogCorrupt, LogGap, LogReplaced, LogTruncated, NotReady
 from schemas.settings import Settings
 

@@ -10,7 +10,6 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from consumers.fold import Event
 from eventlog import Record
 from schemas.faults import Fault
 from schemas.media import PlainEvent, PlayerTime, check_event, check_plain_event
@@ -25,6 +24,7 @@ from schemas.records import (
     TrackingDeleted,
 )
 from schemas.vocabulary import EVENT_TYPES
+from sessions.event import Bad, Event, Tracking
 
 ID_CHARACTERS_MAX = 256
 RECEIVED_MS_MAX = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) * 1000
@@ -38,33 +38,6 @@ INGEST_CLOCK, FUTURE_TS = "ingest_clock", "future_ts"
 Text = TypeVar("Text", str, str | None)
 RECORD_TYPES = {name: MEDIA + name for name in EVENT_TYPES}
 _BODY_KEYS = frozenset(("playerTime", "eventType", "params", "qoeData", "customMetadata"))
-
-
-class Tracking(msgspec.Struct, frozen=True):
-    """A tracking session that was created or deleted."""
-
-    event_id: str
-    change: str
-    tracking_session_id: str
-    playout_id: str | None
-    user_id: str | None
-    source: str | None
-    started_at: datetime | None
-    verified: bool
-    consent: str | None
-    received_ms: int
-    offset: int
-
-
-class Bad(msgspec.Struct, frozen=True):
-    """A record that is no event. `source` is `ingest` for a body refused at the door, else `worker`."""
-
-    offset: int
-    received_ms: int
-    source: str
-    reason: str
-    detail: str
-    value: bytes
 
 
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARACTERS_MAX)]

@@ -1,8 +1,8 @@
 """The event log: what a log promises (this file), and the adapters that keep the promise.
 
 A log is divided into partitions. A partition is a sequence of records, numbered by *offset*: dense, ascending,
-never reused. A *position* is a partition and an offset, and means "the next record to read". `embedded.py` is a
-SQLite file for one machine, `kafka.py` is Apache Kafka; one contract suite (`tests/test_eventlog.py`) holds both
+never reused. A *position* is a partition and an offset, and means "the next record to read". `embedded/` is a
+SQLite file for one machine, `kafka/` is Apache Kafka; one contract suite (`tests/test_eventlog.py`) holds both
 to this page.
 
 Writing. `append()` returns when the record is durable, or raises within the log's own deadline. After

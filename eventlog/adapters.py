@@ -13,13 +13,13 @@ async def create_log(settings: Settings) -> int:
     """
     match settings.log:
         case "embedded":
-            from eventlog import embedded
+            from eventlog.embedded import file as embedded
 
             return await asyncio.to_thread(
                 embedded.make, embedded.path_of_log(settings), partitions=settings.log_partitions
             )
         case "kafka":
-            from eventlog.kafka_topic import make_topic
+            from eventlog.kafka.topic import make_topic
 
             return await make_topic(settings)
 
@@ -28,13 +28,13 @@ async def add_partitions(settings: Settings, *, partitions: int) -> int:
     """Raise the log's number of partitions while all runs; return how many there are. Never takes one away."""
     match settings.log:
         case "embedded":
-            from eventlog import embedded
+            from eventlog.embedded import file as embedded
 
             return await asyncio.to_thread(
                 embedded.add_partitions, embedded.path_of_log(settings), partitions=partitions
             )
         case "kafka":
-            from eventlog.kafka_topic import add_topic_partitions
+            from eventlog.kafka.topic import add_topic_partitions
 
             return await add_topic_partitions(settings, partitions=partitions)
 
@@ -55,11 +55,11 @@ def open_inspector(settings: Settings) -> Inspector:
     """Return an inspector of the log; it connects when it is first asked."""
     match settings.log:
         case "embedded":
-            from eventlog.embedded import EmbeddedInspector
+            from eventlog.embedded.inspector import EmbeddedInspector
 
             return EmbeddedInspector(settings)
         case "kafka":
-            from eventlog.kafka import KafkaInspector
+            from eventlog.kafka.inspector import KafkaInspector
 
             return KafkaInspector(settings)
 
@@ -68,11 +68,11 @@ async def open_writer(settings: Settings) -> Writer:
     """Open the log for appending. Raises NotReady (and names the command that helps) or LogUnavailable."""
     match settings.log:
         case "embedded":
-            from eventlog.embedded import open_embedded_writer
+            from eventlog.embedded.writer import open_embedded_writer
 
             return await open_embedded_writer(settings)
         case "kafka":
-            from eventlog.kafka import open_kafka_writer
+            from eventlog.kafka.writer import open_kafka_writer
 
             return await open_kafka_writer(settings)
 
@@ -81,10 +81,10 @@ async def open_reader(settings: Settings, owner: Owner) -> Reader:
     """Open the log for reading on behalf of `owner`. Raises as `open_writer` does."""
     match settings.log:
         case "embedded":
-            from eventlog.embedded import open_embedded_reader
+            from eventlog.embedded.reader import open_embedded_reader
 
             return await open_embedded_reader(settings, owner)
         case "kafka":
-            from eventlog.kafka import open_kafka_reader
+            from eventlog.kafka.reader import open_kafka_reader
 
             return await open_kafka_reader(settings, owner)

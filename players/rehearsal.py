@@ -6,8 +6,9 @@ from pathlib import Path
 
 import structlog
 
+from players.account import Progress
 from players.truth import write_truth
-from players.viewers import Progress, simulate
+from players.viewers import simulate
 
 log = structlog.get_logger(__name__)
 

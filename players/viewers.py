@@ -17,10 +17,11 @@ from typing import Any
 import httpx
 import msgspec
 
+from players.account import Answer, Progress, Session, Tally
 from players.bodies import body_of, bytes_of
 from players.scripts import Script, make_script
 from players.tape import Step
-from players.truth import RUN_METADATA, Metrics, SessionTruth, Truth
+from players.truth import RUN_METADATA, Truth
 from schemas.faults import NotReady
 
 START_PATH = "/api/v1/sessions"
@@ -34,109 +35,6 @@ TRACKING_METADATA = "tracking_session_id"
 DENIALS = {"Sec-GPC": "1", "DNT": "1", "X-Consent": "denied"}
 
 _location = re.compile(r"/api/v1/sessions/([0-9A-Za-z-]+)")
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far a run is. `unknown` counts requests without a useful answer: a 5xx, or none."""
-
-    elapsed_s: float
-    sessions_started: int
-    sessions_ended: int
-    accepted: int
-    refused: int
-    unknown: int
-
-
-class _Answer(msgspec.Struct, frozen=True):
-    """What came of one body: the last answer below 500, if any, and how many tries may each have had effect."""
-
-    response: httpx.Response | None
-    unknown: int
-
-    @property
-    def status(self) -> int:
-        return 0 if self.response is None else self.response.status_code
-
-    @property
-    def is_accepted(self) -> bool:
-        return 200 <= self.status < 300
-
-
-class _Tally:
-    """Everything that happened so far in a run."""
-
-    def __init__(self) -> None:
-        self.sessions: list[_Session] = []
-        self.unknown_starts: list[int] = []
-        self.tracking_sessions: list[str] = []
-        self.tracking_deleted = 0
-        self.accepted = 0
-        self.refused = 0
-        self.unknown = 0
-        self.surprises: list[str] = []
-
-    def expect(self, is_expected: bool, what: str) -> None:
-        """Note what the protocol does not foresee."""
-        if not is_expected:
-            self.surprises.append(what)
-
-
-class _Session:
-    """One session under way: what was sent, and what was answered."""
-
-    def __init__(self, script: Script) -> None:
-        self.script = script
-        self.start_ms = 0  # by the player's clock
-        self.session_id = ""
-        self.tracking_session_id: str | None = None
-        self.tracking_token = ""
-        self.accepted = 0
-        self.unknown = 0
-        self.refused = 0
-        self.is_gone = False
-        self.taken: set[int] = set()
-        self.headers: dict[str, str] = {}
-
-    def truth(self, *, began_ms: int) -> SessionTruth:
-        persona = self.script.persona
-        knows_user = persona.user_id_in != "tracking" or self.tracking_session_id is not None
-        return SessionTruth(
-            session_id=self.session_id,
-            script=self.script.name,
-            viewer=persona.viewer,
-            accepted=self.accepted,
-            unknown=self.unknown,
-            refused=self.refused,
-            is_offline=bool(persona.player.upload),
-            is_ended=self.script.is_ended and self.script.steps[-1].number in self.taken,
-            has_user_id=persona.may_be_known and knows_user,
-            tracking_session_id=self.tracking_session_id,
-            clock_offset_ms=persona.clock_offset_ms,
-            metrics=self._metrics(began_ms),
-        )
-
-    def _metrics(self, began_ms: int) -> Metrics | None:
-        """Return what is true after the last event taken, if nothing before it is missing or in doubt.
-
-        True moments are known where a session was played in real time, wrong clocks included.
-        """
-        if self.unknown or self.refused or not self.taken or len(self.taken) != max(self.taken) + 1:
-            return None
-        taken = {step.number: step for step in self.script.steps if step.number in self.taken}
-        newest = taken[len(taken) - 1]
-        start_ms = self.start_ms - began_ms
-        last_ms = start_ms + max(step.at_ms for step in taken.values())
-        moments = {"start_ts": start_ms, "last_event_ts": last_ms}
-        if newest.event_type == "sessionEnd":
-            moments["end_ts"] = last_ms
-        if self.script.is_glance:
-            offset_ms = -self.script.persona.clock_offset_ms
-            moments |= {
-                "clock_offset_ms": offset_ms,
-                "started_at": start_ms + offset_ms,
-                "ended_at": last_ms + offset_ms,
-            }
-        return msgspec.structs.replace(newest.so_far, **moments)
 
 
 async def simulate(
@@ -201,7 +99,7 @@ class _Stage:
         timeout = httpx.Timeout(REQUEST_TIMEOUT_S)
         self.client = httpx.AsyncClient(base_url=url, limits=limits, timeout=timeout, trust_env=False)
         self.stopped = asyncio.Event()
-        self.tally = _Tally()
+        self.tally = Tally()
         self.began_s = time.monotonic()
 
     @staticmethod
@@ -256,7 +154,7 @@ class _Stage:
             await self.sleep(rng.uniform(0.2, 2.0) * self.pace_s)
 
     async def _play(self, script: Script) -> None:
-        session = _Session(script)
+        session = Session(script)
         persona = script.persona
         session.headers = {"User-Agent": f"{persona.player.name} player/4.1"}
         if persona.player.content_type:
@@ -272,7 +170,7 @@ class _Stage:
         if script.deletes_tracking and session.tracking_session_id is not None:
             await self._delete_tracking(session)
 
-    async def _stream(self, session: _Session) -> None:
+    async def _stream(self, session: Session) -> None:
         """Play a session live: its start, then each event when the player's clock says so."""
         script = session.script
         played_s = script.duration_ms / 1000
@@ -298,7 +196,7 @@ class _Stage:
                     break
                 requests.create_task(self._post_event(session, step, start_ms, slots))
 
-    async def _preflight(self, session: _Session) -> None:
+    async def _preflight(self, session: Session) -> None:
         """Ask, as browsers do, whether the page may post at all."""
         headers = {
             "Origin": ORIGIN,
@@ -313,7 +211,7 @@ class _Stage:
             return
         self.tally.expect(response.status_code < 500, f"OPTIONS {START_PATH} was answered {response.status_code}")
 
-    async def _start(self, session: _Session, step: Step, start_ms: int) -> None:
+    async def _start(self, session: Session, step: Step, start_ms: int) -> None:
         metadata = self._metadata_of(session)
         body = bytes_of(body_of(step, start_ms=start_ms, metadata=metadata), step.fault)
         answer = await self._post(
@@ -324,7 +222,7 @@ class _Stage:
             return
         self._open(session, answer, numbers=[step.number])
 
-    async def _upload(self, session: _Session) -> None:
+    async def _upload(self, session: Session) -> None:
         """Send a whole session at once, some time after it was played offline."""
         script = session.script
         ended_ms = self.now_ms() - script.age_ms + script.persona.clock_offset_ms
@@ -343,7 +241,7 @@ class _Stage:
                 return
         await self.sleep(len(bodies) * self.pace_s)
 
-    def _open(self, session: _Session, answer: _Answer, *, numbers: list[int]) -> None:
+    def _open(self, session: Session, answer: Answer, *, numbers: list[int]) -> None:
         """Take in the answer to a start: from here on the session has an id, or is given up."""
         tally = self.tally
         tally.unknown_starts += [len(numbers)] * answer.unknown
@@ -363,7 +261,7 @@ class _Stage:
             tally.expect(False, f"a start was answered {answer.status}: {_text(answer)}")
         session.is_gone = True
 
-    async def _post_event(self, session: _Session, step: Step, start_ms: int, slots: asyncio.Semaphore) -> None:
+    async def _post_event(self, session: Session, step: Step, start_ms: int, slots: asyncio.Semaphore) -> None:
         body = bytes_of(body_of(step, start_ms=start_ms), step.fault)
         path = f"{START_PATH}/{session.session_id}/events"
         posts_max = session.script.persona.player.event_posts_max
@@ -384,14 +282,14 @@ class _Stage:
             session.is_gone = session.is_gone or answer.status in (404, 410)
             self.tally.expect(False, f"{step.event_type} was answered {answer.status}: {_text(answer)}")
 
-    def _count_refusal(self, session: _Session, step: Step, answer: _Answer) -> None:
+    def _count_refusal(self, session: Session, step: Step, answer: Answer) -> None:
         """Take in the answer to a body that had to be refused."""
         if answer.status == 400:
             self.tally.refused += 1
         elif answer.status:
             self.tally.expect(False, f"{step.event_type} {step.fault} was answered {answer.status}")
 
-    async def _post(self, session: _Session, path: str, body: bytes, *, posts_max: int) -> _Answer:
+    async def _post(self, session: Session, path: str, body: bytes, *, posts_max: int) -> Answer:
         """Post one body, again and again unchanged if this player does, until an answer says yes or no."""
         headers = dict(session.headers)
         player = session.script.persona.player
@@ -414,7 +312,7 @@ class _Stage:
                 unknown += 1
             else:
                 if response.status_code < 500:
-                    return _Answer(
+                    return Answer(
                         response, 0 if is_repeatable and response.is_success else _once(unknown, is_repeatable)
                     )
                 self.tally.unknown += 1
@@ -422,15 +320,15 @@ class _Stage:
                 pause_s = _retry_after_s(response)
             if attempt + 1 < posts_max:
                 await self.sleep(pause_s)
-        return _Answer(None, _once(unknown, is_repeatable))
+        return Answer(None, _once(unknown, is_repeatable))
 
-    def _metadata_of(self, session: _Session) -> dict[str, str]:
+    def _metadata_of(self, session: Session) -> dict[str, str]:
         metadata = {RUN_METADATA: self.run}
         if session.tracking_session_id is not None and session.script.persona.tracking == "metadata":
             metadata[TRACKING_METADATA] = session.tracking_session_id
         return metadata
 
-    async def _open_tracking(self, session: _Session) -> None:
+    async def _open_tracking(self, session: Session) -> None:
         """Open a tracking session, and see whether the server knows it again."""
         persona = session.script.persona
         path = _tracking_path(persona.viewer)
@@ -458,7 +356,7 @@ class _Stage:
         except httpx.TransportError:
             self.tally.unknown += 1
 
-    async def _delete_tracking(self, session: _Session) -> None:
+    async def _delete_tracking(self, session: Session) -> None:
         headers = {"X-API-Key": self.api_key or "", "X-JAY-TRACKING": session.tracking_token}
         path = _tracking_path(session.script.persona.viewer)
         try:
@@ -479,7 +377,7 @@ def _key(path: str, body: bytes) -> str:
     return random.Random(path.encode() + body).randbytes(16).hex()
 
 
-def _text(answer: _Answer) -> str:
+def _text(answer: Answer) -> str:
     return "" if answer.response is None else answer.response.text[:200]
 
 

@@ -24,6 +24,7 @@ import msgspec
 Entropy = Callable[[int], bytes]
 
 PARTITIONS_MAX = 1000
+BORN_MS_MAX = 4_102_444_800_000  # the year 2100; an id of another producer may have anything where ours have time
 _DERIVED = b"playhead derived media session\0"
 _MEDIA = b"session"
 _TRACKING = b"playhead tracking session v1\0"
@@ -168,3 +169,9 @@ def derive_event_id(*parts: bytes) -> str:
     number = int.from_bytes(digest.digest()[:16])
     number = number & ~(0xF << 76) & ~(3 << 62) | 8 << 76 | 2 << 62
     return str(uuid.UUID(int=number))
+
+
+def born_ms_of_session(session_id: str) -> int | None:
+    """Return when a session id says it was made; None where it says nothing."""
+    session = read_media_session(session_id)
+    return session.started_ms if session else None

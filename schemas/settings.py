@@ -4,11 +4,8 @@ Names are `PLAYHEAD_` and the field's name in capitals. An unknown `PLAYHEAD_*` 
 known one. A secret may also come from the file that `<NAME>_FILE` names.
 """
 
-import contextlib
 import difflib
-import os
 import re
-import secrets
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -17,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from schemas.faults import NotReady
-from schemas.modes import PRIVATE_FILE, PRIVATE_FOLDER, UMASK, UMASK_WITH_READERS, give_mode
+from schemas.modes import UMASK, UMASK_WITH_READERS
 
 PREFIX = "PLAYHEAD_"
 OWN_SECRETS = ("api_keys", "mac_key", "pseudonym_key")  # which `playhead up` makes for itself
@@ -319,43 +316,6 @@ def _read_secret(path: Path) -> str:
     if not text:
         raise NotReady(f"{path} is empty")
     return text
-
-
-def with_own_secrets(settings: Settings) -> Settings:
-    """Return the settings with every secret set: those not given are made once and kept in the data folder.
-
-    The files have mode 0600 and hold one secret each; the environment goes before them.
-    """
-    folder = settings.data_dir / "secrets"
-    folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
-    give_mode([folder], PRIVATE_FOLDER)
-    give_mode((folder / name for name in OWN_SECRETS), PRIVATE_FILE)
-    for name in OWN_SECRETS:
-        if getattr(settings, name) is None and not (folder / name).exists():
-            _make_secret(folder / name)
-    return with_kept_secrets(settings)
-
-
-def with_kept_secrets(settings: Settings) -> Settings:
-    """Return the settings with those secrets set that the data folder holds and the environment does not give."""
-    paths = {name: settings.data_dir / "secrets" / name for name in OWN_SECRETS}
-    kept = {
-        name: SecretStr(_read_secret(path))
-        for name, path in paths.items()
-        if getattr(settings, name) is None and path.exists()
-    }
-    return settings.model_copy(update=kept)
-
-
-def _make_secret(path: Path) -> None:
-    """Make a secret's file, whole or not at all: another process may look for it at the same time."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_urlsafe(32))
-    with contextlib.suppress(FileExistsError):
-        path.hardlink_to(draft)
-    draft.unlink()
 
 
 def environment_of(settings: Settings, *, verb: str | None = None) -> dict[str, str]:

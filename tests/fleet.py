@@ -28,7 +28,7 @@ from lake_rig import Lake
 from consumers.worker import Worker
 from eventlog import Writer
 from eventlog.adapters import create_log, open_writer
-from eventlog.embedded import path_of_log
+from eventlog.embedded.file import path_of_log
 from lake.catalog import Location, connect, location
 from lake.tables import initialize
 from lake.verify import verify

@@ -17,16 +17,17 @@ import duckdb
 from poison import START_PARAMS
 from session_model import ALL_THE_TIME, LIMITS, Entry
 
-from consumers.facts import SessionFacts
-from consumers.rows import session_rows
-from consumers.sessions import Limits, SessionRow
+from consumers.lake_writer import Decoded, Held, LakeWriter
+from consumers.partition import Limits
 from consumers.share import Share
-from consumers.worker import Decoded, Held, LakeWriter
 from eventlog import Chunk, Record
 from lake.catalog import connect, location
+from lake.changes import SessionRow
+from lake.rows import session_rows
 from lake.tables import initialize
 from schemas.records import encode, media_event
 from schemas.settings import Settings, read_settings
+from sessions.facts import SessionFacts
 
 ROOT = Path(__file__).parent.parent
 

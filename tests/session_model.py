@@ -10,23 +10,14 @@ from typing import Any
 
 import msgspec
 
-from consumers.decode import Bad, Tracking
-from consumers.facts import SessionFacts
-from consumers.fold import Event, fold_all
-from consumers.sessions import (
-    BORN_MS_MAX,
-    Changes,
-    History,
-    Known,
-    Limits,
-    Over,
-    PartitionSessions,
-    SessionRow,
-    YoungIds,
-)
+from consumers.partition import Limits, PartitionSessions
 from consumers.share import Share
-from schemas.ids import mint_event_id, mint_media_session
+from lake.changes import Changes, History, Known, Over, SessionRow, YoungIds
+from schemas.ids import BORN_MS_MAX, mint_event_id, mint_media_session
 from schemas.vocabulary import EVENT_TYPES
+from sessions.event import Bad, Event, Tracking
+from sessions.facts import SessionFacts
+from sessions.fold import fold_all
 
 ALL_THE_TIME = Share(1.0, clock_s=lambda: 0.0)
 

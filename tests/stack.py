@@ -20,7 +20,8 @@ from brokers import free_ports, some_broker
 from fleet import Child
 from postgres import new_database, some_server
 
-from schemas.settings import environment_of, read_settings, with_own_secrets
+from commands.own_secrets import with_own_secrets
+from schemas.settings import environment_of, read_settings
 
 READY_WITHIN_S = 60.0
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from poison import PING, REJECTED, record
 
-from consumers.breaker import bad_offsets, is_flooded, newest_bad
 from consumers.decode import decode
+from consumers.floods import bad_offsets, is_flooded, newest_bad
 
 
 @pytest.mark.parametrize(

@@ -412,7 +412,7 @@ def hostile(tmp_path: Path) -> Path:
     for package in ("schemas", "ingest", "lake", "consumers", "duckdb"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text("raise SystemExit('a module of the current folder')")
-    for module in ("playhead.py", "playhead_child.py", "httpx.py", "secrets.py"):
+    for module in ("playhead.py", "commands.py", "httpx.py", "secrets.py"):
         (tmp_path / module).write_text("raise SystemExit('a module of the current folder')")
     return tmp_path
 

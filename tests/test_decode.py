@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from poison import BAD, CREATED, NOW_MS, ODD, PING, REJECTED, START_PARAMS, ping, record
 from session_model import ModelLake
 
-from consumers.decode import Bad, Tracking, decode
-from consumers.fold import Event, read_object
-from consumers.rows import rows_of
+from consumers.decode import decode
+from lake.rows import rows_of
+from sessions.event import Bad, Event, Tracking, read_object
 
 NASTY: st.SearchStrategy[Any] = st.sampled_from(
     (

@@ -29,9 +29,9 @@ from log_rigs import (
 from mock_kafka import MockKafka, running_mock
 
 from eventlog import Writer
-from eventlog import embedded as embedded_log
 from eventlog.adapters import add_partitions, create_log, open_reader, open_writer, read_ends
-from eventlog.embedded import open_embedded_writer
+from eventlog.embedded import file as embedded_log
+from eventlog.embedded.writer import open_embedded_writer
 from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady, SchemaMismatch, TooLarge
 
 LOGS = ["embedded", "kafka", "mock"]

@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from session_model import as_json
 
-from consumers.facts import SessionFacts
-from consumers.fold import Event, Fold, fold_all, without_false_ends
-from consumers.recount import Recount, Told
 from schemas.vocabulary import EVENT_TYPES, EventType
+from sessions.event import Event
+from sessions.facts import SessionFacts
+from sessions.fold import Fold, fold_all, without_false_ends
+from sessions.recount import Recount, Told
 
 TIMELINES = json.loads((Path(__file__).parent / "data" / "fold_timelines.json").read_text())
 T0 = 1_700_000_000_000
@@ -924,7 +925,7 @@ def test_a_new_event_type_is_one_row() -> None:
 
 def test_the_fold_names_no_event_type() -> None:
     """What an event type does stands in the vocabulary only."""
-    for module in ("consumers.fold", "consumers.params", "consumers.intervals", "consumers.facts"):
+    for module in ("sessions.fold", "sessions.params", "sessions.ranges", "sessions.facts"):
         source = Path(str(sys.modules[module].__file__)).read_text()
         assert not [name for name in EVENT_TYPES if f'"{name}"' in source]
 

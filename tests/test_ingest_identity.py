@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ingest_rig import SECRETS, Ingest, event, running, session_start, until
 
-from consumers.params import read_start
 from ingest.accept import refused_to_keep
 from ingest.identity import RefusedVeil, Veil, pseudonym
 from ingest.names import DOCUMENTED_IDENTITIES, LEARNT_MAX, Names
 from schemas.faults import InvalidEvent
 from schemas.vocabulary import EVENT_TYPES, QOE
+from sessions.params import read_start
 
 KEY = SECRETS["PLAYHEAD_PSEUDONYM_KEY"].encode()
 API = {"X-API-Key": "string"}

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from playhead_judge import Counted, Held, compare_counts
+from commands.judge import Counted, Held, compare_counts
 
 # Ten records handed to the log: one was not answered 2xx, and two were repetitions, which are stored once.
 COUNTED = Counted(handed=10, accepted=9, kept=3, dropped=1)

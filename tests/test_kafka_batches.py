@@ -19,11 +19,11 @@ from session_model import session_id
 from test_kafka_faults import settings_of
 
 from consumers.decisions import accept_gaps
-from consumers.transaction import Gap
 from consumers.worker import Worker
 from eventlog import Reader, Record
 from eventlog.adapters import create_log, open_inspector
-from eventlog.kafka import end_of_batch
+from eventlog.kafka.client import end_of_batch
+from lake.transaction import Gap
 from lake.verify import verify
 from schemas.faults import LogCorrupt
 from schemas.settings import Settings

@@ -13,9 +13,9 @@ import pytest
 from lake_rig import Lake, playhead, rows_of_facts, write
 from session_model import NOON_MS, Entry, expected_facts, make_bad, make_event, make_tracking, session_id
 
-from consumers.rows import session_rows
 from lake.catalog import connect, extension_path
 from lake.keeper import kept_open
+from lake.rows import session_rows
 from lake.tables import initialize
 from lake.verify import verify
 from schemas.vocabulary import EVENT_TYPES

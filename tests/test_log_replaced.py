@@ -24,11 +24,11 @@ from lake_rig import Lake, playhead, record_value, wait_until
 from log_rigs import EmbeddedRig, KafkaRig, LogRig, writing
 
 from consumers.decisions import accept_new_logs, parse_partitions
-from consumers.marks import Mark, replaced
 from consumers.worker import Worker
 from eventlog import Record, View
 from eventlog.adapters import create_log
 from lake.backup import back_up
+from lake.marks import Mark, replaced
 from lake.verify import verify
 from schemas.faults import NotReady
 from schemas.ids import mint_media_session

@@ -16,14 +16,15 @@ from msgspec.structs import replace
 from session_model import make_event
 from test_fold import events_of, sessions
 
-from consumers.fold import Event, fold_all
-from consumers.recount import Told
-from consumers.rows import rows_of, session_rows
-from consumers.sessions import Changes, SessionRow
 from lake.catalog import connect
+from lake.changes import Changes, SessionRow
 from lake.dictionary import DICTIONARY, render
 from lake.metrics import NOT_MEASURED, parse_subject, read_catalogue
+from lake.rows import rows_of, session_rows
 from lake.tables import definitions_sql, initialize
+from sessions.event import Event
+from sessions.fold import fold_all
+from sessions.recount import Told
 
 CATALOGUE = read_catalogue()
 NOON = datetime(2026, 9, 21, 12, 0, tzinfo=UTC)  # a Monday

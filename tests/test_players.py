@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 from session_model import as_json
 
-from consumers.fold import Event, fold_all
+from players.account import Progress
 from players.bodies import FAULTS, body_of, bytes_of
 from players.personas import PLAYERS, make_persona
 from players.scripts import make_script
@@ -41,10 +41,12 @@ from players.truth import (
     totals,
     write_truth,
 )
-from players.viewers import Progress, simulate
+from players.viewers import simulate
 from schemas.faults import NotReady, Refusal
 from schemas.media import check_event, read_json
 from schemas.vocabulary import EVENT_TYPES
+from sessions.event import Event
+from sessions.fold import fold_all
 
 NOW_MS = 1_790_000_000_000
 SCRIPTS = [make_script(7, viewer, number) for viewer in range(150) for number in range(2)]

@@ -17,8 +17,7 @@ import httpx
 import jsonschema
 import pytest
 
-from consumers.decode import Bad, Tracking, decode
-from consumers.fold import Event
+from consumers.decode import decode
 from eventlog import Record
 from eventlog.adapters import create_log, open_writer
 from ingest import asyncapi
@@ -27,6 +26,7 @@ from ingest.identity import pseudonym
 from schemas.records import MEDIA
 from schemas.settings import Settings, read_settings
 from schemas.vocabulary import EVENT_TYPES, Kind
+from sessions.event import Bad, Event, Tracking
 
 FOLDER = Path(__file__).parent / "data" / "records"
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123_000, UTC)

@@ -26,14 +26,15 @@ from lake_rig import ROOT, Lake, wait_until
 from log_rigs import writing
 from postgres import Server, new_database
 
-from consumers.decode import Bad, decode
-from consumers.fold import Event
-from eventlog import Record, embedded
+from consumers.decode import decode
+from eventlog import Record
+from eventlog.embedded import file as embedded
 from lake.backup import MANIFEST
 from lake.catalog import connect
 from lake.schema import SCHEMA, schema_of
 from lake.tables import initialize, sql_text
 from lake.verify import verify
+from sessions.event import Bad, Event
 
 RELEASE = Path(__file__).parent / "data" / "release_0.1.0.zip"
 EVENTS_IN_LAKE = 49  # and tracking events

@@ -12,9 +12,10 @@ import pytest
 from lake_rig import ROOT, Lake, write
 from session_model import NOON_MS, make_event, session_id
 
-from consumers.audit import audit
-from consumers.fold import Event
-from consumers.show import NoSuchSession, Timeline, describe, show
+from commands.show import Timeline, describe, show
+from lake.audit import audit
+from lake.find import NoSuchSession
+from sessions.event import Event
 
 DAY_MS = 86_400_000
 PARAMS = {"media.id": "film", "media.length": 600.0, "media.contentType": "vod", "media.playerName": "tv"}

@@ -25,9 +25,10 @@ from session_model import (
 
 from consumers.decode import arrival as arrival_of
 from consumers.decode import reflagged
-from consumers.fold import Event
-from consumers.sessions import CLOCK_BACK_MS, TAIL, History, Limits, Memory, PartitionSessions, YoungIds
+from consumers.partition import CLOCK_BACK_MS, TAIL, Limits, Memory, PartitionSessions
 from consumers.share import Share
+from lake.changes import History, YoungIds
+from sessions.event import Event
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -460,7 +461,7 @@ def test_a_start_read_after_a_restart_is_looked_up_only_if_its_id_is_older_than_
 
 def test_a_memory_that_overflows_is_certain_of_less_not_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ids that no longer fit raise the floor: they, and all made before them, are asked for again."""
-    monkeypatch.setattr("consumers.sessions.REMEMBERED", 3)
+    monkeypatch.setattr("consumers.partition.REMEMBERED", 3)
     memory = Memory(floor_ms=100)
     for born in range(101, 106):
         assert memory.is_certainly_new(str(born), born)
@@ -507,7 +508,7 @@ def test_the_starts_of_an_ingest_with_a_wrong_clock_are_looked_up_no_more_than_o
 
 def test_ids_that_are_years_ahead_do_not_push_others_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many an ingest with a wrong clock has made: what is made now is known to be new."""
-    monkeypatch.setattr("consumers.sessions.REMEMBERED", 3)
+    monkeypatch.setattr("consumers.partition.REMEMBERED", 3)
     memory = Memory(floor_ms=100)
     for born in (10_001, 10_002, 10_003, 101, 102):
         memory.remember(str(born), born)

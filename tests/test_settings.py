@@ -7,18 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commands.own_secrets import with_kept_secrets, with_own_secrets
 from schemas.faults import NotReady
-from schemas.settings import (
-    PREFIX,
-    SECRETS,
-    SECRETS_OF_VERB,
-    Settings,
-    describe,
-    environment_of,
-    read_settings,
-    with_kept_secrets,
-    with_own_secrets,
-)
+from schemas.settings import PREFIX, SECRETS, SECRETS_OF_VERB, Settings, describe, environment_of, read_settings
 
 PLANTED = "s3cr3t-that-must-not-be-shown"
 

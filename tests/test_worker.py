@@ -34,13 +34,13 @@ from session_model import (
     session_id,
 )
 
-from consumers.sessions import Changes
-from consumers.transaction import Fenced, LedgerBroken, commit
 from consumers.worker import Worker
 from eventlog import Writer
 from eventlog.adapters import add_partitions, create_log, open_writer
 from lake.catalog import connect
+from lake.changes import Changes
 from lake.tables import initialize
+from lake.transaction import Fenced, LedgerBroken, commit
 from lake.verify import verify
 from schemas.faults import NotReady
 from schemas.ids import mint_event_id
@@ -143,7 +143,7 @@ def test_sessions_that_are_behind_are_truthful_at_any_moment_and_complete_after_
     lake: Lake, monkeypatch: pytest.MonkeyPatch, events_max: int
 ) -> None:
     """Without time for folding again each event is stored once, and `verify` is content; the next worker folds."""
-    monkeypatch.setattr("consumers.history.EVENTS_MAX", events_max)
+    monkeypatch.setattr("lake.history.EVENTS_MAX", events_max)
     limits = msgspec.structs.replace(LIMITS, events_max=events_max)
     log = a_log(seed=11, records=200)
     rng = random.Random(11)

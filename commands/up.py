@@ -8,15 +8,12 @@ what a person must know.
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import socket
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import httpx
@@ -26,7 +23,8 @@ from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
-import playhead_child
+from commands.children import Failed, Stage, status_text
+from commands.judge import Before, Counted, ask, judge, look_before
 from eventlog.adapters import read_ends
 from lake.backup import is_due, last_made_at
 from lake.behind import behind
@@ -35,11 +33,9 @@ from lake.pulse import Pulse, feel
 from lake.query import ask as ask_lake
 from lake.verify import verify
 from players.truth import Truth, read_truth
-from playhead_judge import Before, Counted, ask, judge, look_before
 from schemas.faults import Fault, NotReady
-from schemas.modes import PRIVATE_FILE, PRIVATE_FOLDER, give_mode, make_private
 from schemas.settings import Settings
-from schemas.terminal import printable, printable_lines
+from schemas.terminal import printable
 
 READY_S_MAX = 20.0
 VIEWERS_END_S_MAX = 3.0
@@ -48,13 +44,11 @@ STALL_S_MAX = 20.0  # and a commit interval: a lake that reads nothing for so lo
 AFTER_SIGNAL_S_MAX = 4.0  # for each of the two, once a person wants an end
 LOOK_AGAIN_S = 0.2
 OPEN_SESSIONS_INTERVAL_S = 1.0  # somebody is watching, and there are few
-CHILD_END_S_MAX = 3.0
 REQUESTS_END_S_MAX = (
     1.0  # what is in flight at the end: shorter than CHILD_END_S_MAX, so that ingest ends by itself
 )
 LINE_EVERY_S = 5.0
 BACKUP_LOOK_S = 60.0  # between two looks whether a backup is due; short trial runs make none
-LINE_BYTES_MAX = 1_048_576
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -65,127 +59,10 @@ class Plan(msgspec.Struct, frozen=True):
     seed: int
 
 
-_LIBC = ctypes.CDLL(None)  # loaded here, because little may be done between fork and exec
-_PR_SET_PDEATHSIG = 1
-
-
-def _die_with_parent() -> None:
-    """Let a child end when this process is killed; where the system cannot do that, it stays."""
-    if sys.platform == "linux":
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-class Failed(Exception):  # noqa: N818  (a result of the run, said in one line)
-    """Something ended that must not, or the lake is not as it should be."""
-
-    style = "bold red"
-
-
 class NotCaughtUp(Failed):
     """Records still wait in the log: nothing is wrong, and not everything was verified."""
 
     style = "yellow"
-
-
-class Stage:
-    """The children of one run, and the console they share."""
-
-    def __init__(self, settings: Settings, console: Console) -> None:
-        self._settings = settings
-        self._logs = settings.data_dir / "logs"
-        self._console = console
-        self._children: dict[str, asyncio.subprocess.Process] = {}
-        self._relays: list[asyncio.Task[None]] = []
-
-    async def start(self, name: str, verb: str, *arguments: str) -> None:
-        """Start `playhead <verb> ...`; what it writes goes to a file, and the worst of it to the console."""
-        child = await playhead_child.start(
-            self._settings,
-            verb,
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=LINE_BYTES_MAX,
-            preexec_fn=_die_with_parent,
-            start_new_session=True,  # a Ctrl-C concerns this process alone: it ends the children in order
-        )
-        self._children[name] = child
-        self._relays.append(asyncio.create_task(self._relay(name, child)))
-
-    async def _relay(self, name: str, child: asyncio.subprocess.Process) -> None:
-        assert child.stdout is not None
-        path = self._logs / f"{name}.log"
-        self._logs.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-        make_private(path)
-        give_mode([path], PRIVATE_FILE)
-        give_mode([self._logs], PRIVATE_FOLDER)
-        with path.open("wb", buffering=0) as file:
-            async for line in child.stdout:
-                file.write(line)
-                if worth := worth_telling(line):
-                    self.say(f"{name:8} {worth}", style="yellow")
-
-    def say(self, text: str, style: str = "") -> None:
-        """Print a line; it is not folded where lines are read by programs."""
-        self._console.print(Text(printable_lines(text), style), soft_wrap=True)
-
-    def check(self, *may_end: str) -> None:
-        """Raise Failed if a child has ended that must not."""
-        for name, child in self._children.items():
-            if child.returncode is not None and name not in may_end:
-                raise Failed(f"{name} ended by itself, {_status(child.returncode)}; see {self._logs / name}.log")
-
-    def __contains__(self, name: str) -> bool:
-        """Tell whether a child of this name was started."""
-        return name in self._children
-
-    def ended(self) -> list[str]:
-        """Return the children that are no longer running."""
-        return [name for name, child in self._children.items() if child.returncode is not None]
-
-    async def wait(self, name: str, timeout_s: float | None) -> int | None:
-        """Return a child's exit status, or None if it still runs after the time."""
-        with contextlib.suppress(TimeoutError):
-            return await asyncio.wait_for(self._children[name].wait(), timeout_s)
-        return None
-
-    async def end(self, name: str) -> int | None:
-        """Tell a child to end, wait, and kill it if it does not; return its exit status."""
-        child = self._children.get(name)
-        if child is None:
-            return 0
-        if child.returncode is None:
-            child.terminate()
-            if await self.wait(name, CHILD_END_S_MAX) is None:
-                child.kill()
-                await child.wait()
-        return child.returncode
-
-    async def close(self) -> None:
-        """End whatever still runs."""
-        for name in reversed(list(self._children)):
-            await self.end(name)
-        await asyncio.gather(*self._relays)
-
-
-def worth_telling(line: bytes) -> str | None:
-    """Return what a person must know of a child's line: warnings and worse, in short, and what is no log line."""
-    try:
-        fields = msgspec.json.decode(line, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return printable(line.decode(errors="replace").rstrip()) or None
-    if fields.pop("level", "error") in ("debug", "info"):
-        return None
-    event = fields.pop("event", "")
-    rest = [f"{name}={value}" for name, value in fields.items() if name not in ("timestamp", "logger")]
-    return printable(" ".join([str(event), *rest]))
-
-
-def _status(status: int | None) -> str:
-    if status is not None and status < 0:
-        return f"killed by {signal.Signals(-status).name}"
-    return f"with exit status {status}"
 
 
 async def run(settings: Settings, plan: Plan, console: Console) -> bool:
@@ -319,7 +196,7 @@ async def _end(stage: Stage, name: str, *, may_be_killed: bool = False) -> None:
     status = await stage.end(name)
     well = (0, -signal.SIGTERM)  # by the signal: told to end before it could listen for it
     if status not in well and not (may_be_killed and status == -signal.SIGKILL):
-        raise Failed(f"{name} ended {_status(status)}")
+        raise Failed(f"{name} ended {status_text(status)}")
 
 
 async def _ready(url: str, stage: Stage, stop: asyncio.Event) -> None:
@@ -344,7 +221,7 @@ async def _keep_backed_up(settings: Settings, stage: Stage) -> None:
                 continue
             await stage.start("backup", "backup")
             if (status := await stage.wait("backup", None)) != 0:
-                stage.say(f"the backup ended {_status(status)}", style="red")
+                stage.say(f"the backup ended {status_text(status)}", style="red")
         except (Fault, duckdb.Error, OSError) as error:
             stage.say(f"no backup: {error}", style="red")
 
@@ -409,7 +286,7 @@ async def _end_viewers(stage: Stage, stop: asyncio.Event, report: Path) -> bool:
         await stage.end("viewers")
     status = await stage.wait("viewers", VIEWERS_END_S_MAX)
     if status != 0 or not report.exists():
-        raise Failed(f"the viewers ended {_status(status)} and left no report")
+        raise Failed(f"the viewers ended {status_text(status)} and left no report")
     return True
 
 

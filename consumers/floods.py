@@ -8,7 +8,7 @@ or an operator says that they may go.
 
 from collections.abc import Iterable, Sequence
 
-from consumers.decode import Bad
+from sessions.event import Bad
 
 
 def bad_offsets(entries: Iterable[object]) -> list[int]:

@@ -1,7 +1,7 @@
 """Recompute a sample of closed sessions from their events by a second way, and name what differs.
 
 `playhead verify` counts rows; this asks whether the numbers made of them are right. The second way is
-`consumers/recount.py`, which shares no code with the fold.
+`sessions/recount.py`, which shares no code with the fold.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,13 +10,14 @@ from typing import Any
 import duckdb
 import msgspec
 
-from consumers.facts import COLUMNS
-from consumers.fold import GAP_MS, Event, read_object
-from consumers.history import read_histories
-from consumers.recount import Recount, Told
-from consumers.sessions import History
 from lake.catalog import Location, connect
+from lake.changes import History
+from lake.history import read_histories
 from schemas.records import SOURCE_DOWNLOADED
+from sessions.event import Event, read_object
+from sessions.facts import COLUMNS
+from sessions.fold import GAP_MS
+from sessions.recount import Recount, Told
 
 EVENTS_MAX = 2_000
 EVENTS_FOLDED = 20_000  # of a session; the rest is over the limit

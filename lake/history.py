@@ -12,10 +12,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from consumers.fold import DENIED, EVENTS_MAX, OVER_LIMIT, Event
-from consumers.sessions import BORN_MS_MAX, History, Known, Over, YoungIds, born_ms_of_session
-from schemas.ids import read_event_time_ms
+from lake.changes import History, Known, Over, YoungIds
+from schemas.ids import BORN_MS_MAX, born_ms_of_session, read_event_time_ms
 from schemas.vocabulary import EVENT_TYPES
+from sessions.event import Event
+from sessions.fold import DENIED, EVENTS_MAX, OVER_LIMIT
 
 FETCHED_ROWS = 2_000  # at a time: a partition may have millions of events in open sessions
 YOUNG_IDS_MAX = 50_000

@@ -7,31 +7,26 @@ whole row is as it left it, and rewriting it conflicts with whoever rewrites it 
 
 import contextlib
 import itertools
-import os
 import re
 import time
-import uuid
 from collections.abc import Collection, Mapping
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
 import msgspec
 import pyarrow as pa
 
-from consumers.marks import Mark
-from consumers.rows import ledger_rows, rows_of, session_rows
-from consumers.sessions import Changes, OpenRows
 from lake.catalog import Location
-from lake.disk import flush
+from lake.changes import Changes, OpenRows
+from lake.disk import flush_new_files
+from lake.marks import Mark
+from lake.rows import ledger_rows, rows_of, session_rows
 from schemas.faults import Fault, NotReady
 
-CLOCK_STEP_MS = 10_000  # how far the clock may step back within a transaction
 DAY_MS = 86_400_000
 SESSIONS_A_FILE = 10_000  # to write more at once takes more memory
 SESSIONS_FETCHED = 2_000  # at a time: DuckDB makes room for so many of each column beforehand
-EPOCH = date(1970, 1, 1)
 
 
 class LedgerBroken(Fault):
@@ -184,7 +179,7 @@ def commit(
             if changes.open is not None:
                 touched.add(_rewrite_open(connection, changes.partition, changes.open))
         days = {event.received_ms // DAY_MS for _, changes, _ in work for event in changes.events}
-        _sync(place, touched - {"events"}, days=days, since_ms=since_ms)
+        flush_new_files(place, touched - {"events"}, days=days, since_ms=since_ms)
         connection.execute("COMMIT")
     except BaseException:
         _rollback(connection)
@@ -210,7 +205,7 @@ def record_halt(
             ledger, halted_at=now if reason else None, halted_reason=reason, commits=ledger.commits + 1
         )
         name = _rewrite_ledger(connection, after)
-        _sync(place, [name], since_ms=int(now.timestamp() * 1000))
+        flush_new_files(place, [name], since_ms=int(now.timestamp() * 1000))
         connection.execute("COMMIT")
     except BaseException:
         _rollback(connection)
@@ -260,28 +255,6 @@ def _standing(connection: duckdb.DuckDBPyConnection, name: str, wanted: pa.Table
     return standing
 
 
-def _sync(place: Location, tables: Collection[str], *, days: Collection[int] = (), since_ms: int) -> None:
-    """Flush a transaction's new files and their folders to a local disk: DuckLake syncs its catalogue only.
-
-    DuckLake names no file before the COMMIT, and `SELECT filename` costs a plan over all files of a table. But new
-    files are in the folders of their tables (those of `events` in folders of the `days` since 1970 on which they
-    arrived), and their names begin with the millisecond that they were made in (UUIDv7).
-    """
-    if not place.is_local:
-        return
-    root = Path(place.files, "main")
-    folders = [root / table for table in tables]
-    for day in (EPOCH + timedelta(number) for number in days):
-        folders.append(root / "events" / f"year={day.year}" / f"month={day.month}" / f"day={day.day}")
-    first = f"ducklake-{uuid.UUID(int=max(since_ms - CLOCK_STEP_MS, 0) << 80)}"
-    paths: set[str] = set()
-    for folder in folders:
-        made = [entry.path for entry in os.scandir(folder) if entry.name >= first]
-        # The folders above as well: the first file of a day makes those of its year, month and day.
-        paths.update(made, map(str, [folder, *list(folder.parents)[:4]]))
-    flush(paths)
-
-
 def accept_gap(connection: duckdb.DuckDBPyConnection, gap: Gap, *, now: datetime, place: Location) -> Ledger:
     """Go on behind a gap that an operator accepts, and leave a row in `gaps`. Returns the new ledger row.
 
@@ -308,7 +281,7 @@ def accept_gap(connection: duckdb.DuckDBPyConnection, gap: Gap, *, now: datetime
             halted_reason=None,
         )
         _rewrite_ledger(connection, after)
-        _sync(place, ["gaps", f"ledger_p{gap.partition:03}"], since_ms=int(now.timestamp() * 1000))
+        flush_new_files(place, ["gaps", f"ledger_p{gap.partition:03}"], since_ms=int(now.timestamp() * 1000))
         connection.execute("COMMIT")
     except BaseException:
         _rollback(connection)
@@ -342,7 +315,7 @@ def change_log(
             [change.partition, after.log_number, ledger.next_offset, change.first_offset, now, change.why],
         )
         name = _rewrite_ledger(connection, after)
-        _sync(place, ["log_changes", name], since_ms=int(now.timestamp() * 1000))
+        flush_new_files(place, ["log_changes", name], since_ms=int(now.timestamp() * 1000))
         connection.execute("COMMIT")
     except BaseException:
         _rollback(connection)

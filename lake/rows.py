@@ -9,10 +9,9 @@ import msgspec
 import pyarrow as pa
 from msgspec.structs import astuple
 
-from consumers.decode import Bad, Tracking
-from consumers.facts import COLUMNS, SessionFacts
-from consumers.fold import Event
-from consumers.sessions import Changes, SessionRow
+from lake.changes import Changes, SessionRow
+from sessions.event import Bad, Event, Tracking
+from sessions.facts import COLUMNS, SessionFacts
 
 SESSIONS_A_PIECE = 2_000
 _MS = pa.timestamp("ms", "UTC")

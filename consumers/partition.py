@@ -18,37 +18,35 @@ Arrivals follow the log's clock to within two minutes (`decode.CLOCK_MS_MAX`). S
 """
 
 import heapq
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import closing
 from operator import attrgetter
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
-from consumers.decode import Bad, Tracking
-from consumers.facts import SessionFacts
-from consumers.fold import (
+from consumers.share import Share
+from lake.changes import Changes, CloseReason, History, Known, OpenRows, Over, SessionRow, YoungIds
+from schemas.ids import BORN_MS_MAX, born_ms_of_session, read_event_time_ms
+from sessions.event import Bad, Event, Tracking
+from sessions.facts import SessionFacts
+from sessions.fold import (
     DENIED,
     END_IGNORED,
     END_TOLERANCE_MS,
     EVENTS_MAX,
     OVER_LIMIT,
     REPEAT,
-    Event,
     Fold,
     is_over_limit,
     without_false_ends,
 )
-from consumers.share import Share
-from schemas.ids import read_event_time_ms, read_media_session
 
 TAIL = 4  # events of a session that wait for latecomers; more costs memory, fewer costs look-ups
 REMEMBERED = 200_000  # ids of closed sessions and tracking events kept in memory, to know what is new
 CLOCK_BACK_MS = 300_000
 
-BORN_MS_MAX = 4_102_444_800_000  # the year 2100; an id of another producer may have anything where ours have time
 Moment = tuple[int, str, float]
-CloseReason = Literal["ended", "idle", "stuck", "too_long"]
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -58,44 +56,6 @@ class Limits(msgspec.Struct, frozen=True):
     stuck_ms: int
     length_ms: int
     events_max: int = EVENTS_MAX  # that a session folds
-
-
-class Over(msgspec.Struct, frozen=True):
-    """The events of a session that are stored and not folded: how many, the last of them, and its arrival.
-
-    `is_denied`: one of them denied consent.
-    """
-
-    events: int = 0
-    last_offset: int = -1
-    received_ms: int = 0
-    is_denied: bool = False
-
-
-class History(msgspec.Struct, frozen=True):
-    """What the lake has of one session: the events to fold, the others, and the versions it closed as."""
-
-    events: list[Event]
-    version: int = 0
-    closed_as_of_offset: int = -1
-    late_events: int = 0
-    over: Over = Over()
-
-    @property
-    def last_offset(self) -> int:
-        return max([self.over.last_offset, *(event.offset for event in self.events)])
-
-
-class Known(msgspec.Struct, frozen=True):
-    """What the lake has of one session as far as it decides whether some events are new.
-
-    `events` are those with one of their ids, and those of one of their moments. `stored` counts all of the
-    session, and `has_end` is whether a sessionEnd is among those.
-    """
-
-    events: list[Event]
-    stored: int
-    has_end: bool
 
 
 class Lake(Protocol):
@@ -112,52 +72,6 @@ class Lake(Protocol):
     def known_tracking(self, event_ids: Collection[str]) -> set[str]:
         """Return those of these ids of tracking events that are stored."""
         ...
-
-
-class YoungIds(msgspec.Struct, frozen=True):
-    """Ids of the lake that say that they were made after a time: all of those made before `until_ms`."""
-
-    ids: list[str]
-    until_ms: int
-
-
-class SessionRow(msgspec.Struct, frozen=True):
-    """A session as a row: what the fold knows, and where it stands."""
-
-    facts: SessionFacts
-    version: int
-    close_reason: CloseReason | None
-    late_events: int
-    as_of_ms: int
-    as_of_offset: int
-
-
-class OpenRows(msgspec.Struct, frozen=True):
-    """All open sessions of a partition, each as it would close now.
-
-    `fresh` are those with news since their rows were written, made as they are taken: to be taken once, before the
-    next batch. `kept` are the ids of those without, whose rows stay as they are. All events before `as_of_offset`
-    are in these rows, or in a closed version.
-    """
-
-    fresh: Iterator[SessionRow]
-    kept: list[str]
-    as_of_offset: int
-
-
-class Changes(msgspec.Struct):
-    """What a batch of one partition adds to the lake, in one transaction."""
-
-    partition: int
-    next_offset: int
-    read_ms: int = 0
-    events: list[Event] = []
-    tracking: list[Tracking] = []
-    bad: list[Bad] = []
-    duplicates: list[tuple[int, str, str]] = []
-    closed: list[SessionRow] = []
-    folded_again: bool = False
-    open: OpenRows | None = None
 
 
 class Behind(msgspec.Struct):
@@ -646,12 +560,6 @@ class PartitionSessions:
             as_of_ms=self.time_ms,
             as_of_offset=as_of_offset,
         )
-
-
-def born_ms_of_session(session_id: str) -> int | None:
-    """Return when a session id says it was made; None where it says nothing."""
-    session = read_media_session(session_id)
-    return session.started_ms if session else None
 
 
 def _moment(event: Event) -> Moment:

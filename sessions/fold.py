@@ -73,26 +73,17 @@ Source: the Media Collection API's documentation of its metrics, and what its re
 
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from consumers.facts import (
-    Ad,
-    AdBreak,
-    Chapter,
-    Outcome,
-    PlaybackError,
-    PlayedInterval,
-    PlayerState,
-    SessionFacts,
-)
-from consumers.intervals import Range, clip, count_passes
-from consumers.params import Start, common, integer, names, number, read_start, text
 from schemas.vocabulary import EVENT_TYPES, EventType
+from sessions.event import Event, read_object
+from sessions.facts import Ad, AdBreak, Chapter, Outcome, PlaybackError, PlayedInterval, PlayerState, SessionFacts
+from sessions.params import Start, common, integer, names, number, read_start, text
+from sessions.ranges import Range, clip, count_passes
 
 __all__ = ["Event", "Fold", "SessionFacts", "fold_all"]
 
@@ -119,93 +110,6 @@ _MOVES = {"playing": CONTENT, "paused": PAUSE, "buffering": BUFFER}
 Entry = TypeVar("Entry")
 Dated = TypeVar("Dated", Ad, AdBreak, Chapter)
 _FAR_PAST, _FAR_FUTURE = -(1 << 60), 1 << 60
-
-
-class Event(msgspec.Struct, frozen=True, gc=False):
-    """One media event as read from the log. Times in milliseconds since 1970, UTC.
-
-    `client_ms` is the player's own timestamp, `received_ms` the arrival; `order_ms` is the first, or the second
-    where the event is flagged `future_ts`. `params`, `qoe`, `custom_metadata` and `other` (the top-level keys that
-    the protocol does not know) are JSON as the lake keeps it. `source` is the route that the event came by.
-    """
-
-    event_id: str
-    session_id: str
-    type: EventType
-    client_ms: int
-    received_ms: int
-    order_ms: int
-    offset: int
-    playhead_s: float
-    params: bytes | None = None
-    qoe: bytes | None = None
-    custom_metadata: bytes | None = None
-    other: bytes | None = None
-    flags: tuple[str, ...] = ()
-    tracking_session_id: str | None = None
-    tracking_verified: bool = False
-    consent: str | None = None
-    source: str = ""
-
-    def says_the_same(self, other: "Event") -> bool:
-        """Return whether two events of a session are the same words of the player, however spelled as JSON."""
-        return (
-            self.client_ms == other.client_ms
-            and self.type is other.type
-            and self.playhead_s == other.playhead_s
-            and _is_same(self.params, other.params)
-            and _is_same(self.qoe, other.qoe)
-            and _is_same(self.custom_metadata, other.custom_metadata)
-            and _is_same(self.other, other.other)
-        )
-
-    def words(self) -> bytes:
-        """Return a digest (16 bytes) that two events of a session share exactly where they say the same."""
-        # A playhead of -0.0 equals 0.0. JSON has no bare NUL, so nothing moves from one part into the next.
-        head = f"{self.client_ms} {self.type.name} {self.playhead_s + 0.0!r}".encode()
-        parts = (self.params, self.qoe, self.custom_metadata, self.other)
-        texts = [b"" if part is None else _spelled_one_way(part) for part in parts]
-        return blake2b(b"\0".join((head, *texts)), digest_size=16).digest()
-
-    def flagged(self, flag: str) -> "Event":
-        """Return the event with one flag more."""
-        return replace(self, flags=(*self.flags, flag))
-
-    def is_flagged(self, *flags: str) -> bool:
-        """Return whether the event has one of these flags."""
-        return bool(self.flags) and any(flag in self.flags for flag in flags)
-
-    def order(self) -> tuple[int, int, int]:
-        """Return what events are sorted by."""
-        return (self.order_ms, self.type.rank, self.offset)
-
-
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
-
-
-def read_object(text: bytes | None) -> dict[str, Any]:
-    """Return the keys of a JSON object of an event, none where it has no such object."""
-    return {} if text is None else _decode(text)
-
-
-def _as_integer(literal: str) -> float | int:
-    value = float(literal)
-    return int(value) if value.is_integer() else value
-
-
-_decode_numbers = msgspec.json.Decoder(float_hook=_as_integer).decode
-_encode_sorted = msgspec.json.Encoder(order="deterministic").encode
-
-
-def _spelled_one_way(text: bytes) -> bytes:
-    """Return JSON as everybody who means the same would have it: keys sorted, numbers by value (1.0 is 1)."""
-    return _encode_sorted(_decode_numbers(text))
-
-
-def _is_same(text: bytes | None, other: bytes | None) -> bool:
-    if text == other or text is None or other is None:
-        return text == other
-    return _spelled_one_way(text) == _spelled_one_way(other)
 
 
 def is_over_limit(event: Event, *, stored: int, has_end: bool, events_max: int = EVENTS_MAX) -> bool:
@@ -416,7 +320,7 @@ class Fold(msgspec.Struct, gc=False):
             self.head_last = head
         if event.qoe is not None and event.qoe != self.qoe:  # players often send the same values with every event
             self.qoe = event.qoe
-            self._measure(_decode(event.qoe))
+            self._measure(read_object(event.qoe))
         effects = EFFECTS.get(row.name)
         for effect in effects_of(row) if effects is None else effects:
             effect(self, event)

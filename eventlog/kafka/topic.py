@@ -12,7 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
 
-from eventlog.kafka import UNREACHABLE, absent, batch_bytes_max, client_options, why_unreachable
+from eventlog.kafka.client import UNREACHABLE, absent, client_options, why_unreachable
+from eventlog.kafka.writer import batch_bytes_max
 from schemas.faults import NotReady
 from schemas.settings import Settings
 

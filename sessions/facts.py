@@ -103,7 +103,7 @@ class PlaybackError(msgspec.Struct, frozen=True, gc=False, rename=COLUMNS):
 
 
 class SessionFacts(msgspec.Struct, frozen=True, kw_only=True, rename=COLUMNS):
-    """One session, as far as its events tell. `consumers/fold.py` defines each number."""
+    """One session, as far as its events tell. `sessions/fold.py` defines each number."""
 
     session_id: str
     started_ms: int

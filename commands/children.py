@@ -1,0 +1,152 @@
+"""The child processes of a run: started, watched, ended."""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from schemas.modes import PRIVATE_FILE, PRIVATE_FOLDER, give_mode, make_private
+from schemas.settings import Settings, environment_of, without_settings
+from schemas.terminal import printable, printable_lines
+
+CHILD_END_S_MAX = 3.0
+LINE_BYTES_MAX = 1_048_576
+_LIBC = ctypes.CDLL(None)  # loaded here, because little may be done between fork and exec
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    """Let a child end when this process is killed; where the system cannot do that, it stays."""
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class Failed(Exception):  # noqa: N818  (a result of the run, said in one line)
+    """Something ended that must not, or the lake is not as it should be."""
+
+    style = "bold red"
+
+
+class Stage:
+    """The children of one run, and the console they share."""
+
+    def __init__(self, settings: Settings, console: Console) -> None:
+        self._settings = settings
+        self._logs = settings.data_dir / "logs"
+        self._console = console
+        self._children: dict[str, asyncio.subprocess.Process] = {}
+        self._relays: list[asyncio.Task[None]] = []
+
+    async def start(self, name: str, verb: str, *arguments: str) -> None:
+        """Start `playhead <verb> ...`; what it writes goes to a file, and the worst of it to the console."""
+        child = await start_child(
+            self._settings,
+            verb,
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=LINE_BYTES_MAX,
+            preexec_fn=_die_with_parent,
+            start_new_session=True,  # a Ctrl-C concerns this process alone: it ends the children in order
+        )
+        self._children[name] = child
+        self._relays.append(asyncio.create_task(self._relay(name, child)))
+
+    async def _relay(self, name: str, child: asyncio.subprocess.Process) -> None:
+        assert child.stdout is not None
+        path = self._logs / f"{name}.log"
+        self._logs.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+        make_private(path)
+        give_mode([path], PRIVATE_FILE)
+        give_mode([self._logs], PRIVATE_FOLDER)
+        with path.open("wb", buffering=0) as file:
+            async for line in child.stdout:
+                file.write(line)
+                if worth := worth_telling(line):
+                    self.say(f"{name:8} {worth}", style="yellow")
+
+    def say(self, text: str, style: str = "") -> None:
+        """Print a line; it is not folded where lines are read by programs."""
+        self._console.print(Text(printable_lines(text), style), soft_wrap=True)
+
+    def check(self, *may_end: str) -> None:
+        """Raise Failed if a child has ended that must not."""
+        for name, child in self._children.items():
+            if child.returncode is not None and name not in may_end:
+                raise Failed(
+                    f"{name} ended by itself, {status_text(child.returncode)}; see {self._logs / name}.log"
+                )
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether a child of this name was started."""
+        return name in self._children
+
+    def ended(self) -> list[str]:
+        """Return the children that are no longer running."""
+        return [name for name, child in self._children.items() if child.returncode is not None]
+
+    async def wait(self, name: str, timeout_s: float | None) -> int | None:
+        """Return a child's exit status, or None if it still runs after the time."""
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(self._children[name].wait(), timeout_s)
+        return None
+
+    async def end(self, name: str) -> int | None:
+        """Tell a child to end, wait, and kill it if it does not; return its exit status."""
+        child = self._children.get(name)
+        if child is None:
+            return 0
+        if child.returncode is None:
+            child.terminate()
+            if await self.wait(name, CHILD_END_S_MAX) is None:
+                child.kill()
+                await child.wait()
+        return child.returncode
+
+    async def close(self) -> None:
+        """End whatever still runs."""
+        for name in reversed(list(self._children)):
+            await self.end(name)
+        await asyncio.gather(*self._relays)
+
+
+def worth_telling(line: bytes) -> str | None:
+    """Return what a person must know of a child's line: warnings and worse, in short, and what is no log line."""
+    try:
+        fields = msgspec.json.decode(line, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return printable(line.decode(errors="replace").rstrip()) or None
+    if fields.pop("level", "error") in ("debug", "info"):
+        return None
+    event = fields.pop("event", "")
+    rest = [f"{name}={value}" for name, value in fields.items() if name not in ("timestamp", "logger")]
+    return printable(" ".join([str(event), *rest]))
+
+
+def status_text(status: int | None) -> str:
+    if status is not None and status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    return f"with exit status {status}"
+
+
+async def start_child(
+    settings: Settings, verb: str, *arguments: str, **options: Any
+) -> asyncio.subprocess.Process:
+    """Start `playhead <verb> <arguments>`; `options` are those of `create_subprocess_exec`.
+
+    Modules are not looked for in the current folder (`-P`): it is a person's own and may hold a `schemas/`.
+    """
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "playhead", verb, *arguments),
+        env=without_settings(os.environ) | environment_of(settings, verb=verb),
+        **options,
+    )

@@ -1,0 +1,1 @@
+"""The arithmetic of one media session: what its events say it was. Pure."""

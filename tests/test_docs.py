@@ -20,7 +20,7 @@ from schemas import faults
 from schemas.settings import PREFIX, SECRETS, Settings
 
 PROJECT = Path(__file__).parent.parent
-FOLDERS = ("players", "ingest", "eventlog", "consumers", "lake", "notebooks", "schemas")
+FOLDERS = ("players", "ingest", "eventlog", "consumers", "sessions", "lake", "notebooks", "commands", "schemas")
 PAGES = sorted([*PROJECT.glob("*.md"), *(page for folder in FOLDERS for page in (PROJECT / folder).glob("*.md"))])
 MODULES = sorted(
     [*PROJECT.glob("*.py"), *(file for folder in FOLDERS for file in (PROJECT / folder).glob("*.py"))]

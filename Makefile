@@ -4,7 +4,10 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: run test test-image check format lock notebooks soak bench stack clean
+.PHONY: help run test test-fast test-image check format lock notebooks soak bench stack clean
+
+help:  ## this list
+	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 run: .venv/.installed  ## everything on this machine, with 20 simulated viewers
 	$(RUN)/playhead up --viewers 20
@@ -12,8 +15,13 @@ run: .venv/.installed  ## everything on this machine, with 20 simulated viewers
 test: .venv/.installed  ## the test suite, in two processes at a time
 	$(RUN)/pytest --numprocesses 2 --dist worksteal
 
+test-fast: .venv/.installed  ## what needs no broker, database or browser, and no other process
+	$(RUN)/pytest tests/sessions tests/schemas tests/players tests/consumers/test_decode.py \
+		tests/consumers/test_sessions.py tests/consumers/test_breaker.py tests/consumers/test_halts.py \
+		tests/lake/test_query.py tests/whole/test_docs.py --numprocesses 2 --dist worksteal
+
 test-image: .venv/.installed  ## build the Containerfile on a Debian of its own and run from it (root, buildah, podman, debootstrap)
-	$(RUN)/pytest tests/test_deployment.py -m slow
+	$(RUN)/pytest tests/whole/test_deployment.py -m slow
 
 check: .venv/.installed  ## format, lint, types, import contracts
 	$(RUN)/ruff format --check .
@@ -21,7 +29,7 @@ check: .venv/.installed  ## format, lint, types, import contracts
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 
-format: .venv/.installed
+format: .venv/.installed  ## put the format right
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
@@ -32,8 +40,8 @@ soak: .venv/.installed  ## random kills under load (KAFKA=1: of brokers and data
 	PYTHONPATH=tests $(RUN)/python -m soak $(if $(KAFKA),--kafka --ingests 2 --workers 2) --events $(or $(EVENTS),1000000) --kills $(or $(KILLS),200) --seed $(or $(SEED),1)
 
 bench: .venv/.installed  ## requests, events and freshness, beside the best peer
-	$(RUN)/python tests/bench.py --log embedded
-	$(RUN)/python tests/bench.py --log kafka
+	PYTHONPATH=tests $(RUN)/python tests/bench.py --log embedded
+	PYTHONPATH=tests $(RUN)/python tests/bench.py --log kafka
 
 stack: .venv/.installed  ## Kafka, PostgreSQL, two ingests, two workers and upkeep as plain processes
 	$(RUN)/python tests/stack.py
@@ -56,5 +64,5 @@ lock: $(UV)  ## resolve pyproject.toml anew into requirements.lock (names, versi
 	$(PYTHON) -m venv .uv
 	.uv/bin/pip install --quiet uv
 
-clean:
+clean:  ## remove everything that was installed or built
 	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache build dist

@@ -31,7 +31,7 @@ import duckdb
 import httpx
 import msgspec
 import pyarrow as pa
-from brokers import JvmBroker, free_ports
+from rigs.brokers import JvmBroker, free_ports
 
 from eventlog import Appended
 from eventlog.adapters import create_log, open_writer

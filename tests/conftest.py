@@ -9,9 +9,9 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from brokers import kafka, kafka_cluster, own_kafka, pausable_kafka  # noqa: F401
-from mock_kafka import mock_kafka  # noqa: F401
-from postgres import catalog, own_postgres, postgres  # noqa: F401
+from rigs.brokers import kafka, kafka_cluster, own_kafka, pausable_kafka  # noqa: F401
+from rigs.mock_kafka import mock_kafka  # noqa: F401
+from rigs.postgres import catalog, own_postgres, postgres  # noqa: F401
 
 # As where CI is set, without a limit on time: beside brokers and databases that start, the first draw may take a
 # second, which says nothing of the strategy. But with other examples each time.

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-from brokers import free_ports, some_broker
-from fleet import Child
-from postgres import new_database, some_server
+from rigs.brokers import free_ports, some_broker
+from rigs.fleet import Child
+from rigs.postgres import new_database, some_server
 
 from commands.own_secrets import with_own_secrets
 from schemas.settings import environment_of, read_settings

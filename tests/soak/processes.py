@@ -170,8 +170,8 @@ class Running:
 @contextlib.contextmanager
 def neighbours(data: Path) -> Iterator[tuple[dict[str, str], list[Neighbour]]]:
     """Run a Kafka broker and a PostgreSQL server; return the settings that reach them."""
-    from brokers import JvmBroker
-    from postgres import SystemServer, new_database
+    from rigs.brokers import JvmBroker
+    from rigs.postgres import SystemServer, new_database
 
     with contextlib.ExitStack() as stack:
         broker = JvmBroker(data / "kafka")

@@ -1,0 +1,264 @@
+"""The notebooks, over a lake that real players filled: as scripts, and in a real browser."""
+
+import contextlib
+import http.server
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar
+
+import httpx
+import pytest
+from rigs.browser import Page, chromium, opened
+from rigs.lake import Lake, write_values
+from rigs.poison import START_PARAMS
+
+from lake.reading import QueryRefused
+from notebooks.connect import open_lake, read
+from schemas.faults import NotReady
+from schemas.records import encode, media_event
+
+PROJECT = Path(__file__).parents[2]
+NOTEBOOK = PROJECT / "notebooks" / "01_today.py"
+# Marimo draws charts inside shadow roots, where no selector reaches.
+CHARTS = """
+    (function count(root) {
+        let charts = 0;
+        for (const element of root.querySelectorAll('*')) {
+            if (element.matches('canvas, svg.marks')) charts += 1;
+            if (element.shadowRoot) charts += count(element.shadowRoot);
+        }
+        return charts;
+    })(document)
+"""
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data of a short run."""
+    folder = tmp_path_factory.mktemp("notebooks") / "data"
+    arguments = ["up", "--viewers", "10", "--for", "4s", "--port", "0", "--data", str(folder)]
+    run = subprocess.run(
+        [sys.executable, "-P", "-m", "playhead", *arguments], cwd=PROJECT, env=_environment(), capture_output=True
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PLAYHEAD_")}
+    return kept | {"PYTHONPATH": str(PROJECT)}
+
+
+def test_the_lake_is_opened_read_only(data_dir: Path) -> None:
+    """A notebook can neither change the lake nor keep anybody from changing it."""
+    lake = open_lake({}, data_dir)
+    try:
+        assert read(lake, "SELECT count(*) AS n FROM events").to_pylist()[0]["n"] > 0
+        with pytest.raises(QueryRefused, match="read only"):
+            lake.execute("DELETE FROM events")
+    finally:
+        lake.close()
+
+
+def test_the_environment_names_the_lake(data_dir: Path) -> None:
+    """PLAYHEAD_DATA_DIR as for every other part; a folder without a lake is refused by name."""
+    open_lake({"PLAYHEAD_DATA_DIR": str(data_dir)}).close()
+    with pytest.raises(NotReady, match="playhead init"):
+        open_lake({"PLAYHEAD_DATA_DIR": str(data_dir / "elsewhere")})
+
+
+def test_values_are_bound_never_pasted(data_dir: Path) -> None:
+    """What a question is about may hold quotes."""
+    lake = open_lake({}, data_dir)
+    try:
+        assert read(lake, "SELECT $name AS name", name="it's; --").to_pylist() == [{"name": "it's; --"}]
+    finally:
+        lake.close()
+
+
+@pytest.mark.parametrize("notebook", sorted((PROJECT / "notebooks").glob("[0-9]*.py")), ids=lambda path: path.stem)
+def test_a_notebook_runs_as_a_script(data_dir: Path, notebook: Path) -> None:
+    """Every cell runs, and says nothing."""
+    run = subprocess.run(
+        [sys.executable, notebook], env=_environment() | {"PLAYHEAD_DATA_DIR": str(data_dir)}, capture_output=True
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
+
+
+def test_a_notebook_over_an_empty_lake_runs_too(tmp_path: Path) -> None:
+    """Before the first event there is nothing to see, and nothing fails."""
+    environment = _environment() | {"PLAYHEAD_DATA_DIR": str(tmp_path)}
+    subprocess.run(
+        [sys.executable, "-P", "-m", "playhead", "init"], env=environment, check=True, capture_output=True
+    )
+    run = subprocess.run([sys.executable, NOTEBOOK], env=environment, capture_output=True)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.fixture
+def url(data_dir: Path, tmp_path: Path) -> Iterator[str]:
+    """The notebook, served as `make notebooks` serves it."""
+    with served(data_dir, tmp_path) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def served(data_dir: Path, tmp_path: Path) -> Iterator[str]:
+    """Serve the notebook over a lake; return its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    arguments = [
+        "run",
+        str(NOTEBOOK),
+        "--headless",
+        "--no-token",
+        "--port",
+        str(port),
+        "--",
+        "--data",
+        str(data_dir),
+    ]
+    with (tmp_path / "marimo.out").open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "marimo", *arguments], env=_environment(), stdout=output, stderr=output
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 60
+        while not _answers(address):
+            assert server.poll() is None, (tmp_path / "marimo.out").read_text()
+            assert time.monotonic() < deadline, "the notebook was not served in time"
+            time.sleep(0.1)
+        yield address
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/health").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine")
+def test_a_person_sees_today_in_a_browser(url: str, data_dir: Path, tmp_path: Path) -> None:
+    """Numbers, two charts that are drawn, and no error; from this machine alone."""
+    lake = open_lake({}, data_dir)
+    sessions = read(lake, "SELECT count(*) AS n FROM sessions").to_pylist()[0]["n"]
+    lake.close()
+    with opened(url, tmp_path / "profile") as page:
+        page.wait(lambda page: page.evaluate(CHARTS) == 2)
+        text = page.text()
+        assert "What is being watched today" in text
+        assert re.search(r"Newest event: \d+ s ago", text)
+        assert f"\n{sessions}\n" in _texts(page), text
+        assert "Traceback" not in text
+        assert "error" not in text.lower().replace("errors", "")
+        hosts = page.evaluate("performance.getEntriesByType('resource').map(each => new URL(each.name).hostname)")
+        assert {host for host in hosts if host} <= {"127.0.0.1"}
+        (tmp_path / "today.png").write_bytes(page.screenshot())
+        assert (tmp_path / "today.png").stat().st_size > 20_000
+
+
+class Stranger(http.server.BaseHTTPRequestHandler):
+    """Another host, which remembers what it is asked for."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(404)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def stranger() -> Iterator[str]:
+    """The address of another host."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine")
+def test_a_hostile_name_is_text_and_fetches_nothing(tmp_path: Path, stranger: str) -> None:
+    """In tables, labels, legends and tooltips: the page asks no other host, and has no link to one."""
+    names = {
+        f"{stranger}/address.png",
+        f"{stranger}/address",
+        f"![name]({stranger}/markdown.png)",
+        f'<img src="{stranger}/markup.png">',
+        f'"><script src="{stranger}/script.js"></script>',
+        f"<iframe src={stranger}/frame></iframe>",
+        f"look at {stranger}/sentence.jpg",
+    }
+    lake = Lake(tmp_path / "data")
+    with lake.writer() as writer:
+        held = writer.load(0, None)
+        now_ms = time.time_ns() // 1_000_000
+        for offset, name in enumerate(sorted(names)):
+            params = {**START_PARAMS, "media.name": name, "media.id": name}
+            event = {"playerTime": {"playhead": 0, "ts": now_ms}, "eventType": "sessionStart", "params": params}
+            received = datetime.fromtimestamp(now_ms / 1000, UTC)
+            value = encode(
+                media_event(event, event_id=f"e{offset}", session_id=f"s{offset}", source="/x", received=received)
+            )
+            write_values(writer, held, [value], appended_ms=now_ms)
+    with served(tmp_path / "data", tmp_path) as address, opened(address, tmp_path / "profile") as page:
+        page.wait(lambda page: page.evaluate(CHARTS) == 2 and all(name in _texts(page) for name in names))
+        for x in range(150, 1100, 40):  # over bars and legends, for their tooltips
+            for y in range(250, 900, 40):
+                page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        assert page.evaluate(ELEMENTS_OF_ADDRESSES.replace("STRANGER", stranger)) == 0
+        (tmp_path / "names.png").write_bytes(page.screenshot())
+    assert Stranger.asked == []
+
+
+ELEMENTS_OF_ADDRESSES = """
+    (function count(root) {
+        let found = 0;
+        for (const element of root.querySelectorAll('*')) {
+            const address = String(element.src || element.href || '');
+            if (address.startsWith('STRANGER') || element.matches('iframe')) found += 1;
+            if (element.shadowRoot) found += count(element.shadowRoot);
+        }
+        return found;
+    })(document)
+"""
+
+
+def _texts(page: Page) -> str:
+    """Return all text on the page, inside shadow roots as well, a line a piece."""
+    return str(
+        page.evaluate("""
+            (function texts(root) {
+                let all = '';
+                for (const element of root.querySelectorAll('*')) {
+                    for (const node of element.childNodes) {
+                        if (node.nodeType === Node.TEXT_NODE) all += '\\n' + node.data + '\\n';
+                    }
+                    if (element.shadowRoot) all += texts(element.shadowRoot);
+                }
+                return all;
+            })(document)
+        """)
+    )

@@ -1,0 +1,1 @@
+"""What tests share: real servers and processes to test with, and models to compare with."""

@@ -1,0 +1,175 @@
+"""A real lake, and workers on it, for tests."""
+
+import atexit
+import contextlib
+import functools
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from consumers.lake_writer import Decoded, Held, LakeWriter
+from consumers.partition import Limits
+from consumers.share import Share
+from eventlog import Chunk, Record
+from lake.catalog import connect, location
+from lake.changes import SessionRow
+from lake.rows import session_rows
+from lake.tables import initialize
+from rigs.poison import START_PARAMS
+from rigs.session_model import ALL_THE_TIME, LIMITS, Entry
+from schemas.records import encode, media_event
+from schemas.settings import Settings, read_settings
+from sessions.facts import SessionFacts
+
+ROOT = Path(__file__).parents[2]
+
+
+@functools.cache
+def _template(partitions: int) -> Path:
+    """Return the folder of a lake as `init` makes it, to be copied: making one takes a second."""
+    folder = Path(tempfile.mkdtemp(prefix="playhead-lake-"))
+    atexit.register(shutil.rmtree, folder)
+    initialize(location(read_settings({"PLAYHEAD_DATA_DIR": str(folder)})), partitions=partitions)
+    return folder / "lake"
+
+
+class Lake:
+    """A lake on SQLite in a folder of the test's own, of one partition or more."""
+
+    def __init__(self, folder: Path, *, partitions: int = 1, **settings: Any) -> None:
+        self.settings = Settings(data_dir=folder, **settings)
+        self.place = location(self.settings)
+        if not (folder / "lake").exists():
+            shutil.copytree(_template(partitions), folder / "lake")
+
+    @contextlib.contextmanager
+    def writer(self, limits: Limits = LIMITS) -> Iterator[LakeWriter]:
+        """Open the lake as a worker does."""
+        writer = LakeWriter(self.settings, limits=limits)
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+    def ask(self, statement: str) -> list[tuple[Any, ...]]:
+        """Ask the lake, read only."""
+        with contextlib.closing(connect(self.place, read_only=True)) as connection:
+            return connection.execute(statement).fetchall()
+
+    def do(self, *statements: str) -> None:
+        """Change the lake by SQL, as nobody should."""
+        with contextlib.closing(connect(self.place, read_only=False)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def sessions(self) -> dict[str, dict[str, Any]]:
+        """Return the view `sessions`: what the fold made of each session."""
+        columns = ", ".join(f'"{name}"' for name in FACTS)
+        with contextlib.closing(connect(self.place, read_only=True)) as connection:
+            return by_session(connection.execute(f"SELECT {columns} FROM sessions").to_arrow_table().to_pylist())
+
+
+_PLACE = ("version", "state", "close_reason", "as_of", "as_of_offset", "log_partition", "late_events")
+FACTS = [name for name in session_rows([]).column_names if name not in _PLACE]
+
+
+def by_session(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Index rows by their session."""
+    found = {row["session_id"]: row for row in rows}
+    assert len(found) == len(rows), "a session stands twice"
+    return found
+
+
+def rows_of_facts(facts: dict[str, SessionFacts]) -> dict[str, dict[str, Any]]:
+    """Return facts as the view `sessions` has them."""
+    rows = [(SessionRow(fact, 1, None, 0, 0, 0), 0) for fact in facts.values()]
+    return by_session(session_rows(rows).select(FACTS).to_pylist())
+
+
+def decoded(entries: Sequence[Entry], *, partition: int = 0) -> list[Decoded]:
+    """Return entries as the worker holds them before they are written."""
+    if not entries:
+        return []
+    return [Decoded(partition, list(entries), entries[-1].offset + 1)]
+
+
+def write(
+    writer: LakeWriter,
+    held: Held,
+    entries: Sequence[Entry],
+    *,
+    idle_at_ms: int | None = None,
+    renew: bool = True,
+    share: Share = ALL_THE_TIME,
+) -> list[Held]:
+    """Let a worker write a batch; or, with `idle_at_ms`, find that there is nothing more to read at that time."""
+    batch = decoded(entries)
+    if idle_at_ms is not None:
+        batch = [Decoded(0, [], held.sessions.next_offset)]
+    return writer.write([(held, batch)], now_ms=idle_at_ms or 0, renew_open=lambda _: renew, folding_again=share)
+
+
+def write_values(writer: LakeWriter, held: Held, values: Sequence[bytes], *, appended_ms: int) -> None:
+    """Let a worker write a batch of records with these bytes."""
+    first = held.sessions.next_offset
+    records = [Record(0, first + n, b"", value, appended_ms) for n, value in enumerate(values)]
+    read = Decoded.of(Chunk(0, records, first + len(values)))
+    writer.write([(held, [read])], now_ms=appended_ms, renew_open=lambda _: True, folding_again=ALL_THE_TIME)
+
+
+def record_value(
+    event_id: str, session: str, type_name: str = "ping", *, ts: int, received_ms: int, playhead: float = 0.0
+) -> bytes:
+    """Return the bytes of a record as the ingest writes them."""
+    event: dict[str, Any] = {"playerTime": {"playhead": playhead, "ts": ts}, "eventType": type_name}
+    if type_name == "sessionStart":
+        event["params"] = START_PARAMS
+    received = datetime.fromtimestamp(received_ms / 1000, UTC)
+    return encode(
+        media_event(event, event_id=event_id, session_id=session, source="/api/v1/sessions", received=received)
+    )
+
+
+@contextlib.contextmanager
+def playhead(settings: Settings, verb: str, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a `playhead` command as a process of its own, and end it whatever happens."""
+    environment = {
+        f"PLAYHEAD_{name.upper()}": str(value)
+        for name, value in settings.model_dump(mode="json", exclude_defaults=True).items()
+    }
+    log = settings.data_dir / f"{verb}.stderr"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "playhead", verb, *arguments],
+            cwd=ROOT,
+            env={"PATH": "/usr/bin:/bin", **environment},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until(condition: Callable[[], object], *, within_s: float = 60.0) -> None:
+    """Wait until a condition holds; a lake that does not answer for a moment is asked again."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            if condition():
+                return
+        except duckdb.Error:
+            if time.monotonic() > deadline:
+                raise
+        assert time.monotonic() < deadline, f"not within {within_s} s"
+        time.sleep(0.05)

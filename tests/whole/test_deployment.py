@@ -1,0 +1,365 @@
+"""What is shipped to run Playhead elsewhere: compose.yaml, Containerfile and the secrets they need.
+
+The image is really built, on a Debian that debootstrap makes, and its processes are run from it, without any
+registry of images: `make test-image`, as root, with buildah, podman and debootstrap installed.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+from rigs.brokers import Broker, free_ports
+from rigs.fleet import PLAYHEAD
+from typer.testing import CliRunner
+
+from playhead import app
+from schemas.settings import read_settings
+
+ROOT = Path(__file__).parents[2]
+OURS = ("init", "ingest", "worker", "upkeep")
+USER = 10001
+TOOLS = ("buildah", "podman", "debootstrap")
+REQUIRED = re.compile(r"\$\{(\w+):\?[^}]*\}")
+OPTIONAL = re.compile(r"\$\{(\w+):-([^}]*)\}")
+
+
+@pytest.fixture
+def services() -> dict[str, Any]:
+    """The services of compose.yaml."""
+    services: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    return services
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> dict[str, str]:
+    """What `make .env` makes."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    subprocess.run(["make", "--silent", ".env"], cwd=tmp_path, check=True)
+    assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
+    return dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines())
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_every_variable_in_compose_is_a_setting(
+    service: str, services: dict[str, Any], secrets: dict[str, str]
+) -> None:
+    """Each variable of our services is one that Playhead knows, with a value that it takes."""
+    variables = services[service]["environment"]
+    assert all(name.startswith("PLAYHEAD_") for name in variables)
+    filled = {name: REQUIRED.sub(lambda match: secrets[match[1]], value) for name, value in variables.items()}
+    settings = read_settings(filled)
+    if service != "upkeep":
+        assert settings.log == "kafka"
+    if service != "ingest":
+        assert settings.lake_catalog_password is not None
+        assert settings.lake_files == "/data/files"
+
+
+def test_no_password_has_a_default(services: dict[str, Any], secrets: dict[str, str]) -> None:
+    """Every secret in compose.yaml must be given, `make .env` gives all of them, and no two are alike."""
+    text = (ROOT / "compose.yaml").read_text()
+    assert set(REQUIRED.findall(text)) == secrets.keys()
+    assert {name for name, _ in OPTIONAL.findall(text)} == {"PLAYHEAD_HTTP_PORT"}
+    assert len({*secrets.values()}) == len(secrets)
+    assert all(len(secret) >= 43 for secret in secrets.values())
+    for service in services.values():
+        for name, value in service["environment"].items():
+            if re.search("PASSWORD|KEY(?!_ID)|SECRET", name):
+                assert REQUIRED.fullmatch(value), f"{name} has a default"
+
+
+def test_env_is_kept_once_made(tmp_path: Path, secrets: dict[str, str]) -> None:
+    """`make .env` does not replace secrets that are in use."""
+    before = (tmp_path / ".env").read_text()
+    subprocess.run(["make", "--silent", ".env"], cwd=tmp_path, check=True)
+    assert (tmp_path / ".env").read_text() == before
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_our_services_may_do_little(service: str, services: dict[str, Any]) -> None:
+    """Our processes have a read-only root, no capabilities and bounds; what they wait for is there and healthy."""
+    of_service = services[service]
+    assert of_service["read_only"] is True
+    assert of_service["cap_drop"] == ["ALL"]
+    assert of_service["security_opt"] == ["no-new-privileges:true"]
+    assert of_service["pids_limit"]
+    assert of_service["mem_limit"]
+    assert of_service["restart"]
+    for name, wanted in of_service["depends_on"].items():
+        if wanted["condition"] == "service_healthy":
+            assert "test" in services[name]["healthcheck"]
+        else:
+            assert wanted["condition"] == "service_completed_successfully"
+            assert name == "init"
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_the_commands_in_compose_exist(service: str, services: dict[str, Any]) -> None:
+    """Each service runs a verb of ours, with options that it has."""
+    outcome = CliRunner().invoke(app, [*services[service]["command"], "--help"])
+    assert outcome.exit_code == 0, outcome.output
+
+
+def test_the_image_is_made_of_what_the_wheel_is(tmp_path: Path) -> None:
+    """The build's context has every module, and leaves out all else, least of all secrets and data."""
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    allowed = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
+    wheel = re.search(r"only-include = \[([^\]]*)\]", (ROOT / "pyproject.toml").read_text())
+    assert wheel is not None
+    modules = set(re.findall(r'"([^"]+)"', wheel[1]))
+    assert allowed == modules | {"pyproject.toml", "requirements.lock", "README.md", "LICENSE"}
+
+
+def test_the_stack_runs_as_plain_processes(tmp_path: Path) -> None:
+    """`make stack` starts all of it, says where it is, takes events at each ingest, and ends at Ctrl-C."""
+    command = [sys.executable, str(ROOT / "tests" / "stack.py"), "--port", "0", "--folder", str(tmp_path)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PLAYHEAD_")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as stack:
+        assert stack.stdout is not None
+        said = ""
+        try:
+            for line in stack.stdout:
+                said += line
+                if "Ctrl-C" in line:
+                    break
+            ports = [int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)", said)]
+            assert len(ports) == 2, said
+            for port in ports:
+                _post_session(port)
+            question = (
+                f"set -a; . {tmp_path}/environment; set +a; "
+                f"exec {PLAYHEAD} sql --json 'SELECT count(*) AS n FROM events'"
+            )
+            deadline = time.monotonic() + 60
+            while '"n":4' not in subprocess.run(["sh", "-c", question], capture_output=True, text=True).stdout:
+                assert time.monotonic() < deadline, "the events do not come to the lake"
+        finally:
+            stack.send_signal(signal.SIGINT)
+            status = stack.wait(60)
+        assert status == 0
+
+
+class Image:
+    """An image that was built here, and processes run from it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._short = tempfile.mkdtemp(prefix="image-")  # podman wants at most 50 characters
+        self._storage = ["--root", f"{self._short}/storage", "--runroot", f"{self._short}/run"]
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def build(self) -> None:
+        """Build the Containerfile on a Debian of our own."""
+        base = "localhost/playhead-base"
+        self._run("podman", "import", str(debian()), base)
+        # Where the network has certificates of its own, the build has to trust them too.
+        (self._folder / "uv.toml").write_text("system-certs = true\n")
+        mounts = [(str(self._folder / "uv.toml"), "/etc/uv/uv.toml")]
+        mounts += [(path, path) for path in ("/etc/ssl/certs", "/etc/pip.conf") if Path(path).exists()]
+        options = [option for source, target in mounts for option in ("--volume", f"{source}:{target}:ro")]
+        options += ["--isolation", "chroot", "--format", "docker", "--build-arg", f"BASE={base}"]
+        self._run("buildah", "bud", *options, "--tag", "localhost/playhead", "--file", "Containerfile", str(ROOT))
+
+    def container(self, name: str) -> Path:
+        """Make a container and return the folder of its root."""
+        self._run("buildah", "from", "--pull-never", "--name", name, "localhost/playhead")
+        return Path(self._run("buildah", "mount", name).strip())
+
+    def run(self, name: str, environment: dict[str, str], data: Path, *command: str) -> str:
+        """Run a command in a container to its end."""
+        return self._run(*self._command(name, environment, data, command))
+
+    def start(self, name: str, environment: dict[str, str], data: Path, *command: str) -> psutil.Process:
+        """Start a command in a container and return its own process, which has no rights."""
+        line = self._command(name, environment, data, command)
+        with (self._folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [line[0], *self._storage, *line[1:]], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        self._processes.append(process)
+        deadline = time.monotonic() + 30
+        while True:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    if child.uids().effective == USER and "/opt/playhead/bin/playhead" in child.cmdline():
+                        return child
+            assert process.poll() is None, self.log(name)
+            assert time.monotonic() < deadline, self.log(name)
+            time.sleep(0.05)
+
+    def log(self, name: str) -> str:
+        """What a container's processes have said."""
+        return (self._folder / f"{name}.log").read_text(errors="replace")[-3000:]
+
+    def inspect(self, template: str) -> str:
+        """Return something of the image's configuration."""
+        return self._run("podman", "inspect", "--format", template, "localhost/playhead").strip()
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        for process in self._processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.kill()
+            process.kill()
+            process.wait()
+        for line in (["buildah", "rm", "--all"], ["podman", "rmi", "--all", "--force"]):
+            subprocess.run([line[0], *self._storage, *line[1:]], capture_output=True, check=False)
+        subprocess.run(["umount", f"{self._short}/storage/overlay"], capture_output=True, check=False)
+        shutil.rmtree(self._short, ignore_errors=True)
+
+    def _command(
+        self, name: str, environment: dict[str, str], data: Path, command: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        variables = [option for key, value in environment.items() for option in ("--env", f"{key}={value}")]
+        return (
+            "buildah",
+            "run",
+            "--isolation",
+            "chroot",
+            "--volume",
+            f"{data}:/data",
+            *variables,
+            name,
+            "--",
+            *command,
+        )
+
+    def _run(self, program: str, *arguments: str) -> str:
+        line = [program, *self._storage, *arguments]
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=900)
+        assert done.returncode == 0, f"{' '.join(line)}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+        return done.stdout
+
+
+def debian() -> Path:
+    """Return a tar of a small Debian with python3, made the first time and kept in a cache folder."""
+    release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
+    suite = release["VERSION_CODENAME"].strip('"')
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "playhead-tests"
+    tar = cache / f"{suite}.tar"
+    if not tar.exists():
+        folder = cache / f"{suite}.making"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        packages = "--include=python3-venv,ca-certificates"
+        subprocess.run(["debootstrap", "--variant=minbase", packages, suite, folder], check=True, timeout=900)
+        subprocess.run(["tar", "-C", folder, "-cf", tar.with_suffix(".part"), "."], check=True)
+        tar.with_suffix(".part").rename(tar)
+        shutil.rmtree(folder)
+    return tar
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Iterator[Image]:
+    """The image, built anew."""
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    reason = f"{', '.join(missing)} not installed" if missing else "" if os.geteuid() == 0 else "needs root"
+    if reason and os.environ.get("CI"):
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+    image = Image(tmp_path)
+    try:
+        image.build()
+        yield image
+    finally:
+        image.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_image_takes_events_and_moves_them(image: Image, tmp_path: Path, kafka: Broker, catalog: str) -> None:
+    """Init, ingest and worker run from the image as a user without rights, write below /data and /tmp alone, and
+    end on the signal that the image names."""
+    assert image.inspect("{{.Config.User}} {{.Config.StopSignal}}") == f"{USER}:{USER} SIGTERM"
+    assert "/health/ready" in image.inspect("{{json .}}")
+    data = tmp_path / "data"
+    data.mkdir()
+    os.chown(data, USER, USER)
+    (port,) = free_ports(1)
+    name = f"image-{time.time_ns()}"
+    environment = {
+        "PLAYHEAD_LOG": "kafka",
+        "PLAYHEAD_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "PLAYHEAD_KAFKA_TOPIC": name,
+        "PLAYHEAD_KAFKA_GROUP": name,
+        "PLAYHEAD_LAKE_CATALOG": catalog,
+        "PLAYHEAD_LAKE_FILES": "/data/files",
+        "PLAYHEAD_HTTP_PORT": str(port),
+        "PLAYHEAD_API_KEYS": "key-of-the-test",
+        "PLAYHEAD_MAC_KEY": "mac-key-of-the-test",
+        "PLAYHEAD_PSEUDONYM_KEY": "pseudonym-key-of-the-test",
+        "PLAYHEAD_WORKER_ALIVE_FILE": "/tmp/alive",
+    }
+    roots = {name: image.container(name) for name in ("ingest", "worker")}
+    began = time.time()
+    image.run("worker", environment, data, "playhead", "init")
+    processes = [image.start(verb, environment, data, "playhead", verb) for verb in ("ingest", "worker")]
+    assert {tuple(process.uids()) + tuple(process.gids()) for process in processes} == {(USER,) * 6}
+    session = _post_session(port)
+    question = f"SELECT count(*) AS events FROM events WHERE session_id = '{session}'"
+    deadline = time.monotonic() + 60
+    while '"events":2' not in image.run("worker", environment, data, "playhead", "sql", "--json", question):
+        assert time.monotonic() < deadline, image.log("worker")
+    assert "all is well" in image.run("worker", environment, data, "playhead", "verify")
+    for process in processes:
+        process.terminate()
+        process.wait(15)
+    assert (roots["worker"] / "tmp" / "alive").stat().st_uid == USER
+    assert [path for root in roots.values() for path in _written(root, since=began)] == []
+
+
+def _post_session(port: int) -> str:
+    """Start a session and play, as soon as the ingest is ready; return the session's id."""
+    params = {
+        "analytics.trackingServer": "metrics.example.com",
+        "analytics.reportSuite": "image",
+        "visitor.marketingCloudOrgId": "0123456789ABCDEF@ExampleOrg",
+        "media.id": "image",
+        "media.length": 60.0,
+        "media.contentType": "vod",
+        "media.playerName": "image",
+        "media.channel": "image",
+    }
+    event = {"playerTime": {"playhead": 0.0, "ts": time.time_ns() // 1_000_000}}
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        deadline = time.monotonic() + 30
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                if client.get("/health/ready").status_code == 200:
+                    break
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        start = client.post("/api/v1/sessions", json={**event, "eventType": "sessionStart", "params": params})
+        assert start.status_code == 201, start.text
+        location = start.headers["location"]
+        play = client.post(f"{location}/events", json={**event, "eventType": "play"})
+        assert play.status_code == 204, play.text
+    return str(location.rpartition("/")[2])
+
+
+def _written(root: Path, *, since: float) -> list[Path]:
+    """Return the files below a container's root that were written where nothing should be."""
+    allowed = tuple(str(root / name) for name in ("tmp", "data", "proc", "sys", "dev", "run", "etc"))
+    return [
+        path
+        for path in root.rglob("*")
+        if not str(path).startswith(allowed) and path.is_file() and path.lstat().st_mtime > since
+    ]

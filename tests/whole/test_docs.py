@@ -21,7 +21,13 @@ from schemas.settings import PREFIX, SECRETS, Settings
 
 PROJECT = Path(__file__).parents[2]
 FOLDERS = ("players", "ingest", "eventlog", "consumers", "sessions", "lake", "notebooks", "commands", "schemas")
-PAGES = sorted([*PROJECT.glob("*.md"), PROJECT / "tests" / "README.md", *(page for folder in FOLDERS for page in (PROJECT / folder).glob("*.md"))])
+PAGES = sorted(
+    [
+        *PROJECT.glob("*.md"),
+        PROJECT / "tests" / "README.md",
+        *(page for folder in FOLDERS for page in (PROJECT / folder).glob("*.md")),
+    ]
+)
 MODULES = sorted(
     [*PROJECT.glob("*.py"), *(file for folder in FOLDERS for file in (PROJECT / folder).rglob("*.py"))]
 )

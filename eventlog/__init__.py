@@ -2,8 +2,8 @@
 
 A log is divided into partitions. A partition is a sequence of records, numbered by *offset*: dense, ascending,
 never reused. A *position* is a partition and an offset, and means "the next record to read". `embedded/` is a
-SQLite file for one machine, `kafka/` is Apache Kafka; one contract suite (`tests/eventlog/test_eventlog.py`) holds both
-to this page.
+SQLite file for one machine, `kafka/` is Apache Kafka; one contract suite (`tests/eventlog/test_eventlog.py`) holds
+both to this page.
 
 Writing. `append()` returns when the record is durable, or raises within the log's own deadline. After
 LogUnavailable the outcome is unknown: the record may yet be there, once or (when the caller tries again) twice;

@@ -28,7 +28,7 @@ CHILD = """
 import asyncio, os
 from eventlog.adapters import create_log
 from ingest.serve import serve
-from schemas.logs import log_as_json
+from commands.logs import log_as_json
 from schemas.settings import read_settings
 settings = read_settings(os.environ)
 if ahead_s := float(os.environ.get("CLOCK_AHEAD_S", "0")):

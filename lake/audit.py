@@ -16,8 +16,8 @@ from lake.history import read_histories
 from schemas.records import SOURCE_DOWNLOADED
 from sessions.event import Event, read_object
 from sessions.facts import COLUMNS
-from sessions.fold import GAP_MS
 from sessions.recount import Recount, Told
+from sessions.state import GAP_MS
 
 EVENTS_MAX = 2_000
 EVENTS_FOLDED = 20_000  # of a session; the rest is over the limit

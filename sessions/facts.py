@@ -5,9 +5,10 @@ corrected by the session's clock offset; `start_ms`, `end_ms` and `last_event_ms
 as the events are ordered. Durations (`*_s`) are seconds by the player's clock. None means: not known.
 """
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 # Moments are numbers here and timestamps in the lake, whose names for them are these.
 COLUMNS = {
@@ -103,7 +104,7 @@ class PlaybackError(msgspec.Struct, frozen=True, gc=False, rename=COLUMNS):
 
 
 class SessionFacts(msgspec.Struct, frozen=True, kw_only=True, rename=COLUMNS):
-    """One session, as far as its events tell. `sessions/fold.py` defines each number."""
+    """One session, as far as its events tell. Each number is defined at the head of the file that counts it."""
 
     session_id: str
     started_ms: int
@@ -198,3 +199,13 @@ class SessionFacts(msgspec.Struct, frozen=True, kw_only=True, rename=COLUMNS):
     player_states: list[PlayerState]
     played_intervals: list[PlayedInterval]
     playback_errors: list[PlaybackError]
+
+
+Dated = TypeVar("Dated", Ad, AdBreak, Chapter)
+
+
+def shifted(entry: Dated, offset_ms: int) -> Dated:
+    """Return an entry of a list with its moments corrected by the clock offset."""
+    if not offset_ms:
+        return entry
+    return replace(entry, started_ms=entry.started_ms + offset_ms, ended_ms=entry.ended_ms + offset_ms)

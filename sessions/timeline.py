@@ -163,7 +163,7 @@ def _remarks(events: list[Event], i: int, changes: list[Change], facts: SessionF
 
 
 def is_uploaded(facts: SessionFacts) -> bool:
-    """Tell whether all of it came afterwards, so that single delays say nothing."""
+    """Return whether all of it came afterwards, so that single delays say nothing."""
     return facts.is_downloaded or (
         facts.clock_offset_ms == 0 and facts.first_received_ms - facts.start_ms > SLOW_MS
     )

@@ -924,8 +924,9 @@ def test_a_new_event_type_is_one_row() -> None:
 
 def test_the_fold_names_no_event_type() -> None:
     """What an event type does stands in the vocabulary only."""
-    for module in ("sessions.fold", "sessions.params", "sessions.ranges", "sessions.facts"):
-        source = Path(str(sys.modules[module].__file__)).read_text()
+    subjects = ("player", "playhead", "bitrate", "ads", "chapters", "states")
+    for module in ("fold", "state", *subjects, "params", "ranges", "facts"):
+        source = Path(str(sys.modules[f"sessions.{module}"].__file__)).read_text()
         assert not [name for name in EVENT_TYPES if f'"{name}"' in source]
 
 
@@ -1033,6 +1034,14 @@ def test_the_fold_agrees_with_counting_milliseconds(told: list[Told], length_ms:
     expected = Recount(told, gap_ms=60_000, length_ms=length_ms).numbers()
     values = comparable(facts)
     assert {name: values[name] for name in expected} == expected
+
+
+@settings(EXAMPLES, max_examples=100)
+@given(told=sessions())
+def test_each_fact_has_the_type_of_its_column(told: list[Told]) -> None:
+    """Facts written as JSON and read again by their declared types are the same facts."""
+    facts = fold_all(events_of(told))
+    assert msgspec.json.decode(msgspec.json.encode(facts), type=SessionFacts) == facts
 
 
 @EXAMPLES

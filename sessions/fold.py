@@ -283,12 +283,14 @@ def _facts_of_start(state: State, start: Start) -> dict[str, Any]:
 
 
 def _flags(state: State) -> list[str]:
-    happened = (
-        (END_IGNORED, state.events_ignored > 0),
-        (OVER_LIMIT, state.events_over_limit > 0),
-        (TRACKING_CHANGED, state.has_tracking_changed),
-    )
-    return [flag for flag, has_happened in happened if has_happened]
+    flags = []
+    if state.events_ignored:
+        flags.append(END_IGNORED)
+    if state.events_over_limit:
+        flags.append(OVER_LIMIT)
+    if state.has_tracking_changed:
+        flags.append(TRACKING_CHANGED)
+    return flags
 
 
 def _clock_offset_ms(state: State, last_ms: int) -> int:

@@ -173,7 +173,10 @@ def _begin_range(state: State, low: float, high: float) -> None:
 def _progress_pct(state: State, end_s: float | None) -> int | None:
     if end_s is None:
         return None
-    return next((marker for marker in MARKERS_PCT if state.head_max * 100 >= marker * end_s), 0)
+    for marker in MARKERS_PCT:
+        if state.head_max * 100 >= marker * end_s:
+            return marker
+    return 0
 
 
 def _within(playhead_s: float, end_s: float | None) -> float | None:

@@ -1,7 +1,7 @@
 """Recompute a sample of closed sessions from their events by a second way, and name what differs.
 
 `playhead verify` counts rows; this asks whether the numbers made of them are right. The second way is
-`sessions/recount.py`, which shares no code with the fold.
+`sessions/recount/`, which shares no code with the fold.
 """
 
 from collections.abc import Iterable, Mapping

@@ -87,7 +87,7 @@ class Stage:
                 )
 
     def __contains__(self, name: str) -> bool:
-        """Tell whether a child of this name was started."""
+        """Return whether a child of this name was started."""
         return name in self._children
 
     def ended(self) -> list[str]:

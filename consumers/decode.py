@@ -83,7 +83,7 @@ def _decode_other(record: Record) -> Event | Tracking | Bad:
 
 
 def _is_json(value: bytes) -> bool:
-    """Tell whether a record is JSON at all; a decoder that knows the shape may stop before the error."""
+    """Return whether a record is JSON at all; a decoder that knows the shape may stop before the error."""
     try:
         _json.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
@@ -125,12 +125,12 @@ def arrival(stamped_ms: int, *, appended_ms: int) -> tuple[int, bool]:
 
 
 def _is_moment(time: datetime) -> bool:
-    """Tell whether a time is one that the lake can hold, and compare."""
+    """Return whether a time is one that the lake can hold, and compare."""
     return time.tzinfo is not None and RECEIVED_MS_MIN <= int(time.timestamp() * 1000) <= RECEIVED_MS_MAX
 
 
 def _is_id(text: str) -> bool:
-    """Tell whether a text can be an id."""
+    """Return whether a text can be an id."""
     return 0 < len(text) <= ID_CHARACTERS_MAX and "\0" not in text
 
 

@@ -22,5 +22,5 @@ def newest_bad(known: Iterable[int], found: Iterable[int], *, bad_max: int) -> l
 
 
 def is_flooded(offsets: Sequence[int], *, bad_max: int) -> bool:
-    """Tell whether `bad_max` of these bad offsets, ascending, are among twice as many records in a row."""
+    """Return whether `bad_max` of these bad offsets, ascending, are among twice as many records in a row."""
     return any(last - first < 2 * bad_max for first, last in zip(offsets, offsets[bad_max - 1 :], strict=False))

@@ -100,7 +100,7 @@ class LakeWriter:
         return self._connection
 
     def is_busy(self) -> bool:
-        """Tell whether a thread waits for the lake."""
+        """Return whether a thread waits for the lake."""
         if self._turn.acquire(blocking=False):
             self._turn.release()
             return False

@@ -369,7 +369,7 @@ class Worker:
                 self._lake.note_halt(held, self._halts.reason(partition), now=now)
 
     def _is_read(self, batch: list[Decoded]) -> bool:
-        """Tell whether every partition held stands where the log ended."""
+        """Return whether every partition held stands where the log ended."""
         ends = {decoded.partition: decoded.end_offset for decoded in batch}
         return ends.keys() == self._held.keys() and all(
             self._held[number].ledger.next_offset >= end for number, end in ends.items()

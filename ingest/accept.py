@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from eventlog import Writer
-from ingest.identity import REMOVED, RefusedVeil
+from ingest.identity import REMOVED, RefusedPseudonymizer
 from ingest.metrics import Metrics
 from ingest.rates import Buckets
 from schemas import records
@@ -51,14 +51,14 @@ class Accept:
         metrics: Metrics,
         *,
         pseudonym_key: bytes,
-        veil: RefusedVeil,
+        pseudonymizer: RefusedPseudonymizer,
         rejected_per_s: float,
         entropy: Entropy,
     ) -> None:
         self.writer = writer
         self._metrics = metrics
         self._pseudonym_key = pseudonym_key
-        self._veil = veil
+        self._pseudonymizer = pseudonymizer
         self._kept = Buckets(rejected_per_s, burst=max(1.0, rejected_per_s))
         self._entropy = entropy
         self._appended = metrics.appended
@@ -100,7 +100,7 @@ class Accept:
         elif self._kept.take(None, time.monotonic()):
             self._metrics.rejected_dropped.labels("rate").inc()
         else:
-            kept = refused_to_keep(fault, body, self._veil, denied=denied)
+            kept = refused_to_keep(fault, body, self._pseudonymizer, denied=denied)
             rejected = Rejected(
                 reason=fault.code,
                 detail=kept.detail,
@@ -145,7 +145,7 @@ class Kept(NamedTuple):
     body: Any
 
 
-def refused_to_keep(fault: Fault, body: bytes, veil: RefusedVeil, *, denied: bool) -> Kept:
+def refused_to_keep(fault: Fault, body: bytes, pseudonymizer: RefusedPseudonymizer, *, denied: bool) -> Kept:
     """Return the detail of a refusal, and its body if that is JSON and not too large, identities replaced.
 
     A detail quotes what was sent. Under a denial nothing that was quoted is kept, by the caller's denial or by one
@@ -155,13 +155,13 @@ def refused_to_keep(fault: Fault, body: bytes, veil: RefusedVeil, *, denied: boo
     if len(body) <= KEPT_BODY_BYTES_MAX:
         with contextlib.suppress(NotJson):
             value = read_json(body)
-    denied = denied or veil.denies(value)
-    return Kept(_detail(str(fault), veil, denied=denied), veil.over(value, denied=denied).value)
+    denied = denied or pseudonymizer.denies(value)
+    return Kept(_detail(str(fault), pseudonymizer, denied=denied), pseudonymizer.over(value, denied=denied).value)
 
 
-def _detail(text: str, veil: RefusedVeil, *, denied: bool) -> str:
+def _detail(text: str, pseudonymizer: RefusedPseudonymizer, *, denied: bool) -> str:
     def keep(quoted: re.Match[str]) -> str:
-        return REMOVED if denied or veil.text(quoted[0], denied=denied) != quoted[0] else quoted[0]
+        return REMOVED if denied or pseudonymizer.text(quoted[0], denied=denied) != quoted[0] else quoted[0]
 
     text = _quoted.sub(keep, text)
     return REMOVED if "@" in text or "%40" in text else text[:DETAIL_CHARACTERS_MAX]

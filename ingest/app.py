@@ -38,7 +38,7 @@ from ingest.http import (
     read_headers,
     send_reply,
 )
-from ingest.identity import RefusedVeil, read_veil
+from ingest.identity import RefusedPseudonymizer, read_pseudonymizer
 from ingest.metrics import Metrics
 from ingest.rates import TOKEN_BYTES, Rates, Sender
 from ingest.replies import Protocol, preflight, refused
@@ -77,7 +77,7 @@ def build_app(
         writer,
         metrics,
         pseudonym_key=settings.key_of_pseudonyms(),
-        veil=read_veil(RefusedVeil, settings),
+        pseudonymizer=read_pseudonymizer(RefusedPseudonymizer, settings),
         rejected_per_s=settings.rejected_per_s,
         entropy=entropy,
     )
@@ -250,7 +250,7 @@ def _refusal(fault: Fault, protocol: Protocol, headers: dict[bytes, bytes], *, a
 
 
 def _is_kept(fault: Fault, route: Route, method: str) -> bool:
-    """Tell whether a refusal belongs among the rejected: what may have been an event, or was meant as one.
+    """Return whether a refusal belongs among the rejected: what may have been an event, or was meant as one.
 
     A GET without a session is how clients ask whether there is one, and a wrong key is nobody we know.
     """

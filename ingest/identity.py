@@ -68,14 +68,14 @@ def is_nobody(identity: str) -> bool:
     return one is not None and (one[1] is None or one[1] == "0" or lowered.count(one[1]) > 1)
 
 
-class Veiled(msgspec.Struct, frozen=True):
+class Pseudonymized(msgspec.Struct, frozen=True):
     """JSON with pseudonyms for identities, and what that says about consent."""
 
     value: Any
     consent: Consent | None
 
 
-class Veil:
+class Pseudonymizer:
     """Replaces the identities of JSON events by pseudonyms; drops them where consent is denied.
 
     `metadata_keys` are the custom metadata keys that may be kept; None: all. What names a tracking session is
@@ -94,8 +94,8 @@ class Veil:
         """Return whether texts in a JSON body have to be read for what identities they hold."""
         return len(body) > SCANNED_BYTES_MAX or self._names.may_stand_in(body)
 
-    def over_event(self, event: dict[str, Any], *, denied: bool, reads_texts: bool) -> Veiled:
-        """Veil an event that was checked: it has objects only where the protocol has them.
+    def over_event(self, event: dict[str, Any], *, denied: bool, reads_texts: bool) -> Pseudonymized:
+        """Pseudonymizer an event that was checked: it has objects only where the protocol has them.
 
         An event whose keys all are content, and whose texts need not be read, is left as it is.
         """
@@ -103,14 +103,14 @@ class Veil:
             return self.over(event, denied=denied or self.denies(event), reads_texts=reads_texts)
         odd = {name: names for name, part in event.items() if type(part) is dict and (names := self._odd(part))}
         if not odd:
-            return Veiled(event, "denied" if denied else None)
+            return Pseudonymized(event, "denied" if denied else None)
         denied = denied or (any(map(self._may_deny, odd.values())) and self.denies(event))
         kept = frozenset() if denied else self._kept
         found: set[Namespace] = set()
-        veiled = dict(event)
+        pseudonymized = dict(event)
         for name, names in odd.items():
-            veiled[name] = self._walk_object(event[name], names, kept, found, False)
-        return Veiled(veiled, _consent(found, denied=denied))
+            pseudonymized[name] = self._walk_object(event[name], names, kept, found, False)
+        return Pseudonymized(pseudonymized, _consent(found, denied=denied))
 
     def _may_deny(self, names: Set[str]) -> bool:
         return not NESTED_KEYS.isdisjoint(names) or "consent" in map(self._names.meaning, names)
@@ -126,17 +126,17 @@ class Veil:
                 return True
         return not is_flat(value) and any(self.denies(inner) for inner in value.values())
 
-    def over(self, value: Any, *, denied: bool, reads_texts: bool = True) -> Veiled:
-        """Veil one JSON value, wherever in it identities stand; what is given is left as it is.
+    def over(self, value: Any, *, denied: bool, reads_texts: bool = True) -> Pseudonymized:
+        """Pseudonymizer one JSON value, wherever in it identities stand; what is given is left as it is.
 
         `reads_texts` is False where it is known that no text in it holds an identity.
         """
         found: set[Namespace] = set()
-        veiled = self._walk(value, frozenset() if denied else self._kept, found, reads_texts)
-        return Veiled(veiled, _consent(found, denied=denied))
+        pseudonymized = self._walk(value, frozenset() if denied else self._kept, found, reads_texts)
+        return Pseudonymized(pseudonymized, _consent(found, denied=denied))
 
     def text(self, text: str, *, denied: bool) -> str:
-        """Veil one text, which is replaced as a whole where an identity stands in it."""
+        """Pseudonymizer one text, which is replaced as a whole where an identity stands in it."""
         return self._text(text, frozenset() if denied else self._kept)
 
     def _odd(self, value: dict[str, Any]) -> Set[str]:
@@ -163,25 +163,25 @@ class Veil:
     ) -> dict[str, Any]:
         if not odd and not reads_texts and is_flat(value):
             return value
-        veiled = dict(value)
+        pseudonymized = dict(value)
         identities: dict[str, Any] = {}
         for name in odd:
             meaning = self._names.meaning(name)
             if meaning == "content" or meaning == "consent":
                 continue
-            identity = veiled.pop(name)
+            identity = pseudonymized.pop(name)
             if (meaning != "user" and meaning != "device") or meaning not in kept:
                 continue
             if (replaced := self._replace(identity, meaning)) is not None:
                 identities[name] = replaced
                 if name in DOCUMENTED_IDENTITIES:
                     found.add(meaning)
-        if reads_texts or not is_flat(veiled):
-            for name, inner in veiled.items():
+        if reads_texts or not is_flat(pseudonymized):
+            for name, inner in pseudonymized.items():
                 allowed = self._allowed(inner) if name == METADATA else inner
-                veiled[name] = self._walk(allowed, kept, found, reads_texts)
-        veiled.update(identities)
-        return veiled
+                pseudonymized[name] = self._walk(allowed, kept, found, reads_texts)
+        pseudonymized.update(identities)
+        return pseudonymized
 
     def _allowed(self, metadata: Any) -> Any:
         """Return custom metadata without the keys that are not to be kept; consent is never among those."""
@@ -226,8 +226,8 @@ def _consent(found: Set[Namespace], *, denied: bool) -> Consent | None:
     return "denied" if denied else "given" if "user" in found else None
 
 
-class RefusedVeil(Veil):
-    """A veil over JSON of which nothing is known but that it was refused.
+class RefusedPseudonymizer(Pseudonymizer):
+    """A pseudonymizer over JSON of which nothing is known but that it was refused.
 
     It may have identities in any shape: JSON inside a string, name and value side by side.
     """
@@ -242,8 +242,8 @@ class RefusedVeil(Veil):
         return super()._walk(value, kept, found, True)
 
     def _text(self, text: str, kept: Set[Namespace]) -> str:
-        veiled = super()._text(text, kept)
-        return REMOVED if veiled is text and self._mentions(text) else veiled
+        pseudonymized = super()._text(text, kept)
+        return REMOVED if pseudonymized is text and self._mentions(text) else pseudonymized
 
     def _mentions(self, text: str) -> bool:
         return self._names.mentions_identity(text)
@@ -252,11 +252,11 @@ class RefusedVeil(Veil):
         return type(value) not in (dict, list) and self._names.meaning(name) == "content"
 
 
-AnyVeil = TypeVar("AnyVeil", bound=Veil)
+AnyPseudonymizer = TypeVar("AnyPseudonymizer", bound=Pseudonymizer)
 
 
-def read_veil(kind: type[AnyVeil], settings: Settings) -> AnyVeil:
-    """Return the veil that the settings ask for. Raises NotReady where its key is missing."""
+def read_pseudonymizer(kind: type[AnyPseudonymizer], settings: Settings) -> AnyPseudonymizer:
+    """Return the pseudonymizer that the settings ask for. Raises NotReady where its key is missing."""
     added = _split(settings.identity_keys)
     names = Names(
         users=[name for name in added if not name.startswith(DEVICE_MARK)],

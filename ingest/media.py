@@ -16,7 +16,7 @@ from ingest.arrays import Turns, cut
 from ingest.consent import headers_deny
 from ingest.ended import Ended
 from ingest.http import Reply, Request
-from ingest.identity import METADATA, Veil, read_veil
+from ingest.identity import METADATA, Pseudonymizer, read_pseudonymizer
 from ingest.names import TRACKING_KEYS
 from ingest.rates import Rates
 from ingest.replies import NO_CONTENT, cors, created, json_reply
@@ -44,7 +44,7 @@ class MediaRules(msgspec.Struct, frozen=True):
     """What of the settings decides about media events."""
 
     mac_keys: Sequence[bytes]
-    veil: Veil
+    pseudonymizer: Pseudonymizer
     tracking_source: str
     strict: bool
     session_length_s: float
@@ -54,7 +54,7 @@ def read_rules(settings: Settings) -> MediaRules:
     """Pick them from the settings. Raises NotReady where a key is missing."""
     return MediaRules(
         mac_keys=settings.keys_of_mac(),
-        veil=read_veil(Veil, settings),
+        pseudonymizer=read_pseudonymizer(Pseudonymizer, settings),
         tracking_source=settings.tracking_source,
         strict=settings.strict,
         session_length_s=settings.session_length_s,
@@ -117,12 +117,12 @@ class Call(msgspec.Struct, frozen=True):
     tracking_headers: list[str]
 
 
-def read_call(request: Request, source: str, veil: Veil) -> Call:
+def read_call(request: Request, source: str, pseudonymizer: Pseudonymizer) -> Call:
     """Read from headers and body what concerns each event of a request."""
     headers = request.headers
     named = [headers[name] for name in (b"x-jay-tracking", b"__secure-jay_tracking") if headers.get(name)]
     texts = [text.decode("latin-1") for text in named]
-    return Call(request, source, headers_deny(headers), veil.has_to_read(request.body), texts)
+    return Call(request, source, headers_deny(headers), pseudonymizer.has_to_read(request.body), texts)
 
 
 def wrap(checked: Checked, call: Call, rules: MediaRules, *, session_id: str, event_id: str) -> Envelope:
@@ -132,20 +132,20 @@ def wrap(checked: Checked, call: Call, rules: MediaRules, *, session_id: str, ev
     in the custom metadata is replaced by the session's id, because a token holds the user's name.
     """
     event = checked.event
-    veiled = rules.veil.over_event(event, denied=call.denied, reads_texts=call.reads_texts)
-    is_denied = veiled.consent == "denied"
+    pseudonymized = rules.pseudonymizer.over_event(event, denied=call.denied, reads_texts=call.reads_texts)
+    is_denied = pseudonymized.consent == "denied"
     named = _NAMED_NONE if is_denied else read_tracking(event, call.tracking_headers, rules)
     for key in named.keys:
-        veiled.value[METADATA][key] = named.session_id
+        pseudonymized.value[METADATA][key] = named.session_id
     return media_event(
-        veiled.value,
+        pseudonymized.value,
         event_id=event_id,
         session_id=session_id,
         source=call.source,
         received=call.request.received,
         tracking_session_id=named.session_id,
         tracking_verified=named.session_id is not None,
-        consent=veiled.consent,
+        consent=pseudonymized.consent,
         flags=[*checked.flags, NOT_VALID] if named.is_invalid else checked.flags,
     )
 
@@ -181,7 +181,7 @@ class Media:
         if _is_downloaded(checked):
             raise InvalidEvent("Expected an array of events where `media.downloaded` is true")
         session, event_id = self._new_session(request, now_ms)
-        call = read_call(request, SOURCE_MEDIA, self._rules.veil)
+        call = read_call(request, SOURCE_MEDIA, self._rules.pseudonymizer)
         envelope = wrap(checked, call, self._rules, session_id=session.id, event_id=event_id)
         await self._accept.append(session.partition, envelope)
         return created(session.id)
@@ -214,7 +214,7 @@ class Media:
         if checked.event_type.starts:
             raise InvalidEvent("Expected any `eventType` but sessionStart, which makes a session of its own")
         self._check_open(session, checked, now_ms)
-        call = read_call(request, SOURCE_MEDIA, self._rules.veil)
+        call = read_call(request, SOURCE_MEDIA, self._rules.pseudonymizer)
         event_id = self._event_id(request, session, now_ms)
         envelope = wrap(checked, call, self._rules, session_id=session.id, event_id=event_id)
         await self._accept.append(session.partition, envelope)
@@ -253,12 +253,12 @@ class Media:
         """
         events = cut(request.body)
         self._rates.charge(request.sender, self._monotonic_s(), max(0, len(events) - 1))
-        veil = self._rules.veil
+        pseudonymizer = self._rules.pseudonymizer
         checks = self._check_each(events, request, source)
-        denials = await self._turns.take(veil.denies(checked.event) for checked in checks)
+        denials = await self._turns.take(pseudonymizer.denies(checked.event) for checked in checks)
         digest = hashlib.sha256(request.body).digest()
         session = self._derive_session(b"offline\0" + digest)
-        call = read_call(request, source, self._rules.veil)
+        call = read_call(request, source, self._rules.pseudonymizer)
         if any(denials):
             call = msgspec.structs.replace(call, denied=True)
         envelopes = (

@@ -94,7 +94,7 @@ def _read_claims(text: str) -> dict[str, str] | None:
 
 
 def is_plain(text: str) -> bool:
-    """Tell whether a text is short enough, and free of control characters, to be an id or a name."""
+    """Return whether a text is short enough, and free of control characters, to be an id or a name."""
     return len(text) <= TEXT_CHARACTERS_MAX and text.isprintable()
 
 

@@ -269,7 +269,7 @@ def _with_options(place: Location, transaction_timeout_s: float, *, read_only: b
 
 
 def speaks_english(locale: str) -> bool:
-    """Tell whether PostgreSQL's messages are in English under a locale."""
+    """Return whether PostgreSQL's messages are in English under a locale."""
     return re.fullmatch(r"(C|POSIX)?(\..*)?|en([_.].*)?", locale) is not None
 
 

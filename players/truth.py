@@ -276,7 +276,7 @@ def _compare_metrics(session: SessionTruth, row: Found) -> list[Finding]:
 
 
 def is_close(name: str, true: Value, value: Value) -> bool:
-    """Tell whether a metric is right, in each of its parts; what is in no part is 0."""
+    """Return whether a metric is right, in each of its parts; what is in no part is 0."""
     if isinstance(true, dict) or isinstance(value, dict):
         assert isinstance(true, dict)
         assert isinstance(value, dict)

@@ -257,7 +257,7 @@ def _check_shape(event: dict[str, Any]) -> None:
 
 
 def is_flat(part: dict[str, Any]) -> bool:
-    """Tell whether a JSON object holds no other object, and no array."""
+    """Return whether a JSON object holds no other object, and no array."""
     return _SCALARS.issuperset(map(type, part.values()))
 
 

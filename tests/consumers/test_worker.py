@@ -306,7 +306,7 @@ async def log_writer(lake: Lake) -> AsyncIterator[Writer]:
 
 
 def holds(lake: Lake, statement: str) -> bool:
-    """Tell whether a statement's answer is true."""
+    """Return whether a statement's answer is true."""
     return lake.ask(statement) == [(True,)]
 
 

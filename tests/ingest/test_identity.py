@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rigs.ingest import SECRETS, Ingest, event, running, session_start, until
 
 from ingest.accept import refused_to_keep
-from ingest.identity import RefusedVeil, Veil, pseudonym
+from ingest.identity import Pseudonymizer, RefusedPseudonymizer, pseudonym
 from ingest.names import DOCUMENTED_IDENTITIES, LEARNT_MAX, Names
 from schemas.faults import InvalidEvent
 from schemas.vocabulary import EVENT_TYPES, QOE
@@ -45,9 +45,9 @@ DENIALS: list[dict[str, str]] = [
 ]
 
 
-def keep(body: object, veil: RefusedVeil, *, denied: bool = False) -> Any:
+def keep(body: object, pseudonymizer: RefusedPseudonymizer, *, denied: bool = False) -> Any:
     """Return what is kept of a refused body."""
-    return refused_to_keep(InvalidEvent("x"), json.dumps(body).encode(), veil, denied=denied).body
+    return refused_to_keep(InvalidEvent("x"), json.dumps(body).encode(), pseudonymizer, denied=denied).body
 
 
 def refuse(ingest: Ingest, body: object, *, headers: dict[str, str] | None = None) -> Any:
@@ -105,11 +105,14 @@ def test_a_device_is_no_user(ingest: Ingest) -> None:
 
 def test_device_identities_are_dropped_unless_they_are_wanted() -> None:
     """By default the sessions of a viewer who gave no user id have nothing in common; user identities stay."""
-    veiled = Veil(KEY, links_devices=False).over(session_start(**IDENTITIES), denied=False)
-    assert IDENTITIES.keys() & veiled.value["params"].keys() == {"analytics.visitorId", "visitor.customerIDs"}
-    assert veiled.consent == "given"
-    veil = RefusedVeil(KEY, links_devices=False)
-    kept = keep({"x": IDENTITIES}, veil)
+    pseudonymized = Pseudonymizer(KEY, links_devices=False).over(session_start(**IDENTITIES), denied=False)
+    assert IDENTITIES.keys() & pseudonymized.value["params"].keys() == {
+        "analytics.visitorId",
+        "visitor.customerIDs",
+    }
+    assert pseudonymized.consent == "given"
+    pseudonymizer = RefusedPseudonymizer(KEY, links_devices=False)
+    kept = keep({"x": IDENTITIES}, pseudonymizer)
     assert kept["x"].keys() == {"analytics.visitorId", "visitor.customerIDs"}
 
 
@@ -250,12 +253,12 @@ def test_refused_bodies_are_kept_without_identities(ingest: Ingest, body: object
 def test_a_denial_counts_for_refused_bodies_too() -> None:
     """Where consent is denied, by the caller or by the body itself, a refused body has no pseudonyms either."""
     body = {**session_start(**IDENTITIES), "eventType": "nonsense"}
-    veil = RefusedVeil(KEY, links_devices=True)
-    kept = keep(body, veil)
+    pseudonymizer = RefusedPseudonymizer(KEY, links_devices=True)
+    kept = keep(body, pseudonymizer)
     assert kept["params"]["analytics.visitorId"] == pseudonym(KEY, "user", "canary-visitor")
     assert kept["params"]["media.id"] == "film-1"
     for denied, said in ((True, {}), (False, {"customMetadata": {"consent": "no"}})):
-        kept = keep({**body, **said}, veil, denied=denied)
+        kept = keep({**body, **said}, pseudonymizer, denied=denied)
         assert not IDENTITIES.keys() & kept["params"].keys()
 
 
@@ -620,9 +623,9 @@ def test_settings_add_identities_and_allow_metadata_by_name(tmp_path: Path) -> N
 )
 def test_reading_a_text_takes_time_linear_in_its_length(text: str) -> None:
     """Whatever a text of 60 kB is, as a value and as a key: a few milliseconds, where quadratic were seconds."""
-    veil = RefusedVeil(KEY, links_devices=True)
+    pseudonymizer = RefusedPseudonymizer(KEY, links_devices=True)
     began_s = time.process_time()
-    veil.over({text: {"x": text, "user_id": text}}, denied=False)
+    pseudonymizer.over({text: {"x": text, "user_id": text}}, denied=False)
     assert time.process_time() - began_s < 0.5
 
 
@@ -648,13 +651,13 @@ json_values = st.recursive(
 @given(
     event=st.dictionaries(st.sampled_from(["params", "qoeData", *IDENTITIES]), json_values), denied=st.booleans()
 )
-def test_veiling_leaves_what_it_is_given_alone(event: dict[str, Any], denied: bool) -> None:
+def test_pseudonymizing_leaves_what_it_is_given_alone(event: dict[str, Any], denied: bool) -> None:
     """The event given is not changed, and its other parts come out as they went in."""
     before = copy.deepcopy(event)
-    veiled = Veil(KEY, links_devices=True).over(event, denied=denied)
+    pseudonymized = Pseudonymizer(KEY, links_devices=True).over(event, denied=denied)
     assert event == before
     if not any(name in json.dumps(event) for name in IDENTITIES):
-        assert veiled.value == event
+        assert pseudonymized.value == event
 
 
 @given(value=st.text(min_size=1), other=st.text(min_size=1))

@@ -66,7 +66,7 @@ def ingest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingest]:
         yield ingest
 
 
-def veiled(body: dict[str, Any]) -> dict[str, Any]:
+def pseudonymized(body: dict[str, Any]) -> dict[str, Any]:
     """Return a body as it has to stand in the log: `analytics.visitorId` replaced by its pseudonym."""
     body = copy.deepcopy(body)
     if "analytics.visitorId" in body.get("params", {}):
@@ -86,7 +86,7 @@ def test_the_documented_request_gets_the_documented_reply(ingest: Ingest) -> Non
     assert re.fullmatch("/api/v1/sessions/[0-9a-f]{64}", reply.headers["location"])
     assert MEDIA_CORS.items() <= dict(reply.headers).items()
     (record,) = ingest.events(reply.headers["location"])
-    assert record["data"] == veiled(json.loads(DOCUMENTED_START))
+    assert record["data"] == pseudonymized(json.loads(DOCUMENTED_START))
     assert record["type"] == "playhead.media.sessionStart"
     assert record["time"] == "2017-10-26T19:15:24.153000Z"
     assert record["consent"] == "given"
@@ -103,7 +103,7 @@ def test_a_timeline_is_stored_event_by_event_in_order(ingest: Ingest, name: str)
         assert (reply.status_code, reply.content) == (204, b"")
         assert MEDIA_CORS.items() <= dict(reply.headers).items()
     records = ingest.events(session)
-    assert [record["data"] for record in records] == [veiled(body) for body in TIMELINES[name]]
+    assert [record["data"] for record in records] == [pseudonymized(body) for body in TIMELINES[name]]
     assert len({record["id"] for record in records}) == len(records)
 
 

@@ -11,7 +11,7 @@ import docker.errors  # type: ignore[import-untyped]
 
 @functools.cache
 def has_container_engine() -> bool:
-    """Tell whether one does; asked once."""
+    """Return whether one does; asked once."""
     answers = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # the client leaves its socket open when it fails

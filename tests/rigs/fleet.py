@@ -73,11 +73,11 @@ class Child:
         return self._log.read_text(errors="replace")
 
     def is_alive(self) -> bool:
-        """Tell whether it runs."""
+        """Return whether it runs."""
         return self._process.poll() is None
 
     def is_connected(self, port: int) -> bool:
-        """Tell whether it has a connection to this port."""
+        """Return whether it has a connection to this port."""
         return any(line.raddr and line.raddr.port == port for line in self._process.net_connections("tcp"))
 
     def pause(self) -> None:

@@ -146,7 +146,7 @@ class Ingest:
         return record
 
     def holds(self, count: int) -> bool:
-        """Tell whether the log has so many records."""
+        """Return whether the log has so many records."""
         return len(self.records()) == count
 
     def bytes_of_log(self) -> bytes:

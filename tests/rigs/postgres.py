@@ -131,7 +131,7 @@ class SystemServer:
             time.sleep(0.05)
 
     def is_alive(self) -> bool:
-        """Tell whether it runs; without room for its WAL it may have ended by itself."""
+        """Return whether it runs; without room for its WAL it may have ended by itself."""
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:

@@ -1,4 +1,4 @@
-"""When a partition is paused: not single records are bad, but what writes them, or the worker that reads them.
+"""When a partition is halted: not single records are bad, but what writes them, or the worker that reads them.
 
 A bad record is quarantined, and that is the end of it. A newer version of what writes the log, or a producer of
 something else, would so send everything into quarantine, where no worker looks again. So a partition is read no

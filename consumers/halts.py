@@ -42,8 +42,8 @@ class Halts:
         halt = self._halts.get(partition)
         return halt.reason if halt else None
 
-    def due(self, now: float) -> list[tuple[int, Halt]]:
-        """Return what is to be said now, at once and then every `SAID_EVERY_S`; it counts as said."""
+    def take_due(self, now: float) -> list[tuple[int, Halt]]:
+        """Return what is to be said now (at once and then every `SAID_EVERY_S`), and count it as said."""
         due = [
             (partition, halt)
             for partition, halt in self._halts.items()

@@ -10,7 +10,8 @@ import structlog
 
 from consumers.decode import decode
 from consumers.memory import give_back
-from consumers.partition import Limits, PartitionSessions
+from consumers.open_session import Limits
+from consumers.partition import PartitionSessions
 from consumers.share import Share
 from eventlog import Chunk
 from lake.catalog import location
@@ -135,7 +136,7 @@ class LakeWriter:
             if kept is not None and kept.ledger == ledger:
                 return kept
             sessions = PartitionSessions(
-                partition, next_offset=ledger.next_offset, time_ms=ledger.time_ms, limits=self._limits
+                partition, next_offset=ledger.next_offset, watermark_ms=ledger.time_ms, limits=self._limits
             )
             opened = read_open_sessions(
                 connection, partition=partition, open_as_of_offset=ledger.open_as_of_offset
@@ -191,7 +192,7 @@ class LakeWriter:
             changes, last = self._changes(held, decoded, now_ms, folding_again)
             held.has_news = held.has_news or bool(changes.events or changes.closed or changes.folded_again)
             if held.has_news and renew_open(held):
-                changes.open = held.sessions.open_rows()
+                changes.open = held.sessions.take_open_rows()
             if changes.next_offset != held.ledger.next_offset or changes.closed or changes.open is not None:
                 # Before anything was read of a log there is nothing to find it changed by.
                 mark = held.proven if held.ledger.mark else last
@@ -240,6 +241,6 @@ class LakeWriter:
             share=folding_again,
         )
         if not entries and end_offset == next_offset and now_ms is not None:
-            sessions.advance(now_ms)
+            sessions.advance_watermark(now_ms)
         sessions.close_due(changes)
         return changes, last

@@ -1,61 +1,39 @@
 """The sessions of one partition: what each new record does to them. Pure; what the lake knows is passed in.
 
-An event takes its place in its session by (client time, rank of its type, arrival). The newest few events of an
-open session stay unsettled, in the *tail*, where latecomers still find their place; what is older has been
-folded and is only numbers. An event that belongs before the tail, or to a session that is not in memory, is
-looked up: the session's history is read from the lake, and it is folded again from all its events.
+Late data: an event that belongs before the reorder buffer of its session (`open_session.py`), or to a session
+that is not in memory, is looked up. The session's history is read from the lake, and it is folded again from all
+its events.
 
 Folding again takes no more than a `Share` of the time. While there is none left, what is looked up is only what
 decides whether an event is new, and so each event is stored in the batch it was read in. Its session is *behind*
 until it is folded again: it stays as it was before that event (`as_of_offset` of its row), and does not close.
 
-A session closes as a function of the log: at sessionEnd; when the partition's time (the largest `received_at`
-read; the log's clock as the worker knows it only while the partition is idle and read to its end) passes its last
-event, the last movement of its playhead, or its start by the limits in `Limits`. A later event reopens it.
+A session closes as a function of the log: at sessionEnd; when the watermark of the partition (the largest
+`received_at` read; the log's clock as the worker knows it only while the partition is idle and read to its end)
+passes its last event, the last movement of its playhead, or its start by the limits in `Limits`. A later event
+reopens it.
 
 Arrivals follow the log's clock to within two minutes (`decode.CLOCK_MS_MAX`). So an arrival that is more than
-`CLOCK_BACK_MS` before the partition's time says that the log's clock was put back, and the time goes back with it.
+`CLOCK_BACK_MS` before the watermark shows that the log's clock was put back, and the watermark goes back with it.
 """
 
 import heapq
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import closing
 from operator import attrgetter
 from typing import Protocol
 
 import msgspec
 
+from consumers.known_ids import KnownIds
+from consumers.open_session import CLOCK_BACK_MS, Limits, OpenSession
 from consumers.share import Share
 from lake.changes import Changes, CloseReason, History, Known, OpenRows, Over, SessionRow, YoungIds
-from schemas.ids import BORN_MS_MAX, born_ms_of_session, read_event_time_ms
+from schemas.ids import born_ms_of_session, read_event_time_ms
 from sessions.event import Bad, Event, Tracking
-from sessions.facts import SessionFacts
-from sessions.fold import (
-    DENIED,
-    END_IGNORED,
-    END_TOLERANCE_MS,
-    EVENTS_MAX,
-    OVER_LIMIT,
-    REPEAT,
-    Fold,
-    is_over_limit,
-    without_false_ends,
-)
-
-TAIL = 4  # events of a session that wait for latecomers; more costs memory, fewer costs look-ups
-REMEMBERED = 200_000  # ids of closed sessions and tracking events kept in memory, to know what is new
-CLOCK_BACK_MS = 300_000
+from sessions.fold import DENIED, OVER_LIMIT, REPEAT, is_over_limit, without_false_ends
 
 Moment = tuple[int, str, float]
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """When a session closes without a sessionEnd: milliseconds of the partition's time."""
-
-    idle_ms: int
-    stuck_ms: int
-    length_ms: int
-    events_max: int = EVENTS_MAX  # that a session folds
 
 
 class Lake(Protocol):
@@ -81,173 +59,14 @@ class Behind(msgspec.Struct):
     stored: int
 
 
-class OpenSession:
-    """One session in memory: the fold of its settled events, the tail, and what closing it depends on."""
-
-    __slots__ = (
-        "ahead",
-        "end_ms",
-        "first_received_ms",
-        "fold",
-        "has_news",
-        "last_received_ms",
-        "late_events",
-        "moved_ms",
-        "playhead_s",
-        "settled",
-        "stored",
-        "tail",
-        "version",
-    )
-
-    def __init__(self, *, version: int, length_ms: int) -> None:
-        self.fold = Fold(length_ms=length_ms)
-        self.tail: list[Event] = []
-        self.settled: tuple[int, int] | None = None
-        self.ahead: set[int] | None = None  # client_ms of settled events that are ordered by arrival instead
-        self.version = version
-        self.late_events = 0
-        self.first_received_ms = 0
-        self.last_received_ms = 0
-        self.moved_ms = 0
-        self.playhead_s: float | None = None
-        self.stored = 0
-        self.end_ms: int | None = None  # of the first end that takes effect
-        self.has_news = True  # since its row was written
-
-    @property
-    def has_end(self) -> bool:
-        return self.end_ms is not None
-
-    def arrive(self, event: Event) -> bool:
-        """Note what closing depends on, in order of offset; return whether the log's clock was put back before."""
-        self.has_news = True
-        self.stored += 1
-        self.first_received_ms = self.first_received_ms or event.received_ms
-        received_ms = event.received_ms
-        if received_ms > self.last_received_ms:
-            self.last_received_ms = received_ms
-        if event.playhead_s != self.playhead_s:
-            self.playhead_s = event.playhead_s
-            if received_ms > self.moved_ms:
-                self.moved_ms = received_ms
-        if event.type.ends and not event.is_flagged(REPEAT, END_IGNORED):
-            self.end_ms = event.order_ms if self.end_ms is None else min(self.end_ms, event.order_ms)
-        return received_ms < self.last_received_ms - CLOCK_BACK_MS and self._follow_clock(received_ms)
-
-    def pass_over(self, over: Over) -> bool:
-        """Count events that are over the limit: they keep the session open, and may deny consent.
-
-        Return whether the log's clock was put back before the last of them.
-        """
-        self.has_news = True
-        self.stored += over.events
-        self.fold.events_over_limit += over.events
-        if over.is_denied:
-            self.fold.consent = DENIED
-        self.last_received_ms = max(self.last_received_ms, over.received_ms)
-        put_back = over.received_ms < self.last_received_ms - CLOCK_BACK_MS
-        return put_back and self._follow_clock(over.received_ms)
-
-    def _follow_clock(self, received_ms: int) -> bool:
-        self.last_received_ms = received_ms
-        self.moved_ms = min(self.moved_ms, received_ms)
-        self.first_received_ms = min(self.first_received_ms, received_ms)
-        return True
-
-    def is_end_in_doubt(self, event: Event) -> bool:
-        """Return whether an event may take an end's effect away, or be an end without: all events decide that."""
-        if event.type.ends:
-            return self.tail[-1].order_ms > event.order_ms + END_TOLERANCE_MS
-        return self.end_ms is not None and event.order_ms > self.end_ms + END_TOLERANCE_MS
-
-    def is_plainly_next(self, event: Event) -> bool:
-        """Return whether an event is later than all before it, and so neither repeats one nor was read before."""
-        return (
-            bool(self.tail) and event.order_ms > self.tail[-1].order_ms and not event.flags and self.ahead is None
-        )
-
-    def is_unsettled(self, event: Event) -> bool:
-        """Return whether an event, and any earlier one that says the same, has its place in the tail."""
-        if self.ahead is not None and event.client_ms in self.ahead:
-            return False
-        return self.settled is None or (event.order_ms, event.type.rank) > self.settled
-
-    def place(self, event: Event) -> None:
-        """Put an event into the tail, and settle what the tail no longer holds."""
-        tail = self.tail
-        is_latest = not tail or event.order_ms > tail[-1].order_ms
-        tail.append(event)
-        if not is_latest:
-            tail.sort(key=Event.order)
-        if len(tail) > TAIL:
-            settled = tail.pop(0)
-            self.fold.step(settled)
-            self.settled = (settled.order_ms, settled.type.rank)
-            if settled.order_ms != settled.client_ms:
-                self.ahead = self.ahead or set()
-                self.ahead.add(settled.client_ms)
-
-    def facts(self) -> SessionFacts:
-        """Return what is known of the session if nothing more came."""
-        fold = self.fold.copy()
-        for event in self.tail:
-            fold.step(event)
-        return fold.facts()
-
-    def deadline_ms(self, limits: Limits) -> tuple[int, CloseReason]:
-        """Return the partition time at which it closes, and why."""
-        deadlines: tuple[tuple[int, CloseReason], ...] = (
-            (self.last_received_ms + limits.idle_ms, "idle"),
-            (self.moved_ms + limits.stuck_ms, "stuck"),
-            (self.first_received_ms + limits.length_ms, "too_long"),
-        )
-        return min(deadlines)
-
-
-class Memory:
-    """Which ids were seen since the partition was loaded, so that most new ones need no look-up.
-
-    An id that carries its time of birth is new unless it was remembered, where that time is after everything that
-    is no longer remembered (`floor_ms`) and before everything that never was (`until_ms`). That holds whatever the
-    clocks say by which the ids were made: it compares ids with ids alone.
-    """
-
-    def __init__(self, floor_ms: int) -> None:
-        self.floor_ms = floor_ms
-        self.until_ms = BORN_MS_MAX
-        self._seen: set[str] = set()
-        self._oldest: list[tuple[int, str]] = []
-
-    def load(self, young: YoungIds, born_ms: Callable[[str], int | None]) -> None:
-        """Take note of ids that the lake has, although they say that they were made after `floor_ms`."""
-        self.until_ms = young.until_ms
-        for id in young.ids:
-            self.remember(id, born_ms(id))
-
-    def is_certainly_new(self, id: str, born_ms: int | None) -> bool:
-        """Return whether no record with this id was read before; where False, it must be looked up."""
-        return born_ms is not None and self.floor_ms < born_ms < self.until_ms and id not in self._seen
-
-    def remember(self, id: str, born_ms: int | None) -> None:
-        """Take note of an id. Those made first are forgotten first: an ingest may be years ahead."""
-        if born_ms is None or born_ms <= self.floor_ms or id in self._seen:
-            return
-        self._seen.add(id)
-        heapq.heappush(self._oldest, (born_ms, id))
-        if len(self._seen) > REMEMBERED:
-            self.floor_ms, oldest = heapq.heappop(self._oldest)
-            self._seen.remove(oldest)
-
-
 class PartitionSessions:
-    """All open sessions of one partition, and what its time and its memory know."""
+    """All open sessions of one partition, its watermark, and which ids it has seen."""
 
-    def __init__(self, partition: int, *, next_offset: int, time_ms: int, limits: Limits) -> None:
+    def __init__(self, partition: int, *, next_offset: int, watermark_ms: int, limits: Limits) -> None:
         self.partition = partition
         self.next_offset = next_offset
-        self.read_ms = time_ms  # largest received_at read since the log's clock was last put back
-        self.time_ms = time_ms  # the partition's time: that, or the log's clock while idle
+        self.read_ms = watermark_ms  # largest received_at read since the log's clock was last put back
+        self.watermark_ms = watermark_ms  # that, or the log's clock while idle
         self.limits = limits
         self._events_max = limits.events_max
         self.open: dict[str, OpenSession] = {}
@@ -255,8 +74,8 @@ class PartitionSessions:
         self._scheduled: set[str] = set()
         self._ended: set[str] = set()
         self._behind: dict[str, Behind] = {}  # the one that waits longest first
-        self._closed = Memory(time_ms)
-        self._tracked = Memory(time_ms)
+        self._closed = KnownIds(watermark_ms)
+        self._tracked = KnownIds(watermark_ms)
 
     def restore(self, histories: Iterable[tuple[str, History]]) -> None:
         """Open again what was open: every session of `histories` that did not close after its last event."""
@@ -305,9 +124,9 @@ class PartitionSessions:
         if changes.tracking:
             self._drop_known_tracking(changes, lake)
         self.next_offset = next_offset
-        if has_entries and self.time_ms > self.read_ms + CLOCK_BACK_MS:
-            self.time_ms = self.read_ms
-        self.time_ms = max(self.time_ms, self.read_ms)
+        if has_entries and self.watermark_ms > self.read_ms + CLOCK_BACK_MS:
+            self.watermark_ms = self.read_ms
+        self.watermark_ms = max(self.watermark_ms, self.read_ms)
         changes.read_ms = self.read_ms
         return changes
 
@@ -320,7 +139,7 @@ class PartitionSessions:
                 return False
             if self._behind and event.session_id in self._behind:
                 return False
-            session = self._opened(event.session_id, version=1)
+            session = self._open(event.session_id, version=1)
         elif (
             session.stored >= self._events_max
             or ((event.type.ends or session.end_ms is not None) and session.is_end_in_doubt(event))
@@ -329,13 +148,13 @@ class PartitionSessions:
             return False
         elif not session.is_plainly_next(event):
             is_repeat = False
-            for known in session.tail:
+            for known in session.buffer:
                 if known.event_id == event.event_id:
                     changes.duplicates.append((event.offset, event.event_id, "in memory"))
                     return True
                 if known.client_ms == event.client_ms and known.says_the_same(event):
                     is_repeat = True
-            if not session.is_unsettled(event):
+            if not session.belongs_in_buffer(event):
                 return False
             if is_repeat:
                 event = event.flagged(REPEAT)
@@ -398,7 +217,7 @@ class PartitionSessions:
         fresh = self._decide(waiting.pop(session_id), known, before, changes)
         if fresh:
             self._refold(session_id, history, [*history.events, *before, *fresh])
-            self._caught_up(session_id, changes)
+            self._mark_caught_up(session_id, changes)
 
     def _decide(self, events: list[Event], known: Known, placed: list[Event], changes: Changes) -> list[Event]:
         """Return those events of a session that are new, flagged as what they are; they go into `changes`."""
@@ -463,15 +282,15 @@ class PartitionSessions:
         for session_id in unread & placed.keys():
             self._refold(session_id, History([]), placed[session_id])
         for session_id in chosen:
-            self._caught_up(session_id, changes)
+            self._mark_caught_up(session_id, changes)
 
-    def _caught_up(self, session_id: str, changes: Changes) -> None:
+    def _mark_caught_up(self, session_id: str, changes: Changes) -> None:
         self._behind.pop(session_id, None)
         changes.folded_again = True
 
     def _refold(self, session_id: str, history: History, events: list[Event]) -> None:
         counted = without_false_ends(event for event in events if not event.is_flagged(OVER_LIMIT))
-        session = self._opened(session_id, version=history.version + 1)
+        session = self._open(session_id, version=history.version + 1)
         session.late_events = history.late_events
         for event in sorted(counted, key=attrgetter("offset")):
             if session.arrive(event):
@@ -485,7 +304,7 @@ class PartitionSessions:
         self._ended.discard(session_id)
         self._watch(session_id, session)
 
-    def _opened(self, session_id: str, *, version: int) -> OpenSession:
+    def _open(self, session_id: str, *, version: int) -> OpenSession:
         session = OpenSession(version=version, length_ms=self.limits.length_ms)
         self.open[session_id] = session
         return session
@@ -515,21 +334,21 @@ class PartitionSessions:
             fresh.append(entry)
         changes.tracking = fresh
 
-    def advance(self, now_ms: int) -> None:
-        """Move the partition's time on by the log's clock: it is idle, and read to its end."""
-        self.time_ms = max(self.time_ms, now_ms)
+    def advance_watermark(self, now_ms: int) -> None:
+        """Move the watermark to the log's clock: the partition is idle, and read to its end."""
+        self.watermark_ms = max(self.watermark_ms, now_ms)
 
     def close_due(self, changes: Changes) -> None:
         """Close what has ended or whose time has come; the closed rows go into `changes`."""
         due = list(self._ended)
         self._ended.clear()
-        while self._deadlines and self._deadlines[0][0] < self.time_ms:
+        while self._deadlines and self._deadlines[0][0] < self.watermark_ms:
             _, session_id = heapq.heappop(self._deadlines)
             self._scheduled.discard(session_id)
             session = self.open.get(session_id)
             if session is None or session.has_end:
                 continue  # closed before, or closes now anyway
-            if session.deadline_ms(self.limits)[0] < self.time_ms:
+            if session.deadline_ms(self.limits)[0] < self.watermark_ms:
                 due.append(session_id)
             else:
                 self._watch(session_id, session)
@@ -541,8 +360,11 @@ class PartitionSessions:
             changes.closed.append(self._row(session, reason, changes.next_offset))
             self._closed.remember(session_id, born_ms_of_session(session_id))
 
-    def open_rows(self) -> OpenRows:
-        """Return every open session as it would close. What is not written is to be loaded anew."""
+    def take_open_rows(self) -> OpenRows:
+        """Return every open session as it would close, and count it as written.
+
+        If the rows are not written, the partition is to be loaded again.
+        """
         fresh = [(session_id, session) for session_id, session in self.open.items() if session.has_news]
         kept = [session_id for session_id, session in self.open.items() if not session.has_news]
         for _, session in fresh:
@@ -557,7 +379,7 @@ class PartitionSessions:
             version=session.version,
             close_reason=reason,
             late_events=session.late_events,
-            as_of_ms=self.time_ms,
+            as_of_ms=self.watermark_ms,
             as_of_offset=as_of_offset,
         )
 

@@ -19,7 +19,7 @@ from consumers.floods import bad_offsets, is_flooded, newest_bad
 from consumers.halts import Halts
 from consumers.lake_writer import Decoded, Held, LakeWriter
 from consumers.log_clock import LogClock
-from consumers.partition import Limits
+from consumers.open_session import Limits
 from consumers.share import Share
 from eventlog import Chunk, Reader
 from eventlog.adapters import open_inspector, open_reader
@@ -333,7 +333,7 @@ class Worker:
                 return
         if written:
             self._written_at = time.monotonic()
-            await reader.advertise({held.ledger.log_partition: held.next_in_log for held in written})
+            await reader.commit_offsets({held.ledger.log_partition: held.next_in_log for held in written})
 
     def _halt_floods(self, by_partition: dict[int, list[Decoded]]) -> None:
         """Give up, until a restart, the partitions where most is bad; what was read of them stays in the log."""
@@ -352,7 +352,7 @@ class Worker:
                     self._halts.add(partition, code="flood", reason=reason)
 
     def _say_halts(self) -> None:
-        for partition, halt in self._halts.due(time.monotonic()):
+        for partition, halt in self._halts.take_due(time.monotonic()):
             held = self._held.get(partition)
             log.error(
                 "partition halted",

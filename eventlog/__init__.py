@@ -145,8 +145,8 @@ class Reader(Protocol):
     def clock_ms(self) -> int | None:
         """Return the log's own clock, milliseconds since 1970; None where only its records tell."""
 
-    async def advertise(self, positions: Mapping[int, int]) -> None:
-        """Tell the log's own tools how far the owner is. Best effort; nothing is ever read from it."""
+    async def commit_offsets(self, positions: Mapping[int, int]) -> None:
+        """Let the log's own tools know the offsets to read next. Best effort; nothing is ever read from it."""
 
     async def retain(self, *, older_than_ms: int, below: Mapping[int, int]) -> int:
         """Drop records appended before `older_than_ms` with offsets below those given; return how many.

@@ -94,7 +94,7 @@ class EmbeddedReader:
     def clock_ms(self) -> int | None:
         return int(time.time() * 1000)  # writers and reader are on one machine
 
-    async def advertise(self, positions: Mapping[int, int]) -> None:
+    async def commit_offsets(self, positions: Mapping[int, int]) -> None:
         """Do nothing: this log has no tools that ask for it."""
 
     async def retain(self, *, older_than_ms: int, below: Mapping[int, int]) -> int:

@@ -136,7 +136,7 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
     def clock_ms(self) -> int | None:
         return None  # Kafka has no request that asks for the time
 
-    async def advertise(self, positions: Mapping[int, int]) -> None:
+    async def commit_offsets(self, positions: Mapping[int, int]) -> None:
         offsets = {self._of_topic(p): offset for p, offset in positions.items() if p in self._held}
         if self._consumer is None or not offsets:
             return
@@ -144,7 +144,7 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
             async with asyncio.timeout(STOP_S):
                 await self._consumer.commit(offsets)
         except (*UNREACHABLE, ValueError) as error:
-            logger.debug("log_positions_not_advertised", error=str(error) or type(error).__name__)
+            logger.debug("log_offsets_not_committed", error=str(error) or type(error).__name__)
 
     async def retain(self, *, older_than_ms: int, below: Mapping[int, int]) -> int:
         """Do nothing: the topic has a retention of its own."""

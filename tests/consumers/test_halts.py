@@ -19,11 +19,11 @@ def test_a_halt_is_said_at_once_and_then_every_minute() -> None:
     for half_minute in range(6):
         halts.add(3, code="log_gap", reason="a" if half_minute < 4 else "b")
         now = half_minute * SAID_EVERY_S / 2
-        said += [(now, halt.reason) for partition, halt in halts.due(now) if partition == 3]
-        assert halts.due(now) == []
+        said += [(now, halt.reason) for partition, halt in halts.take_due(now) if partition == 3]
+        assert halts.take_due(now) == []
     assert said == [(0, "a"), (SAID_EVERY_S, "a"), (2 * SAID_EVERY_S, "b")]
     halts.discard(3)
-    assert halts.due(1e9) == []
+    assert halts.take_due(1e9) == []
     assert halts.reason(3) is None
 
 

@@ -25,7 +25,9 @@ from rigs.session_model import (
 
 from consumers.decode import arrival as arrival_of
 from consumers.decode import reflagged
-from consumers.partition import CLOCK_BACK_MS, TAIL, Limits, Memory, PartitionSessions
+from consumers.known_ids import KnownIds
+from consumers.open_session import BUFFERED, CLOCK_BACK_MS, Limits
+from consumers.partition import PartitionSessions
 from consumers.share import Share
 from lake.changes import History, YoungIds
 from sessions.event import Event
@@ -149,7 +151,7 @@ def play(log: Sequence[Entry], cuts: Sequence[Cut], limits: Limits = LIMITS) -> 
     for cut in [*cuts, Cut(len(log), "commit"), Cut(len(log), "commit")]:
         batch = log[sessions.next_offset : sessions.next_offset + cut.records]
         is_at_end = sessions.next_offset + len(batch) == len(log)
-        idle_until_ms = sessions.time_ms + 20 * MINUTE_MS if "idle" in cut.then and is_at_end else None
+        idle_until_ms = sessions.watermark_ms + 20 * MINUTE_MS if "idle" in cut.then and is_at_end else None
         share = no_time() if cut.is_busy else ALL_THE_TIME
         renew_open = cut.then == "renew"
         changes = lake.take(sessions, batch, renew_open=renew_open, idle_until_ms=idle_until_ms, share=share)
@@ -157,7 +159,7 @@ def play(log: Sequence[Entry], cuts: Sequence[Cut], limits: Limits = LIMITS) -> 
             lake.commit(changes)
         if cut.then in ("crash", "restart", "restart idle"):
             sessions = lake.start(limits)
-    lake.commit(lake.take(sessions, [], idle_until_ms=sessions.time_ms + 10 * DAY_MS, renew_open=True))
+    lake.commit(lake.take(sessions, [], idle_until_ms=sessions.watermark_ms + 10 * DAY_MS, renew_open=True))
     assert not sessions.open
     return lake
 
@@ -189,10 +191,12 @@ def folding(events_max: int) -> Limits:
 
 
 @given(ARRIVALS, CUTS, EVENTS_MAX)
-@example([FAR_AHEAD, *[simple()] * (TAIL + 1), simple(how="said twice later", again=TAIL + 2)], ONE_BY_ONE, 99)
+@example(
+    [FAR_AHEAD, *[simple()] * (BUFFERED + 1), simple(how="said twice later", again=BUFFERED + 2)], ONE_BY_ONE, 99
+)
 @example([simple("sessionStart", skew_ms=-3_000), simple("sessionEnd", pause_ms=0), simple()], [RESTART], 99)
-@example([simple()] * (TAIL + 1) + [simple(how="record twice", again=TAIL + 1)], ONE_BY_ONE, 99)
-@example([simple()] * (TAIL + 1) + [simple(how="said twice", again=TAIL + 1)], ONE_BY_ONE, 99)
+@example([simple()] * (BUFFERED + 1) + [simple(how="record twice", again=BUFFERED + 1)], ONE_BY_ONE, 99)
+@example([simple()] * (BUFFERED + 1) + [simple(how="said twice", again=BUFFERED + 1)], ONE_BY_ONE, 99)
 @settings(max_examples=600, deadline=None)
 def test_any_batches_repetitions_and_restarts_give_the_sessions_of_a_single_fold(
     arrivals: list[Arrival], cuts: list[Cut], events_max: int
@@ -205,7 +209,9 @@ def test_any_batches_repetitions_and_restarts_give_the_sessions_of_a_single_fold
 
 
 @given(ARRIVALS, CUTS, EVENTS_MAX)
-@example([FAR_AHEAD, *[simple()] * (TAIL + 1), simple(how="said twice later", again=TAIL + 2)], ONE_BY_ONE, 99)
+@example(
+    [FAR_AHEAD, *[simple()] * (BUFFERED + 1), simple(how="said twice later", again=BUFFERED + 2)], ONE_BY_ONE, 99
+)
 @settings(max_examples=400, deadline=None)
 def test_every_record_is_exactly_one_of_event_tracking_bad_and_duplicate(
     arrivals: list[Arrival], cuts: list[Cut], events_max: int
@@ -426,7 +432,7 @@ def test_a_reopened_session_is_provisional_until_it_closes_again() -> None:
     event = make_event("play", ts=NOON_MS + HOUR_MS, offset=1, playhead_s=1.0)
     lake.commit(lake.take(sessions, [event], renew_open=True))
     assert [(row.version, row.late_events, row.close_reason) for row in lake.open] == [(2, 1, None)]
-    again = lake.start().open_rows()
+    again = lake.start().take_open_rows()
     assert [(row.version, row.late_events, row.facts) for row in again.fresh] == [
         (row.version, row.late_events, row.facts) for row in lake.open
     ]
@@ -461,8 +467,8 @@ def test_a_start_read_after_a_restart_is_looked_up_only_if_its_id_is_older_than_
 
 def test_a_memory_that_overflows_is_certain_of_less_not_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ids that no longer fit raise the floor: they, and all made before them, are asked for again."""
-    monkeypatch.setattr("consumers.partition.REMEMBERED", 3)
-    memory = Memory(floor_ms=100)
+    monkeypatch.setattr("consumers.known_ids.REMEMBERED", 3)
+    memory = KnownIds(floor_ms=100)
     for born in range(101, 106):
         assert memory.is_certainly_new(str(born), born)
         memory.remember(str(born), born)
@@ -508,8 +514,8 @@ def test_the_starts_of_an_ingest_with_a_wrong_clock_are_looked_up_no_more_than_o
 
 def test_ids_that_are_years_ahead_do_not_push_others_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many an ingest with a wrong clock has made: what is made now is known to be new."""
-    monkeypatch.setattr("consumers.partition.REMEMBERED", 3)
-    memory = Memory(floor_ms=100)
+    monkeypatch.setattr("consumers.known_ids.REMEMBERED", 3)
+    memory = KnownIds(floor_ms=100)
     for born in (10_001, 10_002, 10_003, 101, 102):
         memory.remember(str(born), born)
     assert [born for born in (101, 102, 103, 10_001, 10_004) if memory.is_certainly_new(str(born), born)] == [
@@ -520,7 +526,7 @@ def test_ids_that_are_years_ahead_do_not_push_others_out_of_memory(monkeypatch: 
 
 def test_ids_that_were_too_many_to_load_are_looked_up() -> None:
     """What the lake has beyond those that were loaded is not taken for new."""
-    memory = Memory(floor_ms=100)
+    memory = KnownIds(floor_ms=100)
     memory.load(YoungIds(["200", "300"], until_ms=300), int)
     assert [born for born in (150, 200, 299, 300, 301) if memory.is_certainly_new(str(born), born)] == [150, 299]
 
@@ -594,7 +600,7 @@ def test_repeats_are_found_among_many_events_of_one_moment_however_they_are_spel
 
 
 def long_session(lake: ModelLake, sessions: PartitionSessions, *, pings: int = 100) -> Event:
-    """Store a session that is longer than its tail; return an event that belongs into its middle."""
+    """Store a session that is longer than its reorder buffer; return an event that belongs into its middle."""
     events = [make_event("ping", ts=NOON_MS + 1_000 * n, offset=n, playhead_s=n) for n in range(pings)]
     lake.commit(lake.take(sessions, events, renew_open=True))
     return make_event("pauseStart", ts=NOON_MS + 500, offset=pings, received_ms=NOON_MS + 1_000 * pings)
@@ -760,7 +766,7 @@ def test_a_denial_over_the_limit_is_a_denial() -> None:
     more = [make_event("ping", ts=NOON_MS + n, offset=n) for n in (1, 2)]
     lake.commit(lake.take(sessions, [start, *more, denied], renew_open=True))
     lake.commit(lake.take(lake.start(folding(2)), [], renew_open=True))
-    for row in (*sessions.open_rows().fresh, *lake.open):
+    for row in (*sessions.take_open_rows().fresh, *lake.open):
         assert (row.facts.user_id, row.facts.consent, row.facts.events_over_limit) == (None, "denied", 2)
 
 

@@ -118,7 +118,7 @@ def test_a_worker_that_restarts_anywhere_comes_to_the_same_sessions(lake: Lake) 
         while (start := held.sessions.next_offset) < len(log):
             write(writer, held, log[start : start + rng.choice((1, 20, 60))], renew=rng.random() < 0.5)
             if rng.random() < 0.3:
-                write(writer, held, [], idle_at_ms=held.sessions.time_ms + rng.choice((0, 700_000)))
+                write(writer, held, [], idle_at_ms=held.sessions.watermark_ms + rng.choice((0, 700_000)))
             if rng.random() < 0.6:
                 before = held.sessions
                 held = writer.load(0, None)

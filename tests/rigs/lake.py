@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 
 from consumers.lake_writer import Decoded, Held, LakeWriter
-from consumers.partition import Limits
+from consumers.open_session import Limits
 from consumers.share import Share
 from eventlog import Chunk, Record
 from lake.catalog import connect, location

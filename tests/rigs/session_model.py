@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from consumers.partition import Limits, PartitionSessions
+from consumers.open_session import Limits
+from consumers.partition import PartitionSessions
 from consumers.share import Share
 from lake.changes import Changes, History, Known, Over, SessionRow, YoungIds
 from schemas.ids import BORN_MS_MAX, mint_event_id, mint_media_session
@@ -106,7 +107,7 @@ class ModelLake:
 
     def start(self, limits: Limits = LIMITS) -> PartitionSessions:
         """Load the partition, as a worker does that knows nothing else."""
-        sessions = PartitionSessions(0, next_offset=self.next_offset, time_ms=self.time_ms, limits=limits)
+        sessions = PartitionSessions(0, next_offset=self.next_offset, watermark_ms=self.time_ms, limits=limits)
         candidates = {row.facts.session_id for row in self.open} | {
             event.session_id for event in self.events if event.offset >= self.open_as_of_offset
         }
@@ -137,10 +138,10 @@ class ModelLake:
             share=share,
         )
         if idle_until_ms is not None:
-            sessions.advance(idle_until_ms)
+            sessions.advance_watermark(idle_until_ms)
         sessions.close_due(changes)
         if renew_open:
-            changes.open = sessions.open_rows()
+            changes.open = sessions.take_open_rows()
         return changes
 
     def commit(self, changes: Changes) -> None:

@@ -24,3 +24,24 @@ def newest_bad(known: Iterable[int], found: Iterable[int], *, bad_max: int) -> l
 def is_flooded(offsets: Sequence[int], *, bad_max: int) -> bool:
     """Return whether `bad_max` of these bad offsets, ascending, are among twice as many records in a row."""
     return any(last - first < 2 * bad_max for first, last in zip(offsets, offsets[bad_max - 1 :], strict=False))
+
+
+class Floods:
+    """The newest bad records of each partition of one worker; `bad_max` as in `is_flooded`, 0: never a flood."""
+
+    def __init__(self, *, bad_max: int) -> None:
+        self._bad_max = bad_max
+        self._bad: dict[int, list[int]] = {}
+
+    def add(self, partition: int, entries: Iterable[object]) -> str | None:
+        """Count what was read of a partition; return why it is to be halted, if it is."""
+        found = bad_offsets(entries) if self._bad_max else []
+        if not found:
+            return None
+        self._bad[partition] = newest_bad(self._bad.get(partition, ()), found, bad_max=self._bad_max)
+        if not is_flooded(self._bad[partition], bad_max=self._bad_max):
+            return None
+        return (
+            f"{self._bad_max} of {2 * self._bad_max} records are bad; a worker that understands them, or "
+            "PLAYHEAD_WORKER_BAD_MAX=0, goes on"
+        )

@@ -1,8 +1,11 @@
-"""Partitions that are held and read no further: why, and when that is to be said again. Pure."""
+"""Partitions that are held and read no further: why, and when that is logged again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
+import structlog
+
+log = structlog.get_logger(__name__)
 
 SAID_EVERY_S = 60.0
 
@@ -52,3 +55,15 @@ class Halts:
         for _, halt in due:
             halt.said_at = now
         return due
+
+
+def log_halts(halts: Halts, next_offsets: Mapping[int, int], *, now_s: float) -> None:
+    """Log the halts that are due, each with the offset at which its partition is read no further."""
+    for partition, halt in halts.take_due(now_s):
+        log.error(
+            "partition halted",
+            code=halt.code,
+            partition=partition,
+            next_offset=next_offsets.get(partition),
+            message=halt.reason,
+        )

@@ -7,6 +7,7 @@ where late events still find their place; what is older has been folded and is o
 import msgspec
 
 from lake.changes import CloseReason, Over
+from schemas.settings import Settings
 from sessions.event import Event
 from sessions.facts import SessionFacts
 from sessions.fold import DENIED, END_IGNORED, END_TOLERANCE_MS, EVENTS_MAX, REPEAT, Fold
@@ -22,6 +23,15 @@ class Limits(msgspec.Struct, frozen=True):
     stuck_ms: int
     length_ms: int
     events_max: int = EVENTS_MAX  # that a session folds
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Limits":
+        """Return the limits that the settings name."""
+        return cls(
+            idle_ms=int(settings.session_idle_s * 1000),
+            stuck_ms=int(settings.session_stuck_s * 1000),
+            length_ms=int(settings.session_length_s * 1000),
+        )
 
 
 class OpenSession:

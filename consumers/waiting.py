@@ -81,7 +81,7 @@ def _standings(lake: duckdb.DuckDBPyConnection) -> dict[int, Standing]:
 
 
 def _findings(waiting: list[Waiting], standings: Mapping[int, Standing], *, within_s: float) -> list[Finding]:
-    """Return what is not as it should be. Where reading is halted, the lake says so and why."""
+    """Return what is not as it should be. If reading is halted, the ledger has the reason."""
     findings = []
     for one in waiting:
         standing = standings.get(one.partition)

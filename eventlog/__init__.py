@@ -14,7 +14,7 @@ Reading. A reader is given partitions (assigned) and loses them again (revoked):
 as the log can tell; only the owner's ledger can tell for certain. The reader asks its `Owner` where to start
 each time a partition is assigned, and reads from there on. Nothing moves a position but the owner: a first
 offset other than the one asked for raises LogGap, a log that ends before it raises LogTruncated, a record whose
-bytes cannot be had (damaged, or packed in an unknown way) raises LogCorrupt; that partition then stands still
+bytes cannot be had (damaged, or packed in an unknown way) raises LogCorrupt; that partition is not read again
 until `seek()`, the others go on. `Owner.release()` may be called while a read is under way, by
 another task than the one that reads: what was read of a partition before its release is to be dropped after it.
 
@@ -110,10 +110,10 @@ class Writer(Protocol):
 
 
 class Owner(Protocol):
-    """Who reads: answers where each partition is to be read from, and lets go of it when asked."""
+    """Who reads: takes partitions, says where each is to be read from, and lets go of them when asked."""
 
-    async def position(self, partition: int) -> int:
-        """Return the offset to read next in a partition that was just assigned.
+    async def acquire(self, partition: int) -> int:
+        """Take a partition that was just assigned, and return the offset to read next.
 
         What it raises comes out of `Reader.read`, and the next read asks again.
         """
@@ -137,7 +137,7 @@ class Reader(Protocol):
         """Read a partition that is held from `offset` on. Ignored where it is not held any more."""
 
     def pause(self, partition: int) -> None:
-        """Read no more of this partition until `seek`, `reposition`, or until it is assigned anew."""
+        """Read no more of this partition until `seek`, `reposition`, or until it is assigned again."""
 
     def reposition(self, partition: int) -> None:
         """Ask the owner again where to read this partition from, before the next read."""

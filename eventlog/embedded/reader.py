@@ -60,7 +60,7 @@ class EmbeddedReader:
         await self._in_thread(self._connected)
         while True:
             for partition in sorted(self._held - self._positions.keys()):
-                self._positions[partition] = await self._owner.position(partition)
+                self._positions[partition] = await self._owner.acquire(partition)
                 self._stopped.discard(partition)
             wanted = {p: o for p, o in self._positions.items() if p not in self._stopped}
             found = await self._look_in_thread(wanted, records_max, deadline)

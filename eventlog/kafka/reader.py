@@ -173,7 +173,7 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
             async with self._asking:
                 if partition not in self._held:
                     continue
-                offset = await self._owner.position(partition)
+                offset = await self._owner.acquire(partition)
                 if partition in self._held:
                     self._stopped.discard(partition)
                     self._seek(partition, offset)

@@ -101,8 +101,8 @@ def test_a_transaction_is_all_or_nothing(lake: Lake) -> None:
         seventh = msgspec.structs.replace(held.ledger, log_partition=7)
         nowhere = Changes(partition=7, next_offset=1)
         work = [(held.ledger, good, held.ledger.after(good)), (seventh, nowhere, seventh.after(nowhere))]
-        with pytest.raises(duckdb.Error):
-            commit(writer.connection(), work, topic="t", place=lake.place)
+        with writer.connection() as connection, pytest.raises(duckdb.Error):
+            commit(connection, work, topic="t", place=lake.place)
         assert writer.load(0, held) is held
     tables = ("events", "quarantine", "session_versions", "open_sessions_p000")
     assert lake.ask("SELECT " + ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)) == [(0, 0, 0, 0)]
@@ -248,15 +248,17 @@ def test_two_transactions_at_once_cannot_both_move_a_ledger(lake: Lake) -> None:
     """Also where both read the same row before either wrote: the second COMMIT is refused."""
     with lake.writer() as one, lake.writer() as other:
         mine, theirs = one.load(0, None), other.load(0, None)
-        first, second = one.connection(), other.connection()
-        second.execute("BEGIN")
-        assert second.execute("SELECT commits FROM ledger_p000").fetchone() == (0,)
-        write(one, mine, [make_event("sessionStart")])
-        second.execute("DELETE FROM ledger_p000")
-        second.execute("INSERT INTO ledger_p000 BY NAME SELECT 0 AS log_partition, 9 AS next_offset, 1 AS commits")
-        with pytest.raises(duckdb.Error):
-            second.execute("COMMIT")
-        assert first.execute("SELECT next_offset FROM ledger_p000").fetchone() == (1,)
+        with one.connection() as first, other.connection() as second:
+            second.execute("BEGIN")
+            assert second.execute("SELECT commits FROM ledger_p000").fetchone() == (0,)
+            write(one, mine, [make_event("sessionStart")])
+            second.execute("DELETE FROM ledger_p000")
+            second.execute(
+                "INSERT INTO ledger_p000 BY NAME SELECT 0 AS log_partition, 9 AS next_offset, 1 AS commits"
+            )
+            with pytest.raises(duckdb.Error):
+                second.execute("COMMIT")
+            assert first.execute("SELECT next_offset FROM ledger_p000").fetchone() == (1,)
         assert other.load(0, theirs).ledger.next_offset == 1
 
 

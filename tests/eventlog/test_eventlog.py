@@ -542,7 +542,7 @@ class Member:
         self.moved = moved
         self.held: set[int] = set()
 
-    async def position(self, partition: int) -> int:
+    async def acquire(self, partition: int) -> int:
         self.held.add(partition)
         return self.ledger[partition]
 

@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import functools
+import math
 import shutil
 import subprocess
 import sys
@@ -15,12 +16,15 @@ from typing import Any
 
 import duckdb
 
-from consumers.lake_writer import Decoded, Held, LakeWriter
+from consumers.batch import DecodedChunk
+from consumers.held_partition import HeldPartition
+from consumers.lake_writer import LakeWriter
 from consumers.open_session import Limits
 from consumers.share import Share
 from eventlog import Chunk, Record
 from lake.catalog import connect, location
 from lake.changes import SessionRow
+from lake.history import StoredEvents
 from lake.rows import session_rows
 from lake.tables import initialize
 from rigs.poison import START_PARAMS
@@ -94,35 +98,51 @@ def rows_of_facts(facts: dict[str, SessionFacts]) -> dict[str, dict[str, Any]]:
     return by_session(session_rows(rows).select(FACTS).to_pylist())
 
 
-def decoded(entries: Sequence[Entry], *, partition: int = 0) -> list[Decoded]:
+def decoded(entries: Sequence[Entry], *, partition: int = 0) -> list[DecodedChunk]:
     """Return entries as the worker holds them before they are written."""
     if not entries:
         return []
-    return [Decoded(partition, list(entries), entries[-1].offset + 1)]
+    return [DecodedChunk(partition, list(entries), entries[-1].offset + 1)]
 
 
 def write(
     writer: LakeWriter,
-    held: Held,
+    held: HeldPartition,
     entries: Sequence[Entry],
     *,
     idle_at_ms: int | None = None,
     renew: bool = True,
     share: Share = ALL_THE_TIME,
-) -> list[Held]:
+) -> list[HeldPartition]:
     """Let a worker write a batch; or, with `idle_at_ms`, find that there is nothing more to read at that time."""
     batch = decoded(entries)
     if idle_at_ms is not None:
-        batch = [Decoded(0, [], held.sessions.next_offset)]
-    return writer.write([(held, batch)], now_ms=idle_at_ms or 0, renew_open=lambda _: renew, folding_again=share)
+        batch = [DecodedChunk(0, [], held.sessions.next_offset)]
+    return _write(writer, held, batch, now_ms=idle_at_ms or 0, renew=renew, share=share)
 
 
-def write_values(writer: LakeWriter, held: Held, values: Sequence[bytes], *, appended_ms: int) -> None:
+def _write(
+    writer: LakeWriter, held: HeldPartition, batch: list[DecodedChunk], *, now_ms: int, renew: bool, share: Share
+) -> list[HeldPartition]:
+    """Fold, commit and advance, as the worker does."""
+    with writer.connection() as connection:
+        lake = StoredEvents(connection, partition=held.ledger.log_partition)
+        changes = held.fold(batch, lake=lake, log_now_ms=now_ms, share=share)
+    if renew:
+        changes.add_open_sessions(now_s=0.0, interval_s=-math.inf)
+    if not changes.is_anything():
+        return []
+    (ledger,) = writer.commit([changes])
+    changes.advance(ledger)
+    return [held]
+
+
+def write_values(writer: LakeWriter, held: HeldPartition, values: Sequence[bytes], *, appended_ms: int) -> None:
     """Let a worker write a batch of records with these bytes."""
     first = held.sessions.next_offset
     records = [Record(0, first + n, b"", value, appended_ms) for n, value in enumerate(values)]
-    read = Decoded.of(Chunk(0, records, first + len(values)))
-    writer.write([(held, [read])], now_ms=appended_ms, renew_open=lambda _: True, folding_again=ALL_THE_TIME)
+    read = DecodedChunk.of(Chunk(0, records, first + len(values)))
+    _write(writer, held, [read], now_ms=appended_ms, renew=True, share=ALL_THE_TIME)
 
 
 def record_value(

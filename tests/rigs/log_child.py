@@ -54,7 +54,7 @@ async def fill(settings: Settings, limit_bytes: int) -> None:
 class Talker:
     """An owner that says what it is asked."""
 
-    async def position(self, partition: int) -> int:
+    async def acquire(self, partition: int) -> int:
         print("assigned", partition, flush=True)
         return 0
 

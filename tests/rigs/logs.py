@@ -36,7 +36,7 @@ class Ledger:
         self.name = name
         self.journal = [] if journal is None else journal
 
-    async def position(self, partition: int) -> int:
+    async def acquire(self, partition: int) -> int:
         self.journal.append(f"{self.name} assigned {partition}")
         return self.positions.get(partition, 0)
 

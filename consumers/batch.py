@@ -1,0 +1,80 @@
+"""What was read and decoded, until it is committed; and when a batch is full or due. Pure."""
+
+import msgspec
+
+from consumers.decode import decode
+from eventlog import Chunk
+from lake.marks import Mark
+from sessions.event import Bad, Event, Tracking
+
+BATCH_BYTES_MAX = 33_554_432
+RECORDS_READ_MAX = 10_000  # at a time
+
+
+class DecodedChunk(msgspec.Struct, frozen=True):
+    """What a chunk of one partition contains, in order of offset. Its bytes are let go: two batches are in memory.
+
+    `end_offset` is where the log ends, `last` the last record, `log_number` which log it was read from, and
+    `size_bytes` the size of the records. Offsets are the lake's.
+    """
+
+    partition: int
+    entries: list[Event | Tracking | Bad]
+    end_offset: int
+    last: Mark | None = None
+    log_number: int = 1
+    size_bytes: int = 0
+
+    @classmethod
+    def of(cls, chunk: Chunk, *, base: int = 0, log_number: int = 1) -> "DecodedChunk":
+        """Decode the records of a chunk of a log to whose offsets the lake adds `base`."""
+        records = chunk.records
+        last = Mark.of(records[-1], base=base) if records else None
+        size_bytes = sum(len(record.value) for record in records)
+        if base:  # only after a log was replaced
+            records = [msgspec.structs.replace(record, offset=record.offset + base) for record in records]
+        entries = [decode(record) for record in records]
+        return cls(chunk.partition, entries, chunk.end_offset + base, last, log_number, size_bytes)
+
+
+class Batch:
+    """Decoded chunks that are committed together. Times are seconds of one monotonic clock.
+
+    A commit is due at once after a quiet time, and at the interval under load.
+    """
+
+    def __init__(self, *, records_max: int, interval_s: float, began_s: float) -> None:
+        self.by_partition: dict[int, list[DecodedChunk]] = {}
+        self._interval_s = interval_s
+        self._until_s = began_s + interval_s
+        self._left = records_max
+        self._records = 0
+        self._size_bytes = 0
+
+    def add(self, chunk: DecodedChunk) -> None:
+        """Add what was read next."""
+        self.by_partition.setdefault(chunk.partition, []).append(chunk)
+        self._left -= len(chunk.entries)
+        self._records += len(chunk.entries)
+        self._size_bytes += chunk.size_bytes
+
+    @property
+    def records_wanted(self) -> int:
+        """How many records the next read may return."""
+        return min(self._left, RECORDS_READ_MAX)
+
+    def wait_s(self, *, now_s: float, committed_s: float) -> float:
+        """Return how long the next read may wait for records; the last commit was at `committed_s`."""
+        return max(self._due_s(committed_s) - now_s, 0.0)
+
+    def is_due(self, *, now_s: float, committed_s: float) -> bool:
+        """Return whether the batch is to be committed now."""
+        return self._left <= 0 or self._size_bytes >= BATCH_BYTES_MAX or now_s >= self._due_s(committed_s)
+
+    def _due_s(self, committed_s: float) -> float:
+        return min(self._until_s, committed_s + self._interval_s) if self._records else self._until_s
+
+    @property
+    def ends(self) -> dict[int, int]:
+        """Where the log of each partition ended when it was last read."""
+        return {partition: chunks[-1].end_offset for partition, chunks in self.by_partition.items()}

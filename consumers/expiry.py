@@ -1,0 +1,71 @@
+"""Which records the log may drop: old, in the lake, and in a backup; and the warning that no backup is made."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from consumers.held_partition import HeldPartition
+from eventlog import Reader
+from lake.backup import Manifest, is_overdue, last_made_at, newest
+from schemas.faults import NotReady
+from schemas.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+OVERDUE_ALARM_S = 3600.0  # between two warnings of a backup that is overdue
+
+
+class Expiry:
+    """Lets the log drop records that nobody needs any more, for one worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._began_at = datetime.now(UTC)
+        self._warned_s: float | None = None
+
+    async def drop_records(
+        self, reader: Reader, below: dict[int, int], every: Mapping[int, HeldPartition]
+    ) -> None:
+        """Let the log drop records that are old, stored (`below`), and in a backup unless none is wanted."""
+        if not self._settings.log_drop_without_backup:
+            backup = await self._newest_backup()
+            below = backup.next_offsets if backup else {}
+            await self._warn_of_overdue_backup()
+        # A backup of a time before the log was replaced knows nothing of this one: its offsets are below 0 here.
+        in_log = {
+            partition: offset - held.ledger.log_base
+            for partition, offset in below.items()
+            if (held := every.get(partition)) is not None
+        }
+        older_than_ms = int((time.time() - self._settings.log_retention_s) * 1000)
+        dropped = await reader.retain(older_than_ms=older_than_ms, below=in_log)
+        if dropped:
+            log.info("log records dropped", records=dropped)
+
+    async def _newest_backup(self) -> Manifest | None:
+        try:
+            found = await asyncio.to_thread(newest, self._settings.backups)
+        except NotReady as fault:
+            log.warning("backup unreadable", message=str(fault))
+            return None
+        return found[1] if found else None
+
+    async def _warn_of_overdue_backup(self) -> None:
+        """Warn that the embedded log drops nothing more until there is a backup."""
+        retention = timedelta(seconds=self._settings.log_retention_s)
+        now = datetime.now(UTC)
+        made_at = await asyncio.to_thread(last_made_at, self._settings.backups, now=now)
+        if self._settings.log != "embedded" or not is_overdue(
+            made_at, now=now, retention=retention, watched_since=self._began_at
+        ):
+            return
+        if self._warned_s is None or time.monotonic() - self._warned_s >= OVERDUE_ALARM_S:
+            self._warned_s = time.monotonic()
+            log.warning(
+                "backup overdue: the log drops no record that no backup holds; run `playhead backup`",
+                newest_backup=made_at.isoformat() if made_at else None,
+                retention_s=self._settings.log_retention_s,
+            )

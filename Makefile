@@ -52,7 +52,7 @@ stack: .venv/.installed  ## Kafka, PostgreSQL, two ingests, two workers and upke
 
 lock: $(UV)  ## resolve pyproject.toml anew into requirements.lock (names, versions, hashes; no addresses)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--python-version 3.11 --group dev pyproject.toml --output-file requirements.lock
+		--python-version 3.11 --all-extras --group dev pyproject.toml --output-file requirements.lock
 
 .venv/.installed: requirements.lock pyproject.toml | $(UV)
 	test -x .venv/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv

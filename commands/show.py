@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from lake.catalog import Location, connect
+from lake.catalog import Location, connect, location
 from lake.find import NoSuchSession, Version, find, read_row, read_versions
 from lake.history import read_histories
+from schemas.settings import Settings
 from schemas.terminal import printable
 from sessions.event import Event
 from sessions.fold import without_false_ends
@@ -35,6 +36,15 @@ class Timeline(msgspec.Struct, frozen=True):
     versions: list[Version]
     lines: list[Line]
     numbers: list[Number]
+
+
+def print_session(settings: Settings, prefix: str, *, as_json: bool) -> None:
+    """Print the session whose id begins like this, as text or JSON. Raises NoSuchSession if none or several do."""
+    timeline = show(location(settings), prefix, length_ms=int(settings.session_length_s * 1000))
+    if as_json:
+        print(msgspec.json.encode(timeline).decode())  # noqa: T201
+    else:
+        print("\n".join(describe(timeline)))  # noqa: T201
 
 
 def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:

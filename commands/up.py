@@ -24,7 +24,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from commands.children import Failed, Stage, status_text
+from commands.init import make_log_and_lake
 from commands.judge import Before, Counted, ask, judge, look_before
+from commands.own_secrets import with_own_secrets
 from eventlog.adapters import read_ends
 from lake.backup import is_due, last_made_at
 from lake.behind import behind
@@ -63,6 +65,17 @@ class NotCaughtUp(Failed):
     """Records still wait in the log: nothing is wrong, and not everything was verified."""
 
     style = "yellow"
+
+
+def run_all(given: Settings, plan: Plan) -> bool:
+    """Make secrets, log and lake where they are missing, and run the plan; return whether all went well."""
+    settings = with_own_secrets(given)
+    asyncio.run(make_log_and_lake(settings))
+    console = Console()
+    if given.api_keys is None:
+        key = settings.data_dir / "secrets" / "api_keys"
+        console.print(f"The API key of the tracking API is in {key}", highlight=False, soft_wrap=True)
+    return asyncio.run(run(settings, plan, console))
 
 
 async def run(settings: Settings, plan: Plan, console: Console) -> bool:

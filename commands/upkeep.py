@@ -5,12 +5,34 @@ import signal
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 import structlog
 import typer
 
 from commands.children import start_child
+from lake.catalog import location
+from lake.upkeep import Ages, tidy
 from schemas.settings import Settings
+
+
+def do_round(settings: Settings, *, when_told: bool) -> None:
+    """Do one round in this process; with `when_told`, only after a line on standard input."""
+
+    def now() -> datetime:
+        if when_told:
+            wait_until_told()
+        return datetime.now(UTC)
+
+    tidied = tidy(location(settings), Ages.of(settings), orphans=settings.orphans, now=now)
+    structlog.get_logger().info(
+        "upkeep",
+        merged=tidied.merged_tables,
+        snapshots_expired=tidied.snapshots_expired,
+        files_deleted=tidied.files_deleted,
+        orphans_set_aside=tidied.orphans.aside,
+        orphans_deleted=tidied.orphans.deleted,
+    )
 
 
 async def start_upkeep(settings: Settings) -> Callable[[], Awaitable[None]]:

@@ -1,0 +1,41 @@
+"""`playhead rebuild`: a lake made from the newest backup, and the log from there on."""
+
+import asyncio
+from pathlib import Path
+
+from commands.init import make_log_and_lake
+from commands.upkeep import stopped_by_signals
+from consumers.decisions import accept_new_logs, other_logs, parse_partitions, with_remedy
+from consumers.worker import Worker
+from eventlog.adapters import create_log
+from lake.backup import ledgers_of, newest, restore
+from lake.catalog import location
+from lake.transaction import Ledger
+from schemas.faults import NotReady
+from schemas.settings import Settings
+
+
+def rebuild_lake(settings: Settings, new_log: str | None) -> Path | None:
+    """Make the lake and return the backup it came from, None for the log alone.
+
+    Raises NotReady if the backup is of another log, and `new_log` does not accept that.
+    """
+    found = newest(settings.backups)
+    backup = found[0] if found else None
+    asyncio.run(_rebuild(settings, backup, new_log))
+    return backup
+
+
+async def _rebuild(settings: Settings, backup: Path | None, new_log: str | None) -> None:
+    if backup is not None:
+        await create_log(settings)
+        others = await other_logs(settings, [Ledger.of(row) for row in ledgers_of(backup)])
+        accepted = parse_partitions(new_log) if new_log is not None else []
+        for partition, fault in others.items():
+            if accepted is not None and partition not in accepted:
+                raise NotReady(f"the backup {backup} is of another log: {with_remedy(fault, verb='rebuild')}")
+        await asyncio.to_thread(restore, location(settings), backup)
+        if others:
+            await accept_new_logs(settings, others.keys())
+    await make_log_and_lake(settings)
+    await Worker(settings).run(stopped_by_signals(), until_read=True)

@@ -1,0 +1,66 @@
+"""`playhead verify`: what the check of lake and log, or the recount of sessions, found, printed."""
+
+import asyncio
+import secrets
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from consumers.waiting import look
+from lake.audit import audit
+from lake.catalog import location
+from lake.verify import verify
+from schemas.settings import Settings
+from schemas.terminal import printable
+
+
+def print_verdict(settings: Settings, *, within_s: float | None, as_json: bool) -> bool:
+    """Check lake and log, print what was found, and return whether all is as promised.
+
+    What is in the log now may take `within_s` into the lake; with None the log is not looked at.
+    """
+    waiting, findings = ([], []) if within_s is None else asyncio.run(look(settings, within_s=within_s))
+    verdict = verify(location(settings))
+    findings += verdict.findings
+    if as_json:
+        whole = {"partitions": verdict.partitions, "findings": findings, "log": waiting}
+        print(msgspec.json.encode(whole).decode())  # noqa: T201
+        return not findings
+    console = Console(soft_wrap=True)
+    for count in verdict.partitions:
+        console.print(
+            f"partition {count.partition}: offsets {count.first_offset} to {count.next_offset}: "
+            f"{count.events} events, {count.quarantined} quarantined, {count.duplicates} duplicates, "
+            f"{count.lost} lost, {count.removed} removed"
+        )
+    for one in waiting:
+        if one.records:
+            console.print(f"partition {one.partition}: {one.records} records of the log wait")
+    for finding in findings:
+        where = "" if finding.partition is None else f"partition {finding.partition}: "
+        console.print(Text(finding.code, "red"), Text(printable(where + finding.detail)))
+    console.print("broken" if findings else "all is well: every offset stands exactly once")
+    return not findings
+
+
+def print_recount(settings: Settings, *, sample: int, seed: int | None, as_json: bool) -> bool:
+    """Recount sessions in a second way, print the differences, and return whether there are none.
+
+    Without a seed, other sessions each time.
+    """
+    seed = secrets.randbelow(1 << 32) if seed is None else seed
+    found = audit(location(settings), sample=sample, seed=seed, length_ms=int(settings.session_length_s * 1000))
+    if as_json:
+        print(msgspec.json.encode(found).decode())  # noqa: T201
+        return not found.differences
+    console = Console(soft_wrap=True)
+    for one in found.differences:
+        name = f"{one.session_id[:16]} version {one.version}: {one.metric}"
+        told = printable(f"{name} is {one.lake} in the lake, recounted {one.recounted}")
+        console.print(Text(told, "red"))
+    console.print(
+        f"{found.recounted} closed sessions recounted (seed {seed}), {found.numbers} numbers, "
+        f"{len(found.differences)} differences; {found.passed_over} sessions passed over"
+    )
+    return not found.differences

@@ -1,0 +1,29 @@
+"""`playhead worker`: decisions of an operator carried out first, then the worker until told to stop."""
+
+import asyncio
+import gc
+from functools import partial
+
+from commands.upkeep import start_upkeep, stopped_by_signals
+from consumers.decisions import accept_gaps, accept_new_logs, parse_partitions
+from consumers.worker import Worker
+from lake.transaction import Gap
+from schemas.settings import Settings
+
+# A batch is tens of thousands of objects that live until its commit; the collector need not look at them.
+GC_THRESHOLD = (50_000, 50, 100)
+
+
+async def run_worker(settings: Settings, gaps: list[str], new_log: str | None) -> None:
+    """Accept lost offsets and a new log, if given, and move the log into the lake until a signal comes."""
+    if gaps:
+        await asyncio.to_thread(accept_gaps, settings, [Gap.parse(gap) for gap in gaps])
+    if new_log is not None:
+        await accept_new_logs(settings, parse_partitions(new_log))
+
+    has_own_upkeep = settings.lake_catalog == "sqlite"
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLD)
+    upkeep = partial(start_upkeep, settings) if has_own_upkeep else None
+    await Worker(settings, upkeep=upkeep).run(stopped_by_signals())

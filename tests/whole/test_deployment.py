@@ -5,6 +5,7 @@ registry of images: `make test-image`, as root, with buildah, podman and deboots
 """
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from schemas.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
 OURS = ("init", "ingest", "worker", "upkeep")
+TARGETS = ("ingest", "full")  # of the Containerfile
 USER = 10001
 TOOLS = ("buildah", "podman", "debootstrap")
 REQUIRED = re.compile(r"\$\{(\w+):\?[^}]*\}")
@@ -123,7 +126,34 @@ def test_the_image_is_made_of_what_the_wheel_is(tmp_path: Path) -> None:
     wheel = re.search(r"only-include = \[([^\]]*)\]", (ROOT / "pyproject.toml").read_text())
     assert wheel is not None
     modules = set(re.findall(r'"([^"]+)"', wheel[1]))
-    assert allowed == modules | {"pyproject.toml", "requirements.lock", "README.md", "LICENSE"}
+    assert allowed == modules | {"pyproject.toml", "requirements.lock", "README.md", "LICENSE", "notice.py"}
+
+
+def test_an_ingest_runs_from_the_image_without_a_database(services: dict[str, Any]) -> None:
+    """Each service has a target of the Containerfile, the ingest the small one; the last is the full."""
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", (ROOT / "Containerfile").read_text(), re.MULTILINE)
+    assert stages[-2:] == list(TARGETS)
+    targets = {service: services[service]["build"]["target"] for service in OURS}
+    assert targets == {"init": "full", "ingest": "ingest", "worker": "full", "upkeep": "full"}
+    assert services["ingest"]["image"] not in {
+        services[service]["image"] for service in OURS if service != "ingest"
+    }
+
+
+def test_the_image_says_what_the_package_does() -> None:
+    """Its labels repeat the project's version, licence and description."""
+    text = (ROOT / "Containerfile").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', text))
+    assert f"ARG VERSION={project['version']}\n" in text
+    assert labels == {
+        "title": "Playhead",
+        "description": project["description"],
+        "licenses": project["license"],
+        "version": "${VERSION}",
+        "source": "${SOURCE}",
+        "revision": "${REVISION}",
+    }
 
 
 def test_the_stack_runs_as_plain_processes(tmp_path: Path) -> None:
@@ -156,7 +186,7 @@ def test_the_stack_runs_as_plain_processes(tmp_path: Path) -> None:
 
 
 class Image:
-    """An image that was built here, and processes run from it."""
+    """The images that were built here, one a target, and processes run from them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -165,7 +195,7 @@ class Image:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def build(self) -> None:
-        """Build the Containerfile on a Debian of our own."""
+        """Build every target of the Containerfile on a Debian of our own."""
         base = "localhost/playhead-base"
         self._run("podman", "import", str(debian()), base)
         # Where the network has certificates of its own, the build has to trust them too.
@@ -174,11 +204,14 @@ class Image:
         mounts += [(path, path) for path in ("/etc/ssl/certs", "/etc/pip.conf") if Path(path).exists()]
         options = [option for source, target in mounts for option in ("--volume", f"{source}:{target}:ro")]
         options += ["--isolation", "chroot", "--format", "docker", "--build-arg", f"BASE={base}"]
-        self._run("buildah", "bud", *options, "--tag", "localhost/playhead", "--file", "Containerfile", str(ROOT))
+        options += ["--layers", "--file", "Containerfile"]  # the stages that both have are built once
+        for target in TARGETS:
+            tag = f"localhost/playhead-{target}"
+            self._run("buildah", "bud", *options, "--target", target, "--tag", tag, str(ROOT))
 
-    def container(self, name: str) -> Path:
-        """Make a container and return the folder of its root."""
-        self._run("buildah", "from", "--pull-never", "--name", name, "localhost/playhead")
+    def container(self, name: str, target: str) -> Path:
+        """Make a container of a target's image and return the folder of its root."""
+        self._run("buildah", "from", "--pull-never", "--name", name, f"localhost/playhead-{target}")
         return Path(self._run("buildah", "mount", name).strip())
 
     def run(self, name: str, environment: dict[str, str], data: Path, *command: str) -> str:
@@ -207,9 +240,9 @@ class Image:
         """What a container's processes have said."""
         return (self._folder / f"{name}.log").read_text(errors="replace")[-3000:]
 
-    def inspect(self, template: str) -> str:
-        """Return something of the image's configuration."""
-        return self._run("podman", "inspect", "--format", template, "localhost/playhead").strip()
+    def inspect(self, target: str, template: str) -> str:
+        """Return something of the configuration of a target's image."""
+        return self._run("podman", "inspect", "--format", template, f"localhost/playhead-{target}").strip()
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -286,10 +319,12 @@ def image(tmp_path: Path) -> Iterator[Image]:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_image_takes_events_and_moves_them(image: Image, tmp_path: Path, kafka: Broker, catalog: str) -> None:
-    """Init, ingest and worker run from the image as a user without rights, write below /data and /tmp alone, and
-    end on the signal that the image names."""
-    assert image.inspect("{{.Config.User}} {{.Config.StopSignal}}") == f"{USER}:{USER} SIGTERM"
-    assert "/health/ready" in image.inspect("{{json .}}")
+    """Init and worker run from the full image, an ingest from the small one, as a user without rights; they
+    write below /data and /tmp alone, and end on the signal that the image names."""
+    for target in TARGETS:
+        assert image.inspect(target, "{{.Config.User}} {{.Config.StopSignal}}") == f"{USER}:{USER} SIGTERM"
+        assert "/health/ready" in image.inspect(target, "{{json .}}")
+        assert "org.opencontainers.image.licenses" in image.inspect(target, "{{json .Config.Labels}}")
     data = tmp_path / "data"
     data.mkdir()
     os.chown(data, USER, USER)
@@ -308,7 +343,13 @@ def test_the_image_takes_events_and_moves_them(image: Image, tmp_path: Path, kaf
         "PLAYHEAD_PSEUDONYM_KEY": "pseudonym-key-of-the-test",
         "PLAYHEAD_WORKER_ALIVE_FILE": "/tmp/alive",
     }
-    roots = {name: image.container(name) for name in ("ingest", "worker")}
+    roots = {"ingest": image.container("ingest", "ingest"), "worker": image.container("worker", "full")}
+    for name, root in roots.items():
+        documents = root / "opt" / "playhead" / "share" / "doc" / "playhead"
+        listed = {each["name"] for each in json.loads((documents / "sbom.cdx.json").read_text())["components"]}
+        assert {"playhead", "litestar"} <= listed
+        assert ("duckdb" in listed) is (name == "worker")
+        assert "\nlitestar " in (documents / "NOTICE").read_text()
     began = time.time()
     image.run("worker", environment, data, "playhead", "init")
     processes = [image.start(verb, environment, data, "playhead", verb) for verb in ("ingest", "worker")]

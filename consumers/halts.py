@@ -8,6 +8,8 @@ import structlog
 log = structlog.get_logger(__name__)
 
 SAID_EVERY_S = 60.0
+# Halts that concern what was read before them as well; a gap or a broken batch leaves that as it is.
+SPOILING = frozenset(("flood", "log_replaced"))
 
 
 class Halt(msgspec.Struct):
@@ -39,6 +41,11 @@ class Halts:
     def discard(self, partition: int) -> None:
         """Let a partition be read again."""
         self._halts.pop(partition, None)
+
+    def spoils(self, partition: int) -> bool:
+        """Return whether what was read of a partition before its halt is not to be stored either."""
+        halt = self._halts.get(partition)
+        return halt is not None and halt.code in SPOILING
 
     def reason(self, partition: int) -> str | None:
         """Return why a partition is not read; None: it is."""

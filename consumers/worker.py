@@ -289,7 +289,7 @@ class Worker:
     def _parts(self, batch: Batch) -> list[tuple[HeldPartition, list[DecodedChunk]]]:
         """Return every partition held, with what of the batch is to be folded into it."""
         return [
-            (held, [] if number in self._halts else batch.by_partition.get(number, []))
+            (held, [] if self._halts.spoils(number) else batch.by_partition.get(number, []))
             for number, held in self._held.items()
         ]
 

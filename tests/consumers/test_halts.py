@@ -1,7 +1,9 @@
 """A partition that cannot be read on: said, visible in the lake, and no hindrance to the others."""
 
 import asyncio
+import contextlib
 import functools
+import sqlite3
 from pathlib import Path
 
 from rigs.lake import Lake, playhead, wait_until
@@ -38,6 +40,24 @@ def reasons(lake: Lake) -> list[str | None]:
     rows = lake.ask("SELECT halted_reason, halted_at FROM ledger ORDER BY log_partition")
     assert all((reason is None) is (at is None) for reason, at in rows)
     return [reason for reason, _ in rows]
+
+
+async def test_what_was_read_before_a_gap_is_stored(tmp_path: Path) -> None:
+    """Also if both come within one batch: the ledger is at the gap, where accepting it begins."""
+    lake = Lake(tmp_path)
+    await create_log(lake.settings)
+    await append(lake, 0, 45)
+    with contextlib.closing(sqlite3.connect(tmp_path / "log.sqlite")) as log:
+        log.execute("DELETE FROM records WHERE id BETWEEN 35 AND 37")
+        log.commit()
+    # Two batches go at once; the third has 5 records when it meets the gap, and waits for more.
+    settings = lake.settings.model_copy(update={"worker_batch_records": 15, "worker_commit_interval_s": 1.0})
+    with playhead(settings, "worker"):
+        wait_until(lambda: "--accept-gap 0:35-37" in (reasons(lake)[0] or ""))
+        wait_until(lambda: lake.ask("SELECT next_offset FROM ledger_p000") == [(35,)])
+    with playhead(lake.settings, "worker", "--accept-gap", "0:35-37"):
+        wait_until(lambda: lake.ask("SELECT next_offset, lost FROM ledger_p000") == [(45, 3)])
+    assert verify(lake.place).findings == []
 
 
 async def test_a_gap_halts_its_partition_alone_until_it_is_accepted(tmp_path: Path) -> None:

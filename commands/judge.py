@@ -125,7 +125,7 @@ def ask(url: str) -> Counted:
 
 
 def compare_counts(held: Held, counted: Counted, counted_since: Counted) -> list[Finding]:
-    """Name what is in the lake though nobody posted it, and what is not though it was taken; whoever posted it.
+    """Name invented and missing records, whoever posted them.
 
     `counted` is what the ingest said before the lake was looked at, `counted_since` after.
     """

@@ -13,7 +13,7 @@ EPOCH = date(1970, 1, 1)
 
 
 def flush(paths: Iterable[str | Path]) -> None:
-    """Return once these files and folders survive a power cut; a file does so with its folder alone."""
+    """Return once these files and folders survive a power cut; a file does only if its folder is flushed too."""
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:

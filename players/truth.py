@@ -18,7 +18,7 @@ RUN_METADATA = "run"
 """The key of custom metadata by which a sessionStart names the run that plays it."""
 
 DELAY_MS_MAX = 2000
-"""Corrected moments may be late by this, and by nothing early: the smallest delay of a session's requests cannot
+"""Corrected moments may be up to this late, never early: the smallest delay of a session's requests cannot
 be told from a clock that is slow by as much. On one machine it is milliseconds, on a busy one it may be more."""
 
 

@@ -57,7 +57,7 @@ class InvalidEvent(Refusal):
 
 
 class InvalidTracking(Refusal):
-    """No tracking session came with the request, or what came is none."""
+    """No tracking session came with the request, or it is not valid."""
 
     code = "tracking_not_valid"
 

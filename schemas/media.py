@@ -81,7 +81,7 @@ QOE_DATA = msgspec.defstruct("QoeData", _fields(QOE, required_only=False))
 
 
 def _struct(event_type: EventType, *, required_only: bool) -> type[msgspec.Struct]:
-    """Make the Struct of one event type: as documented, or with nothing but what an event may not lack."""
+    """Make the Struct of one event type: as documented, or with its required keys alone."""
     title = event_type.name[0].upper() + event_type.name[1:]
     params = msgspec.defstruct(f"{title}Params", _fields(event_type.params, required_only=required_only))
     needs_params = bool(event_type.required)

@@ -115,7 +115,7 @@ class Settings(BaseModel):
         3_600_000, ge=60_000, description="Retention drops whole segments of this length"
     )
     kafka_session_timeout_s: float = Field(
-        10.0, gt=0, description="A worker not heard of for this long loses its partitions"
+        10.0, gt=0, description="A worker not heard from for this long loses its partitions"
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How Kafka's brokers are spoken to"
@@ -182,8 +182,10 @@ class Settings(BaseModel):
     worker_bad_max: int = Field(
         500, ge=0, description="So many bad ones among twice as many records pause a partition; 0: never"
     )
-    worker_open_sessions_interval_s: float = Field(5.0, gt=0, description="Open sessions are renewed so often")
-    worker_upkeep_interval_s: float = Field(60.0, gt=0, description="Upkeep of the lake runs so often")
+    worker_open_sessions_interval_s: float = Field(
+        5.0, gt=0, description="Interval between writes of open sessions"
+    )
+    worker_upkeep_interval_s: float = Field(60.0, gt=0, description="Interval between rounds of upkeep")
     worker_alive_file: Path | None = Field(None, description="File that the worker touches while it works")
     session_idle_s: float = Field(600.0, gt=0, description="A session without events closes after this")
     session_stuck_s: float = Field(1800.0, gt=0, description="A session whose playhead stands closes after this")

@@ -19,7 +19,7 @@ LIVE_CONTENT_TYPES = frozenset(("live", "linear"))  # lower case; their playhead
 
 
 class Param(msgspec.Struct, frozen=True):
-    """One key of `params` or `qoeData`: its name on the wire, its kind, whether an event may lack it."""
+    """One key of `params` or `qoeData`: its name on the wire, its kind, whether it is required."""
 
     key: str
     kind: Kind = "string"

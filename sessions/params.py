@@ -1,4 +1,4 @@
-"""Read the params of events, which are as the player sent them: any key may lack, or be of another type."""
+"""Read the params of events, which are as the player sent them: any key may be missing, or be of another type."""
 
 from sys import intern
 from typing import Any

@@ -85,7 +85,7 @@ def test_an_extension_that_sql_names_must_be_signed(empty: Lake, tmp_path: Path)
 
 
 def test_every_table_view_and_column_says_what_it_is(empty: Lake) -> None:
-    """The data dictionary is made from comments, so none may lack."""
+    """The data dictionary is made from comments, so none may be missing."""
     named = "SELECT {name} FROM duckdb_{kind}() WHERE database_name = 'lake' AND NOT internal AND {lacks}"
     lacks = "coalesce(comment, '') = ''"
     assert empty.ask(named.format(name="table_name", kind="tables", lacks=lacks)) == []

@@ -174,7 +174,7 @@ def running(data_dir: Path, **settings: object) -> Iterator[Ingest]:
 
 
 def session_start(**params: object) -> dict[str, Any]:
-    """Return a sessionStart with what it may not lack, and more params if given."""
+    """Return a sessionStart with its required params, and more if given."""
     return {
         "playerTime": {"playhead": 0, "ts": 1_700_000_000_000},
         "eventType": "sessionStart",

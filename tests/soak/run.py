@@ -13,7 +13,7 @@ from soak.load import Journal, Load, be_client
 from soak.processes import Neighbour, Process, Running, running
 from soak.verdict import Verdict, check_apart, count_apart
 
-DRAIN_TIMEOUT_S = 120.0
+STALLED_S_MAX = 120.0  # a lake that gets no event for so long will not
 NOTICED_TIMEOUT_S = 30.0
 TOGETHER = 3  # processes that are told to end at the same moment
 
@@ -81,12 +81,12 @@ async def soak(plan: Plan, data: Path, *, servers: dict[str, str] | None = None)
         load = Load(Journal(journal_path), what.ports)
         try:
             await _play(load, plan, what)
-            await _drain(load, data, what)
-            if plan.events_after_new_log:
+            faults += await _drain(load, data, what)
+            if plan.events_after_new_log and not faults:
                 faults += await _replace_log(what)
                 await _play(load, Plan(plan.events_after_new_log, 0, plan.seed + 1, clients=plan.clients), what)
                 faults += await _notice_new_log(what)
-                await _drain(load, data, what)
+                faults += await _drain(load, data, what)
         finally:
             load.journal.close()
         verified = await asyncio.to_thread(what.playhead, "verify", timeout_s=1800)
@@ -161,22 +161,24 @@ async def _wait_for(load: Load, acknowledged: int, processes: list[Process]) -> 
         await asyncio.sleep(0.02)
 
 
-async def _drain(load: Load, data: Path, what: Running) -> None:
-    """Wait until the lake has as many events as were acknowledged, and then as many again a second later."""
-    deadline_s = time.monotonic() + DRAIN_TIMEOUT_S
-    before = -1
-    while time.monotonic() < deadline_s:
+async def _drain(load: Load, data: Path, what: Running) -> list[str]:
+    """Wait until the lake has as many events as were acknowledged, as long as it gets more; say if it does not."""
+    rows, risen_s = -1, time.monotonic()
+    while True:
         for process in what.processes:
             process.note_death()
         try:
-            rows = await asyncio.to_thread(count_apart, data, what.catalog)
+            found = await asyncio.to_thread(count_apart, data, what.catalog)
         except subprocess.CalledProcessError as error:
             if b"locked" not in error.stderr:
                 raise
         else:
-            if rows >= load.acknowledged and rows == before:
-                return
-            before = rows
+            if found == rows >= load.acknowledged:
+                return []
+            if found > rows:
+                rows, risen_s = found, time.monotonic()
+        if time.monotonic() - risen_s > STALLED_S_MAX:
+            return [f"the lake has {rows} events of {load.acknowledged} acknowledged, and gets no more"]
         await asyncio.sleep(1)
 
 

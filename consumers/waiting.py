@@ -59,11 +59,18 @@ async def look(settings: Settings, *, within_s: float) -> tuple[list[Waiting], l
             if time.monotonic() >= until or not any(is_to_come(standings.get(p), end) for p, end in ends.items()):
                 break
             await asyncio.sleep(LOOK_AGAIN_S)
+    # The lake reads on meanwhile, so where the log ends now counts, asked for after the ledger.
+    now_ends = ends
+    if any(standing.next_offset > ends.get(partition, 0) for partition, standing in standings.items()):
+        try:
+            now_ends = await read_ends(settings)
+        except (LogUnavailable, NotReady) as fault:
+            return [], [Finding("log_unreachable", None, str(fault))]
     waiting = [
         Waiting(partition, end, max(0, end - (standings[partition].next_offset if partition in standings else 0)))
         for partition, end in sorted(ends.items())
     ]
-    return waiting, _findings(waiting, standings, within_s=within_s)
+    return waiting, _findings(waiting, standings, now_ends, within_s=within_s)
 
 
 def is_to_come(standing: Standing | None, end_offset: int) -> bool:
@@ -80,7 +87,9 @@ def _standings(lake: duckdb.DuckDBPyConnection) -> dict[int, Standing]:
     return {partition: Standing(next_offset, is_halted) for partition, next_offset, is_halted in rows}
 
 
-def _findings(waiting: list[Waiting], standings: Mapping[int, Standing], *, within_s: float) -> list[Finding]:
+def _findings(
+    waiting: list[Waiting], standings: Mapping[int, Standing], now_ends: Mapping[int, int], *, within_s: float
+) -> list[Finding]:
     """Return what is not as it should be. If reading is halted, the ledger has the reason."""
     findings = []
     for one in waiting:
@@ -88,8 +97,9 @@ def _findings(waiting: list[Waiting], standings: Mapping[int, Standing], *, with
         if standing is None and one.records:
             detail = f"{one.records} records wait, and the lake has no tables for the partition: `playhead init`"
             findings.append(Finding("behind", one.partition, detail))
-        elif standing is not None and not standing.is_halted and standing.next_offset > one.end_offset:
-            detail = f"the log ends at {one.end_offset}, but the lake has read up to {standing.next_offset}"
+        elif standing is not None and not standing.is_halted and standing.next_offset > now_ends[one.partition]:
+            end_offset = now_ends[one.partition]
+            detail = f"the log ends at {end_offset}, but the lake has read up to {standing.next_offset}"
             findings.append(Finding("log_truncated", one.partition, detail))
         elif is_to_come(standing, one.end_offset):
             detail = f"{one.records} records wait, after {within_s:g} s: is a worker running, and keeping up?"

@@ -7,21 +7,22 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rigs.brokers import Broker, free_ports
-from rigs.lake import ROOT, Lake, record_value
+from rigs.lake import ROOT, Lake, record_value, wait_until
 from rigs.logs import KafkaRig, writing
 from rigs.session_model import session_id
 
 from consumers.waiting import look
 from consumers.worker import Worker
 from eventlog import Writer
-from eventlog.adapters import add_partitions, create_log
-from schemas.settings import environment_of
+from eventlog.adapters import add_partitions, create_log, read_ends
+from schemas.settings import Settings, environment_of
 
 
 def value_of(event_id: str) -> bytes:
@@ -122,6 +123,24 @@ async def test_records_of_a_partition_without_tables_are_named(lake: Lake) -> No
     assert [(finding.code, finding.partition) for finding in findings] == [("behind", 2)]
     assert "playhead init" in findings[0].detail
     assert waiting[2].records == 1
+
+
+async def test_a_lake_that_reads_on_meanwhile_is_well(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was appended and read between the look at the log and the look at the ledger is no lost end."""
+
+    async def ends_then_one_more(settings: Settings) -> dict[int, int]:
+        ends = await read_ends(settings)
+        async with writing(lake.settings) as writer:
+            await append(writer, 0, value_of(uuid.uuid4().hex))
+        is_read = "SELECT next_offset FROM ledger_p000"
+        await asyncio.to_thread(wait_until, lambda: lake.ask(is_read) > [(ends[0],)])
+        return ends
+
+    async with working(lake):
+        monkeypatch.setattr("consumers.waiting.read_ends", ends_then_one_more)
+        waiting, findings = await look(lake.settings, within_s=5)
+        assert lake.ask("SELECT next_offset FROM ledger_p000") > [(waiting[0].end_offset,)]
+    assert findings == []
 
 
 async def test_a_log_that_ends_before_what_was_read_is_red(lake: Lake) -> None:

@@ -9,6 +9,7 @@ import duckdb
 import msgspec
 
 from eventlog.adapters import read_ends
+from lake.behind import Standing, read_standings
 from lake.catalog import connect, location
 from lake.verify import Finding
 from schemas.faults import LogUnavailable, NotReady
@@ -26,13 +27,6 @@ class Waiting(msgspec.Struct, frozen=True):
     records: int
 
 
-class Standing(msgspec.Struct, frozen=True):
-    """How far the lake is in a partition, as the log counts, and whether reading is halted there."""
-
-    next_offset: int
-    is_halted: bool
-
-
 async def look(settings: Settings, *, within_s: float) -> tuple[list[Waiting], list[Finding]]:
     """Wait until all that the log has now is in the lake, or `within_s` are over; return what waits then.
 
@@ -48,7 +42,7 @@ async def look(settings: Settings, *, within_s: float) -> tuple[list[Waiting], l
         failures = 0
         while True:
             try:
-                standings = await asyncio.to_thread(_standings, lake)
+                standings = await asyncio.to_thread(read_standings, lake)
             except duckdb.Error as error:  # a busy catalogue answers the next time
                 failures += 1
                 if failures == FAILURES_MAX:
@@ -78,13 +72,6 @@ def is_to_come(standing: Standing | None, end_offset: int) -> bool:
     if standing is None:
         return end_offset > 0
     return not standing.is_halted and standing.next_offset < end_offset
-
-
-def _standings(lake: duckdb.DuckDBPyConnection) -> dict[int, Standing]:
-    rows = lake.execute(
-        "SELECT log_partition, next_offset - coalesce(log_base, 0), halted_at IS NOT NULL FROM ledger"
-    ).fetchall()
-    return {partition: Standing(next_offset, is_halted) for partition, next_offset, is_halted in rows}
 
 
 def _findings(

@@ -3,6 +3,22 @@
 from collections.abc import Mapping
 
 import duckdb
+import msgspec
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How far the lake is in a partition, as the log counts, and whether reading is halted there."""
+
+    next_offset: int
+    is_halted: bool
+
+
+def read_standings(lake: duckdb.DuckDBPyConnection) -> dict[int, Standing]:
+    """Return how far the lake is in each partition that it has a ledger of."""
+    rows = lake.execute(
+        "SELECT log_partition, next_offset - coalesce(log_base, 0), halted_at IS NOT NULL FROM ledger"
+    ).fetchall()
+    return {partition: Standing(next_offset, is_halted) for partition, next_offset, is_halted in rows}
 
 
 def behind(lake: duckdb.DuckDBPyConnection, ends: Mapping[int, int]) -> dict[int, int]:
@@ -10,6 +26,5 @@ def behind(lake: duckdb.DuckDBPyConnection, ends: Mapping[int, int]) -> dict[int
 
     A partition that the lake has no ledger of waits as a whole.
     """
-    rows = lake.execute("SELECT log_partition, next_offset - coalesce(log_base, 0) FROM ledger").fetchall()
-    read = dict(rows)
+    read = {partition: standing.next_offset for partition, standing in read_standings(lake).items()}
     return {partition: max(0, end - read.get(partition, 0)) for partition, end in ends.items()}

@@ -1,4 +1,4 @@
-"""The command `playhead`: everybody's verbs put together."""
+"""The command `playhead`: each verb and its options; what a verb does is in `commands/`."""
 
 import asyncio
 import json
@@ -20,14 +20,14 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Take the events of media players, lose none, query them while they come.",
+    help="Take the events of media players, lose none, and query them as they arrive.",
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NewLog = Annotated[
     str | None,
     typer.Option(
         metavar="PARTITIONS",
-        help="Go on with a log that was made in the place of another, for these partitions (0,3 or all).",
+        help="Accept that the log was replaced by another, for these partitions (0,3 or all).",
     ),
 ]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of log, lake and secrets.")]
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    """Return what ends a command with a line; looked up when something is raised, and the lake may be loaded."""
+    """Return the exceptions that end a command with one line; call it late, when the lake may be loaded."""
     return (Fault, OSError, *lake_errors())
 
 
@@ -56,7 +56,7 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _settings(data: Path | None = None) -> Settings:
-    """Read the settings, log and make files as they say; `data`, if given, goes before PLAYHEAD_DATA_DIR."""
+    """Read the settings and apply those of logging and file modes; `data` overrides PLAYHEAD_DATA_DIR."""
     settings = read_settings(os.environ)
     if data is not None:
         settings = settings.model_copy(update={"data_dir": data})
@@ -67,7 +67,7 @@ def _settings(data: Path | None = None) -> Settings:
 
 @app.command()
 def init() -> None:
-    """Make the log and the lake where they are missing; safe to repeat."""
+    """Create the log and the lake if they are missing, and migrate an older lake; safe to repeat."""
     from commands.init import make_log_and_lake
 
     settings = _settings()
@@ -78,10 +78,11 @@ def init() -> None:
 @app.command()
 def topics(
     partitions: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Raise the number of partitions to this, while all runs.")
+        int | None,
+        typer.Option(min=1, max=1000, help="Raise the number of partitions to this, while everything runs."),
     ] = None,
 ) -> None:
-    """Make the log (Kafka: the topic), or compare it with the settings; add partitions."""
+    """Create the log (with Kafka: the topic), or compare it with the settings; add partitions."""
     from commands.topics import make_topic
 
     print(f"the log has {asyncio.run(make_topic(_settings(), partitions))} partitions")  # noqa: T201
@@ -89,7 +90,7 @@ def topics(
 
 @app.command()
 def ingest() -> None:
-    """Serve the HTTP APIs until told to stop."""
+    """Serve the HTTP APIs until stopped."""
     from commands.ingest import run_ingest
 
     run_ingest(_settings())
@@ -99,11 +100,11 @@ def ingest() -> None:
 def worker(
     accept_gap: Annotated[
         list[str] | None,
-        typer.Option(help="Go on behind lost offsets, partition:first-last; leaves a row in `gaps`."),
+        typer.Option(help="Skip lost offsets, partition:first-last, and leave a row in `gaps`."),
     ] = None,
     new_log: NewLog = None,
 ) -> None:
-    """Move the log into the lake until told to stop."""
+    """Move the log into the lake until stopped."""
     from commands.worker import run_worker
 
     asyncio.run(run_worker(_settings(), accept_gap or [], new_log))
@@ -111,10 +112,12 @@ def worker(
 
 @app.command()
 def upkeep(
-    every: Annotated[str | None, typer.Option(help="Go on with a round so often, such as 60s.")] = None,
-    when_told: Annotated[bool, typer.Option(help="Say `ready`, and begin at a line on standard input.")] = False,
+    every: Annotated[str | None, typer.Option(help="Repeat at this interval, such as 60s.")] = None,
+    when_told: Annotated[
+        bool, typer.Option(help="Print `ready`, and begin when a line arrives on standard input.")
+    ] = False,
 ) -> None:
-    """Do a round of the lake's upkeep: merge small files, forget old snapshots, delete what nothing names."""
+    """Maintain the lake once: compact small files, expire old snapshots, delete unreferenced files."""
     from commands.upkeep import do_round, repeat_upkeep
 
     if every is None:
@@ -126,11 +129,11 @@ def upkeep(
 @app.command()
 def backup(
     keep: Annotated[
-        int | None, typer.Option(min=1, help="How many backups stay; else PLAYHEAD_LAKE_BACKUPS_KEPT.")
+        int | None, typer.Option(min=1, help="How many backups to keep; default PLAYHEAD_LAKE_BACKUPS_KEPT.")
     ] = None,
     data: Data = None,
 ) -> None:
-    """Back up the lake while all runs: every table as Parquet, of one moment."""
+    """Back up the running lake: every table as Parquet, from one snapshot."""
     from commands.backup import make_backup
 
     settings = _settings(data)
@@ -140,7 +143,7 @@ def backup(
 
 @app.command()
 def rebuild(new_log: NewLog = None, data: Data = None) -> None:
-    """Make the lake anew where there is none: from the newest backup, and the log from there on."""
+    """Recreate a missing lake from the newest backup and the log after it."""
     from commands.rebuild import rebuild_lake
 
     backup = rebuild_lake(_settings(data), new_log)
@@ -151,16 +154,14 @@ def rebuild(new_log: NewLog = None, data: Data = None) -> None:
 def simulate(
     url: Annotated[str, typer.Option(help="Address of an ingest.")] = "http://127.0.0.1:8080",
     viewers: Annotated[int, typer.Option(min=1)] = 20,
-    for_: Annotated[str, typer.Option("--for", help="How long, such as 30s, 5m, 1h.")] = "30s",
+    for_: Annotated[str, typer.Option("--for", help="Duration, such as 30s, 5m, 1h.")] = "30s",
     seed: Annotated[int, typer.Option(help="The same seed plays the same scripts.")] = 1,
-    report: Annotated[Path | None, typer.Option(help="Write what is true as JSON.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write what the viewers know to be true as JSON.")] = None,
 ) -> None:
-    """Play viewers at an ingest, as real players would; the first key of PLAYHEAD_API_KEYS opens sessions."""
-    from players.rehearsal import play
+    """Simulate viewers; the first key of PLAYHEAD_API_KEYS opens their tracking sessions."""
+    from commands.simulate import run_viewers
 
-    settings = _settings()
-    key = min(settings.keys_of_api()) if settings.api_keys else None
-    asyncio.run(play(url, viewers=viewers, for_s=parse_duration_s(for_), seed=seed, api_key=key, report=report))
+    run_viewers(_settings(), url, viewers=viewers, for_s=parse_duration_s(for_), seed=seed, report=report)
 
 
 @app.command()
@@ -169,17 +170,15 @@ def verify(
         bool, typer.Option("--metrics", help="Recount a sample of closed sessions from their events instead.")
     ] = False,
     sample: Annotated[int, typer.Option(min=1, help="How many sessions --metrics recounts.")] = 200,
-    seed: Annotated[int | None, typer.Option(help="Which sessions; else others each time.")] = None,
-    within: Annotated[str, typer.Option(help="How long what is in the log now may take into the lake.")] = "10s",
-    lake_only: Annotated[
-        bool, typer.Option("--lake-only", help="Look at the lake alone, not at the log.")
-    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Which sessions to draw; default: random.")] = None,
+    within: Annotated[str, typer.Option(help="How long records now in the log may take into the lake.")] = "10s",
+    lake_only: Annotated[bool, typer.Option("--lake-only", help="Check only the lake, not the log.")] = False,
     as_json: Json = False,
     data: Data = None,
 ) -> None:
-    """Check the lake and the log, live or not: every offset exactly once, nothing double, nothing left behind.
+    """Check the lake and the log, running or not: every offset exactly once, no duplicates, nothing left behind.
 
-    Exit status 1 if anything is not as promised.
+    Exit status 1 if anything is wrong.
     """
     from commands.verify import print_recount, print_verdict
 
@@ -193,17 +192,17 @@ def verify(
         raise typer.Exit(1)
 
 
-session_app = typer.Typer(no_args_is_help=True, help="Look at single sessions.")
+session_app = typer.Typer(no_args_is_help=True, help="Examine single sessions.")
 app.add_typer(session_app, name="session")
 
 
 @session_app.command()
 def show(
-    id: Annotated[str, typer.Argument(help="Media session id, or how it begins.")],
+    id: Annotated[str, typer.Argument(help="Media session id, or its first characters.")],
     as_json: Json = False,
     data: Data = None,
 ) -> None:
-    """Show one session: its events in order, gaps, flags, and how each number came to be."""
+    """Show one session: its events in order, gaps, flags, and how each number was computed."""
     from commands.show import print_session
 
     print_session(_settings(data), id, as_json=as_json)
@@ -216,7 +215,7 @@ def sql(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     data: Data = None,
 ) -> None:
-    """Ask the lake in SQL, read only, while everything runs."""
+    """Query the lake in SQL, read only, while everything runs."""
     from commands.sql import print_answer
 
     print_answer(_settings(data), statement, as_json=as_json, as_csv=as_csv)
@@ -225,19 +224,17 @@ def sql(
 @app.command()
 def attach(data: Data = None) -> None:
     """Print the SQL with which any DuckDB client attaches this lake."""
-    from lake.catalog import location, paste_sql
+    from commands.attach import print_attach
 
-    print(paste_sql(location(_settings(data))))  # noqa: T201
+    print_attach(_settings(data))
 
 
 @app.command()
 def pseudonym(namespace: Literal["user", "device"], value: str, data: Data = None) -> None:
-    """Print what stands in the lake for an identity; NAMESPACE is `user` or `device`."""
-    from commands.own_secrets import with_kept_secrets
-    from ingest.identity import pseudonym as make
+    """Print the pseudonym that the lake holds for an identity; NAMESPACE is `user` or `device`."""
+    from commands.pseudonym import print_pseudonym
 
-    settings = with_kept_secrets(_settings(data))
-    print(make(settings.key_of_pseudonyms(), namespace, value))  # noqa: T201
+    print_pseudonym(_settings(data), namespace, value)
 
 
 @app.command()
@@ -254,13 +251,15 @@ def settings(as_json: Json = False, data: Data = None) -> None:
 
 @app.command()
 def up(
-    viewers: Annotated[int, typer.Option(min=0, help="Simulated viewers; 0 for none.")] = 0,
-    for_: Annotated[str | None, typer.Option("--for", help="End after this, such as 30s; else at Ctrl-C.")] = None,
+    viewers: Annotated[int, typer.Option(min=0, help="Number of simulated viewers.")] = 0,
+    for_: Annotated[
+        str | None, typer.Option("--for", help="Stop after this, such as 30s; else at Ctrl-C.")
+    ] = None,
     data: Data = None,
     port: Annotated[int | None, typer.Option(help="Port of the HTTP APIs.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the viewers.")] = 1,
 ) -> None:
-    """Run everything on this machine: ingest, worker and viewers; compare the lake with the truth at the end."""
+    """Run ingest, worker and viewers on this machine; at the end, compare the lake with what the viewers did."""
     from commands.up import Plan, run_all
 
     plan = Plan(viewers=viewers, for_s=parse_duration_s(for_) if for_ is not None else None, seed=seed)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from lake.catalog import Location, connect, location
+from lake.catalog import Location, connect, location, snapshot
 from lake.find import NoSuchSession, Version, find, read_row, read_versions
 from lake.history import read_histories
 from schemas.settings import Settings
@@ -54,11 +54,11 @@ def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
     """
     connection = connect(place, read_only=True, threads=2)
     try:
-        connection.execute("BEGIN")
-        session_id, partition = find(connection, prefix)
-        history = read_histories(connection, [session_id], partition=partition)[session_id]
-        row = read_row(connection, session_id)
-        versions = read_versions(connection, session_id, partition)
+        with snapshot(connection):
+            session_id, partition = find(connection, prefix)
+            history = read_histories(connection, [session_id], partition=partition)[session_id]
+            row = read_row(connection, session_id)
+            versions = read_versions(connection, session_id, partition)
     finally:
         connection.close()
     events = sorted(without_false_ends(history.events), key=Event.order)

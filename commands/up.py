@@ -25,14 +25,13 @@ from rich.text import Text
 
 from commands.children import Failed, Stage, status_text
 from commands.init import make_log_and_lake
-from commands.judge import Before, Counted, ask, judge, look_before
+from commands.judge import Baseline, IngestCounts, ask, judge, look_before
 from commands.own_secrets import with_own_secrets
 from eventlog.adapters import read_ends
 from lake.backup import is_due, last_made_at
-from lake.behind import behind
+from lake.behind import behind, has_read_records
 from lake.catalog import connect, location
 from lake.pulse import Pulse, feel
-from lake.query import ask as ask_lake
 from lake.verify import verify
 from players.truth import Truth, read_truth
 from schemas.faults import Fault, NotReady
@@ -123,7 +122,7 @@ def _free_port(settings: Settings) -> int:
 async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, stop: asyncio.Event) -> None:
     host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
     url = f"http://{host}:{settings.http_port}"
-    before = await asyncio.to_thread(look_before, location(settings))
+    baseline = await asyncio.to_thread(look_before, location(settings))
     await stage.start("ingest", "ingest")
     await stage.start("worker", "worker")
     await _ready(url, stage, stop)
@@ -147,7 +146,7 @@ async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, 
     waiting = await _catch_up(settings, stage, stop)
     if counted is not None and not waiting:
         limit_s = AFTER_SIGNAL_S_MAX if stop.is_set() else JUDGE_S_MAX
-        await _judge(settings, read_truth(report), before, counted, url=url, stage=stage, limit_s=limit_s)
+        await _judge(settings, read_truth(report), baseline, counted, url=url, stage=stage, limit_s=limit_s)
     await _end(stage, "ingest")
     is_judged = is_judged and not waiting
     waiting = waiting or await _catch_up(settings, stage, stop)
@@ -163,7 +162,7 @@ async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, 
     stage.say("All is well: every event of the log stands exactly once in the lake.", style="green")
 
 
-async def _count(url: str) -> Counted:
+async def _count(url: str) -> IngestCounts:
     """Ask the ingest what it has counted. Raises Failed where it does not answer."""
     try:
         return await asyncio.to_thread(ask, url)
@@ -244,7 +243,7 @@ def _needs_backup(settings: Settings) -> bool:
     now, interval = datetime.now(UTC), timedelta(seconds=settings.lake_backup_interval_s)
     if not is_due(last_made_at(settings.backups, now=now), now=now, interval=interval):
         return False
-    return bool(ask_lake(location(settings), "SELECT sum(next_offset - first_offset) > 0 FROM ledger").rows[0][0])
+    return has_read_records(location(settings))
 
 
 async def _watch(settings: Settings, plan: Plan, console: Console, stage: Stage, stop: asyncio.Event) -> None:
@@ -306,8 +305,8 @@ async def _end_viewers(stage: Stage, stop: asyncio.Event, report: Path) -> bool:
 async def _judge(
     settings: Settings,
     truth: Truth,
-    before: Before,
-    counted: Counted,
+    baseline: Baseline,
+    counted: IngestCounts,
     *,
     url: str,
     stage: Stage,
@@ -320,7 +319,7 @@ async def _judge(
             location(settings),
             truth,
             url=url,
-            before=before,
+            baseline=baseline,
             counted=counted,
             session_length_s=settings.session_length_s,
             limit_s=limit_s,

@@ -11,7 +11,7 @@ from consumers.held_partition import HeldPartition, PartitionChanges
 from consumers.memory import give_back
 from consumers.open_session import Limits
 from consumers.partition import PartitionSessions
-from lake.catalog import location
+from lake.catalog import location, snapshot
 from lake.history import read_open_sessions, read_young_ids
 from lake.schema import check_schema, open_to_write, partitions_of
 from lake.tables import check_columns
@@ -80,8 +80,7 @@ class LakeWriter:
     ) -> HeldPartition:
         if partition not in partitions_of(connection):
             raise NotReady(f"the lake has no tables for partition {partition}; run `playhead init`")
-        connection.execute("BEGIN")
-        try:
+        with snapshot(connection):
             check_schema(connection, self._place)
             ledger = read_ledger(connection, partition)
             if kept is not None and kept.ledger == ledger:
@@ -97,8 +96,6 @@ class LakeWriter:
             sessions.remember(sessions=young, tracking=young_tracking)
             give_back()
             return HeldPartition(ledger, sessions)
-        finally:
-            connection.execute("ROLLBACK")
 
     def has_moved(self, held: HeldPartition) -> bool:
         """Return whether the ledger row is not as this worker left it, as after `--accept-gap` or `--new-log`."""

@@ -1,9 +1,12 @@
 """How far the lake is behind the log: the records of each partition that it has not read yet."""
 
+import contextlib
 from collections.abc import Mapping
 
 import duckdb
 import msgspec
+
+from lake.catalog import Location, connect
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -19,6 +22,12 @@ def read_standings(lake: duckdb.DuckDBPyConnection) -> dict[int, Standing]:
         "SELECT log_partition, next_offset - coalesce(log_base, 0), halted_at IS NOT NULL FROM ledger"
     ).fetchall()
     return {partition: Standing(next_offset, is_halted) for partition, next_offset, is_halted in rows}
+
+
+def has_read_records(place: Location) -> bool:
+    """Return whether the lake has read any record. Raises NotReady if there is no lake."""
+    with contextlib.closing(connect(place, read_only=True)) as lake:
+        return bool(lake.execute("SELECT 1 FROM ledger WHERE next_offset > first_offset LIMIT 1").fetchall())
 
 
 def behind(lake: duckdb.DuckDBPyConnection, ends: Mapping[int, int]) -> dict[int, int]:

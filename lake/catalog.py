@@ -1,8 +1,9 @@
 """Attach the lake: where its catalogue and files are, and the one way to open them."""
 
+import contextlib
 import importlib.util
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -245,6 +246,16 @@ def connect(
         connection.close()
         raise
     return connection
+
+
+@contextlib.contextmanager
+def snapshot(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Answer every question of a `with` block from one moment of the lake; what the block writes is undone."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def _with_options(place: Location, transaction_timeout_s: float, *, read_only: bool) -> Location:

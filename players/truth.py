@@ -193,7 +193,7 @@ class Truth(msgspec.Struct, frozen=True):
         return sum(session.has_user_id for session in self.sessions)
 
 
-class Found(msgspec.Struct, frozen=True):
+class LakeSession(msgspec.Struct, frozen=True):
     """What the lake says about one session. `metrics` has whichever columns were asked for.
 
     `started_by` is the run that its sessionStart names, empty where it names none; None: there is no sessionStart.
@@ -218,7 +218,7 @@ class Finding(msgspec.Struct, frozen=True):
         return f"{self.kind}{where}: {self.detail}"
 
 
-def divide(truth: Truth, rows: Sequence[Found]) -> tuple[list[Found], list[Found]]:
+def divide(truth: Truth, rows: Sequence[LakeSession]) -> tuple[list[LakeSession], list[LakeSession]]:
     """Divide the sessions of a lake into those that the run must answer for, and those of others.
 
     Others' have a sessionStart that does not name this run, and are no viewer's. So what names this run though no
@@ -226,13 +226,13 @@ def divide(truth: Truth, rows: Sequence[Found]) -> tuple[list[Found], list[Found
     calls it invented.
     """
     played = {session.session_id for session in truth.sessions}
-    parts: tuple[list[Found], list[Found]] = ([], [])
+    parts: tuple[list[LakeSession], list[LakeSession]] = ([], [])
     for row in rows:
         parts[row.session_id not in played and row.started_by not in (None, truth.run)].append(row)
     return parts
 
 
-def compare(truth: Truth, rows: Sequence[Found], *, refused: int | None = None) -> list[Finding]:
+def compare(truth: Truth, rows: Sequence[LakeSession], *, refused: int | None = None) -> list[Finding]:
     """Name every difference between what is true and what the lake says; an empty list means there is none.
 
     `rows` has one entry for each session that the lake holds of the time of the run; where others post too, only
@@ -241,7 +241,7 @@ def compare(truth: Truth, rows: Sequence[Found], *, refused: int | None = None) 
     found = {row.session_id: row for row in rows}
     findings = [Finding("surprise", "", text) for text in truth.surprises]
     for session in truth.sessions:
-        row = found.pop(session.session_id, None) or Found(session.session_id, 0)
+        row = found.pop(session.session_id, None) or LakeSession(session.session_id, 0)
         findings += _compare_counts(session, row)
         findings += _compare_metrics(session, row)
     findings += _compare_strangers(truth, tuple(found.values()))
@@ -250,7 +250,7 @@ def compare(truth: Truth, rows: Sequence[Found], *, refused: int | None = None) 
     return findings
 
 
-def _compare_counts(session: SessionTruth, row: Found) -> list[Finding]:
+def _compare_counts(session: SessionTruth, row: LakeSession) -> list[Finding]:
     findings = []
     if row.events < session.accepted:
         detail = f"{session.accepted - row.events} of {session.accepted} accepted events are not there"
@@ -264,7 +264,7 @@ def _compare_counts(session: SessionTruth, row: Found) -> list[Finding]:
     return findings
 
 
-def _compare_metrics(session: SessionTruth, row: Found) -> list[Finding]:
+def _compare_metrics(session: SessionTruth, row: LakeSession) -> list[Finding]:
     if session.metrics is None or not row.events:
         return []
     findings = []
@@ -298,7 +298,7 @@ def allowed(name: str) -> tuple[float, float]:
     return (0, 0)
 
 
-def totals(truth: Truth, rows: Sequence[Found]) -> Iterator[tuple[str, int, float, float]]:
+def totals(truth: Truth, rows: Sequence[LakeSession]) -> Iterator[tuple[str, int, float, float]]:
     """Sum up each metric over the sessions whose players know it: its name, sessions, truth, lake."""
     found = {row.session_id: row.metrics for row in rows}
     known = [(session.metrics, found.get(session.session_id, {})) for session in truth.sessions if session.metrics]
@@ -313,7 +313,7 @@ def _total(value: Value) -> float:
     return sum(value.values()) if isinstance(value, dict) else value or 0
 
 
-def _compare_strangers(truth: Truth, strangers: Sequence[Found]) -> list[Finding]:
+def _compare_strangers(truth: Truth, strangers: Sequence[LakeSession]) -> list[Finding]:
     """Judge sessions that nobody was told of: each start without an answer may have made one, whole or in part."""
     findings = []
     unclaimed = sorted(truth.unknown_starts)

@@ -3,15 +3,15 @@
 import msgspec
 import pytest
 
-from commands.judge import Counted, Held, compare_counts
+from commands.judge import IngestCounts, LakeCounts, compare_counts
 
 # Ten records handed to the log: one was not answered 2xx, and two were repetitions, which are stored once.
-COUNTED = Counted(handed=10, accepted=9, kept=3, dropped=1)
-HELD = Held(sessions=[], records=7, duplicates=2, refused=3)
+COUNTED = IngestCounts(handed=10, accepted=9, kept=3, dropped=1)
+STORED = LakeCounts(sessions=[], records=7, duplicates=2, refused=3)
 
 
 @pytest.mark.parametrize(
-    ("held", "kinds"),
+    ("stored", "kinds"),
     [
         ({}, []),
         ({"records": 8}, []),  # what was not answered may be there
@@ -26,16 +26,16 @@ HELD = Held(sessions=[], records=7, duplicates=2, refused=3)
     ],
 )
 def test_the_lake_holds_what_was_accepted_and_nothing_that_was_not_posted(
-    held: dict[str, int], kinds: list[str]
+    stored: dict[str, int], kinds: list[str]
 ) -> None:
     """At least what was answered 2xx, at most what was handed to the log; refused bodies likewise."""
-    findings = compare_counts(msgspec.structs.replace(HELD, **held), COUNTED, COUNTED)
+    findings = compare_counts(msgspec.structs.replace(STORED, **stored), COUNTED, COUNTED)
     assert [finding.kind for finding in findings] == kinds
 
 
 def test_what_comes_while_the_lake_is_looked_at_is_neither_lost_nor_invented() -> None:
     """What was accepted is counted before the look, what was posted after it."""
-    later = Counted(handed=15, accepted=14, kept=5, dropped=1)
-    assert compare_counts(HELD, COUNTED, later) == []
-    grown = msgspec.structs.replace(HELD, records=12, refused=5)
+    later = IngestCounts(handed=15, accepted=14, kept=5, dropped=1)
+    assert compare_counts(STORED, COUNTED, later) == []
+    grown = msgspec.structs.replace(STORED, records=12, refused=5)
     assert compare_counts(grown, COUNTED, later) == []

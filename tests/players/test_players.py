@@ -28,7 +28,7 @@ from players.truth import (
     LISTS,
     METRICS,
     Finding,
-    Found,
+    LakeSession,
     Metrics,
     SessionTruth,
     Truth,
@@ -166,12 +166,12 @@ TRUE = SessionTruth(
     metrics=Metrics(pauses=2, content_time_s=8.0),
 )
 TRUTH = Truth(seed=1, viewers=1, began_ms=0, finished_ms=9, sessions=(TRUE,), unknown_starts=(1,), refused=2)
-SAME = Found(TRUE.session_id, 5, True, {"pauses": 2, "content_time_s": 8.001, "progress_pct": 10})
+SAME = LakeSession(TRUE.session_id, 5, True, {"pauses": 2, "content_time_s": 8.001, "progress_pct": 10})
 
 
 def test_what_may_be_is_no_finding() -> None:
     """An unknown event may be there or not, and so may a session whose start was never answered."""
-    ghost = Found("b" * 64, 1)
+    ghost = LakeSession("b" * 64, 1)
     assert compare(TRUTH, [SAME], refused=2) == []
     assert compare(TRUTH, [msgspec.structs.replace(SAME, events=6), ghost], refused=3) == []
 
@@ -179,24 +179,26 @@ def test_what_may_be_is_no_finding() -> None:
 def test_starts_without_an_answer_explain_so_many_sessions_and_no_more() -> None:
     """An upload that broke off may have left a part; what no start can have left is invented."""
     odd = msgspec.structs.replace(TRUTH, unknown_starts=(1, 9))
-    assert compare(odd, [SAME, Found("b" * 64, 1), Found("c" * 64, 4)]) == []
+    assert compare(odd, [SAME, LakeSession("b" * 64, 1), LakeSession("c" * 64, 4)]) == []
     for others in ([10], [2, 9], [1, 1, 9]):
-        rows = [SAME, *(Found(f"{index:064x}", events) for index, events in enumerate(others))]
+        rows = [SAME, *(LakeSession(f"{index:064x}", events) for index, events in enumerate(others))]
         assert [finding.kind for finding in compare(odd, rows)] == ["invented"], others
 
 
 @pytest.mark.parametrize(
     ("row", "is_of_others"),
     [
-        (Found("b" * 64, 2, started_by=""), True),  # by who knows nothing of runs
-        (Found("b" * 64, 2, started_by="another run"), True),
-        (Found("b" * 64, 2, started_by="this run"), False),
-        (Found("b" * 64, 2, started_by=None), False),  # without a sessionStart
+        (LakeSession("b" * 64, 2, started_by=""), True),  # by who knows nothing of runs
+        (LakeSession("b" * 64, 2, started_by="another run"), True),
+        (LakeSession("b" * 64, 2, started_by="this run"), False),
+        (LakeSession("b" * 64, 2, started_by=None), False),  # without a sessionStart
         (msgspec.structs.replace(SAME, started_by="this run"), False),
         (msgspec.structs.replace(SAME, started_by=""), False),  # a viewer's, whatever the lake makes of it
     ],
 )
-def test_others_sessions_are_those_that_began_and_do_not_name_the_run(row: Found, is_of_others: bool) -> None:
+def test_others_sessions_are_those_that_began_and_do_not_name_the_run(
+    row: LakeSession, is_of_others: bool
+) -> None:
     """Who posts must begin a session, and only the run knows its name: all else is the run's to answer for."""
     truth = msgspec.structs.replace(TRUTH, run="this run")
     assert divide(truth, [row]) == (([], [row]) if is_of_others else ([row], []))
@@ -208,14 +210,14 @@ def test_others_sessions_are_those_that_began_and_do_not_name_the_run(row: Found
         ("lost", []),
         ("lost", [msgspec.structs.replace(SAME, events=4)]),
         ("doubled", [msgspec.structs.replace(SAME, events=7)]),
-        ("invented", [SAME, Found("b" * 64, 2)]),
+        ("invented", [SAME, LakeSession("b" * 64, 2)]),
         ("identity", [msgspec.structs.replace(SAME, has_user_id=False)]),
         ("metric", [msgspec.structs.replace(SAME, metrics={"pauses": 3})]),
         ("metric", [msgspec.structs.replace(SAME, metrics={"content_time_s": 8.01})]),
         ("metric", [msgspec.structs.replace(SAME, metrics={"content_time_s": None})]),
     ],
 )
-def test_each_difference_is_found(kind: str, rows: list[Found]) -> None:
+def test_each_difference_is_found(kind: str, rows: list[LakeSession]) -> None:
     """Lost, doubled and invented events, a wrong identity and a wrong metric are each named once."""
     assert [finding.kind for finding in compare(TRUTH, rows)] == [kind]
 
@@ -269,8 +271,8 @@ def test_totals_are_over_the_sessions_whose_players_know() -> None:
     unsure = msgspec.structs.replace(TRUE, session_id="b" * 64, metrics=None)
     sure = msgspec.structs.replace(TRUE, metrics=Metrics(pauses=2, state_time_s=PARTS))
     both = msgspec.structs.replace(TRUTH, sessions=(sure, unsure))
-    row = Found(TRUE.session_id, 5, True, {"pauses": 3, "state_time_s": {"mute": 4.0}})
-    lines = {line[0]: line[1:] for line in totals(both, [row, Found("b" * 64, 5, True, {"pauses": 9})])}
+    row = LakeSession(TRUE.session_id, 5, True, {"pauses": 3, "state_time_s": {"mute": 4.0}})
+    lines = {line[0]: line[1:] for line in totals(both, [row, LakeSession("b" * 64, 5, True, {"pauses": 9})])}
     assert lines.keys() == set(METRICS)
     assert lines["pauses"] == (1, 2, 3)
     assert lines["state_time_s"] == (1, 3.0, 4.0)

@@ -71,6 +71,10 @@ _ADDRESS: Final = re.compile(
     r"[^\s@](?:@|%40)(?!\dx\.(?:png|jpe?g|webp|gif|svg|avif|heic)\b)[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2}",
     re.IGNORECASE,
 )
+# The same in JSON's bytes, or an escape where it may go on. Bytes above ASCII count as letters.
+_ADDRESS_IN_JSON: Final = re.compile(
+    rb"@(?:[\w\x80-\xff-]+(?:\.[\w\x80-\xff-]+)*\.[A-Za-z\x80-\xff]{2}|[\w.\x80-\xff-]*\\)"
+)
 # `name=` and `"name":` in a text. Runs are taken whole and begun once: linear in the text.
 _ASSIGNED: Final = re.compile(r"""(?<![\w.\-])([\w.\-]++)(?:\s*+=|\\*+["']\s*+:)""")
 _ASSIGNED_LOOSELY: Final = re.compile(r"""(?<![\w.\-])([\w.\-]++)\\*+["']?+\s*+[=:]""")
@@ -175,9 +179,13 @@ class Names:
     def may_stand_in(self, body: bytes) -> bool:
         """Return whether a text in a JSON body may hold an address, or give a value to a name that identifies.
 
-        It looks at the few characters that this takes, so that the texts of most events need not be read.
+        It looks at the few characters that this takes, so that the texts of most events need not be read. An `@`
+        alone is no address: organizations are called `0123456789ABCDEF@AdobeOrg` in each sessionStart.
         """
-        if b"@" in body or b"%40" in body or (b"\\" in body and _ESCAPED.search(body) is not None):
+        at = body.find(b"@")
+        if at >= 0 and _ADDRESS_IN_JSON.search(body, at) is not None:
+            return True
+        if b"%40" in body or (b"\\" in body and _ESCAPED.search(body) is not None):
             return True
         if b"=" not in body:
             return False
@@ -188,6 +196,8 @@ class Names:
         end = text[-LEARNT_CHARACTERS_MAX:].rstrip()
         before = end.rstrip(_NAME_BYTES)
         if not before or before[-1] >= 0x80:  # the name is longer than what is seen of it, or not in ASCII
+            return True
+        if before.endswith(b"\\"):  # an escape, of which the last letter may belong to the name, or not
             return True
         name = end[len(before) :].decode()
         return name not in self.content and self.identifies(name)

@@ -9,8 +9,10 @@ What aiokafka does by itself, and what this file therefore does:
   after any failed batch the producer is given up and one new one is made, however many partitions noticed.
 * `send_batch` makes a topic it does not know (where brokers allow it), and so does subscribing by name. So
   partitions are looked up first, and the reader subscribes by pattern.
-* A batch that cannot be unpacked is an exception out of `getmany` that names no partition and keeps back good
-  batches before it. So partitions that may hold it are read record by record, until it is the first of one.
+* A batch that cannot be unpacked is an exception out of `getmany` that names no partition, keeps back good
+  batches before it, and loses records of other partitions that the consumer had counted as delivered. So the
+  partitions are sought to their positions again, and those that may hold the batch are read record by record,
+  until it is the first of one.
 * After an assignment the consumer delivers from the group's committed offset until a `seek`. So it is asked for
   nothing but partitions that were sought to the owner's position since they were assigned, and the first offset
   delivered is compared with the one asked for. Errors that mean "not yours just now" are normal in a rebalance.

@@ -109,8 +109,12 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
             readable = [p for p in self._positions if p not in self._stopped]
             left_s = max(0.0, deadline - time.monotonic())
             if readable:
+                began = time.monotonic()
                 chunks = await self._fetch(readable, records_max, left_s)
-                if any(chunk.records for chunk in chunks) or time.monotonic() >= deadline:
+                if any(chunk.records for chunk in chunks):
+                    return chunks
+                self._listen(readable, time.monotonic() - began)
+                if time.monotonic() >= deadline:
                     return chunks
             elif left_s:
                 self._assigned.clear()
@@ -196,17 +200,18 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
             if not readable or records_max <= 0:
                 return chunks
             return chunks + await self._fetch(readable, records_max, 0.0)
-        began = time.monotonic()
         try:
             found = await self._get(readable, records_max, timeout_s)
         except Unreadable:
             self._suspects += [p for p in readable if p not in self._suspects]
+            # What the consumer had taken out of the others' batches is gone with the exception.
+            for partition in self._positions.keys() & readable:
+                self._seek(partition, self._positions[partition])
             return []
-        return self._chunks(readable, found, time.monotonic() - began)
+        return self._chunks(readable, found)
 
     async def _fetch_carefully(self, partition: int, records_max: int, timeout_s: float) -> list[Chunk]:
         """Fetch from one partition all that can be read. Raises LogCorrupt where that is nothing."""
-        began = time.monotonic()
         messages: list[Any] = []
         try:
             while len(messages) < records_max:
@@ -221,7 +226,7 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._suspects.clear()
                 self._stopped.add(partition)
                 raise LogCorrupt(partition, asked, following, str(error)) from error
-        chunks = self._chunks([partition], {self._of_topic(partition): messages}, time.monotonic() - began)
+        chunks = self._chunks([partition], {self._of_topic(partition): messages})
         if partition in self._suspects:
             self._suspects.remove(partition)
             if any(self._positions.get(partition) != chunk.end_offset for chunk in chunks):
@@ -253,20 +258,16 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
             return found
         return {}
 
-    def _chunks(
-        self, partitions: Sequence[int], found: Mapping[TopicPartition, Sequence[Any]], waited_s: float
-    ) -> list[Chunk]:
-        """Make the chunks of what was found, and move the positions. Raises LogUnavailable after long silence."""
+    def _chunks(self, partitions: Sequence[int], found: Mapping[TopicPartition, Sequence[Any]]) -> list[Chunk]:
+        """Make the chunks of what was found, and move the positions."""
         assert self._consumer is not None
         assigned = self._consumer.assignment()
-        chunks = [
+        return [
             chunk
             for p in partitions
             if p in self._positions and self._of_topic(p) in assigned
             if (chunk := self._chunk(p, found.get(self._of_topic(p), []))) is not None
         ]
-        self._listen(partitions, waited_s)
-        return chunks
 
     async def _end_of_batch(self, partition: int, offset: int) -> int:
         """Return the offset behind the batch that `offset` is in, as far as its header can be believed."""
@@ -337,7 +338,10 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
         return first[of_topic], end[of_topic]
 
     def _listen(self, readable: Sequence[int], waited_s: float) -> None:
-        """Notice when no broker has answered any fetch for too long: aiokafka would just return nothing."""
+        """Notice when no broker has answered any fetch for too long: aiokafka would just return nothing.
+
+        Raises LogUnavailable; so it is called where no records were found that would be lost with it.
+        """
         assert self._consumer is not None
         assigned = self._consumer.assignment()
         polled = [

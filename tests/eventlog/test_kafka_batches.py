@@ -13,7 +13,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 from rigs.brokers import Broker, JvmBroker
 from rigs.lake import Lake, record_value
-from rigs.logs import KafkaRig, read_records, reading, writing
+from rigs.logs import KafkaRig, read_chunks, read_records, reading, writing
 from rigs.mock_kafka import MockKafka, settings_of
 from rigs.session_model import session_id
 
@@ -22,6 +22,7 @@ from consumers.worker import Worker
 from eventlog import Reader, Record
 from eventlog.adapters import create_log, open_inspector
 from eventlog.kafka.client import end_of_batch
+from eventlog.kafka.reader import KafkaReader
 from lake.transaction import Gap
 from lake.verify import verify
 from schemas.faults import LogCorrupt
@@ -137,6 +138,35 @@ async def test_a_batch_that_nobody_can_unpack_stops_its_partition_by_name(
         assert [record.value for record in await read_records(reader, 1)] == [b"later"]
         reader.seek(0, fault.following)
         assert [record.value for record in await read_records(reader, 1)] == [b"7"]
+
+
+async def fetched(reader: Reader, partition: int, *, within_s: float = 20) -> None:
+    """Wait until the client has fetched records of a partition that nobody has read yet."""
+    assert isinstance(reader, KafkaReader)
+    deadline = time.monotonic() + within_s
+    while True:
+        assert time.monotonic() < deadline
+        assert reader._consumer is not None
+        if any(of_topic.partition == partition for of_topic in reader._consumer._fetcher._records):
+            return
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+async def test_records_that_came_before_the_damaged_batch_of_another_partition_are_read(
+    mock_kafka: MockKafka, kind: str
+) -> None:
+    """The client has them, fails at the damaged batch and forgets them: they are fetched once more."""
+    settings = settings_of(mock_kafka)
+    async with reading(settings) as reader:
+        await read_chunks(reader, 2)
+        await inject(settings, bytes(batch_of(b"x", b"y", b"z")), partition=1)
+        await fetched(reader, 1)
+        await inject(settings, UNREADABLE[kind])
+        await fetched(reader, 0)
+        records, fault = await read_until_corrupt(reader)
+    assert (fault.partition, fault.asked) == (0, 0)
+    assert [record.value for record in records] == [b"x", b"y", b"z"]
 
 
 async def test_two_damaged_batches_of_two_partitions_are_named_one_after_the_other(mock_kafka: MockKafka) -> None:

@@ -15,12 +15,12 @@ run: .venv/.installed  ## everything on this machine, with 20 simulated viewers
 test: .venv/.installed  ## the test suite, in two processes at a time
 	$(RUN)/pytest --numprocesses 2 --dist worksteal
 
-test-fast: .venv/.installed  ## what needs no broker, database or browser, and no other process
-	$(RUN)/pytest tests/sessions tests/schemas tests/players tests/consumers/test_decode.py \
+test-fast: .venv/.installed  ## what needs no broker, database or browser; measures the branches of sessions/
+	$(RUN)/pytest --cov tests/sessions tests/schemas tests/players tests/consumers/test_decode.py \
 		tests/consumers/test_sessions.py tests/consumers/test_breaker.py tests/consumers/test_halts.py \
 		tests/lake/test_query.py tests/whole/test_docs.py --numprocesses 2 --dist worksteal
 
-test-image: .venv/.installed  ## build the Containerfile on a Debian of its own and run from it (root, buildah, podman, debootstrap)
+test-image: .venv/.installed  ## build the Containerfile on a minimal Debian and run the image (root, buildah, podman, debootstrap)
 	$(RUN)/pytest tests/whole/test_deployment.py -m slow
 
 check: .venv/.installed  ## format, lint, types, import contracts
@@ -29,7 +29,7 @@ check: .venv/.installed  ## format, lint, types, import contracts
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 
-format: .venv/.installed  ## put the format right
+format: .venv/.installed  ## fix the format
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
@@ -39,7 +39,7 @@ notebooks: .venv/.installed  ## open the notebooks in a browser
 soak: .venv/.installed  ## random kills under load (KAFKA=1: of brokers and databases too); the verdict uses none of our code
 	PYTHONPATH=tests $(RUN)/python -m soak $(if $(KAFKA),--kafka --ingests 2 --workers 2) --events $(or $(EVENTS),1000000) --kills $(or $(KILLS),200) --seed $(or $(SEED),1)
 
-bench: .venv/.installed  ## requests, events and freshness, beside the best peer
+bench: .venv/.installed  ## requests, events and freshness, next to the best peer
 	PYTHONPATH=tests $(RUN)/python tests/bench.py --log embedded
 	PYTHONPATH=tests $(RUN)/python tests/bench.py --log kafka
 
@@ -50,7 +50,7 @@ stack: .venv/.installed  ## Kafka, PostgreSQL, two ingests, two workers and upke
 	umask 077 && $(PYTHON) -c 'import secrets; [print(f"PLAYHEAD_{name}={secrets.token_urlsafe(32)}") for name in \
 		("API_KEYS", "MAC_KEY", "PSEUDONYM_KEY", "LAKE_CATALOG_PASSWORD")]' > $@.part && mv $@.part $@
 
-lock: $(UV)  ## resolve pyproject.toml anew into requirements.lock (names, versions, hashes; no addresses)
+lock: $(UV)  ## resolve pyproject.toml into requirements.lock (names, versions, hashes; no addresses)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--python-version 3.11 --all-extras --group dev pyproject.toml --output-file requirements.lock
 

@@ -1,7 +1,7 @@
-"""Everything that can go wrong on the way from a player to the lake, as one tree.
+"""Everything that can go wrong between a player and the lake, as one tree.
 
     Fault
-    ├── Refusal                  the sender's mistake; sending the same again changes nothing
+    ├── Refusal                  the sender's mistake; retrying does not help
     │   ├── NotJson              400  not_json
     │   ├── InvalidEvent         400  invalid_event
     │   ├── InvalidTracking      400  tracking_not_valid
@@ -22,14 +22,14 @@
     └── NotReady                 500  not_ready
         └── SchemaMismatch       500  schema_mismatch
 
-A fault knows its code, its HTTP status and whether to try again. The code is the reply's error code, the
+A fault knows its code, its HTTP status and whether to retry. The code is the reply's error code, the
 metric's label and the reason in `quarantine`; `ingest/replies.py` alone turns a fault into a reply.
 """
 
 from typing import ClassVar
 
 
-class Fault(Exception):  # noqa: N818  (a fault is the word; each has a code)
+class Fault(Exception):  # noqa: N818  (`Fault` is the project's word)
     """What every fault has: `code`, `status`, `retryable`, and a message for the person who reads it."""
 
     code: ClassVar[str] = "fault"
@@ -51,7 +51,7 @@ class NotJson(Refusal):
 
 
 class InvalidEvent(Refusal):
-    """The body is JSON, but no event of the Media Collection vocabulary."""
+    """The body is JSON, but not an event of the Media Collection vocabulary."""
 
     code = "invalid_event"
 
@@ -70,21 +70,21 @@ class KeyRefused(Refusal):
 
 
 class NoSuchRoute(Refusal):
-    """Nothing lives at this path."""
+    """There is no such path."""
 
     code = "no_such_route"
     status = 404
 
 
 class UnknownSession(Refusal):
-    """We never issued this session id."""
+    """The session id was never issued."""
 
     code = "unknown_session"
     status = 404
 
 
 class MethodNotAllowed(Refusal):
-    """The path exists, the method does not."""
+    """The path exists, but not for this method."""
 
     code = "method_not_allowed"
     status = 405
@@ -98,7 +98,7 @@ class BodyTooSlow(Refusal):
 
 
 class SessionOver(Refusal):
-    """We issued this session id, and it is over: start a new session."""
+    """The session has ended: start a new one."""
 
     code = "session_over"
     status = 410
@@ -124,7 +124,7 @@ class TooMany(Fault):
 
 
 class Overloaded(Fault):
-    """There is no memory for this body while others are in flight: try again."""
+    """Too many bytes of request bodies are in flight; try again."""
 
     code = "overloaded"
     status = 503
@@ -132,7 +132,7 @@ class Overloaded(Fault):
 
 
 class LogUnavailable(Fault):
-    """The log did not take the event in time. Whether it will be there is unknown: try again."""
+    """The append was not confirmed in time, and may or may not succeed; try again."""
 
     code = "log_unavailable"
     status = 503
@@ -140,7 +140,7 @@ class LogUnavailable(Fault):
 
 
 class LogGap(Fault):
-    """The log no longer has `asked`; the first offset it has is `found`."""
+    """The log no longer has offset `asked`; the first offset it has is `found`."""
 
     code = "log_gap"
 
@@ -160,7 +160,7 @@ class LogTruncated(Fault):
 
 
 class LogReplaced(Fault):
-    """The log is another one than the lake has read: it was lost, or deleted, and made again under its name."""
+    """The log is not the one that the lake has read: it was lost or deleted, and created again under its name."""
 
     code = "log_replaced"
 
@@ -170,7 +170,7 @@ class LogReplaced(Fault):
 
 
 class LogCorrupt(Fault):
-    """The log has `asked`, but its bytes cannot be read, nor those of what follows up to `following`."""
+    """The log has offset `asked`, but the records from there up to `following` cannot be read."""
 
     code = "log_corrupt"
 
@@ -180,12 +180,12 @@ class LogCorrupt(Fault):
 
 
 class NotReady(Fault):
-    """Something that must exist before start-up does not; the message names the command that makes it."""
+    """Something that start-up needs is missing or wrong; the message names the remedy."""
 
     code = "not_ready"
 
 
 class SchemaMismatch(NotReady):
-    """Lake, log or backup have another schema number than this program works with; the message names both."""
+    """A lake, log or backup has a schema number that this program does not support; the message names both."""
 
     code = "schema_mismatch"

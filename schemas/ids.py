@@ -1,14 +1,14 @@
 """Ids that prove themselves: media session ids, tracking session ids, event ids.
 
-Any replica can tell an id that was issued from an invented one without asking a store, because part of each id
-is a MAC over the rest. Keys rotate: the newest signs, all of them verify.
+Part of each id is a MAC over the rest, so any replica can tell an issued id from an invented one without a store.
+Keys rotate: the newest signs, and all of them verify.
 
     media session id     64 hex characters = 32 bytes
                          time 6 | key id 1 | partition 2 | random 7 | MAC 16
-                         (time: milliseconds since 1970; 0 = derived from the request, so of unknown age)
-    tracking session id  a UUIDv4 to look at; of its 122 free bits: time 50 | random 32 | MAC 40
+                         (time: milliseconds since 1970; 0 = derived from the request, of unknown age)
+    tracking session id  looks like a UUIDv4; its 122 free bits: time 50 | random 32 | MAC 40
                          (time: microseconds since 2025-01-01)
-    event id             UUIDv7, or derived (UUIDv8) where the client gave an Idempotency-Key
+    event id             UUIDv7, or derived (UUIDv8) if the client sent an Idempotency-Key
 """
 
 import functools
@@ -24,7 +24,7 @@ import msgspec
 Entropy = Callable[[int], bytes]
 
 PARTITIONS_MAX = 1000
-BORN_MS_MAX = 4_102_444_800_000  # the year 2100; an id of another producer may have anything where ours have time
+BORN_MS_MAX = 4_102_444_800_000  # the year 2100; in the id of another producer these bytes may be anything
 _DERIVED = b"playhead derived media session\0"
 _MEDIA = b"session"
 _TRACKING = b"playhead tracking session v1\0"
@@ -34,9 +34,9 @@ _POOL_BYTES = 4_096
 
 
 class EntropyPool:
-    """The system's random bytes, fetched many at a time: a system call for each id costs more than the id.
+    """The system's random bytes, fetched in blocks: a system call per id costs more than the id itself.
 
-    For one process and thread: a forked child would hand out the same bytes again.
+    Not shared between threads or processes: a forked child would return the same bytes again.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class EntropyPool:
 
 
 class MediaSession(msgspec.Struct, frozen=True):
-    """What a media session id says of itself. `started_ms` is None where the id was derived from a request."""
+    """The contents of a media session id. `started_ms` is None if the id was derived from a request."""
 
     id: str
     partition: int
@@ -68,7 +68,7 @@ def mint_media_session(
 
 
 def derive_media_session(keys: Sequence[bytes], *, partitions: int, request: bytes) -> MediaSession:
-    """Make the media session id that this very request always gets: a repeated one names the same session."""
+    """Make a media session id from a request: repeating the request gives the same id."""
     digest = hmac.digest(keys[0], _DERIVED + request, "sha256")
     return _seal_media(keys[0], 0, int.from_bytes(digest[:8]) % partitions, digest[8:15])
 
@@ -84,7 +84,7 @@ def _media_mac(key: bytes, head: bytes) -> bytes:
 
 
 def verify_media_session(keys: Sequence[bytes], text: str) -> MediaSession | None:
-    """Return what the id says if it was made with one of `keys`, else None."""
+    """Return the contents of an id that was made with one of `keys`, else None."""
     session = read_media_session(text)
     if session is None:
         return None
@@ -96,7 +96,7 @@ def verify_media_session(keys: Sequence[bytes], text: str) -> MediaSession | Non
 
 
 def read_media_session(text: str) -> MediaSession | None:
-    """Return what a well-formed media session id says, unproven; None if it is not well-formed."""
+    """Return the contents of a well-formed id without verifying its MAC; None if it is not well-formed."""
     if len(text) != 64 or not text.isascii() or text != text.lower():
         return None
     try:
@@ -148,12 +148,12 @@ def _tracking_mac(key: bytes, body: int) -> int:
 
 def mint_event_id(*, now_ms: int, entropy: Entropy) -> str:
     """Make a UUIDv7 (RFC 9562): 48 bits of milliseconds, then random."""
-    text = (now_ms.to_bytes(6) + entropy(10)).hex()  # uuid.UUID would do the same in many times the time
+    text = (now_ms.to_bytes(6) + entropy(10)).hex()  # uuid.UUID gives the same, many times slower
     return f"{text[:8]}-{text[8:12]}-7{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
 
 
 def read_event_time_ms(text: str) -> int | None:
-    """Return when an event id says it was made; None where it is derived, or no UUIDv7 at all."""
+    """Return the time in an event id, in milliseconds since 1970; None if it is derived, or not a UUIDv7."""
     try:
         number = uuid.UUID(text).int
     except ValueError:
@@ -162,7 +162,7 @@ def read_event_time_ms(text: str) -> int | None:
 
 
 def derive_event_id(*parts: bytes) -> str:
-    """Make the UUIDv8 (RFC 9562) that these parts always give."""
+    """Make a UUIDv8 (RFC 9562) from parts: equal parts give equal ids."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8) + part)
@@ -172,6 +172,6 @@ def derive_event_id(*parts: bytes) -> str:
 
 
 def born_ms_of_session(session_id: str) -> int | None:
-    """Return when a session id says it was made; None where it says nothing."""
+    """Return the time in a session id, in milliseconds since 1970; None if it has none."""
     session = read_media_session(session_id)
     return session.started_ms if session else None

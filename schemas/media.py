@@ -1,9 +1,9 @@
-"""A Media Collection event: which JSON is one, and what is odd about those that are.
+"""A Media Collection event: which JSON is accepted as one, and which flags it gets.
 
-What breaks the protocol's few hard rules is refused: no JSON, no or mistyped `playerTime` or `eventType`, a
-missing or mistyped required parameter, nesting where the protocol has none. Whatever else real players get
-wrong (an optional key of another type, a playhead of -1) is accepted and flagged, and unknown keys are kept.
-Source: the protocol's documentation, and the bodies its clients really send.
+Refused: a body that is not JSON; a missing or mistyped `playerTime`, `eventType` or required parameter; nesting
+where the protocol has none. Anything else that real players get wrong (an optional key of another type, a
+playhead of -1) is accepted and flagged, and unknown keys are kept.
+Source: the protocol's documentation, and the bodies that its clients send.
 """
 
 import re
@@ -17,7 +17,7 @@ from schemas.vocabulary import EVENT_TYPES, LIVE_CONTENT_TYPES, QOE, EventType, 
 TS_MS_MAX = 4_102_444_800_000  # the year 2100: a later timestamp is a mistake, not a late event
 AHEAD_MS_MAX = 86_400_000
 DAY_S = 86_400
-EXACT_MAX = 1 << 53  # a larger floating-point number may stand for more than one integer
+EXACT_MAX = 1 << 53  # above this, one floating-point number represents several integers
 KEYS_MAX = 256
 Scalar = str | int | float | bool | None
 _SCALARS = frozenset(get_args(Scalar))
@@ -27,7 +27,7 @@ NESTED_KEYS = frozenset(("visitor.customerIDs", "statesStart", "statesEnd"))
 
 
 class PlayerTime(msgspec.Struct, frozen=True):
-    """Where the player is (seconds of content; live: second of the day), and when, by its own clock."""
+    """The playhead (seconds of content; live: second of the day), and the time by the player's clock."""
 
     playhead: Annotated[float, msgspec.Meta(description="seconds")]
     ts: Annotated[int, msgspec.Meta(ge=0, le=TS_MS_MAX, description="milliseconds since 1970, UTC")]
@@ -57,7 +57,7 @@ TYPE_OF_KIND: dict[Kind, Any] = {
 
 
 class PlainEvent(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """An event of the usual shape: no unknown top-level key, nothing nested. What most events are."""
+    """An event of the usual shape: no unknown top-level key, nothing nested. Most events are like this."""
 
     playerTime: PlayerTime  # noqa: N815
     eventType: str  # noqa: N815
@@ -81,7 +81,7 @@ QOE_DATA = msgspec.defstruct("QoeData", _fields(QOE, required_only=False))
 
 
 def _struct(event_type: EventType, *, required_only: bool) -> type[msgspec.Struct]:
-    """Make the Struct of one event type: as documented, or with its required keys alone."""
+    """Make the Struct of one event type: as documented, or with only its required keys."""
     title = event_type.name[0].upper() + event_type.name[1:]
     params = msgspec.defstruct(f"{title}Params", _fields(event_type.params, required_only=required_only))
     needs_params = bool(event_type.required)
@@ -117,7 +117,7 @@ _REQUIRED_PARAMS = {
 
 
 def check_plain_event(event: PlainEvent) -> EventType:
-    """Tell which type of event this is. Raises InvalidEvent; accepts what `check_event` accepts, faster."""
+    """Return the type of a plain event. Raises InvalidEvent; accepts what `check_event` accepts, faster."""
     event_type = EVENT_TYPES.get(event.eventType)
     if event_type is None:
         raise InvalidEvent(f"Expected a known `eventType`; got {_shorten(event.eventType)}")
@@ -140,9 +140,9 @@ def _is(value: Any, wanted: type[msgspec.Struct]) -> bool:
 
 
 def _make_integers(part: Any, keys: frozenset[str]) -> bool:
-    """Make integers, in place, of those values of a JSON object that are whole numbers written as `1.0` or `1e3`.
+    """Convert whole numbers written as `1.0` or `1e3` to integers in place; return whether there were any.
 
-    JSON has one kind of number, and JSON Schema takes `1.0` for an integer. Returns whether there was one.
+    JSON has one kind of number, and JSON Schema accepts `1.0` as an integer.
     """
     if type(part) is not dict:
         return False
@@ -178,13 +178,13 @@ _TIME_INTEGERS = frozenset(("ts",))
 _CUSTOMER_INTEGERS = frozenset(("authState",))
 
 _decode = msgspec.json.Decoder().decode
-# Possessive, and an unended string is taken to the end: linear in the body, whatever it is.
+# Possessive, and an unterminated string runs to the end: linear in any body.
 _text = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _not_brackets = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
 def read_json(body: bytes) -> Any:
-    """Decode one JSON document strictly. Raises NotJson; costs little whatever the body is."""
+    """Decode one JSON document strictly, in time linear in the body. Raises NotJson."""
     if body.count(b"[") + body.count(b"{") > DEPTH_MAX:
         _check_depth(body)
     try:
@@ -204,13 +204,13 @@ def _check_depth(body: bytes) -> None:
 
 
 def check_event(event: Any, *, now_ms: int) -> tuple[EventType, list[str]]:
-    """Return which type of event this decoded JSON is, and the flags it carries.
+    """Return the type of a decoded event, and its flags.
 
-    Integers that are written as `1.0` or `1e3` are made integers in `event` itself.
+    Integers written as `1.0` or `1e3` are converted in `event` itself.
 
     Flags: `off_schema` (an optional key has another type than documented), `playhead_range` (negative, or past
     the end that a recorded sessionStart names), `future_ts` (more than 24 h ahead of its arrival).
-    Raises InvalidEvent with a message that names the field and what was expected.
+    Raises InvalidEvent; the message names the field and what was expected.
     """
     if not isinstance(event, dict):
         raise InvalidEvent(f"Expected one event, a JSON object, got {_kind_name(event)}")

@@ -1,7 +1,7 @@
-"""Modes of files and folders: what nobody but their owner reads, and what a group may.
+"""Modes of files and folders: which only their owner reads, and which a group may.
 
-Log, secrets and logs are their owner's alone. The lake and its backups may be opened to readers of a group
-(PLAYHEAD_LAKE_GROUP_READ): the process's umask then leaves the group its bits, for DuckDB and SQLite as well.
+Only the owner may read log, secrets and logs. PLAYHEAD_LAKE_GROUP_READ lets a group read the lake and its backups:
+the umask of the process then keeps the group's bits, also in files that DuckDB and SQLite make.
 """
 
 import contextlib
@@ -18,14 +18,14 @@ UMASK_WITH_READERS: Final = 0o027
 
 
 def make_private(path: Path) -> None:
-    """Make an empty file that its owner alone reads, where there is none; whatever the umask is."""
-    # Never opened where it exists: to close a file drops the process's own locks on it, which SQLite may hold.
+    """Create an empty file that only its owner can read, whatever the umask, unless it exists."""
+    # An existing file is never opened: closing it would drop locks of this process that SQLite may hold on it.
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
 
 
 def give_mode(paths: Iterable[Path], mode: int) -> None:
-    """Give files or folders a mode, set-id and sticky bits aside; pass over what is missing or others' own."""
+    """Set the mode of files or folders, except set-id and sticky bits; skip those missing or owned by others."""
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
             status = path.stat()
@@ -34,7 +34,7 @@ def give_mode(paths: Iterable[Path], mode: int) -> None:
 
 
 def give_modes_below(folder: Path, *, umask: int) -> None:
-    """Give a folder that we made, and all in it, the modes that a umask leaves; quick where they have them."""
+    """Give a folder and its contents the modes that a umask allows; quick if the folder has its mode already."""
     with contextlib.suppress(FileNotFoundError):
         if folder.stat().st_mode & 0o777 == 0o777 & ~umask:
             return

@@ -1,4 +1,4 @@
-"""What a record in the log says: one CloudEvents 1.0 event in structured JSON, with our extensions.
+"""The records of the log: each is one CloudEvents 1.0 event in structured JSON, with our extensions.
 
     type                        subject and key      data
     playhead.media.<eventType>  media session id     the validated event, identities replaced by pseudonyms
@@ -6,8 +6,8 @@
     playhead.tracking.deleted   tracking session id  TrackingDeleted
     playhead.rejected           (none)               Rejected
 
-CloudEvents extensions have lower-case names without separators and scalar values; so `flags` is one text with
-commas. `time` is when the player says it happened, `receivedtime` when ingest took it.
+CloudEvents extensions have lower-case names without separators and scalar values, so `flags` is one text,
+separated by commas. `time` is the player's own time of the event, `receivedtime` that of its arrival at ingest.
 """
 
 from datetime import UTC, datetime
@@ -27,12 +27,11 @@ SOURCE_TRACKING = "/v1/playouts/tracking/session"
 
 
 class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """One CloudEvents event as it stands in a record's value.
+    """One CloudEvents event, the value of a record.
 
-    `trackingsession` is the tracking session that a media call named, absent where consent was denied;
-    `trackingverified` whether we issued it, which we did unless the record is older than 0.2.
-    `consent` is `given` (a user identity came, no denial with it), `denied` (a signal came that is no grant), or
-    absent.
+    `trackingsession` is the tracking session that a media call named; it is absent if consent was denied.
+    `trackingverified` says whether we issued it: always true, except in records from before 0.2.
+    `consent` is `given` (a user identity and no denial), `denied` (a signal that is not a grant), or absent.
     """
 
     specversion: str
@@ -61,7 +60,7 @@ class TrackingCreated(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class TrackingDeleted(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A tracking session was deleted. `verified` says whether we had issued its id; if not, it is a pseudonym."""
+    """A deleted tracking session. `verified`: whether we had issued its id; if not, the id is a pseudonym."""
 
     session_id: str
     playout_id: str | None = None
@@ -69,7 +68,7 @@ class TrackingDeleted(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class Rejected(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A body that was refused: why, how large, its keyed hash, itself (identities replaced) if JSON."""
+    """A refused body: the reason, its size and keyed hash, and, if it is JSON, itself with identities replaced."""
 
     reason: str
     detail: str

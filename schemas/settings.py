@@ -17,7 +17,7 @@ from schemas.faults import NotReady
 from schemas.modes import UMASK, UMASK_WITH_READERS
 
 PREFIX = "PLAYHEAD_"
-OWN_SECRETS = ("api_keys", "mac_key", "pseudonym_key")  # which `playhead up` makes for itself
+OWN_SECRETS = ("api_keys", "mac_key", "pseudonym_key")  # `playhead up` generates these
 SECRETS = (
     *OWN_SECRETS,
     "mac_key_previous",
@@ -27,7 +27,7 @@ SECRETS = (
 )
 OF_LOG = frozenset(("kafka_sasl_password",))
 OF_LAKE = frozenset(("lake_catalog_password", "lake_s3_secret_key"))
-# The secrets that each verb needs; whoever starts it as a child process gives it no others.
+# The secrets that each verb needs; as a child process it is given no others.
 SECRETS_OF_VERB = {
     "ingest": OF_LOG | {"api_keys", "mac_key", "mac_key_previous", "pseudonym_key"},
     "worker": OF_LOG | OF_LAKE,
@@ -36,7 +36,7 @@ SECRETS_OF_VERB = {
     "simulate": frozenset(("api_keys",)),
 }
 KEY_CHARACTERS_MIN = 32
-# A password in a connection string of PostgreSQL's, and the space before it.
+# The password in a PostgreSQL connection string, and the space before it.
 PASSWORD = re.compile(r"(?:^|(?<=:)|\s+)password\s*=\s*('(?:[^'\\]|\\.)*'|\S+)")
 
 
@@ -52,135 +52,149 @@ class Settings(BaseModel):
     http_body_bytes_max: int = Field(65_536, ge=1024, description="Largest body of one event, unpacked")
     http_downloaded_bytes_max: int = Field(4_194_304, ge=1024, description="Largest body of an offline session")
     http_bodies_bytes_max: int = Field(
-        134_217_728, ge=1_048_576, description="Bytes that bodies in flight may hold together; more are a 5xx"
+        134_217_728, ge=1_048_576, description="Total bytes of request bodies in flight; beyond this, 5xx"
     )
-    http_body_timeout_s: float = Field(10.0, gt=0, description="A request not complete after this is given up")
-    http_shutdown_timeout_s: float = Field(8.0, gt=0, description="Requests in flight get this long at the end")
+    http_body_timeout_s: float = Field(
+        10.0, gt=0, description="A request that is not complete after this is abandoned"
+    )
+    http_shutdown_timeout_s: float = Field(
+        8.0, gt=0, description="How long a stopping ingest waits for requests in flight"
+    )
 
     http_trusted_proxies: str = Field(
-        "", description="Addresses and networks, separated by commas, of the proxies that name the sender"
+        "", description="Addresses and networks of the proxies whose sender header is trusted, separated by commas"
     )
     http_forwarded_header: Literal["x-forwarded-for", "forwarded"] = Field(
-        "x-forwarded-for", description="Header in which the trusted proxies name the sender"
+        "x-forwarded-for", description="Header in which trusted proxies name the sender"
     )
     rate_session_per_s: float = Field(
-        50.0, ge=0, description="Requests of one media session a second and ingest process; 0: no limit"
+        50.0, ge=0, description="Requests per second of one media session, per ingest process; 0: no limit"
     )
     rate_key_per_s: float = Field(
-        5_000.0, ge=0, description="Requests with one API key a second and ingest process; 0: no limit"
+        5_000.0, ge=0, description="Requests per second with one API key, per ingest process; 0: no limit"
     )
     rate_network_per_s: float = Field(
         2_000.0,
         ge=0,
-        description="Events of one network a second and ingest process, if proxies are named; 0: no limit",
+        description="Events per second of one network, per ingest process, with trusted proxies; 0: no limit",
     )
 
-    strict: bool = Field(False, description="Refuse what is otherwise flagged: odd playheads, mistyped options")
+    strict: bool = Field(
+        False, description="Refuse what is otherwise flagged: odd playheads, optional keys of the wrong type"
+    )
     api_keys: SecretStr | None = Field(None, description="Keys of the tracking API, separated by commas")
-    mac_key: SecretStr | None = Field(None, description="Key that session ids and tokens are signed with")
-    mac_key_previous: SecretStr | None = Field(None, description="Key whose ids are still accepted")
-    pseudonym_key: SecretStr | None = Field(None, description="Key that identities are replaced with")
-    link_devices: bool = Field(False, description="Keep device identities, as pseudonyms: they link sessions")
+    mac_key: SecretStr | None = Field(None, description="Key that signs session ids and tokens")
+    mac_key_previous: SecretStr | None = Field(
+        None, description="Previous signing key; its ids are still accepted"
+    )
+    pseudonym_key: SecretStr | None = Field(None, description="Key of the pseudonyms that replace identities")
+    link_devices: bool = Field(
+        False, description="Keep device identities, as pseudonyms, so that sessions can be linked"
+    )
     identity_keys: str = Field(
         "", description="More keys whose values are identities, separated by commas; `device:key` for devices"
     )
     metadata_keys: str = Field(
         "", description="The only custom metadata keys that are stored, separated by commas; empty: all"
     )
-    tracking_source: str = Field("jay.api.playout.1.0.0", description="`source` of the tracking sessions made")
+    tracking_source: str = Field("jay.api.playout.1.0.0", description="`source` of new tracking sessions")
     tracking_cookie_same_site: Literal["Lax", "Strict", "None"] = Field(
         "Lax", description="SameSite of the tracking cookie; None for players embedded in other sites"
     )
-    rejected_per_s: float = Field(100.0, ge=0, description="Refused bodies kept per second and ingest process")
+    rejected_per_s: float = Field(100.0, ge=0, description="Refused bodies kept per second, per ingest process")
 
     log: Literal["embedded", "kafka"] = Field("embedded", description="Event log: embedded (SQLite) or kafka")
-    log_partitions: int = Field(1, ge=1, le=1000, description="Partitions of a log that is made anew")
-    log_append_timeout_s: float = Field(4.0, gt=0, description="An append not durable after this is a 5xx")
-    log_queue_max: int = Field(20_000, ge=1, description="Appends that may wait at once; more are a 5xx")
+    log_partitions: int = Field(1, ge=1, le=1000, description="Partitions of a new log")
+    log_append_timeout_s: float = Field(
+        4.0, gt=0, description="An append that is not durable after this is answered 5xx"
+    )
+    log_queue_max: int = Field(20_000, ge=1, description="Appends that may wait at once; beyond this, 5xx")
     log_queue_bytes_max: int = Field(67_108_864, ge=1024, description="Bytes of appends that may wait at once")
     log_record_bytes_max: int = Field(4_194_304, ge=1024, description="Largest record the log takes")
-    log_retention_s: float = Field(604_800.0, gt=0, description="Age from which the log may drop records")
+    log_retention_s: float = Field(604_800.0, gt=0, description="Age after which the log may drop records")
     log_drop_without_backup: bool = Field(
-        False, description="Let retention drop records that the lake has, but no backup holds yet"
+        False, description="Let retention drop records that are in the lake but in no backup yet"
     )
 
-    kafka_bootstrap_servers: str = Field("", description="host:port,... of some of Kafka's brokers")
+    kafka_bootstrap_servers: str = Field("", description="host:port,... of some Kafka brokers")
     kafka_topic: str = Field("playhead.events", description="Topic of all events; `playhead topics` makes it")
-    kafka_group: str = Field("playhead-worker", description="Consumer group that shares out the partitions")
-    kafka_replication: int = Field(0, ge=0, description="Copies of a new topic; 0: one a broker, 3 at most")
+    kafka_group: str = Field("playhead-worker", description="Consumer group of the workers")
+    kafka_replication: int = Field(0, ge=0, description="Replicas of a new topic; 0: one per broker, at most 3")
     kafka_min_insync_replicas: int = Field(
-        0, ge=0, description="Copies an append must reach; 0: one less than there are, at least 1"
+        0, ge=0, description="Replicas an append must reach; 0: one fewer than there are, at least 1"
     )
     kafka_segment_ms: int = Field(
-        3_600_000, ge=60_000, description="Retention drops whole segments of this length"
+        3_600_000, ge=60_000, description="Time span of a log segment; retention drops whole segments"
     )
     kafka_session_timeout_s: float = Field(
         10.0, gt=0, description="A worker not heard from for this long loses its partitions"
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="How Kafka's brokers are spoken to"
+        "PLAINTEXT", description="Protocol of the Kafka brokers"
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
-        "SCRAM-SHA-512", description="How to prove who we are, with SASL_*"
+        "SCRAM-SHA-512", description="Authentication mechanism, with SASL_*"
     )
     kafka_sasl_username: str = Field("", description="User for PLAIN and SCRAM")
     kafka_sasl_password: SecretStr | None = Field(None, description="Password for PLAIN and SCRAM")
     kafka_oauth_token_command: str = Field("", description="Command that prints a token, for OAUTHBEARER")
-    kafka_ssl_cafile: str = Field(
-        "", description="File of the CA that signed the brokers; empty: the system's CAs"
-    )
-    kafka_ssl_certfile: str = Field("", description="File of our own certificate, where brokers ask for one")
-    kafka_ssl_keyfile: str = Field("", description="File of that certificate's key")
+    kafka_ssl_cafile: str = Field("", description="CA certificate file for the brokers; empty: the system's CAs")
+    kafka_ssl_certfile: str = Field("", description="Client certificate file, if brokers require one")
+    kafka_ssl_keyfile: str = Field("", description="Private key file of the client certificate")
 
     lake_catalog: str = Field("sqlite", description="sqlite (in the data folder) or postgres:<connection string>")
     lake_catalog_password: SecretStr | None = Field(
-        None, description="Password of PostgreSQL, better here than in the connection string"
+        None, description="Password of PostgreSQL; safer here than in the connection string"
     )
     lake_files: str = Field("", description="Folder or s3:// address of the lake's files; empty: the data folder")
     lake_s3_endpoint: str = Field("", description="host:port of an S3-compatible server; empty: Amazon's")
     lake_s3_region: str = Field("us-east-1", description="Region of the bucket")
-    lake_s3_tls: bool = Field(True, description="Speak to the S3 server over TLS")
-    lake_s3_access_key: str = Field("", description="Id of the key for S3")
-    lake_s3_secret_key: SecretStr | None = Field(None, description="The key for S3 itself")
+    lake_s3_tls: bool = Field(True, description="Use TLS to the S3 server")
+    lake_s3_access_key: str = Field("", description="S3 access key id")
+    lake_s3_secret_key: SecretStr | None = Field(None, description="S3 secret access key")
     lake_backups: Path | None = Field(None, description="Folder of backups; empty: `backups` in the data folder")
     lake_backup_interval_s: float = Field(
         86_400.0, ge=0, description="`playhead up` backs up the lake this often; 0: never"
     )
-    lake_backups_kept: int = Field(2, ge=1, description="Number of backups that stay when one more is made")
+    lake_backups_kept: int = Field(2, ge=1, description="Number of backups to keep")
     lake_snapshots_kept_s: float = Field(
-        3600.0, gt=0, description="No snapshot younger than this expires; the same in all processes"
+        3600.0, gt=0, description="Snapshots younger than this do not expire; set it the same in all processes"
     )
     lake_daily_snapshots_kept_days: int = Field(
         30, ge=0, description="The first snapshot of each day is kept for this many days"
     )
     lake_files_kept_s: float = Field(
-        3600.0, gt=0, description="A file that no snapshot names is deleted after this: a reader may be reading it"
+        3600.0,
+        gt=0,
+        description="An unreferenced file is deleted after this; until then a reader may still use it",
     )
     lake_orphan_age_s: float = Field(
-        86_400.0, gt=0, description="A file that the catalogue does not know is an orphan from this age on"
+        86_400.0, gt=0, description="Age at which a file that the catalogue does not list counts as an orphan"
     )
     lake_orphans: Path | None = Field(
         None, description="Folder that keeps orphans; empty: `lake/orphans` in the data folder"
     )
     lake_orphans_kept_s: float = Field(
-        604_800.0, gt=0, description="Orphans are deleted after this; on S3, the time between two listings"
+        604_800.0, gt=0, description="Orphans are deleted after this; on S3, the time between the two listings"
     )
     lake_orphans_interval_s: float = Field(3600.0, gt=0, description="Interval between searches for orphans")
     lake_group_read: bool = Field(False, description="Let the group of lake and backups read them")
     lake_memory: str = Field("1GB", description="Memory limit of DuckDB in the worker")
 
-    worker_commit_interval_s: float = Field(1.0, gt=0, description="Longest wait between two commits")
+    worker_commit_interval_s: float = Field(1.0, gt=0, description="Longest interval between two commits")
     worker_batch_records: int = Field(50_000, ge=1, description="Most records in one transaction")
     worker_transaction_timeout_s: float = Field(
         20.0,
         gt=0,
         lt=1800,
         validate_default=True,
-        description="PostgreSQL ends a worker's transaction that idles for so long",
+        description="PostgreSQL ends a worker's transaction that is idle for this long",
     )
-    worker_stop_timeout_s: float = Field(20.0, gt=0, description="A worker told to end is gone after this")
+    worker_stop_timeout_s: float = Field(
+        20.0, gt=0, description="A worker that is asked to stop exits within this"
+    )
     worker_bad_max: int = Field(
-        500, ge=0, description="So many bad ones among twice as many records pause a partition; 0: never"
+        500, ge=0, description="A partition with this many bad records among twice as many is paused; 0: never"
     )
     worker_open_sessions_interval_s: float = Field(
         5.0, gt=0, description="Interval between writes of open sessions"
@@ -188,10 +202,14 @@ class Settings(BaseModel):
     worker_upkeep_interval_s: float = Field(60.0, gt=0, description="Interval between rounds of upkeep")
     worker_alive_file: Path | None = Field(None, description="File that the worker touches while it works")
     session_idle_s: float = Field(600.0, gt=0, description="A session without events closes after this")
-    session_stuck_s: float = Field(1800.0, gt=0, description="A session whose playhead stands closes after this")
-    session_length_s: float = Field(86_400.0, gt=0, description="No session is longer than this")
+    session_stuck_s: float = Field(
+        1800.0, gt=0, description="A session whose playhead does not move closes after this"
+    )
+    session_length_s: float = Field(86_400.0, gt=0, description="Longest duration of a session")
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level that is logged"
+    )
 
     @property
     def backups(self) -> Path:
@@ -217,20 +235,20 @@ class Settings(BaseModel):
 
     @property
     def umask(self) -> int:
-        """The umask of our processes; what only its owner may read has its own mode besides."""
+        """The umask of our processes; what only its owner may read also gets an explicit mode."""
         return UMASK_WITH_READERS if self.lake_group_read else UMASK
 
     @field_validator("api_keys")
     @classmethod
     def _some_key(cls, keys: SecretStr | None) -> SecretStr | None:
         if keys is not None and not [key for key in keys.get_secret_value().split(",") if key.strip()]:
-            raise ValueError("no key in it; separate several with commas")
+            raise ValueError("it contains no key; separate several with commas")
         return keys
 
     @field_validator("worker_transaction_timeout_s")
     @classmethod
     def _shorter_than_what_is_kept(cls, timeout_s: float, info: ValidationInfo) -> float:
-        # A transaction that outlives its snapshot passes the fence; one that outlives its files commits them gone.
+        # A transaction that outlives its snapshot passes the fence; one that outlives its files commits lost ones.
         for name in ("lake_snapshots_kept_s", "lake_orphan_age_s"):
             if (kept_s := info.data.get(name)) is not None and kept_s < 2 * timeout_s:
                 raise ValueError(f"{PREFIX}{name.upper()} must be at least twice as long, got {kept_s}")
@@ -244,22 +262,22 @@ class Settings(BaseModel):
         return key
 
     def keys_of_api(self) -> frozenset[str]:
-        """Return the accepted API keys. Raises NotReady where none is set."""
+        """Return the accepted API keys. Raises NotReady if none is set."""
         return frozenset(key.strip() for key in self._secret("api_keys").split(",") if key.strip())
 
     def keys_of_mac(self) -> tuple[bytes, ...]:
-        """Return the signing key and, after it, the previous one. Raises NotReady where none is set."""
+        """Return the signing key, then the previous one if there is one. Raises NotReady if none is set."""
         keys = [self._secret("mac_key").encode()]
         if self.mac_key_previous is not None:
             keys.append(self.mac_key_previous.get_secret_value().encode())
         return tuple(keys)
 
     def key_of_pseudonyms(self) -> bytes:
-        """Return the key of pseudonyms. Raises NotReady where none is set."""
+        """Return the key of pseudonyms. Raises NotReady if none is set."""
         return self._secret("pseudonym_key").encode()
 
     def short_keys(self) -> list[str]:
-        """Return the variables whose keys are easier to guess than keys should be."""
+        """Return the variables whose keys are shorter than keys should be."""
         return [
             PREFIX + name.upper()
             for name in ("mac_key", "mac_key_previous", "pseudonym_key")
@@ -279,7 +297,7 @@ class Settings(BaseModel):
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Read the settings from an environment. Raises NotReady with one line a mistake."""
+    """Read the settings from an environment. Raises NotReady with one line for each mistake."""
     values: dict[str, Any] = {}
     mistakes = []
     for name, text in environment.items():
@@ -297,7 +315,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             known = [PREFIX + known.upper() for known in Settings.model_fields]
             known += [f"{PREFIX}{secret.upper()}_FILE" for secret in SECRETS]
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-            mistakes.append(f"{name} is no setting; the nearest is {nearest[0]} (see `playhead settings`)")
+            mistakes.append(f"{name} is not a setting; the nearest is {nearest[0]} (see `playhead settings`)")
     if not mistakes:
         try:
             return Settings.model_validate(values)
@@ -310,7 +328,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 
 def _read_secret(path: Path) -> str:
-    """Return what a secret's file holds. Raises NotReady where that is nothing."""
+    """Return the contents of a secret's file. Raises NotReady if it is empty or cannot be read."""
     try:
         text = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -323,7 +341,7 @@ def _read_secret(path: Path) -> str:
 def environment_of(settings: Settings, *, verb: str | None = None) -> dict[str, str]:
     """Return the environment variables that give a child process these settings.
 
-    With a `verb`, only the secrets that this verb needs; raises KeyError for a verb that nobody starts.
+    With a `verb`, only the secrets that this verb needs; raises KeyError for a verb that is never a child process.
     """
     wanted = frozenset(SECRETS) if verb is None else SECRETS_OF_VERB[verb]
     variables = {}
@@ -339,12 +357,12 @@ def environment_of(settings: Settings, *, verb: str | None = None) -> dict[str, 
 
 
 def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what an environment holds besides settings, for a process that is to know none, or others."""
+    """Return an environment without its settings, for a process that gets none or others."""
     return {name: value for name, value in environment.items() if not name.startswith(PREFIX)}
 
 
-class Described(NamedTuple):
-    """One setting as a person sees it: secrets are hidden."""
+class Description(NamedTuple):
+    """One setting as it is shown to a person: secrets are hidden."""
 
     variable: str
     value: str
@@ -352,7 +370,7 @@ class Described(NamedTuple):
     meaning: str
 
 
-def describe(settings: Settings) -> list[Described]:
+def describe(settings: Settings) -> list[Description]:
     """Return every setting with its value, default and meaning."""
     rows = []
     for name, field in Settings.model_fields.items():
@@ -360,7 +378,7 @@ def describe(settings: Settings) -> list[Described]:
         shown = "" if value is None else "(set, hidden)" if isinstance(value, SecretStr) else _masked(str(value))
         shown = PASSWORD.sub(" password=(hidden)", shown) if name == "lake_catalog" else shown
         default = "" if field.default is None else str(field.default)
-        rows.append(Described(PREFIX + name.upper(), shown, default, field.description or ""))
+        rows.append(Description(PREFIX + name.upper(), shown, default, field.description or ""))
     return rows
 
 

@@ -1,11 +1,11 @@
-"""What a terminal is shown of a text that may come from a player or a database."""
+"""Text from players and databases, made safe to print on a terminal."""
 
 
 def printable(text: str) -> str:
-    """Return a text without characters that a terminal obeys, line breaks among them."""
+    """Return a text with each control character, line breaks included, replaced."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def printable_lines(text: str) -> str:
-    """Return a text as `printable` does, but with its line breaks."""
+    """Return a text as `printable` does, but keep its line breaks."""
     return "\n".join(printable(line) for line in text.split("\n"))

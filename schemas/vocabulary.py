@@ -1,8 +1,7 @@
-"""The event types of the Media Collection API: one row each, from which all the rest is made.
+"""The event types of the Media Collection API, one row each.
 
-Validation, `GET /api/v1/schemas/{eventType}`, the order of events with equal timestamps, the fold of a
-session, the table `event_types` and the simulated viewers read this table and nothing else; a new event type is
-one row.
+Validation, `GET /api/v1/schemas/{eventType}`, the order of events with equal timestamps, the fold of a session,
+the table `event_types` and the simulated viewers all read this table, so a new event type is one row.
 Source: the Media Collection API's documentation, and what its real clients send.
 """
 
@@ -29,8 +28,8 @@ class Param(msgspec.Struct, frozen=True):
 class EventType(msgspec.Struct, frozen=True, kw_only=True):
     """What one event type requires and what it does.
 
-    `rank` orders events of equal client timestamp. `player`, `ad_break`, `ad`, `chapter` and `state` say what
-    it does to each of these machines ("" = nothing). `starts`, `completes`, `ends` concern the session itself.
+    `rank` orders events of equal client timestamp. `player`, `ad_break`, `ad`, `chapter` and `state` are its
+    effects on each of these state machines ("" = none); `starts`, `completes` and `ends` those on the session.
     """
 
     name: str

@@ -484,7 +484,7 @@ def test_settings_are_printed_with_their_meaning(tmp_path: Path) -> None:
         (
             "PLAYHEAD_HTTP_PROT",
             "1",
-            "PLAYHEAD_HTTP_PROT is no setting; the nearest is PLAYHEAD_HTTP_PORT (see `playhead settings`)",
+            "PLAYHEAD_HTTP_PROT is not a setting; the nearest is PLAYHEAD_HTTP_PORT (see `playhead settings`)",
         ),
         (
             "PLAYHEAD_HTTP_PORT",

@@ -43,7 +43,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one(name: str, neares
     """A misspelt setting is never ignored."""
     with pytest.raises(NotReady) as refused:
         read_settings({name: "1"})
-    assert f"{name} is no setting; the nearest is {nearest} " in str(refused.value)
+    assert f"{name} is not a setting; the nearest is {nearest} " in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`playhead backup`: the lake backed up while all runs, and older backups dropped."""
+"""`playhead backup`: backs up the running lake and drops older backups."""
 
 import os
 from datetime import UTC, datetime
@@ -8,13 +8,13 @@ from lake.backup import back_up, drop_older
 from lake.catalog import location
 from schemas.settings import Settings
 
-NICENESS = 10  # ingest and worker go first
+NICENESS = 10  # ingest and worker take precedence
 
 
 def make_backup(settings: Settings, *, keep: int) -> tuple[Path, int]:
-    """Back up the lake and keep this many backups; return where the new one is, and how many rows it has."""
+    """Back up the lake, keep this many backups, and return the new one's path and number of rows."""
     os.nice(NICENESS)
-    drop_older(settings.backups, keep=keep)  # what a killed backup left may be what fills the disk
+    drop_older(settings.backups, keep=keep)  # the remains of a killed backup may be what fills the disk
     path, manifest = back_up(location(settings), settings.backups, now=datetime.now(UTC))
     drop_older(settings.backups, keep=keep)
     return path, sum(manifest.rows.values())

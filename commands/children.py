@@ -1,4 +1,4 @@
-"""The child processes of a run: started, watched, ended."""
+"""Child processes: started, watched and stopped."""
 
 import asyncio
 import contextlib
@@ -18,19 +18,19 @@ from schemas.terminal import printable, printable_lines
 
 CHILD_END_S_MAX = 3.0
 LINE_BYTES_MAX = 1_048_576
-_LIBC = ctypes.CDLL(None)  # loaded here, because little may be done between fork and exec
+_LIBC = ctypes.CDLL(None)  # loaded here, because little is safe between fork and exec
 
 _PR_SET_PDEATHSIG = 1
 
 
 def _die_with_parent() -> None:
-    """Let a child end when this process is killed; where the system cannot do that, it stays."""
+    """Make the system end a child when this process is killed; on systems that cannot, the child stays."""
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-class Failed(Exception):  # noqa: N818  (a result of the run, said in one line)
-    """Something ended that must not, or the lake is not as it should be."""
+class Failed(Exception):  # noqa: N818  (the result of a run, not a defect)
+    """A run failed: a child ended that must not, or the lake is wrong; the message is one line."""
 
     style = "bold red"
 
@@ -46,7 +46,7 @@ class Stage:
         self._relays: list[asyncio.Task[None]] = []
 
     async def start(self, name: str, verb: str, *arguments: str) -> None:
-        """Start `playhead <verb> ...`; what it writes goes to a file, and the worst of it to the console."""
+        """Start `playhead <verb> ...`; its output goes to a file, and warnings and worse also to the console."""
         child = await start_child(
             self._settings,
             verb,
@@ -56,7 +56,7 @@ class Stage:
             stderr=asyncio.subprocess.STDOUT,
             limit=LINE_BYTES_MAX,
             preexec_fn=_die_with_parent,
-            start_new_session=True,  # a Ctrl-C concerns this process alone: it ends the children in order
+            start_new_session=True,  # Ctrl-C reaches only this process, which stops the children in order
         )
         self._children[name] = child
         self._relays.append(asyncio.create_task(self._relay(name, child)))
@@ -71,15 +71,15 @@ class Stage:
         with path.open("wb", buffering=0) as file:
             async for line in child.stdout:
                 file.write(line)
-                if worth := worth_telling(line):
-                    self.say(f"{name:8} {worth}", style="yellow")
+                if text := console_text(line):
+                    self.say(f"{name:8} {text}", style="yellow")
 
     def say(self, text: str, style: str = "") -> None:
-        """Print a line; it is not folded where lines are read by programs."""
+        """Print a line, without wrapping: programs may read it."""
         self._console.print(Text(printable_lines(text), style), soft_wrap=True)
 
     def check(self, *may_end: str) -> None:
-        """Raise Failed if a child has ended that must not."""
+        """Raise Failed if a child has ended, other than those named."""
         for name, child in self._children.items():
             if child.returncode is not None and name not in may_end:
                 raise Failed(
@@ -95,13 +95,13 @@ class Stage:
         return [name for name, child in self._children.items() if child.returncode is not None]
 
     async def wait(self, name: str, timeout_s: float | None) -> int | None:
-        """Return a child's exit status, or None if it still runs after the time."""
+        """Return a child's exit status, or None if it still runs after `timeout_s`."""
         with contextlib.suppress(TimeoutError):
             return await asyncio.wait_for(self._children[name].wait(), timeout_s)
         return None
 
     async def end(self, name: str) -> int | None:
-        """Tell a child to end, wait, and kill it if it does not; return its exit status."""
+        """Terminate a child, kill it if it does not exit in time, and return its exit status."""
         child = self._children.get(name)
         if child is None:
             return 0
@@ -113,14 +113,14 @@ class Stage:
         return child.returncode
 
     async def close(self) -> None:
-        """End whatever still runs."""
+        """Stop all children that still run."""
         for name in reversed(list(self._children)):
             await self.end(name)
         await asyncio.gather(*self._relays)
 
 
-def worth_telling(line: bytes) -> str | None:
-    """Return what a person must know of a child's line: warnings and worse, in short, and what is no log line."""
+def console_text(line: bytes) -> str | None:
+    """Return the text of a child's line for the console: of warnings, errors and lines not in JSON; else None."""
     try:
         fields = msgspec.json.decode(line, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -143,7 +143,7 @@ async def start_child(
 ) -> asyncio.subprocess.Process:
     """Start `playhead <verb> <arguments>`; `options` are those of `create_subprocess_exec`.
 
-    Modules are not looked for in the current folder (`-P`): it is a person's own and may hold a `schemas/`.
+    With `-P`, modules are not imported from the current folder, which may contain a `schemas/` of its own.
     """
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "playhead", verb, *arguments),

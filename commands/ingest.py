@@ -1,4 +1,4 @@
-"""`playhead ingest`: the HTTP APIs of this process. Nothing here loads the lake."""
+"""`playhead ingest`: the HTTP APIs, in this process. Nothing here loads the lake."""
 
 import errno
 
@@ -8,7 +8,7 @@ from schemas.settings import Settings
 
 
 def run_ingest(settings: Settings) -> None:
-    """Serve until told to stop. Raises NotReady if the port is in use."""
+    """Serve until stopped. Raises NotReady if the port is in use."""
     try:
         serve(settings)
     except OSError as error:

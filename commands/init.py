@@ -1,4 +1,4 @@
-"""`playhead init`: the log and the lake, made where they are missing."""
+"""`playhead init`: creates the log and the lake if they are missing."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from schemas.settings import Settings
 
 
 async def make_log_and_lake(settings: Settings) -> None:
-    """Make the log and the lake where they are missing, and give their files the modes of the settings."""
+    """Create or migrate log and lake, and give their files the modes of the settings."""
     partitions = await create_log(settings)
     await asyncio.to_thread(initialize, location(settings), partitions=partitions)
     for folder in (settings.data_dir / "lake", settings.data_dir / "backups"):

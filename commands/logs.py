@@ -1,4 +1,4 @@
-"""The log of a process: one JSON object a line on stderr, whoever writes it."""
+"""The log of a process: one JSON object per line on stderr, from every library."""
 
 import logging
 from typing import Any
@@ -7,7 +7,7 @@ import structlog
 
 
 def log_as_json(level: str) -> None:
-    """Write the process's log to stderr, one JSON object a line, the servers' own messages included."""
+    """Write the process's log to stderr, one JSON object per line, the servers' own messages included."""
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -27,9 +27,9 @@ def log_as_json(level: str) -> None:
         )
     )
     logging.basicConfig(level=number, handlers=[handler], force=True)
-    # It writes many lines a second while brokers are away; what it means for us, the log's adapter says once.
+    # It logs many lines per second while brokers are away; the log's adapter reports an outage once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes addresses, which may have user ids in them
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs URLs, which may contain user ids
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(number),

@@ -1,4 +1,4 @@
-"""The secrets that `playhead up` makes for itself, kept in the data folder."""
+"""The secrets that `playhead up` generates, kept in the data folder."""
 
 import contextlib
 import os
@@ -12,9 +12,9 @@ from schemas.settings import OWN_SECRETS, Settings, _read_secret
 
 
 def with_own_secrets(settings: Settings) -> Settings:
-    """Return the settings with every secret set: those not given are made once and kept in the data folder.
+    """Return the settings with every secret set: missing ones are generated once and kept in the data folder.
 
-    The files have mode 0600 and hold one secret each; the environment goes before them.
+    Each file has mode 0600 and holds one secret. The environment takes precedence.
     """
     folder = settings.data_dir / "secrets"
     folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def with_own_secrets(settings: Settings) -> Settings:
 
 
 def with_kept_secrets(settings: Settings) -> Settings:
-    """Return the settings with those secrets set that the data folder holds and the environment does not give."""
+    """Return the settings, with secrets that they lack taken from the data folder."""
     paths = {name: settings.data_dir / "secrets" / name for name in OWN_SECRETS}
     kept = {
         name: SecretStr(_read_secret(path))
@@ -38,7 +38,7 @@ def with_kept_secrets(settings: Settings) -> Settings:
 
 
 def _make_secret(path: Path) -> None:
-    """Make a secret's file, whole or not at all: another process may look for it at the same time."""
+    """Create a secret's file atomically: another process may do the same."""
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
     with os.fdopen(descriptor, "w") as file:

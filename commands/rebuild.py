@@ -1,4 +1,4 @@
-"""`playhead rebuild`: a lake made from the newest backup, and the log from there on."""
+"""`playhead rebuild`: recreates the lake from the newest backup and the log after it."""
 
 import asyncio
 from pathlib import Path
@@ -16,9 +16,9 @@ from schemas.settings import Settings
 
 
 def rebuild_lake(settings: Settings, new_log: str | None) -> Path | None:
-    """Make the lake and return the backup it came from, None for the log alone.
+    """Recreate the lake; return the backup that was restored, or None if only the log was used.
 
-    Raises NotReady if the backup is of another log, and `new_log` does not accept that.
+    Raises NotReady if the backup is of another log and `new_log` does not accept that.
     """
     found = newest(settings.backups)
     backup = found[0] if found else None

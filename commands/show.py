@@ -1,4 +1,4 @@
-"""Show one session: its events in order, gaps, flags, and how each number came to be."""
+"""`playhead session show`: one session with its events, gaps, flags, and how each number was computed."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ PARTS_MAX = 12
 
 
 class Timeline(msgspec.Struct, frozen=True):
-    """One session as it went."""
+    """One session, as it is printed."""
 
     session_id: str
     partition: int
@@ -39,7 +39,7 @@ class Timeline(msgspec.Struct, frozen=True):
 
 
 def print_session(settings: Settings, prefix: str, *, as_json: bool) -> None:
-    """Print the session whose id begins like this, as text or JSON. Raises NoSuchSession if none or several do."""
+    """Print the session whose id begins with `prefix`. Raises NoSuchSession unless exactly one does."""
     timeline = show(location(settings), prefix, length_ms=int(settings.session_length_s * 1000))
     if as_json:
         print(msgspec.json.encode(timeline).decode())  # noqa: T201
@@ -48,9 +48,9 @@ def print_session(settings: Settings, prefix: str, *, as_json: bool) -> None:
 
 
 def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
-    """Return the session whose id begins with `prefix`. Raises NoSuchSession, with help, where none or several do.
+    """Return the session whose id begins with `prefix`. Raises NoSuchSession unless exactly one does.
 
-    `length_ms` is the longest session by the settings.
+    `length_ms` is the longest session that the settings allow.
     """
     connection = connect(place, read_only=True, threads=2)
     try:
@@ -63,7 +63,7 @@ def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
         connection.close()
     events = sorted(without_false_ends(history.events), key=Event.order)
     if not events:
-        raise NoSuchSession(f"the events of {session_id} were removed; its row stands in `sessions`")
+        raise NoSuchSession(f"the events of {session_id} were removed; its row is in `sessions`")
     facts, lines = lines_of(events, length_ms, over_limit=history.over.events)
     return Timeline(
         session_id=session_id,
@@ -86,13 +86,13 @@ def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
 
 
 def describe(timeline: Timeline) -> Iterator[str]:
-    """Return the lines of a timeline for a terminal."""
+    """Return the lines of a timeline, safe to print."""
     return map(printable, _described(timeline))
 
 
 def _described(timeline: Timeline) -> Iterator[str]:
     yield f"session {timeline.session_id}, partition {timeline.partition}"
-    user = f"{timeline.user_id} ({timeline.user_id_source})" if timeline.user_id else "nobody known"
+    user = f"{timeline.user_id} ({timeline.user_id_source})" if timeline.user_id else "an unknown user"
     yield f"content {timeline.content_id} in {timeline.player_name}, watched by {user}"
     if timeline.tracking_session_id:
         yield f"tracking session {timeline.tracking_session_id}"
@@ -102,9 +102,9 @@ def _described(timeline: Timeline) -> Iterator[str]:
         f"its slowest event took {timeline.clock_spread_ms} ms longer than its fastest"
     )
     if timeline.is_uploaded:
-        yield "it was uploaded afterwards, so its clock cannot be checked and is believed"
+        yield "it was uploaded afterwards, so its clock cannot be checked"
     if timeline.is_retried_start:
-        yield "a retried start: another session has the same start and more events; it does not count"
+        yield "a retried start, which does not count: another session has the same start and more events"
     for version in timeline.versions:
         why = f" ({version.close_reason})" if version.close_reason else ""
         upto = f"{version.events} events up to offset {version.as_of_offset - 1}"

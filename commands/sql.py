@@ -1,4 +1,4 @@
-"""`playhead sql`: a question to the lake, and its answer as a table, JSON or CSV."""
+"""`playhead sql`: prints the result of a query as a table, JSON or CSV."""
 
 from commands.tables import print_table
 from lake import query
@@ -9,7 +9,7 @@ CELL_CHARACTERS_MAX = 80
 
 
 def print_answer(settings: Settings, statement: str, *, as_json: bool, as_csv: bool) -> None:
-    """Ask and print; only the table shortens cells."""
+    """Query the lake and print the result; only a table shortens cells."""
     answer = query.ask(location(settings), statement)
     if as_json:
         print(query.as_json(answer))  # noqa: T201

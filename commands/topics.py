@@ -1,4 +1,4 @@
-"""`playhead topics`: the log made, compared with the settings, and given more partitions."""
+"""`playhead topics`: creates the log, compares it with the settings, adds partitions."""
 
 import asyncio
 
@@ -7,9 +7,9 @@ from schemas.settings import Settings
 
 
 async def make_topic(settings: Settings, partitions: int | None) -> int:
-    """Make the log if it is missing, raise its partitions to this number, and return how many it has.
+    """Create the log if it is missing, add partitions up to this number, and return how many it has.
 
-    Only more partitions need the lake.
+    Only adding partitions needs the lake.
     """
     there = await create_log(settings)
     if partitions is None or partitions <= there:
@@ -17,6 +17,6 @@ async def make_topic(settings: Settings, partitions: int | None) -> int:
     from lake.catalog import location
     from lake.tables import initialize
 
-    # The tables first: a worker that is given a partition must find them.
+    # Tables first: a worker that is assigned a partition expects them.
     await asyncio.to_thread(initialize, location(settings), partitions=partitions, migrate=False)
     return await add_partitions(settings, partitions=partitions)

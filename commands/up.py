@@ -1,9 +1,8 @@
 """`playhead up`: ingest, worker and viewers as child processes, and a judgement at the end.
 
-The children are the same commands that run alone on many machines. Viewers end first; then the lake reads the log
-to its end, is compared with what the viewers know to be true, and the rest is stopped. A lake that does not get
-there in time is not judged. What the children write goes to `logs/` in the data folder; of it the console shows
-what a person must know.
+The children are the same commands that run separately on many machines. Viewers stop first. Then the lake reads the
+log to its end and is compared with what the viewers did, and the other children stop. A lake that does not catch up
+in time is not judged. The output of the children goes to `logs/` in the data folder; the console shows warnings.
 """
 
 import asyncio
@@ -41,15 +40,13 @@ from schemas.terminal import printable
 READY_S_MAX = 20.0
 VIEWERS_END_S_MAX = 3.0
 JUDGE_S_MAX = 20.0
-STALL_S_MAX = 20.0  # and a commit interval: a lake that reads nothing for so long will not catch up
-AFTER_SIGNAL_S_MAX = 4.0  # for each of the two, once a person wants an end
+STALL_S_MAX = 20.0  # plus a commit interval: a lake that reads nothing for this long will not catch up
+AFTER_SIGNAL_S_MAX = 4.0  # for each of catching up and judging, after a signal
 LOOK_AGAIN_S = 0.2
-OPEN_SESSIONS_INTERVAL_S = 1.0  # somebody is watching, and there are few
-REQUESTS_END_S_MAX = (
-    1.0  # what is in flight at the end: shorter than CHILD_END_S_MAX, so that ingest ends by itself
-)
+OPEN_SESSIONS_INTERVAL_S = 1.0  # a person is watching, and there are few sessions
+REQUESTS_END_S_MAX = 1.0  # less than CHILD_END_S_MAX, so that the ingest exits by itself
 LINE_EVERY_S = 5.0
-BACKUP_LOOK_S = 60.0  # between two looks whether a backup is due; short trial runs make none
+BACKUP_LOOK_S = 60.0  # between two checks whether a backup is due; short runs make none
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -61,13 +58,13 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class NotCaughtUp(Failed):
-    """Records still wait in the log: nothing is wrong, and not everything was verified."""
+    """Records still wait in the log: nothing is wrong, but not everything was verified."""
 
     style = "yellow"
 
 
 def run_all(given: Settings, plan: Plan) -> bool:
-    """Make secrets, log and lake where they are missing, and run the plan; return whether all went well."""
+    """Create missing secrets, log and lake, and run the plan; return whether all went well."""
     settings = with_own_secrets(given)
     asyncio.run(make_log_and_lake(settings))
     console = Console()
@@ -78,7 +75,7 @@ def run_all(given: Settings, plan: Plan) -> bool:
 
 
 async def run(settings: Settings, plan: Plan, console: Console) -> bool:
-    """Run the plan until it is over or a signal comes; return whether all went well."""
+    """Run the plan until it is over or a signal arrives; return whether all went well."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -105,9 +102,9 @@ async def run(settings: Settings, plan: Plan, console: Console) -> bool:
 
 
 def _free_port(settings: Settings) -> int:
-    """Return the port to listen on, any free one for 0. Raises NotReady where it is taken.
+    """Return the port to listen on; for 0, any free one. Raises NotReady if the port is in use.
 
-    Without this, another Playhead that listens there would be taken for the one that is being started.
+    Without this check, another Playhead on that port would be mistaken for the one being started.
     """
     family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
     try:
@@ -133,7 +130,7 @@ async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, 
         report.unlink(missing_ok=True)
         await stage.start("viewers", "simulate", *options, "--report", str(report))
     if not stop.is_set():
-        stage.say(f"Playhead listens on {url}; Ctrl-C ends all of it.")
+        stage.say(f"Playhead listens on {url}; Ctrl-C stops everything.")
     backing_up = asyncio.create_task(_keep_backed_up(settings, stage))
     try:
         await _watch(settings, plan, console, stage, stop)
@@ -155,37 +152,37 @@ async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, 
     for finding in verdict.findings:
         stage.say(f"{finding.code}: {finding.detail}", style="red")
     if verdict.findings:
-        raise Failed("the lake is not as promised; see `playhead verify`")
+        raise Failed("the lake is inconsistent; see `playhead verify`")
     if waiting:
-        rest = "all before them is as it should be" if is_judged else "nothing is judged"
+        rest = "everything before them is right" if is_judged else "nothing was judged"
         raise NotCaughtUp(f"not caught up: {waiting} records wait; {rest}")
-    stage.say("All is well: every event of the log stands exactly once in the lake.", style="green")
+    stage.say("All is well: every event of the log is in the lake exactly once.", style="green")
 
 
 async def _count(url: str) -> IngestCounts:
-    """Ask the ingest what it has counted. Raises Failed where it does not answer."""
+    """Return what the ingest has counted. Raises Failed if it does not answer."""
     try:
         return await asyncio.to_thread(ask, url)
     except httpx.HTTPError as error:
-        raise Failed(f"the ingest does not say what it counted: {error}") from None
+        raise Failed(f"the ingest does not report its counts: {error}") from None
 
 
 async def _catch_up(settings: Settings, stage: Stage, stop: asyncio.Event) -> int:
-    """Wait until the lake has read what the log holds now; return how many records still wait, if it does not.
+    """Wait until the lake has read what the log now holds; return how many records still wait.
 
-    It may take as long as it goes on reading; once a signal has come, a few seconds. Raises Failed where the
-    worker has ended, or the log does not say where it ends.
+    This waits as long as the lake makes progress, but only a few seconds after a signal. Raises Failed if the
+    worker has ended or the end of the log is unknown.
     """
     try:
         ends = await read_ends(settings)
     except Fault as fault:
-        raise Failed(f"the log does not say where it ends: {fault}") from None
+        raise Failed(f"the end of the log is unknown: {fault}") from None
     stall_s = STALL_S_MAX + settings.worker_commit_interval_s
     with contextlib.closing(await asyncio.to_thread(connect, location(settings), read_only=True)) as lake:
         waiting, moved_at, signal_at = sum(ends.values()), time.monotonic(), None
         while True:
             left = waiting
-            with contextlib.suppress(duckdb.Error):  # the next look may work
+            with contextlib.suppress(duckdb.Error):  # the next attempt may work
                 left = sum((await asyncio.to_thread(behind, lake, ends)).values())
             now = time.monotonic()
             if not left:
@@ -204,9 +201,9 @@ async def _catch_up(settings: Settings, stage: Stage, stop: asyncio.Event) -> in
 
 
 async def _end(stage: Stage, name: str, *, may_be_killed: bool = False) -> None:
-    """End a child. Raises Failed where it does not end well."""
+    """Stop a child. Raises Failed if it does not exit well."""
     status = await stage.end(name)
-    well = (0, -signal.SIGTERM)  # by the signal: told to end before it could listen for it
+    well = (0, -signal.SIGTERM)  # -SIGTERM: stopped before it had installed its handler
     if status not in well and not (may_be_killed and status == -signal.SIGKILL):
         raise Failed(f"{name} ended {status_text(status)}")
 
@@ -225,7 +222,7 @@ async def _ready(url: str, stage: Stage, stop: asyncio.Event) -> None:
 
 
 async def _keep_backed_up(settings: Settings, stage: Stage) -> None:
-    """Back up the lake whenever no backup is younger than the interval, in a child of its own."""
+    """Back up the lake, in a child process, whenever the newest backup is older than the interval."""
     while interval_s := settings.lake_backup_interval_s:
         await asyncio.sleep(min(BACKUP_LOOK_S, interval_s))
         try:
@@ -239,7 +236,7 @@ async def _keep_backed_up(settings: Settings, stage: Stage) -> None:
 
 
 def _needs_backup(settings: Settings) -> bool:
-    """Return whether a backup is due, and the lake holds something."""
+    """Return whether a backup is due and the lake has read anything."""
     now, interval = datetime.now(UTC), timedelta(seconds=settings.lake_backup_interval_s)
     if not is_due(last_made_at(settings.backups, now=now), now=now, interval=interval):
         return False
@@ -247,7 +244,7 @@ def _needs_backup(settings: Settings) -> bool:
 
 
 async def _watch(settings: Settings, plan: Plan, console: Console, stage: Stage, stop: asyncio.Event) -> None:
-    """Show what happens until the viewers end, the time is over, a signal comes, or a child breaks."""
+    """Show what happens until the viewers end, time is over or a signal arrives. Raises Failed if a child ends."""
     until = time.monotonic() + plan.for_s if plan.for_s is not None and not plan.viewers else None
     before, shown_at = None, -LINE_EVERY_S
     screen = Live(console=console, refresh_per_second=2) if console.is_terminal else contextlib.nullcontext()
@@ -258,9 +255,7 @@ async def _watch(settings: Settings, plan: Plan, console: Console, stage: Stage,
                 return
             now = time.monotonic()
             if live is not None or now - shown_at >= LINE_EVERY_S:
-                with contextlib.suppress(
-                    duckdb.Error
-                ):  # a reading that fails is no reason to stop; the next may work
+                with contextlib.suppress(duckdb.Error):  # the next attempt may work
                     pulse = await asyncio.to_thread(feel, lake)
                     line = _line(pulse, None if before is None else (pulse.events - before) / (now - shown_at))
                     if live is not None:
@@ -291,7 +286,7 @@ def _line(pulse: Pulse, per_s: float | None) -> str:
 
 
 async def _end_viewers(stage: Stage, stop: asyncio.Event, report: Path) -> bool:
-    """Let the viewers end, if there are any; return whether they left a report. Raises Failed if it is missing."""
+    """Wait for the viewers, if any; return whether there is a report. Raises Failed if viewers left none."""
     if "viewers" not in stage:
         return False
     if stop.is_set():
@@ -312,7 +307,7 @@ async def _judge(
     stage: Stage,
     limit_s: float,
 ) -> None:
-    """Hold the lake against the truth, and say what comes of it. Raises Failed at a difference."""
+    """Compare the lake with the truth and print the result. Raises Failed at a difference."""
     try:
         judgement = await asyncio.to_thread(
             judge,
@@ -325,7 +320,7 @@ async def _judge(
             limit_s=limit_s,
         )
     except httpx.HTTPError as error:
-        raise Failed(f"the ingest does not say what it counted: {error}") from None
+        raise Failed(f"the ingest does not report its counts: {error}") from None
     for line in judgement.lines:
         stage.say(line)
     for finding in judgement.findings[:20]:

@@ -1,4 +1,4 @@
-"""Rounds of the lake's upkeep, each in a process of its own."""
+"""`playhead upkeep`: rounds of maintenance of the lake, each in its own process."""
 
 import asyncio
 import signal
@@ -15,9 +15,11 @@ from lake.catalog import location
 from lake.upkeep import Ages, tidy
 from schemas.settings import Settings
 
+logger = structlog.get_logger(__name__)
+
 
 def do_round(settings: Settings, *, when_told: bool) -> None:
-    """Do one round in this process; with `when_told`, only after a line on standard input."""
+    """Do one round in this process; with `when_told`, after a line on standard input."""
 
     def now() -> datetime:
         if when_told:
@@ -25,8 +27,8 @@ def do_round(settings: Settings, *, when_told: bool) -> None:
         return datetime.now(UTC)
 
     tidied = tidy(location(settings), Ages.of(settings), orphans=settings.orphans, now=now)
-    structlog.get_logger().info(
-        "upkeep",
+    logger.info(
+        "upkeep done",
         merged=tidied.merged_tables,
         snapshots_expired=tidied.snapshots_expired,
         files_deleted=tidied.files_deleted,
@@ -36,7 +38,7 @@ def do_round(settings: Settings, *, when_told: bool) -> None:
 
 
 async def start_upkeep(settings: Settings) -> Callable[[], Awaitable[None]]:
-    """Start a round of upkeep that begins when it is told: until then it holds up no commit."""
+    """Start a process of upkeep; return the function that begins its round. Its start delays no commit."""
     child = await start_child(settings, "upkeep", "--when-told", stdin=PIPE, stdout=PIPE)
     assert child.stdout is not None
     await child.stdout.readline()
@@ -45,7 +47,7 @@ async def start_upkeep(settings: Settings) -> Callable[[], Awaitable[None]]:
         try:
             await child.communicate(b"begin\n")
         finally:
-            if child.returncode is None:  # the worker ends meanwhile: its child goes first
+            if child.returncode is None:  # the worker is stopping: end the child first
                 child.terminate()
                 await child.wait()
 
@@ -53,6 +55,7 @@ async def start_upkeep(settings: Settings) -> Callable[[], Awaitable[None]]:
 
 
 def stopped_by_signals() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -60,14 +63,14 @@ def stopped_by_signals() -> asyncio.Event:
 
 
 def wait_until_told() -> None:
-    """Wait for a line; without one, whoever was to write it is gone."""
+    """Wait for a line on standard input. Raises typer.Exit if it ends: the parent is gone."""
     print("ready", flush=True)  # noqa: T201
     if not sys.stdin.readline():
         raise typer.Exit
 
 
 async def repeat_upkeep(settings: Settings, interval_s: float) -> None:
-    """Do round after round until told to stop, each in a process of its own: DuckLake's calls leak memory."""
+    """Do rounds until stopped, each in its own process, because DuckLake's maintenance calls leak memory."""
     stopping = asyncio.create_task(stopped_by_signals().wait())
     while not stopping.done():
         child = await start_child(settings, "upkeep")
@@ -75,5 +78,5 @@ async def repeat_upkeep(settings: Settings, interval_s: float) -> None:
         if not ending.done():
             child.terminate()
         if await ending != 0 and not stopping.done():
-            structlog.get_logger().warning("upkeep failed", status=child.returncode, again_after_s=interval_s)
+            logger.warning("upkeep failed", status=child.returncode, again_after_s=interval_s)
         await asyncio.wait({stopping}, timeout=interval_s)

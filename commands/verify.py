@@ -1,4 +1,4 @@
-"""`playhead verify`: what the check of lake and log, or the recount of sessions, found, printed."""
+"""`playhead verify`: prints the findings of the check of lake and log, or of the recount of sessions."""
 
 import asyncio
 import secrets
@@ -16,9 +16,9 @@ from schemas.terminal import printable
 
 
 def print_verdict(settings: Settings, *, within_s: float | None, as_json: bool) -> bool:
-    """Check lake and log, print what was found, and return whether all is as promised.
+    """Check lake and log, print the findings, and return whether there are none.
 
-    What is in the log now may take `within_s` into the lake; with None the log is not looked at.
+    Records now in the log may take `within_s` to reach the lake; with None the log is not checked.
     """
     waiting, findings = ([], []) if within_s is None else asyncio.run(look(settings, within_s=within_s))
     verdict = verify(location(settings))
@@ -40,14 +40,14 @@ def print_verdict(settings: Settings, *, within_s: float | None, as_json: bool) 
     for finding in findings:
         where = "" if finding.partition is None else f"partition {finding.partition}: "
         console.print(Text(finding.code, "red"), Text(printable(where + finding.detail)))
-    console.print("broken" if findings else "all is well: every offset stands exactly once")
+    console.print("broken" if findings else "all is well: every offset is stored exactly once")
     return not findings
 
 
 def print_recount(settings: Settings, *, sample: int, seed: int | None, as_json: bool) -> bool:
-    """Recount sessions in a second way, print the differences, and return whether there are none.
+    """Recount sessions independently, print the differences, and return whether there are none.
 
-    Without a seed, other sessions each time.
+    Without a seed, the sample differs each time.
     """
     seed = secrets.randbelow(1 << 32) if seed is None else seed
     found = audit(location(settings), sample=sample, seed=seed, length_ms=int(settings.session_length_s * 1000))
@@ -57,8 +57,8 @@ def print_recount(settings: Settings, *, sample: int, seed: int | None, as_json:
     console = Console(soft_wrap=True)
     for one in found.differences:
         name = f"{one.session_id[:16]} version {one.version}: {one.metric}"
-        told = printable(f"{name} is {one.lake} in the lake, recounted {one.recounted}")
-        console.print(Text(told, "red"))
+        text = printable(f"{name} is {one.lake} in the lake, recounted {one.recounted}")
+        console.print(Text(text, "red"))
     console.print(
         f"{found.recounted} closed sessions recounted (seed {seed}), {found.numbers} numbers, "
         f"{len(found.differences)} differences; {found.passed_over} sessions passed over"

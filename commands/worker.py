@@ -1,4 +1,4 @@
-"""`playhead worker`: decisions of an operator carried out first, then the worker until told to stop."""
+"""`playhead worker`: applies an operator's decisions, then runs the worker until stopped."""
 
 import asyncio
 import gc
@@ -10,12 +10,12 @@ from consumers.worker import Worker
 from lake.transaction import Gap
 from schemas.settings import Settings
 
-# A batch is tens of thousands of objects that live until its commit; the collector need not look at them.
+# A batch is tens of thousands of objects that live until its commit; collecting them early is wasted work.
 GC_THRESHOLD = (50_000, 50, 100)
 
 
 async def run_worker(settings: Settings, gaps: list[str], new_log: str | None) -> None:
-    """Accept lost offsets and a new log, if given, and move the log into the lake until a signal comes."""
+    """Accept lost offsets and a new log, if given; then move the log into the lake until SIGTERM or SIGINT."""
     if gaps:
         await asyncio.to_thread(accept_gaps, settings, [Gap.parse(gap) for gap in gaps])
     if new_log is not None:

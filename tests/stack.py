@@ -111,7 +111,7 @@ async def run(folder: Path, *, ports: list[int], workers: int, partitions: int) 
         print(f"postgresql  {stack.environment['PLAYHEAD_LAKE_CATALOG'].removeprefix('postgres:')}")
         print(f"logs        {folder}/*.log")
         print(f"in another terminal:  set -a; . {exports}; set +a; playhead sql 'SELECT count(*) FROM events'")
-        print("Ctrl-C ends all of it.", flush=True)
+        print("Ctrl-C stops everything.", flush=True)
         while not stop.is_set():
             stack.check()
             with contextlib.suppress(TimeoutError):

@@ -76,7 +76,7 @@ def test_up_ends_well(ran: tuple[Path, subprocess.CompletedProcess[str]]) -> Non
     assert URL.match(lines[1])
     assert re.match(r"\d+ events in \d+ sessions, \d+ being watched, \d+ quarantined, \d+ duplicates", lines[2])
     assert re.fullmatch(r"truth: \d+ events accepted in \d+ sessions, .*; 0 differences in the lake", lines[-2])
-    assert lines[-1] == "All is well: every event of the log stands exactly once in the lake."
+    assert lines[-1] == "All is well: every event of the log is in the lake exactly once."
     assert "\x1b" not in run.stdout
     assert "{" not in run.stdout
 
@@ -115,7 +115,7 @@ def test_verify_finds_the_run_in_order(ran: tuple[Path, subprocess.CompletedProc
     cwd, _ = ran
     done = playhead("verify", cwd=cwd)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == "all is well: every offset stands exactly once"
+    assert done.stdout.splitlines()[-1] == "all is well: every offset is stored exactly once"
     verdict = json.loads(playhead("verify", "--json", cwd=cwd).stdout)
     assert verdict["findings"] == []
     assert sum(partition["events"] for partition in verdict["partitions"]) > 0
@@ -172,7 +172,7 @@ def test_up_names_what_others_post_and_ends_well(tmp_path: Path) -> None:
         last = running.output.splitlines()[-3:]
     assert re.fullmatch(r"truth: .* in \d+ sessions, .*; 0 differences in the lake", last[0])
     assert last[1] == "of others, not the viewers': 2 events in 1 sessions, 1 refused"
-    assert last[2] == "All is well: every event of the log stands exactly once in the lake."
+    assert last[2] == "All is well: every event of the log is in the lake exactly once."
 
 
 def records_of_log(cwd: Path) -> int:
@@ -200,7 +200,7 @@ def test_up_says_what_waits_where_the_worker_does_not_catch_up(viewers: str, tmp
         assert running.end(signal.SIGINT) == 1, running.output
         assert time.monotonic() - began < 15
     last = running.output.splitlines()[-1]
-    said = re.fullmatch(r"playhead: not caught up: (\d+) records wait; nothing is judged", last)
+    said = re.fullmatch(r"playhead: not caught up: (\d+) records wait; nothing was judged", last)
     assert said, running.output
     assert posted - read < int(said[1]) <= records_of_log(tmp_path) - read
     assert "lost" not in running.output

@@ -137,7 +137,10 @@ def test_it_takes_events_and_answers_questions(whole: Path, tmp_path: Path) -> N
         assert client.post(f"{reply.headers['location']}/events", json=event).status_code == 204
     move(whole, events=2, cwd=tmp_path)
     done = run(whole, "verify", cwd=tmp_path)
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "all is well: every offset stands exactly once")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (
+        0,
+        "all is well: every offset is stored exactly once",
+    )
 
 
 def test_an_ingest_needs_no_extra(bare: Path, whole: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ _LINE = "=" * 80
 
 
 def notice() -> Iterator[str]:
-    """Return a part for each package but ours, by name: version, licence, and the licence files it brings."""
+    """Return the parts of the notice: for each package but ours, its version, licence and licence files."""
     yield "Playhead is distributed with the packages below, each under its own licence.\n"
     for package in sorted(distributions(), key=lambda each: each.name.lower()):
         if package.name != OURS:
@@ -20,14 +20,14 @@ def notice() -> Iterator[str]:
 
 
 def license_of(metadata: PackageMetadata) -> str:
-    """Return what a package says its licence is, in one line."""
+    """Return the licence that a package states, in one line."""
 
-    def said(field: str) -> list[str]:
+    def values(field: str) -> list[str]:
         return metadata.get_all(field) or []
 
-    classifiers = [each.rpartition(" :: ")[2] for each in said("Classifier") if each.startswith("License :: ")]
-    texts = [text.strip().partition("\n")[0] for text in said("License") if text.strip()]
-    return ", ".join(said("License-Expression") or classifiers or texts) or "see its files"
+    classifiers = [each.rpartition(" :: ")[2] for each in values("Classifier") if each.startswith("License :: ")]
+    texts = [text.strip().partition("\n")[0] for text in values("License") if text.strip()]
+    return ", ".join(values("License-Expression") or classifiers or texts) or "see its files"
 
 
 def _texts(package: Distribution) -> Iterator[str]:

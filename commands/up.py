@@ -1,8 +1,8 @@
 """`playhead up`: ingest, worker and viewers as child processes, and a judgement at the end.
 
-The children are the same commands that run separately on many machines. Viewers stop first. Then the lake reads the
-log to its end and is compared with what the viewers did, and the other children stop. A lake that does not catch up
-in time is not judged. The output of the children goes to `logs/` in the data folder; the console shows warnings.
+The children are the same commands that run separately on many machines. Viewers stop first. Then the lake reads
+the log to its end and is compared with what the viewers did, and the other children stop. A lake that does not
+catch up in time is not judged. The children write to `logs/` in the data folder; the console shows warnings.
 """
 
 import asyncio

@@ -280,8 +280,8 @@ def test_a_worker_warns_once_when_the_newest_backup_is_older_than_the_retention(
     age_backup(path, timedelta(days=8))
     with working(lake) as log:
         wait_until(lambda: overdue_lines(log))
-        rounds = len([line for line in lines_of(log) if line["event"] == "upkeep"])
-        wait_until(lambda: len([line for line in lines_of(log) if line["event"] == "upkeep"]) >= rounds + 2)
+        rounds = len([line for line in lines_of(log) if line["event"] == "upkeep done"])
+        wait_until(lambda: len([line for line in lines_of(log) if line["event"] == "upkeep done"]) >= rounds + 2)
         (warning,) = overdue_lines(log)
     assert (warning["level"], warning["retention_s"]) == ("warning", 604_800.0)
     assert warning["newest_backup"].startswith(str(datetime.now(UTC).year))
@@ -294,7 +294,7 @@ def test_a_worker_does_not_warn_where_all_is_well(tmp_path: Path, case: str) -> 
     path, _ = back_up(lake.place, lake.settings.backups, now=datetime.now(UTC))
     age_backup(path, timedelta(days=6 if case == "young" else 8))
     with working(lake, log_drop_without_backup=case == "unwanted") as log:
-        wait_until(lambda: len([line for line in lines_of(log) if line["event"] == "upkeep"]) >= 3)
+        wait_until(lambda: len([line for line in lines_of(log) if line["event"] == "upkeep done"]) >= 3)
         assert overdue_lines(log) == []
 
 
@@ -345,4 +345,4 @@ def test_a_backup_that_is_damaged_stops_no_worker(tmp_path: Path) -> None:
         newest(lake.settings.backups)
     with working(lake) as log:
         wait_until(lambda: [line for line in lines_of(log) if line["event"] == "backup unreadable"])
-        wait_until(lambda: len([line for line in lines_of(log) if line["event"] == "upkeep"]) >= 3)
+        wait_until(lambda: len([line for line in lines_of(log) if line["event"] == "upkeep done"]) >= 3)

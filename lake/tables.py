@@ -10,13 +10,13 @@ reading. New tables need no step: they are made from `sql/tables.sql` like those
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
 import duckdb
 
-from lake.catalog import NAME, Location, check_language, connect
+from lake.catalog import NAME, Location, check_language, connect, quote
 from lake.disk import flush
 from lake.metrics import catalog_rows, columns_sql, fill_catalog
 from lake.schema import SCHEMA, check_schema, partitions_of, refuse_newer, schema_of
@@ -115,7 +115,7 @@ def _migrate(connection: duckdb.DuckDBPyConnection, place: Location, partitions:
         if (match := _CREATE.search(statement)) and match[2] not in there:
             connection.execute(statement)
     _take_steps(connection, range(found + 1, SCHEMA + 1), partitions)
-    _comment(connection, _every_table(range(partitions)), only=_uncommented(connection))
+    _comment(connection, _every_table(range(partitions)) + sql_text("definitions"))
     rewritten = [f"ledger_p{number:03}" for number in range(partitions)]
     for ledger in rewritten:
         connection.execute(f"UPDATE {ledger} SET commits = commits + 1")
@@ -192,16 +192,18 @@ def _names_of_tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {row[0] for row in rows}
 
 
-def _uncommented(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str | None]]:
-    """Return the tables, and the columns of tables, that have no comment yet."""
+def _comments(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str | None], str | None]:
+    """Return the comment of each table, view and column of the lake; None if it has none."""
     rows = connection.execute(
-        "SELECT table_name, NULL FROM duckdb_tables() "
-        "WHERE database_name = $1 AND schema_name = 'main' AND comment IS NULL UNION ALL "
-        "SELECT table_name, column_name FROM duckdb_columns() "
-        "WHERE database_name = $1 AND schema_name = 'main' AND comment IS NULL",
+        "SELECT table_name, NULL, comment FROM duckdb_tables() "
+        "WHERE database_name = $1 AND schema_name = 'main' UNION ALL "
+        "SELECT view_name, NULL, comment FROM duckdb_views() "
+        "WHERE database_name = $1 AND schema_name = 'main' UNION ALL "
+        "SELECT table_name, column_name, comment FROM duckdb_columns() "
+        "WHERE database_name = $1 AND schema_name = 'main'",
         [NAME],
     ).fetchall()
-    return set(rows)
+    return {(table, column): comment for table, column, comment in rows}
 
 
 def _number(connection: duckdb.DuckDBPyConnection) -> None:
@@ -240,29 +242,30 @@ def _views(partitions: int) -> str:
 
 
 def _run(connection: duckdb.DuckDBPyConnection, text: str) -> None:
-    """Run statements; a comment behind a column, or above a CREATE, becomes its COMMENT."""
+    """Run statements; the comment after a column, or above a CREATE, becomes its COMMENT."""
     connection.execute(text)
     _comment(connection, text)
 
 
-def _comment(
-    connection: duckdb.DuckDBPyConnection, text: str, *, only: Collection[tuple[str, str | None]] | None = None
-) -> None:
-    """Make the comments of CREATE statements those of tables, views and columns; maybe `only` of some."""
+def _comment(connection: duckdb.DuckDBPyConnection, text: str) -> None:
+    """Give tables, views and columns that exist the comments of these CREATE statements, where theirs differ."""
+    there = _comments(connection)
+    statements: list[str] = []
     above: list[str] = []
     table = ""
     for line in text.splitlines():
         if match := _CREATE.match(line):
             kind, table = match[1], match[2]
-            if only is None or (table, None) in only:
-                connection.execute(f"COMMENT ON {kind} {table} IS {_literal(' '.join(above))}")
-        elif (match := _COLUMN.match(line)) and (only is None or (table, match[1].strip('"')) in only):
-            connection.execute(f"COMMENT ON COLUMN {table}.{match[1]} IS {_literal(match[2].strip())}")
+            wanted = " ".join(above)
+            if there.get((table, None), wanted) != wanted:
+                statements.append(f"COMMENT ON {kind} {table} IS {quote(wanted)}")
+        elif match := _COLUMN.match(line):
+            wanted = match[2].strip()
+            if there.get((table, match[1].strip('"')), wanted) != wanted:
+                statements.append(f"COMMENT ON COLUMN {table}.{match[1]} IS {quote(wanted)}")
         above = [*above, line[3:].strip()] if line.startswith("-- ") else []
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    if statements:
+        connection.execute(";".join(statements))
 
 
 def _fill_event_types(connection: duckdb.DuckDBPyConnection) -> None:

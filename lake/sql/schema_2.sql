@@ -1,4 +1,5 @@
--- From schema 1 (release 0.1.0) to 2. A statement with a partition in it is run for each one.
+-- From schema 1 (release 0.1.0) to 2. A statement that names a partition runs once for each. Comments
+-- need no step: the migration gives tables and columns those of a new lake.
 ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS log_number INTEGER DEFAULT 1;
 ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS log_base BIGINT DEFAULT 0;
 ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS log_id VARCHAR;
@@ -13,21 +14,3 @@ ALTER TABLE session_versions ADD COLUMN IF NOT EXISTS flags VARCHAR[];
 ALTER TABLE open_sessions_p{partition} ADD COLUMN IF NOT EXISTS events_ignored BIGINT;
 ALTER TABLE open_sessions_p{partition} ADD COLUMN IF NOT EXISTS events_over_limit BIGINT;
 ALTER TABLE open_sessions_p{partition} ADD COLUMN IF NOT EXISTS flags VARCHAR[];
--- Columns without a comment get the one that a new lake has.
-COMMENT ON COLUMN events.received_at IS NULL;
-COMMENT ON COLUMN events.flags IS NULL;
-COMMENT ON COLUMN tracking_events.received_at IS NULL;
-COMMENT ON COLUMN ledger_p{partition}.partition_time IS NULL;
-COMMENT ON COLUMN ledger_p{partition}.open_as_of_offset IS NULL;
-COMMENT ON COLUMN session_versions.end_ts IS NULL;
-COMMENT ON COLUMN open_sessions_p{partition}.end_ts IS NULL;
-COMMENT ON COLUMN events.tracking_session_id IS NULL;
-COMMENT ON COLUMN events.consent IS NULL;
-COMMENT ON COLUMN session_versions.user_id IS NULL;
-COMMENT ON COLUMN session_versions.device_id IS NULL;
-COMMENT ON COLUMN session_versions.tracking_session_id IS NULL;
-COMMENT ON COLUMN session_versions.consent IS NULL;
-COMMENT ON COLUMN open_sessions_p{partition}.user_id IS NULL;
-COMMENT ON COLUMN open_sessions_p{partition}.device_id IS NULL;
-COMMENT ON COLUMN open_sessions_p{partition}.tracking_session_id IS NULL;
-COMMENT ON COLUMN open_sessions_p{partition}.consent IS NULL;

@@ -1,4 +1,4 @@
-"""The data dictionary, made from the lake's comments: `python -m lake.dictionary` writes DICTIONARY.md anew."""
+"""The data dictionary, generated from the lake's comments: `python -m lake.dictionary` rewrites DICTIONARY.md."""
 
 import re
 import tempfile
@@ -13,20 +13,21 @@ from lake.tables import definitions_sql, initialize
 DICTIONARY = Path(__file__).parent / "DICTIONARY.md"
 HEAD = """# The data dictionary
 
-Made from the lake's own comments by `python -m lake.dictionary`; a test compares. Times are UTC; units stand last
-in a name. Costs are seconds over 300,000 closed sessions, on two cores that do nothing else: a view reads only the
-columns that a question names, so most questions cost less. They grow with the sessions. Over 1.9 million sessions
-and 24.9 million events, in a month, on two busy cores: one session by its id 0.6 s, one metric 1.2 to 2 s,
-percentiles and retention of a content 3, breakdowns, cohorts and sequences 5 to 8, what is made from events
-(`audience_by_minute`, `data_quality`) 8 to 14, events counted by type 0.1; `audience_by_minute` costs a quarter
-more since (measured over 975,000 events). A time window costs little where it is written as a range
-(`received_at >= ... AND received_at < ...`), and reads every day where it is a cast (`received_at::DATE = ...`).
+Generated from the lake's comments by `python -m lake.dictionary`; a test compares. Times are UTC, and names end
+with the unit. Costs are seconds over 300,000 closed sessions, on two otherwise idle cores. A view reads only the
+columns that a query names, so most queries cost less. Costs grow with the number of sessions: over 1.9 million
+sessions and 24.9 million events of one month, on two busy cores, one session by its id took 0.6 s, one metric 1.2
+to 2 s, percentiles and retention of a content 3 s, breakdowns, cohorts and sequences 5 to 8 s, views made from
+events (`audience_by_minute`, `data_quality`) 8 to 14 s, and events counted by type 0.1 s; `audience_by_minute` now
+costs a quarter more (measured over 975,000 events). A time window is cheap if written as a range (`received_at >=
+... AND received_at < ...`); a cast (`received_at::DATE = ...`) reads every day.
 """
 VIEWERS = """
-What links sessions to viewers: `user_id` is a pseudonym that consent allows; a session without one belongs to
-nobody, and is in no number about viewers, but where a view says so. Within a session a denial is final: once an
-event denies consent, the session has no user, no device and no tracking session, whatever its other events say and
-in whatever order they came; a later consent does not restore them. Other sessions of the viewer are not touched.
+`user_id` links sessions to viewers: it is a pseudonym, and present only with consent. A session without one is not
+counted in numbers about viewers, unless a view states otherwise. A denial is final within a session: if any event
+denies consent, the session has no user, no device and no tracking session, whatever its other events say and in
+whatever order they arrived, and a later consent does not restore them. Other sessions of the viewer are
+unaffected.
 """
 _MACRO = re.compile(r"CREATE OR REPLACE MACRO (\w+)\((.*)\) AS TABLE")
 
@@ -38,7 +39,7 @@ def render(connection: duckdb.DuckDBPyConnection) -> str:
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
     yield "## Tables\n"
-    yield "`ledger_p000` and `open_sessions_p000` stand once for each partition.\n"
+    yield "Each partition has its own `ledger_p000` and `open_sessions_p000`.\n"
     tables = connection.execute(
         "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = ? "
         "AND (table_name NOT SIMILAR TO '.*_p[0-9]+' OR table_name LIKE '%\\_p000' ESCAPE '\\') ORDER BY 1",
@@ -68,14 +69,14 @@ def _views(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
         yield f"### {view}\n\n{comment}\n"
         names = [row[0] for row in connection.execute(f"DESCRIBE {view}").fetchall()]
         if view.startswith("metrics"):
-            yield "Columns: those it groups by, and every metric below.\n"
+            yield "Columns: those that it groups by, and every metric below.\n"
         else:
             yield f"Columns: {', '.join(names)}\n"
 
 
 def _macros() -> Iterator[str]:
     yield "## Table macros\n"
-    yield "DuckLake keeps no comments on macros; what follows is written above them in sql/.\n"
+    yield "DuckLake stores no comments on macros; these are the comments above them in sql/.\n"
     above: list[str] = []
     for line in definitions_sql().splitlines():
         if match := _MACRO.match(line):
@@ -98,8 +99,8 @@ def _metrics(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
         "denominator",
         "source",
         "set",
-        "not to confuse with",
-        "is",
+        "not to be confused with",
+        "where",
     )
     yield from _rows(heads, rows)
 
@@ -119,7 +120,7 @@ def _short(kind: str) -> str:
 
 
 def write() -> None:
-    """Write DICTIONARY.md from a lake made for it."""
+    """Write DICTIONARY.md from a lake made for the purpose."""
     with tempfile.TemporaryDirectory() as folder:
         place = Location("sqlite", f"{folder}/catalog.sqlite", f"{folder}/files")
         initialize(place, partitions=1)

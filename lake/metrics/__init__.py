@@ -1,13 +1,13 @@
-"""The catalogue of metrics: what each is called, what it means, and the SQL for it. One TOML file a subject.
+"""The catalogue of metrics: name, meaning and SQL of each, one TOML file per subject.
 
-Vendors use the same words for different numbers. Here each number has a name of its own, with the source in the
-name if sources differ. A `[[metric]]` is a column of the views `metrics` and `metrics_by_...`; an `[[entry]]` is
-another number: a column of sessions, a view, a macro, or one that no event carries. Both are rows of the table
-`metric_catalog`. To add a metric, add it to the file of its subject; the file is checked when it is loaded.
+Vendors use the same words for different numbers, so each number here has its own name, which includes the source
+if sources differ. A `[[metric]]` is a column of the views `metrics` and `metrics_by_...`. An `[[entry]]` is any
+other number: a column of sessions, a view, a macro, or one that cannot be measured. Both are rows of the table
+`metric_catalog`. To add a metric, add it to the file of its subject; files are checked when they are loaded.
 
 Numerator and denominator are SQL over one row of the view `counted_sessions`; `of` is the set of its sessions.
-Aggregates are ratios of sums, never means of ratios, except where a source defines a mean per session (`mean`). A
-session without a value is left out of both sums.
+Aggregates are ratios of sums, not means of ratios, unless a source defines a mean over sessions (`mean`). A
+session without a value is excluded from both sums.
 """
 
 import functools
@@ -33,7 +33,7 @@ SUBJECTS = (
 )
 NOT_MEASURED = "not measured"
 _NEWEST = "(SELECT max(started_at) FROM counted_sessions)"
-# What an example query may ask for without knowing the lake.
+# Arguments of example queries that fit any lake.
 _ARGUMENTS = {
     "{some_content}": "(SELECT any_value(content_id) FROM counted_sessions)",
     "{last_day}": f"{_NEWEST} - INTERVAL 1 DAY, {_NEWEST}",
@@ -42,22 +42,23 @@ _ARGUMENTS = {
 
 
 class SessionSet(msgspec.Struct, frozen=True):
-    """A set of sessions: what it is in words, and the condition on a row of `counted_sessions`."""
+    """A set of sessions: in words, and as a condition on a row of `counted_sessions`."""
 
     words: str
     condition: str
 
 
 SETS = {
-    "all": SessionSet("sessions, open ones included", "true"),
-    "started": SessionSet("sessions whose main content played, open ones included", "is_started"),
+    "all": SessionSet("sessions, including open ones", "true"),
+    "started": SessionSet("sessions whose main content played, including open ones", "is_started"),
     "attempts": SessionSet("closed sessions with a sessionStart", "is_closed AND has_start"),
     "media_starts": SessionSet(
-        "closed sessions with a sessionStart that resumes nothing", "is_closed AND has_start AND NOT is_resumed"
+        "closed sessions with a sessionStart that does not resume an earlier one",
+        "is_closed AND has_start AND NOT is_resumed",
     ),
     "plays": SessionSet("closed sessions whose main content played", "is_closed AND is_started"),
     "over_1_s": SessionSet(
-        "closed sessions with a sessionStart, but exits within 1 s",
+        "closed sessions with a sessionStart, without exits within 1 s",
         "is_closed AND has_start AND (is_started OR is_failed OR age_s >= 1)",
     ),
     "recorded": SessionSet(
@@ -68,7 +69,7 @@ SETS = {
 
 
 class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One metric over sessions. `unlike` is what it is often confused with."""
+    """One metric over sessions. `unlike` lists metrics that it is often confused with."""
 
     name: str
     meaning: str
@@ -82,7 +83,7 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if (self.how == "ratio") is not bool(self.denominator):
-            raise ValueError(f"{self.name}: a ratio has a denominator, and nothing else has one")
+            raise ValueError(f"{self.name}: a ratio has a denominator, other metrics have none")
 
     @property
     def sql(self) -> str:
@@ -125,10 +126,11 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A number that is no column of `metrics`.
+    """A number that is not a column of `metrics`.
 
     `where` is the column, view or macro that has it; `query` is an example, in which `{some_content}`,
-    `{last_day}` and `{last_hour}` are arguments that fit any lake. `of` is a set of sessions, by name or in words.
+    `{last_day}` and `{last_hour}` are replaced by arguments that fit any lake. `of` is a set of sessions, by name
+    or in words.
     """
 
     name: str
@@ -144,7 +146,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if (self.where == NOT_MEASURED) is bool(self.query):
-            raise ValueError(f"{self.name}: a number that is measured has an example query, and no other has one")
+            raise ValueError(f"{self.name}: a measured number has an example query, other numbers have none")
 
     @property
     def row(self) -> tuple[str | None, ...]:
@@ -167,7 +169,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one file holds, or all of them."""
+    """The contents of one file, or of all."""
 
     metric: list[Metric] = []
     entry: list[Entry] = []
@@ -180,7 +182,7 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @functools.cache
 def read_catalogue() -> Catalogue:
-    """Return all metrics and entries, in the order of subjects. Raises ValueError where a file is wrong."""
+    """Return all metrics and entries, in the order of subjects. Raises ValueError if a file is wrong."""
     folder = resources.files("lake.metrics")
     files = [parse_subject(name, folder.joinpath(f"{name}.toml").read_text()) for name in SUBJECTS]
     whole = Catalogue(
@@ -193,7 +195,7 @@ def read_catalogue() -> Catalogue:
 
 
 def parse_subject(subject: str, text: str) -> Catalogue:
-    """Return what the file of one subject defines. Raises ValueError that names the file and the mistake."""
+    """Return the contents of one subject's file. Raises ValueError that names the file and the mistake."""
     try:
         content: dict[str, Any] = tomllib.loads(text)
         return msgspec.convert(content, Catalogue)

@@ -1,20 +1,20 @@
--- Tables that hold definitions; `playhead init` fills them anew where a version of Playhead has others.
+-- Tables of definitions; `playhead init` refills them if this version of Playhead has others.
 
--- Every metric: its meaning, how it is made, and where it stands.
+-- Every metric: its meaning, how it is computed, and where it is.
 CREATE TABLE metric_catalog (
-    name VARCHAR,                  -- name of the metric; the source stands in it where sources differ
+    name VARCHAR,                  -- name of the metric; includes the source where sources differ
     definition VARCHAR,            -- what it means
     unit VARCHAR,                  -- unit, or count; a ratio is 0 to 1 unless the definition says otherwise
-    numerator VARCHAR,             -- what is summed up, in SQL over counted_sessions or in words
-    denominator VARCHAR,           -- what it is divided by; null if by nothing
-    source VARCHAR,                -- who defines it so
-    "set" VARCHAR,                 -- sessions it is made of; those without a value are left out
-    often_confused_with VARCHAR,   -- other metrics of similar names, and how they differ
-    stands VARCHAR,                -- view, macro or column where it stands; or: not measured
-    query VARCHAR                  -- an example that asks for it; null if not measured
+    numerator VARCHAR,             -- the sum, in SQL over counted_sessions or in words
+    denominator VARCHAR,           -- divisor; null if none
+    source VARCHAR,                -- whose definition it is
+    "set" VARCHAR,                 -- sessions it is computed from; those without a value are excluded
+    often_confused_with VARCHAR,   -- metrics with similar names but other definitions
+    stands VARCHAR,                -- view, macro or column that has it; or: not measured
+    query VARCHAR                  -- example query; null if not measured
 );
 
--- What views and macros were last made from.
+-- The definitions that views and macros were last made from.
 CREATE TABLE definitions (
-    sha256 VARCHAR                 -- hash of their text
+    sha256 VARCHAR                 -- SHA-256 of their text
 );

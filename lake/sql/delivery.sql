@@ -1,6 +1,6 @@
--- What was delivered of ads, and which errors players report.
+-- Delivery of ads, and the errors that players report.
 
--- Each ad: starts, how they ended, and how much of it played (played_ratio: time played by length, over starts of known length). Cost: 0.7 s.
+-- Each ad: starts, outcomes, and how much of it played (played_ratio: time played divided by length, over starts of known length). Cost: 0.7 s.
 CREATE OR REPLACE VIEW ad_delivery AS
 SELECT
     ad_id,
@@ -19,7 +19,7 @@ SELECT
 FROM ads
 GROUP BY ad_id, advertiser, campaign_id;
 
--- Ad breaks by number and place in the content: how many, how many without any ad, ads in them, how they ended. Cost: 0.6 s.
+-- Ad breaks by number and position in the content: how many, how many without ads, ads in them, outcomes. Cost: 0.6 s.
 CREATE OR REPLACE VIEW ad_break_delivery AS
 SELECT
     "index" AS break_index,
@@ -32,7 +32,7 @@ SELECT
 FROM ad_breaks
 GROUP BY break_index, offset_s;
 
--- Errors by id and source, the most frequent first: events, sessions, viewers (a session without a user is one), before main content played, and sessions that such an error ended. Cost: 0.5 s.
+-- Errors by id and source, most frequent first: events, sessions, viewers (a session without a user counts as one), events before main content played, and sessions that the error ended. Cost: 0.5 s.
 CREATE OR REPLACE VIEW error_ranking AS
 WITH every AS (
     SELECT

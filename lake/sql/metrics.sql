@@ -1,9 +1,8 @@
--- Every metric over all sessions, and over those of a day, a content, a player, a channel, an app version.
--- The comment above a CREATE says what it means and what it costs: seconds over 300,000 sessions, on two cores. (No
--- argument may default to NULL: DuckLake keeps defaults as texts, and one that it cannot read again makes the whole
--- lake unreadable.)
+-- Every metric over all sessions, and by day, content, player, channel and app version.
+-- The comment above a CREATE explains the view and its cost: seconds over 300,000 sessions, on two cores. (No argument
+-- may default to NULL: DuckLake stores defaults as text, and one that it cannot parse makes the whole lake unreadable.)
 
--- Sessions that count, with what metrics are made of: retried starts are left out. is_closed: it ended. age_s: first to last event. startup_wait_s: waiting for main content to play, also where it never did (then with buffering in ads before it). stalled_s: rebuffering and stalls. watched_s: content_time_s + startup_wait_s + stalled_s. first_frame_s: wait for the first frame of content or ad. recorded_length_s: length of the content; null if live or unknown. Cost: 0.4 s.
+-- Sessions that count, without retried starts, with the columns that metrics use. is_closed: it has ended. age_s: from first to last event. startup_wait_s: waiting for main content to play, even if it never did (then including buffering in ads before it). stalled_s: rebuffering and stalls. watched_s: content_time_s + startup_wait_s + stalled_s. first_frame_s: wait for the first frame of content or ad. recorded_length_s: length of the content; null if live or unknown. Cost: 0.4 s.
 CREATE OR REPLACE VIEW counted_sessions AS
 SELECT
     *,
@@ -17,7 +16,7 @@ SELECT
 FROM sessions
 WHERE NOT is_retried_start;
 
--- Every metric over all sessions, side by side; metric_catalog defines each. Cost: 1.3 s for all, 0.3 s for one (0.7 s where it needs ads).
+-- Every metric over all sessions, side by side; metric_catalog defines each. Cost: 1.3 s for all, 0.3 s for one (0.7 s if it needs ads).
 CREATE OR REPLACE VIEW metrics AS
 SELECT
 {metrics}

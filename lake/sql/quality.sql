@@ -1,12 +1,12 @@
--- What of the data is late, odd, repeated or missing.
+-- Data that is late, irregular, repeated or missing.
 
--- Sessions that were reopened by events that came after they had closed; version counts how often they closed. Cost: 0.4 s.
+-- Sessions that late events reopened; version is how often each closed. Cost: 0.4 s.
 CREATE OR REPLACE VIEW late_sessions AS
 SELECT session_id, version, state, late_events, events, started_at, ended_at, last_received_at, is_downloaded, content_id
 FROM sessions
 WHERE late_events > 0;
 
--- Events by flag: what is odd about them. Cost: reads every event's flags, 0.5 s for 10 million.
+-- Events by flag. Cost: reads the flags of every event, 0.5 s for 10 million.
 CREATE OR REPLACE VIEW flagged_events AS
 SELECT
     flag,
@@ -17,25 +17,25 @@ SELECT
 FROM (SELECT unnest(flags) AS flag, session_id, received_at FROM events WHERE len(flags) > 0)
 GROUP BY flag;
 
--- Sessions whose sessionStart is not known: what they watched is not known either. Cost: 0.4 s.
+-- Sessions without a known sessionStart, so that their content is unknown too. Cost: 0.4 s.
 CREATE OR REPLACE VIEW sessions_without_start AS
 SELECT session_id, state, events, started_at, ended_at, log_partition FROM sessions WHERE NOT has_start;
 
--- Sessions that players said something twice in: stored, counted once. Cost: 0.4 s.
+-- Sessions with repeated events, which are stored but counted once. Cost: 0.4 s.
 CREATE OR REPLACE VIEW repeats AS
 SELECT session_id, repeats, events, started_at, player_name, app_version FROM sessions WHERE repeats > 0;
 
--- Sessions that nobody used: the player did not hear that its sessionStart was taken, and started once more. Not counted. Cost: 0.4 s.
+-- Retried starts: the player did not receive the reply to its sessionStart and started another session. Not counted. Cost: 0.4 s.
 CREATE OR REPLACE VIEW retried_starts AS
 SELECT session_id, start_ts, first_received_at, content_id, player_name, channel FROM sessions WHERE is_retried_start;
 
--- Sessions whose player's clock is more than a minute wrong (offset), or whose events took more than a minute longer than others to come (spread). Cost: 0.4 s.
+-- Sessions whose player's clock is wrong by more than a minute (offset), or some of whose events took over a minute longer than others to arrive (spread). Cost: 0.4 s.
 CREATE OR REPLACE VIEW wrong_clocks AS
 SELECT session_id, clock_offset_ms, clock_spread_ms, start_ts, first_received_at, is_downloaded, player_name, app_version
 FROM sessions
 WHERE abs(clock_offset_ms) > 60000 OR clock_spread_ms > 60000;
 
--- What is odd, counted: each check, how many it found, of how many. Cost: 0.5 s, and flagged_events.
+-- Checks of data quality: what each checks, how many it found, out of how many. Cost: 0.5 s, and flagged_events.
 CREATE OR REPLACE VIEW data_quality AS
 WITH counts AS (
     SELECT

@@ -1,6 +1,6 @@
--- How sessions start, how far people watch, and where they leave or jump.
+-- How sessions start, how far viewers watch, and where they leave or seek.
 
--- How many sessions of a content (of all: NULL) reached each step: intent, first frame, 10 to 95 %, complete; and for how many it was the last. Closed sessions with a sessionStart, of content of known length. Cost: 0.5 s.
+-- How many sessions of a content (of all: NULL) reached each step: intent, first frame, 10 to 95 %, complete; and for how many each was the last. Closed sessions with a sessionStart, of content of known length. Cost: 0.5 s.
 CREATE OR REPLACE MACRO start_funnel_of(content) AS TABLE
 WITH chosen AS (
     SELECT
@@ -41,7 +41,7 @@ FROM counts;
 CREATE OR REPLACE VIEW start_funnel AS
 FROM start_funnel_of(NULL);
 
--- Where people leave a content: its plays that closed without completion, by the bucket of their last playhead; by plays of it. Cost: 0.4 s.
+-- Where viewers leave a content: plays that closed without completion, by the bucket of their last playhead, and as a share of all its plays. Cost: 0.4 s.
 CREATE OR REPLACE MACRO leaving_points(content, bucket_s := 60) AS TABLE
 WITH plays AS (
     SELECT is_completed, last_playhead_s
@@ -57,7 +57,7 @@ WHERE NOT is_completed AND last_playhead_s IS NOT NULL
 GROUP BY from_s
 ORDER BY from_s;
 
--- Retention of a content: for each bucket the sessions that played any of it, and how often its seconds were played (absolute: all passes, unique: once a session), by the sessions whose main content played. Cost: 0.5 s; a bucket of 1 s of a much watched content some seconds.
+-- Retention of a content: for each bucket the sessions that played any of it, and how often its seconds were played (absolute: all passes; unique: once per session), divided by the sessions whose main content played. Cost: 0.5 s; with buckets of 1 s for a popular content, some seconds.
 CREATE OR REPLACE MACRO retention(content, bucket_s := 10) AS TABLE
 WITH chosen AS (
     SELECT session_id, is_started, recorded_length_s, played_intervals
@@ -98,13 +98,13 @@ SELECT
 FROM buckets LEFT JOIN seconds USING (bucket), content_of
 ORDER BY from_s;
 
--- Most replayed: how often each bucket of a content was played, by the bucket played most. Cost: as retention.
+-- Most replayed: how often each bucket of a content was played, relative to the bucket played most. Cost: as retention.
 CREATE OR REPLACE MACRO heat_map(content, bucket_s := 10) AS TABLE
 SELECT from_s, to_s, plays, plays / nullif(max(plays) OVER (), 0) AS heat_ratio
 FROM retention(content, bucket_s := bucket_s)
 ORDER BY from_s;
 
--- How a content keeps its viewers, against others of similar length (from its own by `length_factor` to its own times it): for each of `buckets` equal parts of the content its own absolute retention, the mean of the others' (each content counts once), its own by that mean, and where it ranks among them (0: all others keep more, 1: all keep less, equal ones half). Without another content of such length the last three are null. Cost: 1 s, and more where many contents are of similar length.
+-- How well a content keeps its viewers, compared with others of similar length (its length divided by `length_factor` up to its length times it). For each of `buckets` equal parts: its absolute retention, the mean of the others' (each content counts once), the ratio of the two, and its rank among them (0: all others keep more, 1: all keep less, equal ones count half). The last three are null if no other content is of similar length. Cost: 1 s, more if many contents are of similar length.
 CREATE OR REPLACE MACRO relative_retention(content, buckets := 100, length_factor := 1.25) AS TABLE
 WITH asked AS MATERIALIZED (
     SELECT content::VARCHAR AS asked_id, buckets::BIGINT AS parts, length_factor::DOUBLE AS factor
@@ -151,7 +151,7 @@ FROM own LEFT JOIN (SELECT bucket, kept_ratio FROM curves WHERE NOT is_own) USIN
 GROUP BY bucket
 ORDER BY bucket;
 
--- Seeks from `since` up to `until`, of one content if named: as many as sessions.seeks counts. seek_at: when the playhead was there again; distance_s: how far it moved beyond what playing explains, at least: below 0 backward. What a player does not tell (a seek and back again between two events) is not there. Cost: grows with the events of the sessions asked for, 3 s for a million.
+-- Seeks from `since` up to `until`, of one content if named: as many as sessions.seeks counts. seek_at: first event after the seek; distance_s: the least distance beyond normal playing, negative if backward. A seek and its return between two events cannot be seen. Cost: grows with the events of the sessions asked for, 3 s for a million.
 CREATE OR REPLACE MACRO seeks_between(since, until, content := '') AS TABLE
 WITH asked AS MATERIALIZED (
     SELECT since::TIMESTAMPTZ AS since_at, until::TIMESTAMPTZ AS until_at
@@ -173,7 +173,7 @@ WITH asked AS MATERIALIZED (
         shows AND playhead_s IS NOT NULL AND next_playhead_s IS NULL AS is_blank
     FROM moves
 ), bridges AS (
-    -- The playhead goes on from where it was two events before: the one between was a slip, or unknown.
+    -- The playhead continues from where it was two events before: the one between was a slip, or unknown.
     SELECT
         *,
         coalesce(
@@ -187,7 +187,7 @@ WITH asked AS MATERIALIZED (
     FROM jumps
     WINDOW in_order AS (PARTITION BY session_id ORDER BY place)
 ), bridged AS (
-    -- What has bridged a slip is none itself: in a row of such every second one does.
+    -- An event that bridges a slip is not a slip itself: in a series of them, every second one bridges.
     SELECT
         *,
         may_bridge AND (place - max(if(may_bridge, NULL, place)) OVER so_far) % 2 = 1 AS is_bridge

@@ -1,6 +1,6 @@
--- Viewers over time, as far as consent allows to link their sessions.
+-- Viewers over time, as far as consent allows linking their sessions.
 
--- Viewers of a window (sessions that started from `since` up to `until`): new (first seen in it), returning (seen in it, and before), lapsed (not seen in it, but in the `before_days` ahead of it; 0, the default: as long as the window). Cost: 0.5 s.
+-- Viewers of a window (sessions that started from `since` up to `until`): new (first seen in it), returning (seen in it and before), lapsed (not seen in it, but in the `before_days` before it; 0, the default: as long as the window). Cost: 0.5 s.
 CREATE OR REPLACE MACRO viewers_between(since, until, before_days := 0) AS TABLE
 WITH bounds AS MATERIALIZED (
     SELECT
@@ -30,7 +30,7 @@ SELECT
 FROM seen, bounds
 WHERE sessions > 0 OR sessions_before > 0;
 
--- Viewers by the week (from Monday, UTC) in which they were first seen, and how many of them came in each later week. Cost: 0.5 s.
+-- Viewers by the week (from Monday, UTC) in which they were first seen, and how many of them returned in each later week. Cost: 0.5 s.
 CREATE OR REPLACE VIEW cohorts_by_week AS
 WITH weeks AS (
     SELECT user_id, date_trunc('week', started_at) AS week, count(*) AS sessions, sum(content_time_s) AS content_time_s
@@ -56,7 +56,7 @@ SELECT
 FROM counted
 ORDER BY cohort_week, week_number;
 
--- What is watched after what: the next content that the same viewer played, if it started within `hours` of the end of the one before; next_ratio is by all plays of the first. The same content again is a sequence too. Cost: 0.6 s.
+-- Sequences of content: what the same viewer played next, if it started within `hours` of the end of the previous; next_ratio is relative to all plays of the first. Repeats of the same content count too. Cost: 0.6 s.
 CREATE OR REPLACE MACRO sequences_within(hours) AS TABLE
 WITH plays AS (
     SELECT

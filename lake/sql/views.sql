@@ -1,7 +1,7 @@
 -- How far the lake has read each partition of the log.
 CREATE OR REPLACE VIEW ledger AS {ledgers};
 
--- Tracking sessions, one row each; without their user once a request for one denied consent.
+-- Tracking sessions, one row each; without a user if any request for one denied consent.
 CREATE OR REPLACE VIEW tracking_sessions AS
 SELECT
     tracking_session_id,
@@ -14,11 +14,11 @@ SELECT
 FROM tracking_events
 GROUP BY tracking_session_id;
 
--- Sessions, one row each: the newest version, open ones included; the user also by the tracking session it named.
--- A session in which consent was denied has no user and no device, whatever came before or after the denial.
+-- Sessions, one row each: the newest version, open ones included; the user may come from the tracking session it named.
+-- A session in which consent was denied has no user and no device, whatever was sent before or after the denial.
 CREATE OR REPLACE VIEW sessions AS
--- Nothing here may be materialized, or every question reads every column; and each join is by equal keys alone:
--- a further condition on the left side of a LEFT JOIN makes DuckDB compare every row with every other.
+-- Nothing here may be materialized, or every query reads every column; and each join is only on equal keys: another
+-- condition on the left side of a LEFT JOIN makes DuckDB compare every row with every other.
 WITH every AS NOT MATERIALIZED (
     SELECT *, 1 AS is_closed FROM session_versions
     UNION ALL
@@ -57,7 +57,7 @@ LEFT JOIN tracking_sessions AS tracking ON tracking.tracking_session_id
     = if(newest.tracking_verified AND newest.consent IS DISTINCT FROM 'denied', newest.tracking_session_id, NULL)
 LEFT JOIN retried_starts ON retried_starts.session_id = newest.session_id;
 
--- Every media event, with after_end: later than its session's end, or than 24 hours after its start.
+-- Every media event, with after_end: it is later than its session's end, or than 24 hours after its start.
 CREATE OR REPLACE VIEW events_checked AS
 SELECT
     e.*,
@@ -84,7 +84,7 @@ SELECT session_id, content_id, state, unnest(chapters, recursive := true) FROM s
 CREATE OR REPLACE VIEW player_states AS
 SELECT session_id, content_id, state, unnest(player_states, recursive := true) FROM sessions;
 
--- Ranges of content played, of the newest version of each session: they do not overlap within a session.
+-- Ranges of content played, of the newest version of each session; they do not overlap within a session.
 CREATE OR REPLACE VIEW played_intervals AS
 SELECT session_id, content_id, state, unnest(played_intervals, recursive := true) FROM sessions;
 
@@ -92,7 +92,7 @@ SELECT session_id, content_id, state, unnest(played_intervals, recursive := true
 CREATE OR REPLACE VIEW playback_errors AS
 SELECT session_id, content_id, state, unnest(playback_errors, recursive := true) FROM sessions;
 
--- Users by pseudonym, over the sessions that consent allows to link; retried starts are left out.
+-- Users by pseudonym, over the sessions that consent allows to link; retried starts are excluded.
 CREATE OR REPLACE VIEW viewers AS
 SELECT
     user_id,

@@ -115,11 +115,15 @@ class OpenSession:
         return self.end_ms is not None and event.order_ms > self.end_ms + END_TOLERANCE_MS
 
     def is_plainly_next(self, event: Event) -> bool:
-        """Return whether an event is later than all before it, and so neither repeats one nor was read before."""
+        """Return whether an event is later than all before it, and so neither repeats one nor was read before.
+
+        One that is ordered by its arrival may be either, as its copy arrives later.
+        """
+        order_ms = event.order_ms
         return (
             bool(self.buffer)
-            and event.order_ms > self.buffer[-1].order_ms
-            and not event.flags
+            and order_ms > self.buffer[-1].order_ms
+            and order_ms == event.client_ms
             and self.ahead is None
         )
 

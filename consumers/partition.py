@@ -159,7 +159,8 @@ class PartitionSessions:
             if is_repeat:
                 event = event.flagged(REPEAT)
         changes.events.append(event)
-        session.late_events += session.version > 1
+        if session.version > 1:
+            session.late_events += 1
         if session.arrive(event):
             self._scheduled.discard(event.session_id)
         session.place(event)
@@ -311,7 +312,7 @@ class PartitionSessions:
 
     def _watch(self, session_id: str, session: OpenSession) -> None:
         """See to it that the session is looked at when it may have to close."""
-        if session.has_end:
+        if session.end_ms is not None:
             self._ended.add(session_id)
         elif session_id not in self._scheduled:
             self._scheduled.add(session_id)

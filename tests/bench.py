@@ -289,12 +289,14 @@ async def _fill(settings: Settings, events: int) -> None:
 
 
 def _records(keys: Sequence[bytes], partitions: int, events: int) -> Iterator[tuple[int, bytes, bytes]]:
-    """Make records (partition, key, value): 500 sessions at a time, 40 events each: start, ads, pings, end."""
+    """Make records (partition, key, value): 500 sessions at a time, 40 events each: start, ads, pings, end.
+
+    They arrive when they are made: what a log has minutes after its arrival is of an ingest whose clock is wrong.
+    """
     rng = random.Random(1)
     viewers: list[tuple[str, int, Iterator[dict[str, Any]]]] = []
-    received_ms = int(time.time() * 1000) - events
     for _ in range(events):
-        received_ms += 1
+        received_ms = int(time.time() * 1000)
         if len(viewers) < 500:
             session = mint_media_session(
                 keys, partition=rng.randrange(partitions), started_ms=received_ms, entropy=rng.randbytes

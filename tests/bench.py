@@ -1,6 +1,7 @@
 """Measure: acknowledged POSTs a second, events a second through the worker, time from 2xx to visible in SQL.
 
     python tests/bench.py [--log embedded|kafka] [--seconds 10] [--events 500000]
+    python tests/bench.py --open-sessions 100000
 
 Each measured process has one core for itself (`taskset -c 0`); load, broker and reader share the other. Prints a
 table. Machines differ, and one machine by the hour, so beside our figures stand two yardsticks of the same run, on
@@ -37,12 +38,14 @@ from eventlog import Appended
 from eventlog.adapters import create_log, open_writer
 from lake.catalog import connect, location
 from schemas import records
-from schemas.ids import mint_event_id, mint_media_session
+from schemas.ids import MediaSession, mint_event_id, mint_media_session
 from schemas.settings import Settings, environment_of, read_settings
 
 PLAYHEAD = Path(sys.executable).parent / "playhead"
 MEASURED, OTHERS = "0", "1"
 CONNECTIONS = 64
+EVENTS_BEFORE = 12  # of each session that stays open
+NEWS = 3  # times that all of them are written afterwards
 PEERS = {
     ("POSTs/s", "kafka"): "16,354 Bento, parsed and keyed (Go)",
     ("POSTs/s", "embedded"): "-",
@@ -69,9 +72,16 @@ def main() -> None:
     options.add_argument("--seconds", type=int, default=10)
     options.add_argument("--events", type=int, default=500_000)
     options.add_argument("--insert-only", action="store_true", help="only the yardstick of the worker")
+    options.add_argument("--open-sessions", type=int, help="only the memory of a worker that holds so many")
     chosen = options.parse_args()
     if chosen.insert_only:
         print(f"{_insert_only():,.0f}")
+        return
+    if chosen.open_sessions:
+        with tempfile.TemporaryDirectory(prefix="playhead-bench-") as folder:
+            _open_sessions(
+                _settings(Path(folder) / "open", {"PLAYHEAD_LOG_PARTITIONS": "8"}), chosen.open_sessions
+            )
         return
     rows: list[tuple[str, str]] = []
     with (
@@ -241,6 +251,73 @@ def _worker(settings: Settings, events: int) -> list[tuple[str, str]]:
     inserted = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     rate = (events - began[1]) / (ended - began[0])
     return [("worker events/s", f"{rate:,.0f}"), ("inserted only", inserted)]
+
+
+def _open_sessions(settings: Settings, sessions: int) -> None:
+    """Let one worker read sessions that stay open, then news of all of them, time and again; print its memory."""
+    _run(settings, "topics", "init")
+    now_ms = int(time.time() * 1000)
+    viewers = [
+        (session.id.encode(), session.partition, _script(now_ms))
+        for number in range(sessions)
+        for session in [_session(settings.keys_of_mac(), number % settings.log_partitions, now_ms)]
+    ]
+    asyncio.run(_play(settings, viewers, events=EVENTS_BEFORE))
+    events = EVENTS_BEFORE * sessions
+    with connect(location(settings), read_only=True) as lake:
+        for start in ("started", "started again"):
+            with _process(settings, [str(PLAYHEAD), "worker"], MEASURED) as worker:
+                for number in range(1, NEWS + 1):
+                    asyncio.run(_play(settings, viewers, events=1))
+                    events += sessions
+                    _wait_written(lake, events, worker)
+                    peak = f"{_peak_mb(worker.pid)} MB at most"
+                    print(f"{start}, {sessions:,} open sessions written {number} times: {peak}", flush=True)
+
+
+def _session(keys: Sequence[bytes], partition: int, now_ms: int) -> MediaSession:
+    return mint_media_session(keys, partition=partition, started_ms=now_ms, entropy=os.urandom)
+
+
+async def _play(
+    settings: Settings, viewers: Sequence[tuple[bytes, int, Iterator[dict[str, Any]]]], *, events: int
+) -> None:
+    """Append the next events of each viewer."""
+    await create_log(settings)
+    writer = await open_writer(settings)
+    for _ in range(events):
+        for first in range(0, len(viewers), 4_000):
+            await asyncio.gather(
+                *(
+                    writer.append(partition, key=session, value=_value(session.decode(), next(script)))
+                    for session, partition, script in viewers[first : first + 4_000]
+                )
+            )
+    await writer.close()
+
+
+def _value(session_id: str, event: dict[str, Any]) -> bytes:
+    now_ms = int(time.time() * 1000)
+    event_id = mint_event_id(now_ms=now_ms, entropy=os.urandom)
+    received = datetime.fromtimestamp(now_ms / 1000, UTC)
+    return records.encode(
+        records.media_event(
+            event, event_id=event_id, session_id=session_id, source=records.SOURCE_MEDIA, received=received
+        )
+    )
+
+
+def _wait_written(lake: duckdb.DuckDBPyConnection, events: int, worker: subprocess.Popen[bytes]) -> None:
+    """Wait until so many events are in the lake, and the rows of all open sessions with them."""
+    statement = "SELECT sum(inserted), sum(next_offset - open_as_of_offset) FROM ledger"
+    while lake.execute(statement).fetchone() != (events, 0):
+        assert worker.poll() is None
+        time.sleep(0.2)
+
+
+def _peak_mb(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) // 1024
 
 
 def _insert_only(events: int = 100_000, batch: int = 20_000) -> float:

@@ -269,7 +269,7 @@ class Worker:
         except NotReady as fault:
             now = time.monotonic()
             self._waits_since = self._waits_since or now
-            if now - self._waits_since > NOT_READY_S_MAX:
+            if self._until_read or now - self._waits_since > NOT_READY_S_MAX:
                 raise
             log.error("not ready", code=fault.code, message=str(fault))
             await asyncio.sleep(0.5)

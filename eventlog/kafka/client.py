@@ -127,22 +127,31 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
 
 
 async def why_unreachable(settings: Settings, error: BaseException) -> Fault:
-    """Find out why no broker could be spoken to: aiokafka logs the reason, but does not say it."""
+    """Find out why no broker could be spoken to: aiokafka logs the reason, but does not say it.
+
+    All are asked at once: brokers that do not answer take the time of one.
+    """
     options = client_options(settings)
-    reasons = []
-    for server in options.pop("bootstrap_servers").split(","):
-        host, _, port = server.strip().rpartition(":")
-        try:
-            connection = await create_conn(host.strip("[]"), int(port), **options)
-        except REFUSED as reason:
-            return NotReady(f"{server} refuses us or is not who it should be: {reason}")
-        except UNREACHABLE as reason:
-            if alert := await _alert(host.strip("[]"), int(port), options.get("ssl_context")):
-                return NotReady(f"{server} refuses us: {alert}")
-            reasons.append(f"{server}: {reason or type(reason).__name__}")
-        else:
-            connection.close()
-    return LogUnavailable(f"Kafka cannot be reached: {'; '.join(reasons) or error or type(error).__name__}")
+    servers = [server.strip() for server in options.pop("bootstrap_servers").split(",")]
+    reasons = await asyncio.gather(*(_why_no_connection(server, options) for server in servers))
+    refusal = next((reason for reason in reasons if isinstance(reason, NotReady)), None)
+    said = "; ".join(reason for reason in reasons if isinstance(reason, str))
+    return refusal or LogUnavailable(f"Kafka cannot be reached: {said or error or type(error).__name__}")
+
+
+async def _why_no_connection(server: str, options: dict[str, Any]) -> NotReady | str | None:
+    """Return why a broker cannot be spoken to: that it refuses us, or another reason; None where it can."""
+    host, _, port = server.rpartition(":")
+    try:
+        connection = await create_conn(host.strip("[]"), int(port), **options)
+    except REFUSED as reason:
+        return NotReady(f"{server} refuses us or is not who it should be: {reason}")
+    except UNREACHABLE as reason:
+        if alert := await _alert(host.strip("[]"), int(port), options.get("ssl_context")):
+            return NotReady(f"{server} refuses us: {alert}")
+        return f"{server}: {reason or type(reason).__name__}"
+    connection.close()
+    return None
 
 
 async def _alert(host: str, port: int, context: ssl.SSLContext | None) -> ssl.SSLError | None:

@@ -148,46 +148,59 @@ def test_every_schema_has_its_step() -> None:
 
 
 KILLED = """
-    import os, signal, sys
+    import json, os, signal, sys
     from pathlib import Path
     import lake.tables
     from lake.catalog import location
     from schemas.settings import Settings
 
-    class Mortal:  # a connection that dies of its n-th statement
-        def __init__(self, connection, left):
-            self.connection, self.left = connection, left
-        def execute(self, *arguments):
-            self.left -= 1
-            if self.left < 0:
+    statements, last = [], int(sys.argv[2])
+
+    class Mortal:  # a connection that dies before one of its statements
+        def __init__(self, connection):
+            self.connection = connection
+        def execute(self, statement, *values):
+            if len(statements) == last:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return self.connection.execute(*arguments)
+            statements.append(statement.strip())
+            return self.connection.execute(statement, *values)
         def close(self):
             self.connection.close()
 
     opened = lake.tables.connect
-    lake.tables.connect = lambda *args, **kwargs: Mortal(opened(*args, **kwargs), int(sys.argv[2]))
+    lake.tables.connect = lambda *args, **kwargs: Mortal(opened(*args, **kwargs))
     lake.tables.initialize(location(Settings(data_dir=Path(sys.argv[1]))), partitions=2)
+    print(json.dumps(statements))
 """
 
 
+def migrate_and_die(lake: Lake, before: int) -> "subprocess.CompletedProcess[str]":
+    """Migrate a lake in a process that is killed before its n-th statement; -1: it lives, and prints them all."""
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(lake.settings.data_dir), str(before)]
+    return subprocess.run(command, cwd=ROOT, check=False, text=True, stdout=subprocess.PIPE)
+
+
 def test_a_migration_that_is_killed_leaves_the_old_schema_or_the_new_one(old: Lake, tmp_path: Path) -> None:
-    """`kill -9` before every ninth statement: nothing of it is there, or all; and `init` again completes it."""
+    """`kill -9` around each BEGIN and COMMIT and at places between: nothing of it is there, or all.
+
+    `init` again completes it.
+    """
     before = columns(old)
     wanted = columns(Lake(tmp_path / "new", partitions=2))
+    whole = migrate_and_die(Lake(shutil.copytree(old.settings.data_dir, tmp_path / "whole")), -1)
+    statements = json.loads(whole.stdout)
+    edges = [place for place, statement in enumerate(statements) if statement in ("BEGIN", "COMMIT")]
+    assert [statements[place] for place in edges] == ["BEGIN", "COMMIT"] * (len(edges) // 2)
+    around = {place + step for place in edges for step in (0, 1)}
     seen = []
-    for statements in itertools.count(3, 9):
-        lake = Lake(shutil.copytree(old.settings.data_dir, tmp_path / f"killed-{statements}"))
-        command = [sys.executable, "-c", textwrap.dedent(KILLED), str(lake.settings.data_dir), str(statements)]
-        done = subprocess.run(command, cwd=ROOT, check=False)
+    for place in sorted({*around, *range(edges[0], len(statements), 80)} - {len(statements)}):
+        lake = Lake(shutil.copytree(old.settings.data_dir, tmp_path / f"killed-{place}"))
+        assert migrate_and_die(lake, place).returncode == -signal.SIGKILL
         seen.append(number(lake))
         assert columns(lake) == (before if seen[-1] == 1 else wanted)
         initialize(lake.place, partitions=2)
         assert columns(lake) == wanted
         assert verify(lake.place).findings == []
-        if done.returncode == 0:
-            break
-        assert done.returncode == -signal.SIGKILL
     assert seen[0] == 1
     assert seen[-1] == SCHEMA
 

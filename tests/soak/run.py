@@ -1,9 +1,11 @@
 """One soak: load and faults, a log that is replaced, the drain, the verdict."""
 
 import asyncio
+import contextlib
 import random
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,13 +43,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Report:
-    """What a soak did, and its verdict. `faults`: what else was not as promised, such as processes that died."""
+    """What a soak did, and its verdict. `faults`: what else was not as promised, such as processes that died.
+
+    `spent_s`: the seconds that each part of it took, in order.
+    """
 
     verdict: Verdict
     kills: int
     wrong_clocks: int
     new_logs: int
-    seconds: float
+    spent_s: dict[str, float]
     faults: tuple[str, ...] = ()
 
     @property
@@ -56,18 +61,35 @@ class Report:
 
     def __str__(self) -> str:
         verdict = self.verdict
+        parts = ", ".join(f"{part} {spent_s:.0f}" for part, spent_s in self.spent_s.items())
         lines = [
             f"acknowledged {verdict.acknowledged}, kills {self.kills}, starts with a wrong clock "
             f"{self.wrong_clocks}, new logs {self.new_logs}, lost {verdict.lost}, doubled {verdict.doubled}, "
-            f"invented {verdict.invented}, {self.seconds:.0f} seconds"
+            f"invented {verdict.invented}, {sum(self.spent_s.values()):.0f} seconds ({parts})"
         ]
         return "\n".join([*lines, *verdict.examples, *self.faults])
+
+
+class Spent:
+    """How long each part of a soak takes."""
+
+    def __init__(self) -> None:
+        self.spent_s: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def on(self, part: str) -> Iterator[None]:
+        """Count the time in the block as spent on a part."""
+        began_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spent_s[part] = self.spent_s.get(part, 0.0) + time.monotonic() - began_s
 
 
 async def soak(plan: Plan, data: Path, *, servers: dict[str, str] | None = None) -> Report:
     """Run a plan in an empty folder. `servers`: the settings that reach a broker and a database that stay."""
     data.mkdir(parents=True, exist_ok=True)
-    began_s = time.monotonic()
+    spent = Spent()
     journal_path = data / "journal.tsv"
     faults: list[str] = []
     with running(
@@ -80,28 +102,34 @@ async def soak(plan: Plan, data: Path, *, servers: dict[str, str] | None = None)
     ) as what:
         load = Load(Journal(journal_path), what.ports)
         try:
-            await _play(load, plan, what)
-            faults += await _drain(load, data, what)
-            if plan.events_after_new_log and not faults:
-                faults += await _replace_log(what)
-                await _play(load, Plan(plan.events_after_new_log, 0, plan.seed + 1, clients=plan.clients), what)
-                faults += await _notice_new_log(what)
+            with spent.on("load"):
+                await _play(load, plan, what)
+            with spent.on("drain"):
                 faults += await _drain(load, data, what)
+            if plan.events_after_new_log and not faults:
+                with spent.on("another log"):
+                    faults += await _replace_log(what)
+                    after = Plan(plan.events_after_new_log, 0, plan.seed + 1, clients=plan.clients)
+                    await _play(load, after, what)
+                    faults += await _notice_new_log(what)
+                with spent.on("drain"):
+                    faults += await _drain(load, data, what)
         finally:
             load.journal.close()
-        verified = await asyncio.to_thread(what.playhead, "verify", timeout_s=1800)
-        if verified.returncode:
-            faults.append(f"playhead verify: {verified.stdout[-2000:]}{verified.stderr[-500:]}")
-        for process in what.processes:
-            await asyncio.to_thread(process.stop)
-        verdict = await asyncio.to_thread(check_apart, journal_path, data, what.catalog)
+        with spent.on("verdict"):
+            verified = await asyncio.to_thread(what.playhead, "verify", timeout_s=1800)
+            if verified.returncode:
+                faults.append(f"playhead verify: {verified.stdout[-2000:]}{verified.stderr[-500:]}")
+            for process in what.processes:
+                await asyncio.to_thread(process.stop)
+            verdict = await asyncio.to_thread(check_apart, journal_path, data, what.catalog)
     faults += [*(death for process in what.processes for death in process.deaths), *load.refusals[:5]]
     return Report(
         verdict,
         kills=plan.kills,
         wrong_clocks=sum(process.wrong_clocks for process in what.processes),
         new_logs=int(plan.events_after_new_log > 0),
-        seconds=time.monotonic() - began_s,
+        spent_s=spent.spent_s,
         faults=tuple(faults),
     )
 

@@ -1,8 +1,9 @@
 """A Media Collection event: which JSON is accepted as one, and which flags it gets.
 
-Refused: a body that is not JSON; a missing or mistyped `playerTime`, `eventType` or required parameter; nesting
-where the protocol has none. Anything else that real players get wrong (an optional key of another type, a
-playhead of -1) is accepted and flagged, and unknown keys are kept.
+Refused: a body that is not JSON; a missing or mistyped `playerTime` or `eventType`; an event without a parameter
+that it means nothing without (`vital` in `schemas/vocabulary.py`); nesting where the protocol has none. Anything
+else that real players get wrong (a key that is missing or of another type, a playhead of -1, seconds for
+milliseconds) is accepted and flagged, and unknown keys are kept. Nothing is converted.
 Source: the protocol's documentation, and the bodies that its clients send.
 """
 
@@ -12,9 +13,10 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 
 from schemas.faults import InvalidEvent, NotJson
-from schemas.vocabulary import EVENT_TYPES, LIVE_CONTENT_TYPES, QOE, EventType, Kind, Param
+from schemas.vocabulary import EVENT_TYPES, LIVE_CONTENT_TYPES, QOE, STATES_PARAMS, EventType, Kind, Param
 
 TS_MS_MAX = 4_102_444_800_000  # the year 2100: a later timestamp is a mistake, not a late event
+TS_MS_USUAL = 1_104_537_600_000  # the year 2005, before there was such a player: probably seconds
 AHEAD_MS_MAX = 86_400_000
 DAY_S = 86_400
 EXACT_MAX = 1 << 53  # above this, one floating-point number represents several integers
@@ -66,39 +68,49 @@ class PlainEvent(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=Tr
     customMetadata: dict[str, Scalar] | None = None  # noqa: N815
 
 
-def _fields(params: tuple[Param, ...], *, required_only: bool) -> list[Any]:
+def _fields(params: tuple[Param, ...]) -> list[Any]:
     fields: list[Any] = []
     for index, param in enumerate(sorted(params, key=lambda param: not param.required)):
         wanted = TYPE_OF_KIND[param.kind]
         if param.required:
             fields.append((f"p{index}", wanted, msgspec.field(name=param.key)))
-        elif not required_only:
+        else:
             fields.append((f"p{index}", wanted | None, msgspec.field(name=param.key, default=None)))
     return fields
 
 
-QOE_DATA = msgspec.defstruct("QoeData", _fields(QOE, required_only=False))
+QOE_DATA = msgspec.defstruct("QoeData", _fields(QOE))
 
 
-def _struct(event_type: EventType, *, required_only: bool) -> type[msgspec.Struct]:
-    """Make the Struct of one event type: as documented, or with only its required keys."""
+def _struct(
+    event_type: EventType, params: tuple[Param, ...], *, needs_params: bool, qoe: Any, metadata: Any
+) -> type[msgspec.Struct]:
+    """Make the Struct of one event type."""
     title = event_type.name[0].upper() + event_type.name[1:]
-    params = msgspec.defstruct(f"{title}Params", _fields(event_type.params, required_only=required_only))
-    needs_params = bool(event_type.required)
+    wanted = msgspec.defstruct(f"{title}Params", _fields(params))
     fields: list[Any] = [
         ("playerTime", PlayerTime),
         ("eventType", Literal[event_type.name]),
-        ("params", params) if needs_params else ("params", params | None, None),
+        ("params", wanted) if needs_params else ("params", wanted | None, None),
+        ("qoeData", qoe | None, None),
+        ("customMetadata", metadata | None, None),
     ]
-    if required_only:
-        fields += [("qoeData", dict[str, Any] | None, None), ("customMetadata", dict[str, Any] | None, None)]
-    else:
-        fields += [("qoeData", QOE_DATA | None, None), ("customMetadata", dict[str, str] | None, None)]
     return msgspec.defstruct(title, fields)
 
 
-DOCUMENTED = {name: _struct(row, required_only=False) for name, row in EVENT_TYPES.items()}
-REQUIRED = {name: _struct(row, required_only=True) for name, row in EVENT_TYPES.items()}
+def _as_documented(row: EventType) -> type[msgspec.Struct]:
+    needs_params = bool(row.required)
+    return _struct(row, row.params, needs_params=needs_params, qoe=QOE_DATA, metadata=dict[str, str])
+
+
+def _at_least(row: EventType) -> type[msgspec.Struct]:
+    """Make the Struct of what no event of a type may lack."""
+    anything: Any = dict[str, Any]
+    return _struct(row, row.vital, needs_params=row.needs_params, qoe=anything, metadata=anything)
+
+
+DOCUMENTED = {name: _as_documented(row) for name, row in EVENT_TYPES.items()}
+ACCEPTED = {name: _at_least(row) for name, row in EVENT_TYPES.items()}
 
 
 def json_schema(event_type: str) -> dict[str, Any]:
@@ -109,10 +121,10 @@ def json_schema(event_type: str) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "$defs": components}
 
 
-_REQUIRED_PARAMS = {
-    name: msgspec.defstruct(f"{name}Required", _fields(row.params, required_only=True))
+_VITAL_PARAMS = {
+    name: msgspec.defstruct(f"{name}Vital", _fields(row.vital))
     for name, row in EVENT_TYPES.items()
-    if row.required
+    if row.needs_params
 }
 
 
@@ -121,13 +133,15 @@ def check_plain_event(event: PlainEvent) -> EventType:
     event_type = EVENT_TYPES.get(event.eventType)
     if event_type is None:
         raise InvalidEvent(f"Expected a known `eventType`; got {_shorten(event.eventType)}")
-    required = _REQUIRED_PARAMS.get(event_type.name)
-    if required is not None:
+    vital = _VITAL_PARAMS.get(event_type.name)
+    if vital is not None:
         try:
-            msgspec.convert(event.params, required)
+            msgspec.convert(event.params, vital)
         except msgspec.ValidationError as error:
-            if not (_make_integers(event.params, _INTEGERS[event_type.name]) and _is(event.params, required)):
-                raise InvalidEvent(str(error)) from None
+            raise InvalidEvent(str(error)) from None
+    integers = _INTEGERS[event_type.name]
+    if integers:
+        _make_integers(event.params, integers)
     return event_type
 
 
@@ -208,8 +222,9 @@ def check_event(event: Any, *, now_ms: int) -> tuple[EventType, list[str]]:
 
     Integers written as `1.0` or `1e3` are converted in `event` itself.
 
-    Flags: `off_schema` (an optional key has another type than documented), `playhead_range` (negative, or past
-    the end that a recorded sessionStart names), `future_ts` (more than 24 h ahead of its arrival).
+    Flags: `off_schema` (a key is missing, or of another type than documented), `playhead_range` (negative, or
+    past the end that a recorded sessionStart names), `future_ts` (more than 24 h ahead of its arrival), `past_ts`
+    (before 2005: probably not milliseconds), `no_state` (an update of states that names none).
     Raises InvalidEvent; the message names the field and what was expected.
     """
     if not isinstance(event, dict):
@@ -225,7 +240,7 @@ def check_event(event: Any, *, now_ms: int) -> tuple[EventType, list[str]]:
     except msgspec.ValidationError:
         if not (_make_all_integers(event, event_type) and _is(event, DOCUMENTED[event_type.name])):
             try:
-                msgspec.convert(event, REQUIRED[event_type.name])
+                msgspec.convert(event, ACCEPTED[event_type.name])
             except msgspec.ValidationError as error:
                 raise InvalidEvent(str(error)) from None
             flags.append("off_schema")
@@ -235,7 +250,15 @@ def check_event(event: Any, *, now_ms: int) -> tuple[EventType, list[str]]:
         flags.append("playhead_range")
     if time["ts"] > now_ms + AHEAD_MS_MAX:
         flags.append("future_ts")
+    elif time["ts"] < TS_MS_USUAL:
+        flags.append("past_ts")
+    if event_type.state == "update" and not _names_a_state(event.get("params")):
+        flags.append("no_state")
     return event_type, flags
+
+
+def _names_a_state(params: Any) -> bool:
+    return type(params) is dict and any(params.get(param.key) for param in STATES_PARAMS)
 
 
 def _check_shape(event: dict[str, Any]) -> None:
@@ -276,10 +299,10 @@ def _check_nested(name: str, key: str, value: Any) -> None:
 
 
 def _is_past_end(playhead: float, params: dict[str, Any]) -> bool:
-    if str(params["media.contentType"]).lower() in LIVE_CONTENT_TYPES:
+    if str(params.get("media.contentType")).lower() in LIVE_CONTENT_TYPES:
         return playhead > DAY_S  # live playheads are seconds of the day
-    length: float = params["media.length"]
-    return 0 < length < playhead
+    length = params.get("media.length")
+    return isinstance(length, int | float) and 0 < length < playhead
 
 
 def _kind_name(value: Any) -> str:

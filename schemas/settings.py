@@ -80,7 +80,7 @@ class Settings(BaseModel):
     )
 
     strict: bool = Field(
-        False, description="Refuse what is otherwise flagged: odd playheads, optional keys of the wrong type"
+        False, description="Refuse what is otherwise flagged: odd playheads, missing and mistyped keys"
     )
     api_keys: SecretStr | None = Field(None, description="Keys of the tracking API, separated by commas")
     mac_key: SecretStr | None = Field(None, description="Key that signs session ids and tokens")

@@ -1,8 +1,11 @@
 """The quality of what played: bitrate, dropped frames, time to start, as the player measured them.
 
-* Bitrate: the mean over content time with a known bitrate, as reported (documented as bits per second). Time that
-  turns out to be a stall is no content time, and leaves the mean (`playhead.py`).
+* Bitrate: the mean over content time with a known bitrate, as reported. Time that turns out to be a stall is no
+  content time, and leaves the mean (`playhead.py`). The documentation has bits per second on some pages and kbit/s
+  on others, and nothing is converted: a session whose bitrates are all under 100,000 has the flag `bitrate_kbps`.
 * Dropped frames and time to start: the value that came last.
+* `media.qoe.bitrate` in `params` counts as in qoeData, and `bitrate` in qoeData as `media.qoe.bitrate`; so do the
+  other keys. Of one event qoeData wins, and in it the documented name.
 """
 
 from typing import Any
@@ -11,17 +14,21 @@ from sessions.event import Event
 from sessions.params import number
 from sessions.state import CONTENT, State
 
+BITRATE_BPS_MIN = 100_000  # a video of fewer bits per second is none that anybody watches
+BITRATE_KBPS = "bitrate_kbps"
+
 
 def measure(state: State, qoe: dict[str, Any]) -> None:
     """Take what is new in qoeData."""
-    bitrate = qoe.get("media.qoe.bitrate")
+    bitrate = qoe.get("media.qoe.bitrate", qoe.get("bitrate"))
     if bitrate is not None and bitrate != state.bitrate and (bitrate := number(bitrate)):
         _weigh_bitrate(state)
         state.bitrate = bitrate
-    dropped = qoe.get("media.qoe.droppedFrames")
+        state.bitrate_max = max(state.bitrate_max, bitrate)
+    dropped = qoe.get("media.qoe.droppedFrames", qoe.get("droppedFrames"))
     if dropped is not None and dropped != state.dropped_frames and (dropped := number(dropped)) is not None:
         state.dropped_frames = int(dropped)
-    delay_ms = qoe.get("media.qoe.timeToStart")
+    delay_ms = qoe.get("media.qoe.timeToStart", qoe.get("timeToStart"))
     if delay_ms is not None and delay_ms != state.time_to_start_ms and (delay_ms := number(delay_ms)) is not None:
         state.time_to_start_ms = int(delay_ms)
 
@@ -48,6 +55,11 @@ def _average_bitrate(state: State) -> float | None:
     open_ms = state.times[CONTENT] - state.bitrate_base_ms
     weight_ms = state.weight_ms + open_ms
     return (state.weighted + state.bitrate * open_ms) / weight_ms if weight_ms else None
+
+
+def flags_of_quality(state: State) -> list[str]:
+    """Return what is odd about the quality that the player reported."""
+    return [BITRATE_KBPS] if 0.0 < state.bitrate_max < BITRATE_BPS_MIN else []
 
 
 def facts_of_quality(state: State) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class Chapter(msgspec.Struct, frozen=True, gc=False, rename=COLUMNS):
 
 
 class PlayerState(msgspec.Struct, frozen=True, gc=False, rename=COLUMNS):
-    """One player state, such as fullScreen: how often it began, how long it was on, whether it still is."""
+    """One player state, such as fullscreen: how often it began, how long it was on, whether it still is."""
 
     name: str
     starts: int

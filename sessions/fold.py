@@ -3,7 +3,7 @@
 It is pure (no clock, no I/O), takes constant time an event, and is driven by the vocabulary: an event type does
 what its row in `schemas/vocabulary.py` says, and no event type is named here. Here are the rules for which events
 count, in which order, and from when to when. The rules of each number are at the head of the file that implements
-them: `player.py`, `playhead.py`, `bitrate.py`, `ads.py`, `chapters.py`, `states.py`.
+them: `player.py`, `playhead.py`, `bitrate.py`, `ads.py`, `chapters.py`, `states.py`, `oddities.py`.
 
 Order. Events are taken in the order of (client timestamp, rank, offset in the log); an event whose timestamp is
 flagged `future_ts` is ordered by its arrival. So the facts do not depend on the order of arrival.
@@ -22,7 +22,7 @@ but a denial of consent:
 * `tracking_changed`: of the tracking sessions that its counted events name, a session has the one that was named
   first by arrival, one that Playhead issued before any other; the others take no effect.
 
-The session's `flags` name those of the three that happened.
+The session's `flags` name those of the three that happened, and what made no sense in it (`oddities.py`).
 
 Clock offset: arrival - timestamp is the offset plus a delay that is never negative, so the smallest of all events
 is the best estimate. Where events of 10 s and more arrived within less than half of their own time, they were
@@ -40,7 +40,8 @@ from sessions.bitrate import change_bitrate, facts_of_quality, measure
 from sessions.chapters import close_chapter, facts_of_chapters, start_chapter
 from sessions.event import Event, read_object
 from sessions.facts import SessionFacts
-from sessions.params import Start, read_start
+from sessions.oddities import flags_of_oddities, note_place
+from sessions.params import QUALITY, Start, quality_in, read_start
 from sessions.player import complete, facts_of_player, fail, move
 from sessions.playhead import facts_of_playhead, forget_standing, jump, play_content
 from sessions.state import AD, BUFFER, CONTENT, FAR_FUTURE, FAR_PAST, PAUSE, State
@@ -56,6 +57,7 @@ PLAYHEAD_S_END = 1e13
 
 _MOVES = {"playing": CONTENT, "paused": PAUSE, "buffering": BUFFER}
 _NO_START = Start()
+_QUALITY = f'"{QUALITY}'.encode()
 
 
 def is_over_limit(event: Event, *, stored: int, has_end: bool, events_max: int = EVENTS_MAX) -> bool:
@@ -137,6 +139,9 @@ class Fold(State, gc=False):
         self.events += 1
         if head >= 0.0:
             self.head_last = head
+        if event.params is not None and _QUALITY in event.params:
+            self.qoe = None
+            measure(self, quality_in(read_object(event.params)))
         if event.qoe is not None and event.qoe != self.qoe:  # players often send the same values with every event
             self.qoe = event.qoe
             measure(self, read_object(event.qoe))
@@ -290,7 +295,7 @@ def _flags(state: State) -> list[str]:
         flags.append(OVER_LIMIT)
     if state.has_tracking_changed:
         flags.append(TRACKING_CHANGED)
-    return flags
+    return flags + flags_of_oddities(state)
 
 
 def _clock_offset_ms(state: State, last_ms: int) -> int:
@@ -308,6 +313,7 @@ Effect = Callable[[State, Event], None]
 def effects_of(row: EventType) -> tuple[Effect, ...]:
     """Return what an event of this type does, as its row in the vocabulary says."""
     effects: list[Effect | None] = [
+        note_place if row.ad or row.ad_break or row.chapter or row.state == "end" or row.completes else None,
         {
             "": None,
             "start": start_break,

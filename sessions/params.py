@@ -6,10 +6,15 @@ from typing import Any
 import msgspec
 
 from schemas.records import SOURCE_DOWNLOADED
-from schemas.vocabulary import LIVE_CONTENT_TYPES
+from schemas.vocabulary import LIVE_CONTENT_TYPES, STATE_NAMES
 
 TEXT_MAX = 1024
 NUMBER_END = 1 << 53
+QUALITY = "media.qoe."
+# In lower case: the documentation has each of them in one place or another. Bare names count in qoeData alone.
+ERROR_IDS = ("media.qoe.errorid", "media.errorid", "errorid")
+ERROR_SOURCES = ("media.qoe.errorsource", "media.errorsource", "media.qoe.media.errorsource", "errorsource")
+_STATES = {name.lower(): name for name in STATE_NAMES}
 
 
 class Start(msgspec.Struct, frozen=True, gc=False):
@@ -40,11 +45,11 @@ class Start(msgspec.Struct, frozen=True, gc=False):
 
 def read_start(params: dict[str, Any], *, source: str) -> Start:
     """Read what a sessionStart says. `source` is its route. Identities are pseudonyms already."""
-    content_type = common(params.get("media.contentType"))
+    content_type = in_lower_case(params.get("media.contentType"))
     user_id, user_id_source, auth_state = read_user(params)
     device_id, device_id_source = read_device(params)
     return Start(
-        content_id=common(params.get("media.id")),
+        content_id=identifier(params.get("media.id")),
         content_name=common(params.get("media.name")),
         content_type=content_type,
         stream_type=common(params.get("media.streamType")),
@@ -59,7 +64,7 @@ def read_start(params: dict[str, Any], *, source: str) -> Start:
         device_id_source=device_id_source,
         is_resumed=params.get("media.resume") is True,
         is_downloaded=params.get("media.downloaded") is True or source == SOURCE_DOWNLOADED,
-        is_live=content_type is not None and content_type.lower() in LIVE_CONTENT_TYPES,
+        is_live=content_type in LIVE_CONTENT_TYPES,
     )
 
 
@@ -121,8 +126,47 @@ def integer(value: Any) -> int | None:
     return value if type(value) is int and -NUMBER_END < value < NUMBER_END else None
 
 
+def identifier(value: Any) -> str | None:
+    """Return an id, kept once for all; an integer, as some players have it, as its digits."""
+    return common(str(value) if type(value) is int else value)
+
+
+def in_lower_case(value: Any) -> str | None:
+    """Return a text that players write in any case, such as VOD, in lower case."""
+    found = text(value)
+    return None if found is None else intern(found.lower())
+
+
+def state_name(value: Any) -> str | None:
+    """Return the name of a player state as the documentation spells it; of one that it has not, in lower case."""
+    found = in_lower_case(value)
+    return None if found is None else _STATES.get(found, found)
+
+
 def names(entries: Any) -> list[str]:
+    """Return the names of the player states in a list of them."""
     if not isinstance(entries, list):
         return []
-    found = [text(entry.get("media.state.name")) for entry in entries if isinstance(entry, dict)]
+    found = [state_name(entry.get("media.state.name")) for entry in entries if isinstance(entry, dict)]
     return [name for name in found if name is not None]
+
+
+def quality_in(params: dict[str, Any]) -> dict[str, Any]:
+    """Return what of `params` belongs into qoeData: examples of the documentation have it there."""
+    return {key: value for key, value in params.items() if key.startswith(QUALITY)}
+
+
+def read_error(params: dict[str, Any], qoe: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Return the id and the source of an error: in qoeData or in `params`, under any of their names."""
+    inside = {key.lower(): value for key, value in qoe.items()}
+    beside = {key.lower(): value for key, value in params.items() if "." in key}
+    return _named(ERROR_IDS, inside, beside), _named(ERROR_SOURCES, inside, beside)
+
+
+def _named(keys: tuple[str, ...], *parts: dict[str, Any]) -> str | None:
+    for part in parts:
+        for key in keys:
+            found = identifier(part.get(key))
+            if found is not None:
+                return found
+    return None

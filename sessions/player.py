@@ -31,7 +31,7 @@ from msgspec.structs import replace
 
 from sessions.event import Event, read_object
 from sessions.facts import PlaybackError
-from sessions.params import text
+from sessions.params import read_error
 from sessions.playhead import forget_standing
 from sessions.state import (
     AD,
@@ -109,17 +109,15 @@ def complete(state: State, event: Event) -> None:
 
 def fail(state: State, event: Event) -> None:
     """Note an error."""
-    params, qoe = read_object(event.params), read_object(event.qoe)
+    error_id, source = read_error(read_object(event.params), read_object(event.qoe))
     state.errors += 1
     state.errors_before_start += not state.is_started
     state.error_plays, state.error_head = state.plays, state.head
-    error_id = text(qoe.get("media.qoe.errorID"))
-    source = text(qoe.get("media.qoe.errorSource"))
     found = PlaybackError(
         at_ms=event.order_ms,
         playhead_s=None if state.head < 0.0 else state.head,
-        error_id=error_id if error_id is not None else text(params.get("media.errorId")),
-        source=source if source is not None else text(params.get("media.errorSource")),
+        error_id=error_id,
+        source=source,
         is_before_start=not state.is_started,
     )
     state.playback_errors = with_entry(state, state.playback_errors, found)

@@ -1,8 +1,9 @@
 """The state of one session: every field that its fold keeps from event to event.
 
 The functions that change it are in one file a subject: `fold.py`, `player.py`, `playhead.py`, `bitrate.py`,
-`ads.py`, `chapters.py`, `states.py`. Each begins with the rules that it implements. It is one Struct and not one a
-subject, because 100,000 sessions may be open: a nested Struct takes more memory, and each event more time.
+`ads.py`, `chapters.py`, `states.py`, `oddities.py`. Each begins with the rules that it implements. It is one
+Struct and not one a subject, because 100,000 sessions may be open: a nested Struct takes more memory, and each
+event more time.
 """
 
 from collections.abc import Mapping
@@ -111,6 +112,7 @@ class State(msgspec.Struct, gc=False):
     # Quality. What was weighed while the playhead stood may turn out to be a stall.
     qoe: bytes | None = None
     bitrate: float | None = None
+    bitrate_max: float = 0.0
     bitrate_base_ms: int = 0
     bitrate_standing_ms: int = 0
     weight_ms: int = 0
@@ -153,6 +155,9 @@ class State(msgspec.Struct, gc=False):
     error_plays: int = -1
     error_head: float = -1.0
     playback_errors: tuple[PlaybackError, ...] = ()
+
+    # What made no sense where it came.
+    is_out_of_place: bool = False
 
     def copy(self) -> Self:
         """Return a state that goes its own way from here."""

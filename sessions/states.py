@@ -2,6 +2,7 @@
 
 * A start is counted when the state begins; a second start of a state that is on adds nothing, nor does an end of
   one that is off.
+* Names in any case are one state: `fullScreen` is `fullscreen`.
 * The first 10 states that a session names are kept.
 """
 
@@ -9,7 +10,7 @@ from typing import Any
 
 from sessions.event import Event, read_object
 from sessions.facts import PlayerState
-from sessions.params import common, names
+from sessions.params import names, state_name
 from sessions.state import OpenState, State
 
 STATES_MAX = 10
@@ -17,7 +18,7 @@ STATES_MAX = 10
 
 def change_state(state: State, event: Event) -> None:
     """Start or end the player state that the event names."""
-    name = common(read_object(event.params).get("media.state.name"))
+    name = state_name(read_object(event.params).get("media.state.name"))
     if event.type.state == "start":
         _start_state(state, name)
     else:

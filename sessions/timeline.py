@@ -19,7 +19,9 @@ FLAGS_MEAN = {
     "future_ts": "its timestamp is of the future: ordered by arrival",
     "ingest_clock": "its ingest had a wrong clock: its arrival is when the log took it",
     "playhead_range": "its playhead is outside of the content",
-    "off_schema": "not as the protocol has it",
+    "off_schema": "not as the protocol has it: a key is missing or of another type",
+    "past_ts": "its timestamp is before 2005: probably not in milliseconds",
+    "no_state": "it names no player state",
     "over_limit": "more than a session folds: stored, not counted",
     "end_ignored": "an end far before what had come: stored, without effect",
 }

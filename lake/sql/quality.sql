@@ -63,6 +63,9 @@ WITH counts AS (
     UNION ALL
     SELECT 'flag ' || flag, events, (SELECT count(*) FROM events), 'events' FROM flagged_events
     UNION ALL
+    SELECT 'session flag ' || flag, count(*), (SELECT sessions FROM counts), 'sessions'
+    FROM (SELECT unnest(flags) AS flag FROM sessions) GROUP BY flag
+    UNION ALL
     SELECT 'quarantined: ' || reason, count(*), (SELECT count(*) FROM quarantine), 'records'
     FROM quarantine GROUP BY reason
 )

@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS events (
     tracking_session_id VARCHAR,   -- tracking session that the request named; null if consent was denied
     tracking_verified BOOLEAN,     -- whether Playhead issued that tracking session
     consent VARCHAR,               -- denied: the request had a signal other than a grant; given: it had a user identity; else null
-    flags VARCHAR[],               -- irregularities: off_schema, playhead_range, future_ts, repeat, over_limit, ingest_clock, ...
+    flags VARCHAR[],               -- irregularities: off_schema, playhead_range, future_ts, past_ts, no_state, repeat, over_limit, ingest_clock, ...
     source VARCHAR,                -- route of the request; /api/v1/downloaded for offline sessions
     topic VARCHAR,                 -- log it was read from
     log_partition INTEGER,         -- partition of the log
@@ -99,7 +99,7 @@ CREATE TABLE IF NOT EXISTS session_versions ({session_columns});
 CREATE TABLE IF NOT EXISTS event_types (
     event_type VARCHAR,            -- name on the wire
     rank INTEGER,                  -- order among events of equal client timestamp
-    required VARCHAR[],            -- required parameters
+    required VARCHAR[],            -- parameters that the documentation requires; an event without one is flagged off_schema
     optional VARCHAR[],            -- optional parameters
     does VARCHAR                   -- effect on player, ad break, ad, chapter, state and session
 );

@@ -4,7 +4,7 @@ from typing import Any
 
 from sessions.recount.labels import Labels
 from sessions.recount.played import Played
-from sessions.recount.told import MOVES, Session, Told, positive
+from sessions.recount.told import MOVES, Session, Told, positive, state_name
 
 
 class Recount:
@@ -66,7 +66,7 @@ class Recount:
             for key, on in (("statesEnd", False), ("statesStart", True)):
                 for entry in event.params.get(key) or [] if event.name == "statesUpdate" else []:
                     changes.append((event.ms, entry.get("media.state.name"), on))
-        changes = [change for change in changes if isinstance(change[1], str)]
+        changes = [(ms, name, on) for ms, said, on in changes if (name := state_name(said)) is not None]
         names = list(dict.fromkeys(name for _, name, _ in changes))[:10]
         result = {}
         for name in names:
@@ -87,7 +87,8 @@ class Recount:
         marks = [
             (event.ms, bitrate)
             for event in self.events
-            if (bitrate := positive(event.qoe.get("media.qoe.bitrate")))
+            for said in event.quality("bitrate")
+            if (bitrate := positive(said))
         ]
         weight, total = 0, 0.0
         for i, (since, bitrate) in enumerate(marks):
@@ -122,9 +123,9 @@ class Recount:
     def last_dropped(self) -> int | None:
         found: int | None = None
         for event in self.events:
-            dropped = event.qoe.get("media.qoe.droppedFrames")
-            if dropped == 0 or positive(dropped):
-                found = int(dropped or 0)
+            for dropped in event.quality("droppedFrames"):
+                if dropped == 0 or positive(dropped):
+                    found = int(dropped or 0)
         return found
 
     def is_failed(self) -> bool:

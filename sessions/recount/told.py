@@ -19,6 +19,7 @@ ORDER = [
     ["sessionEnd"],
 ]
 PLACE = {name: place for place, group in enumerate(ORDER) for name in group}
+STATES = ("fullscreen", "mute", "closedCaptioning", "pictureInPicture", "inFocus")
 MOVES = {"play": "playing", "pauseStart": "paused", "bufferStart": "buffering"}
 
 
@@ -35,6 +36,17 @@ class Told:
     qoe: dict[str, Any] = field(default_factory=dict)
     is_repeat: bool = False
     is_over_limit: bool = False
+
+    def quality(self, name: str) -> list[Any]:
+        """Return what the event says of a quality, what is believed most at the end."""
+        return [self.params.get(f"media.qoe.{name}"), self.qoe.get(f"media.qoe.{name}", self.qoe.get(name))]
+
+
+def state_name(name: Any) -> str | None:
+    """Return the one spelling of a player state's name."""
+    if not isinstance(name, str):
+        return None
+    return next((known for known in STATES if known.lower() == name.lower()), name.lower())
 
 
 def positive(value: Any) -> float | None:

@@ -60,7 +60,7 @@ def test_the_message_names_the_field_and_what_was_expected(ingest: Ingest) -> No
     """Who reads the 400 learns where to look."""
     for body, words in (
         (CORPUS["ts as text"], ("int", "playerTime.ts")),
-        (CORPUS["required param as number"], ("str", "media.id")),
+        (CORPUS["state named by a number"], ("str", "media.state.name")),
         (CORPUS["params missing"], ("params",)),
         (CORPUS["eventType unknown"], ("eventType", "sessionStart", "sessionBegin")),
         (CORPUS["nested value"], ("params.x", "object")),

@@ -109,18 +109,50 @@ def test_a_timeline_is_stored_event_by_event_in_order(ingest: Ingest, name: str)
 
 @pytest.mark.parametrize("name", [name for name, row in EVENT_TYPES.items() if not row.starts])
 def test_every_event_type_is_taken(ingest: Ingest, name: str) -> None:
-    """Each type of the vocabulary is accepted with its required params and refused without one of them."""
+    """With what is documented for it it has no flag; without a key it has one, or is refused if it is nothing."""
     example: dict[str, object] = {"string": "x", "integer": 1, "number": 1.5}
     row = EVENT_TYPES[name]
     params = {param.key: example[param.kind] for param in row.required}
     session = ingest.start(session_start())
     body = event(name, params=params) if params else event(name)
     assert ingest.post(f"{session}/events", body).status_code == 204
+    assert ingest.events(session)[-1].get("flags") in (None, "no_state")
     for param in row.required:
         lacking = event(name, params={key: value for key, value in params.items() if key != param.key})
         reply = ingest.post(f"{session}/events", lacking)
-        assert reply.status_code == 400
-        assert param.key in reply.json()["message"]
+        if param.vital:
+            assert (reply.status_code, param.key in reply.json()["message"]) == (400, True)
+        else:
+            assert (reply.status_code, ingest.events(session)[-1].get("flags")) == (204, "off_schema")
+
+
+@pytest.mark.parametrize("name", [name for name, row in EVENT_TYPES.items() if row.params])
+def test_an_event_may_have_any_one_of_its_keys_alone(ingest: Ingest, name: str) -> None:
+    """As the documentation shows it, a page a key; what it lacks is flagged, and what it has is kept."""
+    row = EVENT_TYPES[name]
+    start = None if row.starts else ingest.start(session_start())
+    for key, value in whole_event(name)["params"].items():
+        if any(param.key != key for param in row.vital):
+            continue
+        body = event(name, params={key: value})
+        if start is None:
+            (record,) = ingest.events(ingest.start(body))
+        else:
+            assert ingest.post(f"{start}/events", body).status_code == 204
+            record = ingest.events(start)[-1]
+        assert record["data"]["params"].keys() <= {
+            key
+        }  # not there, where it names a device and nothing allows that
+        assert record.get("flags") == ("off_schema" if {param.key for param in row.required} - {key} else None)
+
+
+def test_a_session_starts_with_any_params_and_not_without(ingest: Ingest) -> None:
+    """The sessions request makes `params` mandatory, and says of no key that it is."""
+    (record,) = ingest.events(ingest.start(event("sessionStart", params={})))
+    assert record["flags"] == "off_schema"
+    for body in (event("sessionStart"), event("sessionStart", params=None), event("sessionStart", params=[])):
+        reply = ingest.post("/api/v1/sessions", body)
+        assert (reply.status_code, "params" in reply.json()["message"]) == (400, True)
 
 
 @pytest.mark.parametrize(
@@ -154,10 +186,16 @@ def test_what_real_players_send_is_kept_as_sent(ingest: Ingest, body: dict[str, 
         (event("play", playhead=-1), "playhead_range"),
         (event("play", ts=4_000_000_000_000), "future_ts"),
         (event("ping", customMetadata={"number": 5}), "off_schema"),
+        (event("adBreakStart", params={"media.ad.podIndex": 1}), "off_schema"),
+        (event("adStart", params={"media.ad.id": "a", "media.ad.length": "15"}), "off_schema"),
+        (event("adStart"), "off_schema"),
+        (event("ping", ts=1_700_000_001), "past_ts"),
+        (event("statesUpdate"), "no_state"),
+        (event("statesUpdate", params={"statesStart": [], "statesEnd": None}), "no_state"),
     ],
 )
 def test_what_is_odd_is_kept_with_a_flag(ingest: Ingest, body: dict[str, Any], flag: str) -> None:
-    """An odd playhead, a timestamp of tomorrow, a mistyped option: stored as given, flagged, nothing replaced."""
+    """An odd playhead or time, a key that is missing or of another type: stored as given and flagged."""
     session = ingest.start(session_start())
     assert ingest.post(f"{session}/events", body).status_code == 204
     record = ingest.events(session)[1]
@@ -308,7 +346,7 @@ def test_an_offline_session_comes_as_one_array(ingest: Ingest, path: str) -> Non
 @pytest.mark.parametrize(
     ("path", "body", "wanted"),
     [
-        ("/api/v1/downloaded", [*OFFLINE, event("adStart")], "event 4"),
+        ("/api/v1/downloaded", [*OFFLINE, event("stateStart")], "event 4"),
         ("/api/v1/downloaded", [*OFFLINE, session_start()], "event 4"),
         ("/api/v1/downloaded", [event("play")], "event 0"),
         ("/api/v1/downloaded", [], "array"),
@@ -531,11 +569,19 @@ def test_cookies_change_nothing(ingest: Ingest) -> None:
 
 
 def test_strict_refuses_what_is_otherwise_flagged(tmp_path: Path) -> None:
-    """Under PLAYHEAD_STRICT an odd playhead and a mistyped option are 400s that name the field."""
+    """Under PLAYHEAD_STRICT an odd playhead, a mistyped key and a missing one are 400s that name the field."""
     with running(tmp_path / "data", strict="on") as ingest:
         session = ingest.start(session_start())
         reply = ingest.post(f"{session}/events", event("play", playhead=-1))
         assert (reply.status_code, "playhead" in reply.json()["message"]) == (400, True)
         reply = ingest.post(f"{session}/events", event("play", customMetadata={"k": 1}))
         assert (reply.status_code, "customMetadata" in reply.json()["message"]) == (400, True)
+        lacking = event("adBreakStart", params={"media.ad.podIndex": 1})
+        reply = ingest.post(f"{session}/events", lacking)
+        assert (reply.status_code, "media.ad.podSecond" in reply.json()["message"]) == (400, True)
+        newest = session_start()
+        del newest["params"]["analytics.reportSuite"]
+        reply = ingest.post("/api/v1/sessions", newest)
+        assert (reply.status_code, "analytics.reportSuite" in reply.json()["message"]) == (400, True)
+        assert ingest.post("/api/v1/sessions", DOCUMENTED_START).status_code == 201
         assert ingest.post(f"{session}/events", event("play", ts=4_000_000_000_000)).status_code == 204

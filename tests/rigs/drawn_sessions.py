@@ -67,7 +67,7 @@ def told_of(rows: list[Row], chance: random.Random) -> list[Told]:
     for k, (name, passed_ms, move, number, with_qoe) in enumerate(rows):
         ms += passed_ms
         head = moved(head, move, passed_ms, end_s=max(length_s, 0), is_live=is_live)
-        state = {"media.state.name": f"s{number}"}
+        state = {"media.state.name": chance.choice(["s", "S"]) + str(number)}
         params: dict[str, dict[str, Any]] = {
             "sessionStart": start,
             "adStart": {"media.ad.length": float(number)},
@@ -76,6 +76,11 @@ def told_of(rows: list[Row], chance: random.Random) -> list[Told]:
             "statesUpdate": {"statesStart": [state], "statesEnd": [{"media.state.name": f"s{11 - number}"}]},
         }
         qoe = {"media.qoe.bitrate": 1_000 * (1 + number), "media.qoe.droppedFrames": number} if with_qoe else {}
+        where = chance.choice(["qoe", "bare", "params"])
+        if where == "bare":
+            qoe = {key.removeprefix("media.qoe."): value for key, value in qoe.items()}
+        elif where == "params":
+            params[name], qoe = {**params.get(name, {}), **qoe}, {}
         playhead = -1.0 if move == "unknown" else head
         received = T0 + 4_000_000 + int((ms - T0) * hurry) if hurry else ms + 50 + chance.randrange(5_000)
         event = Told(name, ms, received, offsets[k], playhead, params.get(name, {}), qoe)

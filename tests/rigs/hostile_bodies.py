@@ -9,6 +9,10 @@ from schemas.media import DEPTH_MAX
 
 START = json.dumps(session_start()).encode()
 
+STATE = b"""{
+    "playerTime": {"playhead": 0, "ts": 1}, "eventType": "stateStart", "params": {"media.state.name": "mute"}
+}"""
+
 TS = b"1700000000000"
 
 DEEP = DEPTH_MAX + 1
@@ -72,9 +76,11 @@ CORPUS = {
     "eventType unknown": instead(b'"sessionStart"', b'"sessionBegin"'),
     "params an array": b'{"playerTime": {"playhead": 0, "ts": 1}, "eventType": "sessionStart", "params": []}',
     "params missing": b'{"playerTime": {"playhead": 0, "ts": 1}, "eventType": "sessionStart"}',
-    "required param as number": instead(b'"film-1"', b"1"),
-    "required param null": instead(b'"film-1"', b"null"),
-    "media.length as text": instead(b"60.5", b'"60.5"'),
+    "params null": b'{"playerTime": {"playhead": 0, "ts": 1}, "eventType": "sessionStart", "params": null}',
+    "params as text": b'{"playerTime": {"playhead": 0, "ts": 1}, "eventType": "sessionStart", "params": "x"}',
+    "state without a name": b'{"playerTime": {"playhead": 0, "ts": 1}, "eventType": "stateStart", "params": {}}',
+    "state named by a number": STATE.replace(b'"mute"', b"1"),
+    "state named null": STATE.replace(b'"mute"', b"null"),
     "nested value": instead(b'"film-1"', b'"film-1", "x": {"y": 1}'),
     "nested in custom metadata": START[:-1] + b', "customMetadata": {"a": {"b": "c"}}}',
     "unknown object": START[:-1] + b', "unknown": {}}',

@@ -64,6 +64,8 @@ def event_of(name: str) -> dict[str, Any]:
         event["customMetadata"] = {"consent": "given", "plan": "naïve ☃"}
     if params:
         event["params"] = params
+    if name == "statesUpdate":
+        event["params"] = {"statesStart": [{"media.state.name": "mute"}]}
     if name == "ping":
         event["qoeData"] = {"media.qoe.bitrate": 3_000_000, "media.qoe.droppedFrames": "many"}
         event["unknown"] = 1

@@ -605,11 +605,11 @@ def test_player_states_are_counted_and_timed_ten_of_them() -> None:
         (10, "sessionEnd", 0),
     )
     assert (facts.states, facts.is_capped, facts.concurrent_states_max) == (10, True, 9)
-    assert [(s.name, s.starts, s.time_s) for s in facts.player_states[:2]] == [("fullScreen", 2, 6), ("s0", 1, 1)]
+    assert [(s.name, s.starts, s.time_s) for s in facts.player_states[:2]] == [("fullscreen", 2, 6), ("s0", 1, 1)]
 
 
 def test_odd_params_do_no_harm() -> None:
-    """Keys of other types than documented are passed over."""
+    """Keys of other types than documented are passed over, but for a number as an id."""
     facts = watched(
         (0, "sessionStart", 0, {"params": {"media.id": 7, "media.length": True, "visitor.customerIDs": {"a": 1}}}),
         (1, "statesUpdate", 0, {"params": {"statesStart": [1, {"media.state.name": None}], "statesEnd": "x"}}),
@@ -618,7 +618,7 @@ def test_odd_params_do_no_harm() -> None:
         (3, "adStart", 0, {"params": None}),
         (4, "error", 0, {"params": {"media.errorId": 5}, "qoe": {"media.qoe.errorID": []}}),
     )
-    assert (facts.content_id, facts.length_s, facts.states, facts.user_id) == (None, None, 0, None)
+    assert (facts.content_id, facts.length_s, facts.states, facts.user_id) == ("7", None, 0, None)
     assert (facts.ads_started, facts.errors) == (1, 1)
 
 

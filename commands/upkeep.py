@@ -12,7 +12,7 @@ import typer
 
 from commands.children import start_child
 from lake.catalog import location
-from lake.upkeep import Ages, tidy
+from lake.upkeep import Ages, maintain
 from schemas.settings import Settings
 
 logger = structlog.get_logger(__name__)
@@ -26,14 +26,14 @@ def do_round(settings: Settings, *, when_told: bool) -> None:
             wait_until_told()
         return datetime.now(UTC)
 
-    tidied = tidy(location(settings), Ages.of(settings), orphans=settings.orphans, now=now)
+    done = maintain(location(settings), Ages.of(settings), orphans=settings.orphans, now=now)
     logger.info(
         "upkeep done",
-        merged=tidied.merged_tables,
-        snapshots_expired=tidied.snapshots_expired,
-        files_deleted=tidied.files_deleted,
-        orphans_set_aside=tidied.orphans.aside,
-        orphans_deleted=tidied.orphans.deleted,
+        merged=done.merged_tables,
+        snapshots_expired=done.snapshots_expired,
+        files_deleted=done.files_deleted,
+        orphans_set_aside=done.orphans.aside,
+        orphans_deleted=done.orphans.deleted,
     )
 
 

@@ -1,7 +1,7 @@
-"""Recompute a sample of closed sessions from their events by a second way, and name what differs.
+"""Recounts a sample of closed sessions from their events, independently of the fold, and lists differences.
 
-`playhead verify` counts rows; this asks whether the numbers made of them are right. The second way is
-`sessions/recount/`, which shares no code with the fold.
+`playhead verify` counts rows; this checks the numbers computed from them. The recount is `sessions/recount/`,
+which shares no code with the fold.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,7 +29,7 @@ CLOSE = 1e-6
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """One number of one session: what the lake says, and what counting its milliseconds gives."""
+    """One number of one session, in the lake and by counting its milliseconds."""
 
     session_id: str
     version: int
@@ -39,9 +39,9 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Audit(msgspec.Struct, frozen=True):
-    """What was recounted. `passed_over` are sessions of the sample too long or too odd to count millisecond by
-    millisecond (more than EVENTS_MAX events, more than 25 hours by their clock, or lists cut short), and those
-    whose events retention or erasure removed, or that closed before ends could be ignored.
+    """The result of a recount. `passed_over` counts sessions of the sample that cannot be recounted: those with
+    more than EVENTS_MAX events, with more than 25 hours by their clock, with truncated lists, with events removed
+    by retention or erasure, or closed before ends could be ignored.
     """
 
     sample: int
@@ -54,7 +54,8 @@ class Audit(msgspec.Struct, frozen=True):
 def audit(place: Location, *, sample: int, seed: int, length_ms: int) -> Audit:
     """Recount `sample` closed sessions of a lake, in one snapshot, while others write.
 
-    The same seed draws the same sessions of the same lake; `length_ms` is the longest session by the settings.
+    The same seed draws the same sessions of the same lake; `length_ms` is the longest session that the settings
+    allow.
     """
     connection = connect(place, read_only=True, threads=2)
     try:
@@ -86,7 +87,7 @@ def audit(place: Location, *, sample: int, seed: int, length_ms: int) -> Audit:
 
 
 def _draw(connection: duckdb.DuckDBPyConnection, sample: int, seed: int) -> list[dict[str, Any]]:
-    """Return sessions whose newest version is closed, drawn by a hash of their id and the seed."""
+    """Return sessions whose newest version is closed, sampled by a hash of their id and the seed."""
     rows = connection.execute(
         """
         SELECT v.* FROM session_versions AS v
@@ -106,7 +107,7 @@ def _is_countable(events: list[Event]) -> bool:
 
 
 def recount(events: Iterable[Event], *, length_ms: int) -> Mapping[str, Any]:
-    """Return the numbers of a session by the names of the facts, counted the second way; durations in ms."""
+    """Return the numbers of a session, recounted, by the names of the facts; durations in ms."""
     in_order_of_arrival = sorted(events, key=lambda event: event.offset)
     told: list[Told] = []
     said: set[Any] = set()
@@ -138,7 +139,7 @@ def recount(events: Iterable[Event], *, length_ms: int) -> Mapping[str, Any]:
 
 
 def _words(event: Event) -> Any:
-    """Return what a player said, as a value that equals another where that says the same."""
+    """Return the content of an event as a value that is equal for events with equal content."""
     texts = (event.params, event.qoe, event.custom_metadata, event.other)
     body = [None if text is None else _hashable(read_object(text)) for text in texts]
     return (event.client_ms, event.type.name, event.playhead_s, tuple(body))
@@ -149,7 +150,7 @@ def _hashable(value: Any) -> Any:
         return frozenset((key, _hashable(inner)) for key, inner in value.items())
     if isinstance(value, list):
         return tuple(map(_hashable, value))
-    return (bool, value) if isinstance(value, bool) else value  # to Python True is 1, to JSON it is not
+    return (bool, value) if isinstance(value, bool) else value  # in Python True equals 1, in JSON it does not
 
 
 def _differences(row: Mapping[str, Any], expected: Mapping[str, Any]) -> list[Difference]:
@@ -164,7 +165,7 @@ def _differences(row: Mapping[str, Any], expected: Mapping[str, Any]) -> list[Di
 
 
 def _comparable(name: str, value: Any) -> Any:
-    """Return a value of the lake in the terms of the recount: moments and durations in ms, lists as tuples."""
+    """Return a value of the lake in the form of the recount: moments and durations in ms, lists as tuples."""
     if value is None:
         return None
     if name in COLUMNS:

@@ -1,8 +1,8 @@
-"""Back up a lake while it runs, and restore it: every table as Parquet, of one snapshot, with a manifest.
+"""Backups of a running lake, and restoring them: every table as Parquet, from one snapshot, with a manifest.
 
-A backup does not depend on the kind of catalogue. Its folder gets its name once all is written, the manifest last.
-Together with the log from the manifest's offsets on, it is the whole truth: `playhead rebuild` restores the newest
-backup and replays the rest. The embedded log keeps what no backup holds.
+A backup does not depend on the kind of catalogue. The manifest is written last, and then the folder gets its final
+name. A backup and the log after the manifest's offsets are complete together: `playhead rebuild` restores the
+newest backup and replays the rest of the log. The embedded log keeps what no backup holds.
 """
 
 import contextlib
@@ -27,16 +27,16 @@ from schemas.faults import NotReady, SchemaMismatch
 MANIFEST = "manifest.json"
 FIRST_BACKUP_WITHIN = timedelta(hours=1)
 CLOCKS_DIFFER_MAX = timedelta(minutes=1)
-UNFINISHED = ".unfinished"  # at the end of a folder's name until all is written
+UNFINISHED = ".unfinished"  # suffix of a folder's name until everything is written
 FILE_BYTES = "256MB"
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 _NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z(\.unfinished)?")
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a backup holds: rows by table, and for each partition the next offset that is not in it.
+    """The contents of a backup: rows by table, and for each partition the next offset that is not in it.
 
-    `schema` is the schema number of the lake it was made of; release 0.1.0 wrote none, and its lakes have 1.
+    `schema` is the schema number of its lake; release 0.1.0 wrote none, and its lakes have 1.
     """
 
     made_at: datetime
@@ -46,9 +46,10 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def back_up(place: Location, folder: Path, *, now: datetime) -> tuple[Path, Manifest]:
-    """Write one more backup into `folder`; return where, and what it holds. If that fails, nothing of it stays.
+    """Write a new backup into `folder`; return its path and manifest. If that fails, nothing of it remains.
 
-    Raises SchemaMismatch for a lake of a newer schema: its backup would lack tables that this one does not know.
+    Raises SchemaMismatch for a lake of a newer schema, whose backup would lack tables that this program does not
+    know.
     """
     target = folder / now.astimezone(UTC).strftime(_TIME)
     draft = target.with_name(target.name + UNFINISHED)
@@ -81,7 +82,7 @@ def _write(place: Location, target: Path, now: datetime) -> Manifest:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock, which tells a backup that is being written from what a killed one left."""
+    """Hold a folder's lock, which tells a backup that is being written from the remains of a killed one."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,7 +94,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def newest(folder: Path) -> tuple[Path, Manifest] | None:
     """Return the complete backup in a folder that holds most of the log, or None.
 
-    Raises NotReady where there are backups, and none of them can be read.
+    Raises NotReady if there are backups but none of them can be read.
     """
     complete, damaged = _look(folder)
     if damaged and not complete:
@@ -102,7 +103,7 @@ def newest(folder: Path) -> tuple[Path, Manifest] | None:
 
 
 def last_made_at(folder: Path, *, now: datetime) -> datetime | None:
-    """Return when the last backup was made. One from the future, made under a wrong clock, does not count."""
+    """Return when the last backup was made, ignoring any from the future, made under a wrong clock."""
     complete, _ = _look(folder)
     return max((one.made_at for _, one in complete if one.made_at <= now + CLOCKS_DIFFER_MAX), default=None)
 
@@ -113,9 +114,9 @@ def is_due(made_at: datetime | None, *, now: datetime, interval: timedelta) -> b
 
 
 def is_overdue(made_at: datetime | None, *, now: datetime, retention: timedelta, watched_since: datetime) -> bool:
-    """Return whether the newest backup is older than the log's retention, so that the log grows without a limit.
+    """Return whether the newest backup is older than the log's retention, so that the log grows without limit.
 
-    Of a lake without any backup nobody knows how old it is: it has an hour, or the retention if that is shorter.
+    The age of a lake without backups is unknown: it gets an hour, or the retention if that is shorter.
     """
     if made_at is not None:
         return now - made_at > retention
@@ -123,13 +124,13 @@ def is_overdue(made_at: datetime | None, *, now: datetime, retention: timedelta,
 
 
 def drop_older(folder: Path, *, keep: int) -> list[Path]:
-    """Delete all but the newest `keep` complete backups, and what backups that were killed have left.
+    """Delete all but the newest `keep` complete backups, and the remains of killed ones; return what was deleted.
 
-    A backup whose manifest cannot be read stays: somebody may be able to repair it.
+    A backup whose manifest cannot be read is kept, since it may be repairable.
     """
     complete, damaged = _look(folder)
     for path, _ in complete[:-keep]:
-        path.rename(path.with_name(path.name + UNFINISHED))  # killed while its files go, it must not look complete
+        path.rename(path.with_name(path.name + UNFINISHED))  # if killed while deleting, it must not look complete
     kept = {path for path, _ in complete} | damaged.keys()
     named = [path for path in sorted(folder.glob("*")) if _NAME.fullmatch(path.name)]
     dropped = [path for path in named if path not in kept and not _is_written(path)]
@@ -139,9 +140,9 @@ def drop_older(folder: Path, *, keep: int) -> list[Path]:
 
 
 def _look(folder: Path) -> tuple[list[tuple[Path, Manifest]], dict[Path, NotReady]]:
-    """Return the complete backups in a folder, and those that cannot be read with the reason.
+    """Return the complete backups in a folder, and those that cannot be read, with the reason.
 
-    They are in order of what they hold of the log: names and times depend on a clock that may have been wrong.
+    They are ordered by how much of the log they hold: names and times depend on clocks, which may be wrong.
     """
     complete: list[tuple[Path, Manifest]] = []
     damaged: dict[Path, NotReady] = {}
@@ -157,7 +158,7 @@ def _look(folder: Path) -> tuple[list[tuple[Path, Manifest]], dict[Path, NotRead
 
 
 def _is_written(path: Path) -> bool:
-    """Return whether some process is writing this backup."""
+    """Return whether a process is writing this backup."""
     try:
         with _locked(path):
             return False
@@ -166,7 +167,7 @@ def _is_written(path: Path) -> bool:
 
 
 def ledgers_of(backup: Path) -> list[dict[str, Any]]:
-    """Return the rows of the ledgers that a backup holds, by the names of its columns."""
+    """Return the ledger rows in a backup, by column name."""
     pattern = quote(f"{glob_literal(str(backup))}/ledger_p*/*.parquet")
     with contextlib.closing(duckdb.connect()) as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -176,10 +177,10 @@ def ledgers_of(backup: Path) -> list[dict[str, Any]]:
 
 
 def restore(place: Location, backup: Path) -> Manifest:
-    """Fill a lake that is not there yet from a backup, which may be of an older schema.
+    """Create a lake from a backup, which may be of an older schema.
 
-    Columns that the backup lacks have their defaults. Raises NotReady where there is a lake already, and
-    SchemaMismatch where the backup is of a newer schema.
+    Columns that the backup lacks get their defaults. Raises NotReady if there is a lake already, and
+    SchemaMismatch if the backup is of a newer schema.
     """
     manifest = _manifest(backup)
     if manifest.schema > SCHEMA:
@@ -234,4 +235,4 @@ def _manifest(backup: Path) -> Manifest:
     try:
         return msgspec.json.decode((backup / MANIFEST).read_bytes(), type=Manifest)
     except (OSError, msgspec.MsgspecError) as error:
-        raise NotReady(f"{backup} is no complete backup: {error}") from error
+        raise NotReady(f"{backup} is not a complete backup: {error}") from error

@@ -10,14 +10,14 @@ from lake.catalog import Location, connect
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """How far the lake is in a partition, as the log counts, and whether reading is halted there."""
+    """The next offset to read of a partition, by the log's count, and whether reading is halted."""
 
     next_offset: int
     is_halted: bool
 
 
 def read_standings(lake: duckdb.DuckDBPyConnection) -> dict[int, Standing]:
-    """Return how far the lake is in each partition that it has a ledger of."""
+    """Return the position of the lake in each partition that has a ledger."""
     rows = lake.execute(
         "SELECT log_partition, next_offset - coalesce(log_base, 0), halted_at IS NOT NULL FROM ledger"
     ).fetchall()
@@ -33,7 +33,7 @@ def has_read_records(place: Location) -> bool:
 def behind(lake: duckdb.DuckDBPyConnection, ends: Mapping[int, int]) -> dict[int, int]:
     """Return how many records wait in each partition of a log that ends there; see `eventlog.adapters.read_ends`.
 
-    A partition that the lake has no ledger of waits as a whole.
+    A partition without a ledger waits as a whole.
     """
     read = {partition: standing.next_offset for partition, standing in read_standings(lake).items()}
     return {partition: max(0, end - read.get(partition, 0)) for partition, end in ends.items()}

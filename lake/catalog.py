@@ -1,4 +1,4 @@
-"""Attach the lake: where its catalogue and files are, and the one way to open them."""
+"""The address of the lake, and the one way to open it."""
 
 import contextlib
 import importlib.util
@@ -15,8 +15,8 @@ from schemas.faults import NotReady
 from schemas.settings import PASSWORD, Settings
 
 NAME = "lake"
-METADATA = f"__ducklake_metadata_{NAME}"  # the schema of the catalogue's own tables, where the lake is attached
-# What PostgreSQL's client is told besides the address: a server that is gone must be noticed.
+METADATA = f"__ducklake_metadata_{NAME}"  # schema of the catalogue's own tables in an attached lake
+# Connection parameters for PostgreSQL, so that a lost server is noticed.
 _POSTGRES_OPTIONS = {
     "connect_timeout": "10",
     "keepalives_idle": "10",
@@ -25,12 +25,12 @@ _POSTGRES_OPTIONS = {
     "tcp_user_timeout": "30000",
 }
 _OPTIONS = re.compile(r"(?:^|\s)options\s*=\s*('(?:[^'\\]|\\.)*'|\S+)")
-# The scanner each kind of catalogue needs beside `ducklake`, as DuckDB and as the package index call it.
+# The extension that each kind of catalogue needs besides `ducklake`, by its name in the package index.
 _SCANNERS = {"sqlite": "sqlite_scanner", "postgres": "postgres_scanner"}
 
 
 class S3(msgspec.Struct, frozen=True):
-    """How the server of s3:// files is spoken to. Without an `endpoint` it is Amazon's."""
+    """Access to the server of s3:// files; without an `endpoint` it is Amazon's."""
 
     endpoint: str
     region: str
@@ -42,7 +42,7 @@ class S3(msgspec.Struct, frozen=True):
 class Location(msgspec.Struct, frozen=True):
     """Where a lake is: the kind and address of its catalogue, and the folder or s3:// address of its files.
 
-    No secret stands in `catalog`: it is printed, and DuckDB's errors quote it.
+    `catalog` contains no secret, because it is printed and DuckDB's errors quote it.
     """
 
     kind: Literal["sqlite", "postgres"]
@@ -61,10 +61,11 @@ class Location(msgspec.Struct, frozen=True):
 
 
 def location(settings: Settings) -> Location:
-    """Return where the settings put the lake. Raises NotReady where they contradict themselves.
+    """Return the location of the lake by the settings. Raises NotReady if they are not valid.
 
-    Local paths become absolute, without symbolic links, `..` and doubled slashes: DuckLake compares paths as text.
-    The catalogue names files relative to this path, so a lake that was made under another spelling of it goes on.
+    Local paths are made absolute, without symbolic links, `..` and doubled slashes, because DuckLake compares
+    paths as text. The catalogue lists files relative to this path, so a lake made under another spelling still
+    works.
     """
     folder = (settings.data_dir / "lake").resolve()
     files = _canonical(settings.lake_files or str(folder / "files"))
@@ -80,14 +81,14 @@ def location(settings: Settings) -> Location:
 
 
 def _canonical(files: str) -> str:
-    """Return a local path in its one spelling. In an s3:// address each slash belongs to the keys."""
+    """Return a local path in canonical form. In an s3:// address each slash is part of the keys."""
     if "://" in files:
         return files
-    return str(Path(files).expanduser().resolve())  # DuckDB expands a ~ too
+    return str(Path(files).expanduser().resolve())  # DuckDB also expands ~
 
 
 def check_new(place: Location) -> None:
-    """Raise NotReady if a new lake's files have an address that DuckDB or S3 reads in more than one way."""
+    """Raise NotReady if DuckDB or S3 would interpret the address of a new lake's files in more than one way."""
     if place.is_local:
         if "\\" in place.files:
             raise NotReady(
@@ -100,16 +101,16 @@ def check_new(place: Location) -> None:
         raise NotReady(f"PLAYHEAD_LAKE_FILES must be a folder or s3://bucket/folder, got {place.files}")
     if {"", ".", ".."} & set(keys):
         raise NotReady(
-            f"PLAYHEAD_LAKE_FILES has an empty, `.` or `..` part, which S3 takes as it is: {place.files}"
+            f"PLAYHEAD_LAKE_FILES has an empty, `.` or `..` part, which S3 takes literally: {place.files}"
         )
     if found := re.search(r"[*?\[\\]", rest):
         raise NotReady(
-            f"PLAYHEAD_LAKE_FILES has a {found[0]} in it, which DuckDB does not take as it is: {place.files}"
+            f"PLAYHEAD_LAKE_FILES contains a {found[0]}, which DuckDB does not take literally: {place.files}"
         )
 
 
 def glob_literal(path: str) -> str:
-    """Return the pattern that matches this path alone, for DuckDB's glob."""
+    """Return a pattern for DuckDB's glob that matches only this path."""
     return re.sub(r"[*?\[]", r"[\g<0>]", path)
 
 
@@ -126,13 +127,13 @@ def _s3(settings: Settings, files: str) -> S3 | None:
 
 
 def _unquoted(value: str) -> str:
-    """Return what a value of a PostgreSQL connection string means."""
+    """Return a value of a PostgreSQL connection string without quotes and escapes."""
     inner = value[1:-1] if value.startswith("'") else value
     return re.sub(r"\\(.)", r"\1", inner)
 
 
 def extension_path(name: str) -> str:
-    """Return the file of a DuckDB extension that is installed as a Python package (nothing is downloaded)."""
+    """Return the file of a DuckDB extension that is installed as a Python package; nothing is downloaded."""
     spec = importlib.util.find_spec(f"duckdb_extension_{name}")
     if spec is None or not spec.submodule_search_locations:
         raise NotReady(f"the package duckdb-extension-{name.replace('_', '-')} is not installed")
@@ -148,21 +149,21 @@ def attach_sql(place: Location, *, read_only: bool) -> str:
     else:
         options.append("DATA_INLINING_ROW_LIMIT 0")
         if place.kind == "sqlite":
-            # Without WAL, readers and the writer stop each other for seconds.
+            # Without WAL, readers and the writer block each other for seconds.
             options += ["META_JOURNAL_MODE 'WAL'", "META_BUSY_TIMEOUT 5000"]
     return f"ATTACH IF NOT EXISTS {quote(place.uri)} AS {NAME} ({', '.join(options)})"
 
 
 def paste_sql(place: Location) -> str:
-    """Return the statements that a DuckDB client of this version can paste, and again, to read this lake.
+    """Return statements that open this lake, read only, in a DuckDB client of this version; safe to repeat.
 
-    Extensions are loaded from where they are installed here, without the net; a comment has what another machine
-    needs instead. Secrets are left to fill in.
+    Extensions are loaded from this installation, without network access; a comment shows what another machine
+    needs instead. Secrets are left to be filled in.
     """
     extensions = _extensions(place)
-    scanner = {"sqlite_scanner": "sqlite", "postgres_scanner": "postgres"}  # as DuckDB's INSTALL calls them
+    scanner = {"sqlite_scanner": "sqlite", "postgres_scanner": "postgres"}  # their names in DuckDB's INSTALL
     lines = [
-        f"-- For DuckDB {duckdb.__version__}. Where Playhead is not installed, instead of the lines with LOAD:",
+        f"-- For DuckDB {duckdb.__version__}. If Playhead is not installed, replace the lines with LOAD by:",
         *(f"-- INSTALL {name}; LOAD {name};" for name in (scanner.get(each, each) for each in extensions)),
         *(f"LOAD {quote(extension_path(name))};" for name in extensions),
         *(f"{statement};" for statement in _secrets_sql(place, reveal=lambda _: "...")),
@@ -172,12 +173,12 @@ def paste_sql(place: Location) -> str:
 
 
 def _extensions(place: Location) -> list[str]:
-    """Return the extensions that a lake needs, as the package index calls them."""
+    """Return the extensions that a lake needs, by their names in the package index."""
     return ["ducklake", _SCANNERS[place.kind], *([] if place.is_local else ["httpfs"])]
 
 
 def _secrets_sql(place: Location, *, reveal: Callable[[SecretStr], str]) -> list[str]:
-    """Return the statements that tell DuckDB the secrets of a lake; attaching uses them by itself."""
+    """Return statements that give DuckDB the secrets of a lake, which ATTACH then uses."""
     statements = []
     if place.password is not None:
         statements.append(f"CREATE OR REPLACE SECRET (TYPE postgres, PASSWORD {quote(reveal(place.password))})")
@@ -203,32 +204,32 @@ def connect(
 ) -> duckdb.DuckDBPyConnection:
     """Open a lake and make it the default catalogue; times are UTC.
 
-    PostgreSQL ends a transaction of this connection that idles for `transaction_timeout_s` (0: never): its process
-    may be frozen, and others wait for its locks.
+    PostgreSQL ends a transaction of this connection that is idle for `transaction_timeout_s` (0: never), since
+    this process may be frozen while others wait for its locks.
 
-    Raises NotReady where there is none yet. A process that has the lake attached must never open the catalogue
-    with another SQLite library: two in one process drop each other's locks, and the file is destroyed.
+    Raises NotReady if there is no lake yet. A process that has the lake attached must not open the catalogue with
+    another SQLite library: two in one process drop each other's locks, which corrupts the file.
     """
     absent = NotReady(f"there is no lake at {place.catalog}; `playhead init` makes one")
-    if place.kind == "sqlite" and not Path(place.catalog).exists():  # to look into it would make it
+    if place.kind == "sqlite" and not Path(place.catalog).exists():  # opening it would create it
         if not create:
             raise absent
         check_new(place)
-    # The installer has checked the hashes of the packages; to check DuckDB's signatures as well takes each opening
-    # 0.4 s of CPU, and whoever can change those files could change this one too.
+    # The installer has checked the hashes of the packages. Checking DuckDB's signatures too would cost 0.4 s of
+    # CPU each time, and anyone who can change those files can change this one.
     connection = duckdb.connect(
         config={"threads": threads, "memory_limit": memory, "allow_unsigned_extensions": True}
     )
     try:
         for extension in _extensions(place):
             connection.execute(f"LOAD {quote(extension_path(extension))}")
-        connection.execute("SET allow_unsigned_extensions = false")  # what comes by SQL is checked
+        connection.execute("SET allow_unsigned_extensions = false")  # extensions loaded by SQL are checked
         for statement in _secrets_sql(place, reveal=SecretStr.get_secret_value):
             connection.execute(statement)
         connection.execute("SET ducklake_max_retry_count = 20")
         connection.execute("SET TimeZone = 'UTC'")
         if not read_only:
-            # What it reads of files it reads once; what it frees goes back to the system, not only to itself.
+            # A writer reads files once, and should return freed memory to the system.
             connection.execute("SET enable_external_file_cache = false")
             connection.execute("SET allocator_background_threads = true")
         attach = attach_sql(_with_options(place, transaction_timeout_s, read_only=read_only), read_only=read_only)
@@ -250,7 +251,7 @@ def connect(
 
 @contextlib.contextmanager
 def snapshot(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Answer every question of a `with` block from one moment of the lake; what the block writes is undone."""
+    """Run the queries of a `with` block in one snapshot of the lake; what the block writes is rolled back."""
     connection.execute("BEGIN")
     try:
         yield
@@ -259,9 +260,9 @@ def snapshot(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 def _with_options(place: Location, transaction_timeout_s: float, *, read_only: bool) -> Location:
-    """Add what PostgreSQL's client has to know, where the connection string says nothing of it.
+    """Add parameters for PostgreSQL's client that the connection string does not set.
 
-    A reader's transactions are read only to the server as well, whatever SQL reaches it.
+    The transactions of a reader are read only in the server too, whatever SQL reaches it.
     """
     if place.kind != "postgres":
         return place
@@ -274,7 +275,7 @@ def _with_options(place: Location, transaction_timeout_s: float, *, read_only: b
     if read_only:
         options += " -c default_transaction_read_only=on"
     missing = [f"{name}={value}" for name, value in _POSTGRES_OPTIONS.items() if f"{name}=" not in place.catalog]
-    # Of two options of one name PostgreSQL's client takes the last.
+    # PostgreSQL's client takes the last of two options with the same name.
     quoted = options.replace("\\", r"\\").replace("'", r"\'")
     return msgspec.structs.replace(place, catalog=" ".join([place.catalog, *missing, f"options='{quoted}'"]))
 
@@ -285,7 +286,7 @@ def speaks_english(locale: str) -> bool:
 
 
 def check_language(connection: duckdb.DuckDBPyConnection, place: Location) -> None:
-    """Raise NotReady where PostgreSQL's messages are not in English: DuckLake knows conflicts by their text."""
+    """Raise NotReady if PostgreSQL's messages are not in English: DuckLake recognizes conflicts by their text."""
     if place.kind != "postgres":
         return
     question = "SELECT current_setting('lc_messages')"
@@ -293,11 +294,11 @@ def check_language(connection: duckdb.DuckDBPyConnection, place: Location) -> No
     language = str(rows[0][0])
     if not speaks_english(language):
         raise NotReady(
-            f"PostgreSQL speaks {language}, and has to speak English here: "
+            f"PostgreSQL's messages are in {language} and must be in English: "
             "ALTER ROLE ... SET lc_messages = 'C', as a superuser"
         )
 
 
 def quote(text: str) -> str:
-    """Return a text as a literal of SQL."""
+    """Return a text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""What a batch of one partition changes in the lake, and what the lake has of a session already."""
+"""What a batch of one partition changes in the lake, and what the lake already has of a session."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -12,7 +12,7 @@ CloseReason = Literal["ended", "idle", "stuck", "too_long"]
 
 
 class Over(msgspec.Struct, frozen=True):
-    """The events of a session that are stored and not folded: how many, the last of them, and its arrival.
+    """The events of a session that are stored but not folded: how many, the last of them, and its arrival.
 
     `is_denied`: one of them denied consent.
     """
@@ -24,10 +24,10 @@ class Over(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What the lake has of one session as far as it decides whether some events are new.
+    """What decides whether certain events of one session are new to the lake.
 
-    `events` are those with one of their ids, and those of one of their moments. `stored` counts all of the
-    session, and `has_end` is whether a sessionEnd is among those.
+    `events` are the stored events with the same ids or the same client times. `stored` counts all stored events of
+    the session; `has_end`: one of them is a sessionEnd.
     """
 
     events: list[Event]
@@ -36,14 +36,14 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class YoungIds(msgspec.Struct, frozen=True):
-    """Ids of the lake that say that they were made after a time: all of those made before `until_ms`."""
+    """Ids in the lake that were made after some time; complete up to `until_ms`."""
 
     ids: list[str]
     until_ms: int
 
 
 class History(msgspec.Struct, frozen=True):
-    """What the lake has of one session: the events to fold, the others, and the versions it closed as."""
+    """What the lake has of one session: the events to fold, the other events, and its closed versions."""
 
     events: list[Event]
     version: int = 0
@@ -57,7 +57,7 @@ class History(msgspec.Struct, frozen=True):
 
 
 class SessionRow(msgspec.Struct, frozen=True):
-    """A session as a row: what the fold knows, and where it stands."""
+    """A session as a row: the facts of the fold, and the position in the log up to which they count."""
 
     facts: SessionFacts
     version: int
@@ -70,9 +70,9 @@ class SessionRow(msgspec.Struct, frozen=True):
 class OpenRows(msgspec.Struct, frozen=True):
     """All open sessions of a partition, each as it would close now.
 
-    `fresh` are those with news since their rows were written, made as they are taken: to be taken once, before the
-    next batch. `kept` are the ids of those without, whose rows stay as they are. All events before `as_of_offset`
-    are in these rows, or in a closed version.
+    `fresh` are those that changed since their rows were written. They are made while iterated, which must happen
+    once, before the next batch. `kept` are the ids of the others, whose rows stay as they are. All events before
+    `as_of_offset` are in these rows, or in a closed version.
     """
 
     fresh: Iterator[SessionRow]

@@ -1,4 +1,4 @@
-"""Flush files and folders to a local disk: DuckDB does so for its catalogue, and for no file that it names."""
+"""Flushes files and folders to a local disk; DuckDB flushes its catalogue, but not the files that it lists."""
 
 import os
 import uuid
@@ -13,7 +13,7 @@ EPOCH = date(1970, 1, 1)
 
 
 def flush(paths: Iterable[str | Path]) -> None:
-    """Return once these files and folders survive a power cut; a file does only if its folder is flushed too."""
+    """Flush files and folders; a file survives a power cut only if its folder is flushed too."""
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -25,7 +25,7 @@ def flush(paths: Iterable[str | Path]) -> None:
 def flush_new_files(
     place: Location, tables: Collection[str], *, days: Collection[int] = (), since_ms: int
 ) -> None:
-    """Flush a transaction's new files and their folders to a local disk: DuckLake syncs its catalogue only.
+    """Flush a transaction's new files and their folders to a local disk: DuckLake flushes only its catalogue.
 
     DuckLake names no file before the COMMIT, and `SELECT filename` costs a plan over all files of a table. But new
     files are in the folders of their tables (those of `events` in folders of the `days` since 1970 on which they
@@ -41,6 +41,6 @@ def flush_new_files(
     paths: set[str] = set()
     for folder in folders:
         made = [entry.path for entry in os.scandir(folder) if entry.name >= first]
-        # The folders above as well: the first file of a day makes those of its year, month and day.
+        # Parents too: the first file of a day creates the folders of its year, month and day.
         paths.update(made, map(str, [folder, *list(folder.parents)[:4]]))
     flush(paths)

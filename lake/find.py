@@ -1,4 +1,4 @@
-"""Find one session in the lake by its id, or by how its id begins."""
+"""Finds one session in the lake by its id, or by the first characters of it."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ CANDIDATES_MAX = 10
 
 
 class NoSuchSession(Fault):
-    """No session, or more than one, begins like that; the message names those that do."""
+    """No session id, or more than one, begins like this; the message lists those that do."""
 
     code = "no_such_session"
 
@@ -29,7 +29,7 @@ class Version(msgspec.Struct, frozen=True):
 
 
 def find(connection: duckdb.DuckDBPyConnection, prefix: str) -> tuple[str, int]:
-    """Return the id and partition of the one session that begins so. Raises NoSuchSession."""
+    """Return id and partition of the one session whose id begins with `prefix`. Raises NoSuchSession."""
     wanted = prefix.strip().lower()
     if not wanted:
         raise NoSuchSession("name a session by the first characters of its id")
@@ -55,7 +55,9 @@ def find(connection: duckdb.DuckDBPyConnection, prefix: str) -> tuple[str, int]:
             printable(f"{row[0]}  from {row[3]:%Y-%m-%d %H:%M:%S}, of {row[4]}") for row in rows[:CANDIDATES_MAX]
         ]
         more = ["..."] if len(rows) > CANDIDATES_MAX else []
-        raise NoSuchSession("\n".join([f"several sessions begin with {wanted}; write more of it:", *named, *more]))
+        raise NoSuchSession(
+            "\n".join([f"several sessions begin with {wanted}; give more characters:", *named, *more])
+        )
     named = _named_by(connection, wanted)
     if named:
         raise NoSuchSession("\n".join([f"{wanted} is a tracking session; these sessions named it:", *named]))

@@ -29,18 +29,18 @@ _COLUMNS = (
 
 
 class StoredEvents:
-    """What the lake has of one partition's sessions, as `PartitionSessions` asks for it."""
+    """What the lake has of one partition's sessions, for `PartitionSessions`."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, *, partition: int) -> None:
         self._connection = connection
         self._partition = partition
 
     def histories(self, session_ids: Collection[str]) -> Generator[tuple[str, History], None, None]:
-        """Give the histories of those of these sessions that the lake has, one at a time."""
+        """Yield the histories of those of these sessions that the lake has."""
         return _histories(self._connection, list(session_ids), self._partition)
 
     def known(self, events: Collection[Event], *, without_moments: Collection[str]) -> dict[str, Known]:
-        """Return what decides whether these are new; of the sessions `without_moments`, by their ids alone."""
+        """Return what decides whether these events are new; for sessions `without_moments`, only by event id."""
         wanted = pa.table(
             {
                 "session_id": [event.session_id for event in events],
@@ -73,14 +73,14 @@ class StoredEvents:
         return known
 
     def known_tracking(self, event_ids: Collection[str]) -> set[str]:
-        """Return those of these ids of tracking events that are stored."""
+        """Return which of these ids of tracking events are stored."""
         return read_known_tracking(self._connection, event_ids)
 
 
 def read_open_sessions(
     connection: duckdb.DuckDBPyConnection, *, partition: int, open_as_of_offset: int
 ) -> Iterator[tuple[str, History]]:
-    """Give the history of every session of a partition that may be open, one at a time."""
+    """Yield the history of every session of a partition that may be open."""
     rows = connection.execute(
         f"SELECT session_id FROM open_sessions_p{partition:03} "
         "UNION SELECT session_id FROM events WHERE log_partition = ? AND log_offset >= ?",
@@ -92,9 +92,9 @@ def read_open_sessions(
 def read_young_ids(
     connection: duckdb.DuckDBPyConnection, *, partition: int, floor_ms: int
 ) -> tuple[YoungIds, YoungIds]:
-    """Return the session ids, and the ids of tracking events, that say they were made after `floor_ms`.
+    """Return the ids of sessions and tracking events that were made after `floor_ms`, by their own time.
 
-    An ingest whose clock is ahead makes such ids, for as long as it runs: those made first are returned.
+    An ingest whose clock is ahead keeps making such ids; the earliest are returned.
     """
     since, until = (f"{moment:012x}" for moment in (floor_ms + 1, BORN_MS_MAX))
     sessions = connection.execute(
@@ -111,7 +111,7 @@ def read_young_ids(
 
 
 def _young(rows: list[tuple[str]], born_ms: Callable[[str], int | None]) -> YoungIds:
-    """Return these ids; where there may be more, up to the last of them that has a time."""
+    """Return these ids; if there may be more, only up to the last one that has a time."""
     ids = [row[0] for row in rows]
     if len(ids) < YOUNG_IDS_MAX:
         return YoungIds(ids, BORN_MS_MAX)
@@ -121,14 +121,14 @@ def _young(rows: list[tuple[str]], born_ms: Callable[[str], int | None]) -> Youn
 def read_histories(
     connection: duckdb.DuckDBPyConnection, session_ids: Iterable[str], *, partition: int
 ) -> dict[str, History]:
-    """Return the history of those of these sessions that the lake knows."""
+    """Return the histories of those of these sessions that the lake has."""
     return dict(_histories(connection, list(session_ids), partition))
 
 
 def _histories(
     connection: duckdb.DuckDBPyConnection, wanted: list[str], partition: int
 ) -> Generator[tuple[str, History], None, None]:
-    """Give histories as their events are fetched; those of the longest sessions last, each asked for by itself."""
+    """Yield histories while events are fetched; the longest sessions come last, with a query each."""
     if not wanted:
         return
     connection.register("wanted", pa.table({"session_id": wanted}))
@@ -172,7 +172,7 @@ def _full_history(
     session_id: str,
     version: tuple[int, int, int] | tuple[()],
 ) -> History:
-    """Return the history of a session that may have more events than are folded: the others are counted."""
+    """Return the history of a session that may have more events than are folded; the others are counted."""
     where = f"log_partition = {partition} AND session_id = ?"
     over = connection.execute(
         "SELECT count(*), max(log_offset), epoch_ms(arg_max(received_at, log_offset)), "
@@ -187,7 +187,7 @@ def _full_history(
 def _between(session_ids: Collection[str], partition: int) -> tuple[str, list[str]]:
     """Return a condition for events and versions of these sessions, and its parameters.
 
-    It follows from the ids that are asked for, but DuckLake passes over files by such comparisons alone.
+    The ids imply it, but only such comparisons let DuckLake skip files.
     """
     return f"log_partition = {partition} AND session_id BETWEEN ? AND ?", [min(session_ids), max(session_ids)]
 
@@ -198,7 +198,7 @@ def _fetched(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
 
 
 def read_known_tracking(connection: duckdb.DuckDBPyConnection, event_ids: Iterable[str]) -> set[str]:
-    """Return those of these event ids that stand in tracking_events."""
+    """Return which of these event ids are in tracking_events."""
     connection.register("wanted", pa.table({"event_id": list(event_ids)}))
     try:
         rows = connection.execute(

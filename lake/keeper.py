@@ -1,11 +1,12 @@
-"""Keep a SQLite catalogue open, so that nobody who closes it is the last.
+"""Keeps a SQLite catalogue open, so that no transaction is the last to close it.
 
-DuckDB opens the catalogue for each transaction and closes it again. Whoever closes a SQLite database as the last
-one writes its log back and deletes it, under an exclusive lock; who would read just then is refused, and DuckDB's
-SQLite, built without any sleep shorter than a second, looks again a second later. While somebody keeps it open,
-readers are never refused, and a commit does not write the whole log back.
+DuckDB opens and closes the catalogue for each transaction. The last connection to close a SQLite database
+checkpoints and deletes its write-ahead log under an exclusive lock. A reader that arrives then is refused, and
+DuckDB's SQLite, built without sleeps shorter than a second, retries a second later. While another process keeps
+the catalogue open, readers are never refused, and a commit does not checkpoint the whole log.
 
-A process of its own does, because two SQLite libraries in one process drop each other's locks (`catalog.connect`).
+This needs a separate process, because two SQLite libraries in one process drop each other's locks (see
+`catalog.connect`).
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from schemas.settings import without_settings
 END_S_MAX = 5.0
 KEEP = """
 import pathlib, signal, sqlite3, sys
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a whole terminal; this process ends with the one that started it
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # sent to the whole terminal; this process ends with its parent
 catalog = sqlite3.connect(pathlib.Path(sys.argv[1]).as_uri() + "?mode=rw", uri=True)
 catalog.execute("SELECT count(*) FROM sqlite_master").fetchall()
 print("open", flush=True)
@@ -31,7 +32,7 @@ catalog.close()
 
 @contextlib.contextmanager
 def kept_open(place: Location) -> Iterator[None]:
-    """Keep the catalogue of a lake open for a while; one on PostgreSQL needs nobody for that."""
+    """Keep the catalogue of a lake open during a `with` block; on PostgreSQL this does nothing."""
     if place.kind != "sqlite":
         yield
         return

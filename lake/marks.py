@@ -1,9 +1,9 @@
-"""A record that was read, by which a log is known again; whether a log is the one that the lake has read. Pure.
+"""Whether a log is the one that the lake has read, recognized by a record that was read. Pure.
 
-The ledger keeps such a mark. It is compared with the log whenever a partition is assigned, and every few seconds.
-A newer record becomes the mark only after a comparison that began when that record had been read already: had the
-log been replaced before, the older mark would not have been found. So no record of a log in the place of another
-becomes the mark, however short the time between the two.
+The ledger keeps such a mark. It is compared with the log when a partition is assigned, and every few seconds. A
+newer record becomes the mark only after a comparison that began after that record was read: if the log had been
+replaced before, the older mark would not have been found. So a record of a replacement log never becomes the mark,
+however quickly the log was replaced.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ DIGEST_BYTES = 16
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """A record that was read. `offset` is the lake's; `appended_ms` is the log's own clock, since 1970."""
+    """A record that was read. `offset` is the lake's; `appended_ms` is by the log's clock, since 1970."""
 
     offset: int
     appended_ms: int
@@ -25,7 +25,7 @@ class Mark(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, record: Record, *, base: int) -> "Mark":
-        """Return the mark of a record, in a log to whose offsets the lake adds `base`."""
+        """Return the mark of a record; `base` is what the lake adds to the log's own offsets."""
         digest = hashlib.blake2b(len(record.key).to_bytes(8, "little"), digest_size=DIGEST_BYTES)
         digest.update(record.key)
         digest.update(record.value)
@@ -35,13 +35,13 @@ class Mark(msgspec.Struct, frozen=True):
 def replaced(
     partition: int, *, mark: Mark | None, base: int, log_id: str | None, view: View
 ) -> LogReplaced | None:
-    """Return the fault where a log is another one than the lake has read, as its name or its records show.
+    """Return a fault if the log's id or record shows that it is not the one that the lake has read, else None.
 
-    A mark that the log has no record for shows nothing: retention took it, or the log is shorter than it was,
-    which its reader notices. `view` is of the mark's offset.
+    If the log has no record at the mark, nothing is known: retention may have dropped it, or the log may be
+    shorter than it was, which its reader notices. `view` is of the mark's offset.
     """
     if log_id is not None and view.log_id is not None and log_id != view.log_id:
-        return LogReplaced(partition, f"it is {view.log_id}, and the lake has read {log_id}")
+        return LogReplaced(partition, f"its id is {view.log_id}, and the lake has read {log_id}")
     if mark is None or view.record is None:
         return None
     found = Mark.of(view.record, base=base)

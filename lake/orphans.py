@@ -1,12 +1,12 @@
-"""Orphans: files of the lake that its catalogue does not name, found, kept for a while, then deleted.
+"""Orphans: files of the lake that its catalogue does not list. They are found, kept for a while, then deleted.
 
-A killed transaction leaves them. What decides is a file's name, a UUID that DuckLake gave it: no file whose name
-the catalogue lists anywhere is touched, whatever its path looks like, and nothing is touched while a live file is
-missing.
+Killed transactions leave them. Files are identified by name, a UUID that DuckLake chose: a file whose name is
+anywhere in the catalogue is never touched, whatever its path looks like, and nothing is touched while a live file
+is missing.
 
 On a local disk an orphan is first moved into the folder of orphans, to `<time>/<its path below the files>`, and
-deleted when it has been there for long enough. Objects on S3 are not moved: they are scheduled for deletion when
-two listings, far enough apart, both have them. `listed.json` in the folder of orphans remembers the earlier ones.
+deleted after some time there. Objects on S3 are not moved: they are scheduled for deletion once two listings, far
+enough apart, both contain them. `listed.json` in the folder of orphans records earlier listings.
 """
 
 import contextlib
@@ -25,25 +25,25 @@ import structlog
 from lake.catalog import METADATA, NAME, Location, glob_literal
 from lake.disk import flush
 
-log = structlog.get_logger()
+logger = structlog.get_logger(__name__)
 
 MEMORY = "listed.json"
 _OURS = re.compile(r"ducklake-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-delete)?\.\w+")
 _TIME = "%Y%m%dT%H%M%S.%fZ"
-# Ids of the orphans among the files that are scheduled for deletion; DuckLake counts its own up from 0.
+# Ids of orphans among the files scheduled for deletion; DuckLake's own ids count up from 0.
 _FIRST_ID = 1 << 62
 _NAMES_SHOWN = 20
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """When orphans were last looked for, and since when each object on S3 has been listed as one."""
+    """When orphans were last searched for, and since when each object on S3 has been listed as one."""
 
     looked_at: datetime | None = None
     listed_since: dict[str, datetime] = {}
 
 
-class Swept(msgspec.Struct, frozen=True):
-    """How many orphans were moved aside (S3: scheduled for deletion), and how many deleted for good."""
+class Sweep(msgspec.Struct, frozen=True):
+    """How many orphans were set aside (on S3: scheduled for deletion), and how many were deleted."""
 
     aside: int = 0
     deleted: int = 0
@@ -58,18 +58,18 @@ def sweep(
     older_than: timedelta,
     kept: timedelta,
     interval: timedelta,
-) -> Swept:
-    """Look for orphans once an interval, set aside those older than `older_than`, delete those kept long enough.
+) -> Sweep:
+    """Search for orphans once per interval, set aside those older than `older_than`, delete those aside for long.
 
-    `folder` keeps them, and the memory of listings.
+    `folder` keeps orphans and the record of listings.
     """
     deleted = _delete_kept(folder, before=now - kept)
     memory = _remembered(folder)
     if memory.looked_at is not None and timedelta(0) <= now - memory.looked_at < interval:
-        return Swept(deleted=deleted)
+        return Sweep(deleted=deleted)
     if (found := _find(connection, place, folder, before=now - older_than)) is None:
         _remember(folder, Memory(now, memory.listed_since))
-        return Swept(deleted=deleted)
+        return Sweep(deleted=deleted)
     since: dict[str, datetime] = {}
     if place.is_local:
         _move_aside(found, place, folder / now.astimezone(UTC).strftime(_TIME))
@@ -79,20 +79,20 @@ def sweep(
         _schedule(connection, confirmed, now)
         aside = len(confirmed)
     _remember(folder, Memory(now, since))
-    return Swept(aside, deleted)
+    return Sweep(aside, deleted)
 
 
 def twice_listed(
     since: Mapping[str, datetime], listed: Iterable[str], *, now: datetime, apart: timedelta
 ) -> tuple[list[str], dict[str, datetime]]:
-    """Return what has been listed for at least `apart`, and since when each of the others has been."""
+    """Return the files listed for at least `apart`, and since when each of the others has been listed."""
     first = {file: since.get(file, now) for file in sorted(listed)}
     confirmed = [file for file, at in first.items() if now - at >= apart]
     return confirmed, {file: at for file, at in first.items() if file not in confirmed}
 
 
 def names_in_use(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    """Return the names of all files that some snapshot needs."""
+    """Return the names of all files that a snapshot references."""
     return _names(connection, "ducklake_data_file", "ducklake_delete_file")
 
 
@@ -114,21 +114,21 @@ def _names(connection: duckdb.DuckDBPyConnection, *tables: str) -> set[str]:
 def _find(
     connection: duckdb.DuckDBPyConnection, place: Location, folder: Path, *, before: datetime
 ) -> set[str] | None:
-    """Return the orphans from before a time, or None where files are missing and nothing can be told."""
+    """Return the orphans from before a time, or None if live files are missing, so that nothing is certain."""
     if missing := _live_names(connection) - {name_of(file) for file in _files_there(connection, place)}:
-        log.error("orphans not removed: live files are missing", files=shown(missing), count=len(missing))
+        logger.error("orphans not removed: live files are missing", files=shown(missing), count=len(missing))
         return None
     if place.is_local and "[" in place.files:
-        log.warning("orphans not removed: DuckLake takes a [ in the path for a pattern", path=place.files)
+        logger.warning("orphans not removed: DuckLake takes a [ in the path as a pattern", path=place.files)
         return set()
     rows = connection.execute(
         f"CALL ducklake_delete_orphaned_files('{NAME}', older_than => ?::TIMESTAMPTZ, dry_run => true)", [before]
     ).fetchall()
     listed = {row[0] for row in rows if _OURS.fullmatch(name_of(row[0]))}
-    # Read after the listing: what was committed meanwhile is known.
+    # Read after the listing, so that it includes what was committed meanwhile.
     known = names_in_use(connection) | _names(connection, "ducklake_files_scheduled_for_deletion")
     if wrong := {file for file in listed if name_of(file) in known}:
-        log.error("files of the lake were listed as orphans", files=shown(wrong), count=len(wrong))
+        logger.error("files of the lake were listed as orphans", files=shown(wrong), count=len(wrong))
     orphans = listed - wrong
     if place.is_local:
         return {file for file in orphans if _may_be_moved(Path(file), Path(place.files), folder, before)}
@@ -136,7 +136,7 @@ def _find(
 
 
 def _may_be_moved(file: Path, files: Path, folder: Path, before: datetime) -> bool:
-    """Return whether a file is one of this lake's and old: DuckLake takes a * in its path for a pattern."""
+    """Return whether a file belongs to this lake and is old; DuckLake takes a * in its path as a pattern."""
     path = file.resolve()
     if not path.is_relative_to(files) or path.is_relative_to(folder):
         return False
@@ -175,7 +175,7 @@ def _move_aside(found: Iterable[str], place: Location, target: Path) -> None:
         try:
             source.rename(moved)
         except FileNotFoundError:
-            continue  # another round was faster
+            continue  # another round has moved it
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
@@ -184,7 +184,7 @@ def _move_aside(found: Iterable[str], place: Location, target: Path) -> None:
 
 
 def _move_to_other_disk(source: Path, moved: Path) -> None:
-    """Copy a file, and only then delete it; killed between, both are there, and the next round moves it again."""
+    """Copy a file, then delete it; if killed between, both exist, and the next round moves it again."""
     draft = moved.with_name(moved.name + ".part")
     shutil.copy2(source, draft)
     flush([draft])
@@ -194,7 +194,7 @@ def _move_to_other_disk(source: Path, moved: Path) -> None:
 
 
 def _schedule(connection: duckdb.DuckDBPyConnection, files: Iterable[str], now: datetime) -> None:
-    """Let DuckLake delete objects as it deletes its own old ones: after the grace, and a look at their names."""
+    """Schedule objects for deletion by DuckLake, like its own old files: after the grace and a check of names."""
     scheduled = f"{METADATA}.ducklake_files_scheduled_for_deletion"
     for file in files:
         connection.execute(
@@ -206,7 +206,7 @@ def _schedule(connection: duckdb.DuckDBPyConnection, files: Iterable[str], now: 
 
 
 def _delete_kept(folder: Path, *, before: datetime) -> int:
-    """Delete what was moved aside before a time; return how many files."""
+    """Delete the orphans that were set aside before a time; return how many files."""
     deleted = 0
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if (moved_at := _time_of(path.name)) is None or moved_at >= before:
@@ -223,13 +223,13 @@ def _time_of(name: str) -> datetime | None:
 
 
 def _remembered(folder: Path) -> Memory:
-    """Return what earlier rounds left. Unreadable, it is as if nothing had been listed: orphans stay longer."""
+    """Return the record of earlier rounds; if it is unreadable, an empty one, which keeps orphans longer."""
     try:
         return msgspec.json.decode((folder / MEMORY).read_bytes(), type=Memory)
     except FileNotFoundError:
         return Memory()
     except msgspec.MsgspecError as error:
-        log.warning("memory of orphans lost", file=str(folder / MEMORY), error=str(error))
+        logger.warning("memory of orphans lost", file=str(folder / MEMORY), error=str(error))
         return Memory()
 
 

@@ -1,4 +1,4 @@
-"""What is happening right now, in a few numbers, from the lake alone."""
+"""What is happening now, in a few numbers from the lake."""
 
 import duckdb
 import msgspec
@@ -21,7 +21,7 @@ class Pulse(msgspec.Struct, frozen=True):
 
 
 def feel(connection: duckdb.DuckDBPyConnection) -> Pulse:
-    """Read the pulse: totals from the ledger, sessions that are being watched, and what they watch."""
+    """Return the pulse: totals from the ledger, the sessions being watched, and their contents."""
     totals = connection.execute(
         "SELECT sum(inserted), sum(quarantined), sum(duplicates), "
         "epoch(now()) - epoch(max(partition_time)) FROM ledger"

@@ -1,4 +1,4 @@
-"""Ask the lake in SQL, read only, while everything runs; answers as a table, JSON or CSV."""
+"""Read-only queries of the lake in SQL, with results as a table, JSON or CSV."""
 
 import csv
 import io
@@ -18,33 +18,33 @@ UNSEEN_BEGINS = frozenset("\t\r\n")
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Column names and rows of one answer."""
+    """Column names and rows of one result."""
 
     columns: list[str]
     rows: list[tuple[Any, ...]]
 
 
 def ask(place: Location, statement: str, *, memory: str = "1GB") -> Answer:
-    """Ask one question. Raises QueryRefused as `answer` does, or NotReady where there is no lake."""
+    """Run one query. Raises QueryRefused as `answer` does, or NotReady if there is no lake."""
     with open_reader(place, memory=memory) as reader:
         return answer(reader, statement)
 
 
 def answer(reader: Reader, statement: str) -> Answer:
-    """Ask an open lake one question. Raises QueryRefused where it is none; where it fails, with DuckDB's words."""
+    """Run one query on an open lake. Raises QueryRefused if it may not run, or with DuckDB's message."""
     try:
         result = reader.execute(statement)
         columns = [column[0] for column in result.description or []]
         return Answer(columns, result.fetchall())
     except duckdb.Error as error:
-        # One line: DuckDB adds the statement with a mark below the place, which whoever asked has before them.
+        # One line: DuckDB appends the statement, which the user already has, with a mark at the error.
         raise QueryRefused(" ".join(str(error).partition("\nLINE ")[0].split())) from error
 
 
 def as_json(answer: Answer) -> str:
     """Return an array of objects; timestamps in ISO 8601, bytes in base64, integers over 64 bits as text.
 
-    Raises QueryRefused where two columns have one name: an object cannot hold both.
+    Raises QueryRefused if two columns have the same name, since an object cannot hold both.
     """
     double = sorted({name for name in answer.columns if answer.columns.count(name) > 1})
     if double:
@@ -60,7 +60,7 @@ def _json_value(value: Any) -> Any:
 
 
 def as_csv(answer: Answer) -> str:
-    """Return CSV with a header. A text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    """Return CSV with a header. Text that a spreadsheet would run as a formula is prefixed with an apostrophe."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow([_defused(column) for column in answer.columns])
@@ -77,13 +77,13 @@ def _cell(value: Any) -> Any:
 
 
 def _defused(text: str) -> str:
-    """Put an apostrophe before a text that begins a formula; spreadsheets skip what is blank or unseen before."""
+    """Prefix a formula with an apostrophe; spreadsheets skip leading blanks and invisible characters."""
     first = next((character for character in text if character.isprintable() and not character.isspace()), "")
-    is_formula = unicodedata.normalize("NFKC", first) in FORMULA_BEGINS  # full-width ones as well
+    is_formula = unicodedata.normalize("NFKC", first) in FORMULA_BEGINS  # full-width forms too
     return "'" + text if is_formula or text[:1] in UNSEEN_BEGINS else text
 
 
 def shortened(rows: Iterable[tuple[Any, ...]], *, characters: int) -> list[list[str]]:
-    """Return cells as text for a terminal: long ones are cut, and none controls it."""
+    """Return cells as text for a terminal: shortened, and without control characters."""
     cells = [["" if value is None else printable(str(value)) for value in row] for row in rows]
     return [[cell if len(cell) <= characters else cell[: characters - 1] + "…" for cell in row] for row in cells]

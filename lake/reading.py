@@ -1,9 +1,9 @@
-"""A lake that answers questions and takes nothing else, whoever writes the SQL.
+"""A connection to the lake on which only queries can run, whatever SQL is given.
 
-Two boundaries, one behind the other. DuckDB's own: external access is off but for the lake's files, extensions and
-the configuration are locked, the catalogue is attached read only. It lets two kinds of SQL through: COPY to a file
-of the lake, and table functions that write to the catalogue or open databases by themselves. So each statement is
-parsed by DuckDB first, and must be a question made of tables, views, macros and table functions that only read.
+There are two barriers. The first is DuckDB's: external access is limited to the lake's files, extensions and
+configuration are locked, and the catalogue is attached read only. It still lets two kinds of SQL through: COPY to
+a file of the lake, and table functions that write to the catalogue or open databases. So, second, each statement
+is parsed by DuckDB first, and may only use tables, views, macros and table functions that only read.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from lake.catalog import NAME, Location, connect
 from schemas.faults import Fault
 
 QUESTIONS = "SELECT, FROM, WITH, VALUES, TABLE, PIVOT, UNPIVOT, DESCRIBE, SUMMARIZE, SHOW, and EXPLAIN of these"
-# DuckDB's table functions that read neither files nor other databases, nor show settings or secrets.
+# DuckDB's table functions that neither read files or other databases nor show settings or secrets.
 TABLE_FUNCTIONS = frozenset(
     (
         *("generate_series", "json_each", "json_tree", "range", "repeat", "repeat_row", "unnest"),
@@ -48,61 +48,61 @@ _WORD = re.compile(r'"(?:[^"]|"")*"|\w+|.', re.DOTALL)
 
 
 class QueryRefused(Fault):
-    """The statement is no question, or the lake did not understand it; then the message is DuckDB's."""
+    """The statement is not a query that only reads, or it failed; then the message is DuckDB's."""
 
     code = "query_refused"
 
 
 class Reader:
-    """A connection to a lake that runs questions alone. Tables go by their bare names, times are UTC."""
+    """A connection to a lake that runs only queries. Tables need no qualified name; times are UTC."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
     @property  # type: ignore[misc]
-    def __class__(self) -> type:  # marimo's SQL cells take connections of DuckDB's alone
+    def __class__(self) -> type:  # marimo's SQL cells accept only DuckDB's connections
         return duckdb.DuckDBPyConnection
 
     def execute(self, query: str, parameters: object = None) -> Self:
-        """Run one question. Raises QueryRefused, or DuckDB's error."""
+        """Run one query. Raises QueryRefused, or DuckDB's error."""
         check(self._connection, query)
         self._connection.execute(query, parameters)
         return self
 
     def sql(self, query: str, *, params: object = None) -> duckdb.DuckDBPyRelation:
-        """Return one question as a relation, run when it is looked at. Raises QueryRefused, or DuckDB's error."""
+        """Return one query as a relation, which runs when it is used. Raises QueryRefused, or DuckDB's error."""
         check(self._connection, query)
         return self._connection.sql(query, params=params)
 
     def cursor(self) -> "Reader":
-        """Return a further connection to the same lake, which may be used at the same time."""
+        """Return another connection to the same lake, for concurrent use."""
         cursor = self._connection.cursor()
         cursor.execute(f"USE {NAME}")
         return Reader(cursor)
 
     def close(self) -> None:
-        """Close it; its cursors stay open."""
+        """Close the connection; its cursors stay open."""
         self._connection.close()
 
     @property
     def description(self) -> list[tuple[Any, ...]]:
-        """The columns of the answer: a name, a type, and what DB-API 2.0 has besides."""
+        """The columns of the result, as DB-API 2.0 describes them."""
         return self._connection.description
 
     def fetchone(self) -> tuple[Any, ...] | None:
-        """Return the next row of the answer."""
+        """Return the next row of the result."""
         return self._connection.fetchone()
 
     def fetchmany(self, size: int = 1) -> list[tuple[Any, ...]]:
-        """Return the next rows of the answer."""
+        """Return the next rows of the result."""
         return self._connection.fetchmany(size)
 
     def fetchall(self) -> list[tuple[Any, ...]]:
-        """Return all rows of the answer that are left."""
+        """Return all remaining rows of the result."""
         return self._connection.fetchall()
 
     def to_arrow_table(self) -> pa.Table:
-        """Return the answer as an Arrow table."""
+        """Return the result as an Arrow table."""
         return self._connection.to_arrow_table()
 
     def __enter__(self) -> Self:
@@ -113,11 +113,11 @@ class Reader:
 
 
 def open_reader(place: Location, *, memory: str = "1GB", threads: int = 2) -> Reader:
-    """Open a lake for questions alone. Raises NotReady where there is none yet."""
+    """Open a lake for queries only. Raises NotReady if there is none yet."""
     connection = connect(place, read_only=True, memory=memory, threads=threads)
     try:
         connection.execute("SET allowed_directories = $files", {"files": [place.files]})
-        # What is attached by now, and the folder for what memory cannot hold, DuckDB allows by itself.
+        # DuckDB itself allows what is attached by now, and its folder for spilled data.
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
     except duckdb.Error:
@@ -127,7 +127,7 @@ def open_reader(place: Location, *, memory: str = "1GB", threads: int = 2) -> Re
 
 
 def check(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
-    """Raise QueryRefused where a statement is more than one question, or none that only reads."""
+    """Raise QueryRefused unless a statement is exactly one query that only reads."""
     tree = _tree(connection, statement)
     if not tree["error"]:
         _expect_one(len(tree["statements"]))
@@ -147,11 +147,11 @@ def check(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
     words = re.findall(r"[A-Za-z]+", statement)
     kind = kinds[0].name.replace("_", " ")
     kind = words[0].upper() if words and kind in ("SELECT", "LOGICAL PLAN", "MULTI") else kind
-    raise QueryRefused(f"{kind} is refused, the lake is read only here; ask with {QUESTIONS}")
+    raise QueryRefused(f"{kind} is refused, the lake is read only here; allowed are {QUESTIONS}")
 
 
 def _tree(connection: duckdb.DuckDBPyConnection, statement: str) -> dict[str, Any]:
-    """Return how DuckDB understands a SELECT, or whatever is one to it, such as SHOW."""
+    """Return DuckDB's parse tree of a SELECT, or of what it treats as one, such as SHOW."""
     row = connection.execute("SELECT json_serialize_sql($statement)", {"statement": statement}).fetchone()
     tree: dict[str, Any] = json.loads(row[0] if row else "")
     return tree
@@ -163,7 +163,7 @@ def _expect_one(count: int) -> None:
 
 
 def _is_expanded_pivot(statements: list[duckdb.Statement]) -> bool:
-    """Return whether this is a PIVOT without its values: DuckDB makes a type of them first, and a SELECT of it."""
+    """Return whether this is a PIVOT without values, which DuckDB expands to a CREATE TYPE and a SELECT."""
     kinds = [statement.type for statement in statements]
     return (
         not any(statement.query for statement in statements)
@@ -203,7 +203,7 @@ def _check_name(name: str) -> None:
 
 
 def _check_words(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
-    """Check a statement of which DuckDB shows no tree: whatever looks like a call must be one that only reads."""
+    """Check a statement without a parse tree: whatever looks like a call must be of a function that only reads."""
     text = statement.encode()
     tokens = [*duckdb.tokenize(statement), (len(text), None)]
     words = [
@@ -239,5 +239,5 @@ def _macros(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
 def _refused(name: str) -> QueryRefused:
     return QueryRefused(
         f"{name} is refused, the lake is read only here; "
-        "ask its tables, views and macros, with functions that only read"
+        "use its tables, views and macros, with functions that only read"
     )

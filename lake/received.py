@@ -1,4 +1,4 @@
-"""What the lake has stored since a moment: counts, and the sessions that were heard from, in one snapshot."""
+"""What the lake has stored since a moment: counts, and the sessions with events since then, in one snapshot."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,7 @@
-"""The lake's schema number: which one a lake has, and which one this program works with.
+"""The lake's schema number: which one a lake has, and which one this program supports.
 
-A lake made before there were numbers has schema 1. Whoever writes to the lake, or depends on its columns, refuses
-another number than this program's; reading in SQL goes on with any.
+A lake made before there were numbers has schema 1. Code that writes to the lake or depends on its columns refuses
+any other number than this program's; queries in SQL work with any.
 """
 
 import duckdb
@@ -36,7 +36,7 @@ def schema_of(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def refuse_newer(found: int, place: Location) -> None:
-    """Raise SchemaMismatch where a lake is newer than this program."""
+    """Raise SchemaMismatch if a lake is newer than this program."""
     if found > SCHEMA:
         raise SchemaMismatch(
             f"the lake at {place.catalog} has schema {found}, and this program works with schema {SCHEMA}: "
@@ -45,7 +45,7 @@ def refuse_newer(found: int, place: Location) -> None:
 
 
 def check_schema(connection: duckdb.DuckDBPyConnection, place: Location) -> None:
-    """Raise SchemaMismatch where a lake has another schema than this program, NotReady where it has no tables."""
+    """Raise SchemaMismatch if a lake has another schema than this program, NotReady if it has no tables."""
     if not partitions_of(connection):
         raise NotReady("the lake has no tables; run `playhead init`")
     found = schema_of(connection)
@@ -60,7 +60,7 @@ def check_schema(connection: duckdb.DuckDBPyConnection, place: Location) -> None
 def open_to_write(
     place: Location, *, memory: str = "1GB", transaction_timeout_s: float = 0.0
 ) -> duckdb.DuckDBPyConnection:
-    """Open a lake for writing, as `connect` does. Raises SchemaMismatch, or NotReady where there is no lake."""
+    """Open a lake for writing, as `connect` does. Raises SchemaMismatch, or NotReady if there is no lake."""
     connection = connect(place, read_only=False, memory=memory, transaction_timeout_s=transaction_timeout_s)
     try:
         check_schema(connection, place)

@@ -1,11 +1,11 @@
-"""Make the lake: its tables, ledger rows, views and comments, from the SQL beside this file; migrate it.
+"""Creates and migrates the lake: tables, ledger rows, views and comments, from the files in `sql/`.
 
-`playhead init` alone calls this, and makes all ledgers in one transaction: two workers that made the same ledger
-table on first use would leave two rows in it.
+Only `playhead init` does this, and it creates all ledgers in one transaction: two workers that created the same
+ledger table on first use would leave two rows in it.
 
-A lake of an older schema is migrated by numbered steps (`sql/schema_2.sql` leads from 1 to 2), all of them in one
-transaction. A step only adds, and a new column stands last in its table, so that every older program can go on
-reading. New tables need no step: they are made from `sql/tables.sql` like those of a new lake.
+An older lake is migrated by numbered steps (`sql/schema_2.sql` leads from 1 to 2), all in one transaction. A step
+only adds, and new columns come last, so that older programs can still read. New tables need no step: they are
+created from `sql/tables.sql` as in a new lake.
 """
 
 import hashlib
@@ -32,19 +32,19 @@ QUESTIONS = ("metrics", "concurrency", "retention", "delivery", "viewers", "qual
 
 
 def sql_text(name: str) -> str:
-    """Return one of the SQL files beside this module."""
+    """Return one of the files in `sql/`."""
     return resources.files("lake").joinpath("sql", f"{name}.sql").read_text()
 
 
 def initialize(place: Location, *, partitions: int, migrate: bool = True) -> None:
-    """Make whatever is not there yet, for partitions 0 to `partitions` - 1. Safe to repeat, and to be killed.
+    """Create whatever is missing, for partitions 0 to `partitions` - 1. Safe to repeat, and to kill.
 
     A lake of an older schema is migrated first; without `migrate` it is refused. Raises SchemaMismatch.
 
-    Each new table holds one row of nulls for a moment: of a table that never had a row DuckLake keeps no
-    statistics, and asks its catalogue for them once a column whenever a statement is planned (measured with 8
-    partitions: 2.8 s for any question about `sessions`, 0.15 s after). The ledgers come with the transaction that
-    takes these rows away, and without its ledger no worker begins a partition.
+    Each new table briefly holds one row of nulls: DuckLake has no statistics of a table that never had a row, and
+    would query its catalogue for them, once per column, whenever a statement is planned (measured with 8
+    partitions: 2.8 s for any query of `sessions`, 0.15 s with statistics). The ledgers are created by the
+    transaction that deletes these rows, and without a ledger no worker starts on a partition.
     """
     if place.kind == "sqlite":
         Path(place.catalog).parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def initialize(place: Location, *, partitions: int, migrate: bool = True) -> Non
         has_leftovers = not known and _names_of_tables(connection)
         shared = "" if known else _with_session_columns("tables")
         tables = shared + "".join(_of_partition(_with_session_columns("open_sessions"), number) for number in new)
-        if has_leftovers:  # an `init` was killed here, maybe one of an older schema
+        if has_leftovers:  # left by a killed `init`, perhaps of an older schema
             _take_steps(connection, range(2, SCHEMA + 1), partitions)
         _run(connection, tables)
         first_columns = _FIRST_COLUMN.findall(tables)
@@ -84,7 +84,7 @@ def initialize(place: Location, *, partitions: int, migrate: bool = True) -> Non
             )
         _define(connection, max(partitions, known))
         connection.execute("COMMIT")
-        if not known:  # nobody reads yet: the rows of nulls need no upkeep to be forgotten
+        if not known:  # there are no readers yet, so the rows of nulls can expire at once
             connection.execute(f"CALL ducklake_expire_snapshots('{NAME}', older_than => now())")
             connection.execute(f"CALL ducklake_cleanup_old_files('{NAME}', cleanup_all => true)")
     finally:
@@ -100,10 +100,10 @@ def _of_partition(text: str, number: int) -> str:
 
 
 def _migrate(connection: duckdb.DuckDBPyConnection, place: Location, partitions: int) -> None:
-    """Bring a lake to this program's schema, in one transaction. Raises SchemaMismatch where it is a newer one.
+    """Bring a lake to this program's schema, in one transaction. Raises SchemaMismatch if it has a newer one.
 
-    Each ledger row is written anew: that fences the workers that began before, and they find the new number when
-    they read the ledger again.
+    Each ledger row is rewritten, which fences running workers; they find the new number when they read the ledger
+    again.
     """
     found = schema_of(connection)
     refuse_newer(found, place)
@@ -128,7 +128,7 @@ def _migrate(connection: duckdb.DuckDBPyConnection, place: Location, partitions:
 
 
 def check_columns(connection: duckdb.DuckDBPyConnection, place: Location) -> None:
-    """Raise as `check_schema` does, and SchemaMismatch where a table or column of the schema is gone."""
+    """Raise as `check_schema` does, and SchemaMismatch if a table or column of the schema is missing."""
     check_schema(connection, place)
     rows = connection.execute(
         "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = ? AND schema_name = 'main'",
@@ -138,9 +138,9 @@ def check_columns(connection: duckdb.DuckDBPyConnection, place: Location) -> Non
     if missing:
         listed = ", ".join(f"{table}.{column}" for table, column in missing[:5])
         raise SchemaMismatch(
-            f"the lake at {place.catalog} says that it has schema {SCHEMA}, which this program works with, but it "
-            f"lacks {len(missing)} columns of that: {listed}. Put them back, or move the lake away and run "
-            "`playhead rebuild`"
+            f"the lake at {place.catalog} has schema {SCHEMA}, which this program works with, but "
+            f"{len(missing)} of its columns are missing: {listed}. Restore them, or move the lake away "
+            "and run `playhead rebuild`"
         )
 
 
@@ -151,7 +151,7 @@ def _every_table(partitions: Iterable[int]) -> str:
 
 
 def _columns_of(text: str) -> set[tuple[str, str]]:
-    """Return table and name of every column that CREATE statements make."""
+    """Return table and name of every column in CREATE statements."""
     found = set()
     table = ""
     for line in text.splitlines():
@@ -163,7 +163,7 @@ def _columns_of(text: str) -> set[tuple[str, str]]:
 
 
 def _take_steps(connection: duckdb.DuckDBPyConnection, numbers: Iterable[int], partitions: int) -> None:
-    """Run the statements that lead to each of these schemas. A table that is not there yet is made whole later."""
+    """Run the steps to each of these schemas; tables that do not exist are skipped, and created complete later."""
     there = _names_of_tables(connection)
     for number in numbers:
         for template in _statements(sql_text(f"schema_{number}")):
@@ -179,7 +179,7 @@ def _statements(text: str) -> list[str]:
 
 
 def tables_of(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Return the tables of the lake that are ours, sorted; others may have made tables beside them."""
+    """Return Playhead's tables in the lake, sorted; it may contain others."""
     text = _every_table(partitions_of(connection)) + sql_text("definitions")
     made = {name for kind, name in _CREATE.findall(text) if kind == "TABLE"}
     return sorted(made & _names_of_tables(connection))
@@ -212,14 +212,14 @@ def _number(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _define(connection: duckdb.DuckDBPyConnection, partitions: int) -> None:
-    """Make views, macros and the metric catalogue, where they are not as this version of Playhead has them.
+    """Create views, macros and the metric catalogue, unless those of the lake are this version's already.
 
-    Every definition made anew adds a version of the schema that is never dropped, so the lake remembers the hash.
+    Each definition adds a schema version that is never dropped, so the lake stores a hash to compare.
     """
     if "definitions" not in _names_of_tables(connection):
         _run(connection, sql_text("definitions"))
     text = _views(partitions) + definitions_sql()
-    # Views of the same text have to be made again once their tables have other columns.
+    # Views must be created again when their tables have new columns, even if their text is the same.
     wanted = hashlib.sha256((text + repr(catalog_rows()) + str(SCHEMA)).encode()).hexdigest()
     if connection.execute("SELECT sha256 FROM definitions").fetchall() != [(wanted,)]:
         _run(connection, text)
@@ -229,7 +229,7 @@ def _define(connection: duckdb.DuckDBPyConnection, partitions: int) -> None:
 
 
 def definitions_sql() -> str:
-    """Return the views and macros that answer questions, with the columns of all metrics."""
+    """Return the SQL of the views and macros for queries, with the columns of all metrics."""
     return "\n".join(sql_text(name) for name in QUESTIONS).replace("{metrics}", columns_sql())
 
 

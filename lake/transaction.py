@@ -1,8 +1,8 @@
-"""One transaction of the worker: rows, sessions and ledger, or nothing of them.
+"""The worker's transaction: rows, sessions and ledger are written together or not at all.
 
-The ledger row of each partition is rewritten by every transaction that writes for it, also when its offset does
-not move: that is the fence. Two owners of one partition cannot both commit, because each first checks that the
-whole row is as it left it, and rewriting it conflicts with whoever rewrites it meanwhile.
+Every transaction rewrites the ledger row of each partition that it writes for, even if the offset does not move.
+That is the fence: two owners of one partition cannot both commit, because each first checks that the whole row is
+as it left it, and concurrent rewrites conflict.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ from lake.rows import ledger_rows, rows_of, session_rows
 from schemas.faults import Fault, NotReady
 
 DAY_MS = 86_400_000
-SESSIONS_A_FILE = 10_000  # to write more at once takes more memory
-SESSIONS_FETCHED = 2_000  # at a time: DuckDB makes room for so many of each column beforehand
+SESSIONS_A_FILE = 10_000  # writing more at once takes more memory
+SESSIONS_FETCHED = 2_000  # at a time: DuckDB allocates this many of each column in advance
 
 
 class LedgerBroken(Fault):
-    """A ledger has another number of rows than one, or open sessions lack theirs: stop, and say so."""
+    """A ledger does not have exactly one row, or rows of open sessions are missing: the worker must stop."""
 
     code = "ledger_broken"
 
@@ -53,12 +53,12 @@ class Gap(msgspec.Struct, frozen=True):
         """Read `partition:first-last`, both offsets included. Raises NotReady for anything else."""
         match = re.fullmatch(r"(\d+):(\d+)-(\d+)", text)
         if match is None or int(match[3]) < int(match[2]):
-            raise NotReady(f"{text!r} is no gap; write partition:first-last, such as 0:1000-1999")
+            raise NotReady(f"{text!r} is not a gap; write partition:first-last, such as 0:1000-1999")
         return cls(int(match[1]), int(match[2]), int(match[3]) + 1)
 
 
 class LogChange(msgspec.Struct, frozen=True):
-    """A log that an operator accepts in the place of another: where it begins, and what it calls itself."""
+    """A replacement log that an operator accepts: its first offset and its id."""
 
     partition: int
     first_offset: int
@@ -69,7 +69,7 @@ class LogChange(msgspec.Struct, frozen=True):
 class Ledger(msgspec.Struct, frozen=True):
     """One row of a ledger table, by the names of its columns. Offsets are "the next to read".
 
-    What has a default here was added by a later schema than the first, with the same default.
+    Fields with a default were added by schema 2, with the same default.
     """
 
     log_partition: int
@@ -98,7 +98,7 @@ class Ledger(msgspec.Struct, frozen=True):
 
     @property
     def mark(self) -> Mark | None:
-        """The record by which the log is known again; None before anything was read of it."""
+        """The record by which the log is recognized; None before anything of it was read."""
         if self.mark_offset is None or self.mark_appended_at is None or self.mark_digest is None:
             return None
         return Mark(self.mark_offset, _ms(self.mark_appended_at), self.mark_digest)
@@ -108,9 +108,9 @@ class Ledger(msgspec.Struct, frozen=True):
         return _ms(self.partition_time) if self.partition_time else 0
 
     def after(self, changes: Changes, *, mark: Mark | None = None, log_id: str | None = None) -> "Ledger":
-        """Return the row that the transaction of these changes leaves.
+        """Return the row after the transaction of these changes.
 
-        `mark` is a newer record to know the log by, `log_id` what the log calls itself; None: as before.
+        `mark` is a newer record by which the log is recognized, `log_id` its id; None: as before.
         """
         read = datetime.fromtimestamp(changes.read_ms / 1000, UTC) if changes.read_ms else self.partition_time
         is_read_on = changes.next_offset > self.next_offset
@@ -129,7 +129,7 @@ class Ledger(msgspec.Struct, frozen=True):
         ).marked(mark or self.mark)
 
     def marked(self, mark: Mark | None) -> "Ledger":
-        """Return the row with this mark, or with none."""
+        """Return the row with this mark, or without one."""
         return msgspec.structs.replace(
             self,
             mark_offset=mark.offset if mark else None,
@@ -139,12 +139,12 @@ class Ledger(msgspec.Struct, frozen=True):
 
 
 def _ms(moment: datetime) -> int:
-    # Rounded, not cut: a floor one millisecond low would let an id of that millisecond pass for new.
+    # Rounded, not truncated: one millisecond less would make ids of that millisecond count as new.
     return round(moment.timestamp() * 1000)
 
 
 def read_ledger(connection: duckdb.DuckDBPyConnection, partition: int) -> Ledger:
-    """Return the ledger row of a partition. Raises LedgerBroken where there is not exactly one."""
+    """Return the ledger row of a partition. Raises LedgerBroken if there is not exactly one."""
     columns = ", ".join(Ledger.__struct_fields__)
     rows = connection.execute(f"SELECT {columns} FROM ledger_p{partition:03}").fetchall()
     if len(rows) != 1:
@@ -159,10 +159,10 @@ def commit(
     topic: str,
     place: Location,
 ) -> None:
-    """Write the changes of some partitions in one transaction; each with its ledger row before and after them.
+    """Write the changes of some partitions in one transaction, each with its ledger row before and after.
 
-    Raises Fenced where a ledger row moved, duckdb.Error where the lake refused or does not answer. After either
-    the outcome for these partitions is what their ledger says when it is read again.
+    Raises Fenced if a ledger row has changed, duckdb.Error if the lake refused or does not answer. After either,
+    only reading the ledgers again shows the outcome.
     """
     since_ms = time.time_ns() // 1_000_000
     touched: set[str] = set()
@@ -194,9 +194,9 @@ def _check_fence(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
 def record_halt(
     connection: duckdb.DuckDBPyConnection, ledger: Ledger, reason: str | None, *, now: datetime, place: Location
 ) -> Ledger:
-    """Write down since when and why a partition is not read, or (None) that it is read; return its new ledger row.
+    """Record since when and why a partition is halted, or (None) that it is not; return its new ledger row.
 
-    Raises Fenced where the row moved, duckdb.Error as `commit` does.
+    Raises Fenced if the row has changed, duckdb.Error as `commit` does.
     """
     connection.execute("BEGIN")
     try:
@@ -214,25 +214,25 @@ def record_halt(
 
 
 def _rollback(connection: duckdb.DuckDBPyConnection) -> None:
-    with contextlib.suppress(duckdb.Error):  # a failed COMMIT has ended it already; the first error is what counts
+    with contextlib.suppress(duckdb.Error):  # after a failed COMMIT there is none; the first error counts
         connection.execute("ROLLBACK")
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, name: str, incoming: pa.Table) -> None:
-    """Insert rows. DuckDB finds `incoming` by its name; what is registered it would hold until the COMMIT."""
+    """Insert rows. DuckDB finds `incoming` by its variable name; registered, it would be held until COMMIT."""
     connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
 
 
 def _rewrite_ledger(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> str:
-    """Replace the row of a ledger; return the table."""
+    """Replace the row of a ledger; return the table's name."""
     name = f"ledger_p{ledger.log_partition:03}"
-    connection.execute(f"DELETE FROM {name}")  # drops whole files; an UPDATE would leave dead rows for ever
+    connection.execute(f"DELETE FROM {name}")  # drops whole files; UPDATE would leave dead rows for ever
     _insert(connection, name, ledger_rows(ledger))
     return name
 
 
 def _rewrite_open(connection: duckdb.DuckDBPyConnection, partition: int, rows: OpenRows) -> str:
-    """Replace the rows of open sessions, those without news by themselves; return the table."""
+    """Replace the rows of open sessions, unchanged ones by themselves; return the table's name."""
     name = f"open_sessions_p{partition:03}"
     kept = _standing(connection, name, pa.table({"session_id": pa.array(rows.kept, pa.string())}))
     connection.execute(f"DELETE FROM {name}")
@@ -245,20 +245,20 @@ def _rewrite_open(connection: duckdb.DuckDBPyConnection, partition: int, rows: O
 
 
 def _standing(connection: duckdb.DuckDBPyConnection, name: str, wanted: pa.Table) -> pa.Table:
-    """Return the rows of these sessions as they stand in a table. Raises LedgerBroken where one has none."""
+    """Return the rows of these sessions from a table. Raises LedgerBroken if one is missing."""
     if not wanted.num_rows:
         return wanted
     rows = connection.execute(f"SELECT * FROM {name} SEMI JOIN wanted USING (session_id)")
-    standing = rows.to_arrow_table(SESSIONS_FETCHED)
-    if standing.num_rows != wanted.num_rows:
-        raise LedgerBroken(f"{name} has {standing.num_rows} of {wanted.num_rows} rows; run `playhead verify`")
-    return standing
+    found = rows.to_arrow_table(SESSIONS_FETCHED)
+    if found.num_rows != wanted.num_rows:
+        raise LedgerBroken(f"{name} has {found.num_rows} of {wanted.num_rows} rows; run `playhead verify`")
+    return found
 
 
 def accept_gap(connection: duckdb.DuckDBPyConnection, gap: Gap, *, now: datetime, place: Location) -> Ledger:
-    """Go on behind a gap that an operator accepts, and leave a row in `gaps`. Returns the new ledger row.
+    """Skip a gap that an operator accepts, and leave a row in `gaps`. Returns the new ledger row.
 
-    Raises NotReady where the ledger does not stand at the gap's first offset, so that nothing else is skipped.
+    Raises NotReady if the ledger is not at the gap's first offset, so that nothing else is skipped.
     """
     connection.execute("BEGIN")
     try:
@@ -266,7 +266,7 @@ def accept_gap(connection: duckdb.DuckDBPyConnection, gap: Gap, *, now: datetime
         if ledger.next_offset != gap.first_offset:
             raise NotReady(
                 f"partition {gap.partition} is read up to {ledger.next_offset}, not {gap.first_offset}: "
-                f"this gap is not where the lake stands, or was accepted before"
+                "the gap does not begin there, or was accepted before"
             )
         connection.execute(
             "INSERT INTO gaps VALUES (?, ?, ?, ?, 'accepted by an operator')",
@@ -292,7 +292,7 @@ def accept_gap(connection: duckdb.DuckDBPyConnection, gap: Gap, *, now: datetime
 def change_log(
     connection: duckdb.DuckDBPyConnection, ledger: Ledger, change: LogChange, *, now: datetime, place: Location
 ) -> Ledger:
-    """Go on with another log from its first offset, and leave a row in `log_changes`. Returns the new ledger row.
+    """Continue with a replacement log, and leave a row in `log_changes`. Returns the new ledger row.
 
     The lake's offsets go on where they stand: what it adds to the log's own is chosen so. Raises Fenced where the
     ledger row moved since it was compared with the log.

@@ -1,7 +1,7 @@
-"""Keep the lake quick: merge small files, forget old snapshots, delete files that nothing names any more.
+"""Maintenance of the lake: compacts small files, expires old snapshots, deletes unreferenced files.
 
-Runs as a short-lived process (`playhead upkeep`), because DuckLake's maintenance calls leak memory. Ledger and
-open-session tables are never merged: they are rewritten whole anyway.
+It runs in short-lived processes (`playhead upkeep`), because DuckLake's maintenance calls leak memory. Ledger and
+open-session tables are never compacted, since each write replaces them whole.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,12 @@ import structlog
 
 from lake.catalog import METADATA, NAME, Location
 from lake.disk import flush
-from lake.orphans import Swept, name_of, names_in_use, shown, sweep
+from lake.orphans import Sweep, name_of, names_in_use, shown, sweep
 from lake.schema import open_to_write
 from schemas.faults import NotReady
 from schemas.settings import Settings
 
-log = structlog.get_logger()
+logger = structlog.get_logger(__name__)
 
 MERGED = ("events", "tracking_events", "quarantine", "duplicates", "session_versions")
 FILES_A_STEP = 100
@@ -30,12 +30,12 @@ CLOCKS_DIFFER_MAX = timedelta(minutes=1)
 class Ages(msgspec.Struct, frozen=True):
     """How long upkeep keeps what is no longer needed."""
 
-    snapshots: timedelta  # two owners of a partition are told apart by the snapshots between them
-    days: timedelta  # for this long, the first snapshot of each day
-    grace: timedelta  # a reader may still be reading a file that a newer snapshot no longer names
-    orphans: timedelta  # what an open transaction has written looks like an orphan until it commits
+    snapshots: timedelta  # the fence between two owners of a partition needs the snapshots between them
+    days: timedelta  # how long the first snapshot of each day is kept
+    grace: timedelta  # a reader may still use a file that newer snapshots do not reference
+    orphans: timedelta  # files of an open transaction look like orphans until it commits
     orphans_aside: timedelta  # between setting an orphan aside and deleting it; on S3, between two listings
-    orphans_interval: timedelta  # looking for orphans lists every file
+    orphans_interval: timedelta  # a search for orphans lists every file
 
     @classmethod
     def of(cls, settings: Settings) -> "Ages":
@@ -50,21 +50,21 @@ class Ages(msgspec.Struct, frozen=True):
         )
 
 
-class Tidied(msgspec.Struct, frozen=True):
+class Maintenance(msgspec.Struct, frozen=True):
     """What one round did."""
 
     merged_tables: list[str]
     snapshots_expired: int
     files_deleted: int
-    orphans: Swept
+    orphans: Sweep
 
 
-def tidy(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], datetime]) -> Tidied:
-    """Do one round of upkeep. Raises duckdb.Error if a writer was in the way (repeat it later),
-    or SchemaMismatch.
+def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], datetime]) -> Maintenance:
+    """Do one round of maintenance. `orphans` is the folder that keeps orphans.
 
-    `now` is asked once, when all is open, and may take its time. `orphans` is the folder that keeps orphans.
-    Raises NotReady, and deletes nothing, if this clock and the catalogue's differ by more than a minute.
+    `now` is called once, after everything is open, and may block. Raises duckdb.Error if a writer was in the way
+    (retry later), SchemaMismatch, or NotReady, without deleting anything, if the clocks of this machine and the
+    catalogue differ by more than a minute.
     """
     connection = open_to_write(place)
     try:
@@ -82,7 +82,7 @@ def tidy(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], dateti
             kept=ages.orphans_aside,
             interval=ages.orphans_interval,
         )
-        return Tidied(merged, expired, deleted, swept)
+        return Maintenance(merged, expired, deleted, swept)
     finally:
         connection.close()
 
@@ -90,14 +90,15 @@ def tidy(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], dateti
 def check_clock(connection: duckdb.DuckDBPyConnection, place: Location, now: datetime) -> None:
     """Raise NotReady if this machine's clock and the catalogue's differ by more than a minute.
 
-    A fast clock would expire the snapshots that the fence between two workers needs, and take the files of open
-    transactions for orphans. SQLite has no clock of its own: there, the newest snapshot must not be in the future.
+    A fast clock would expire snapshots that the fence between two workers needs, and treat files of open
+    transactions as orphans. SQLite has no clock of its own, so there the newest snapshot must not be in the
+    future.
     """
     if place.kind == "postgres":
         question = "SELECT extract(epoch FROM clock_timestamp())::float8"
         rows = connection.execute(f"SELECT * FROM postgres_query('{METADATA}', '{question}')").fetchall()
     else:
-        # The newest by number: a clock that was ahead and is right again must not keep upkeep from working.
+        # The newest by number, so that a clock that was ahead and was corrected does not block upkeep.
         newest = f"SELECT epoch(arg_max(snapshot_time, snapshot_id)) FROM ducklake_snapshots('{NAME}')"
         rows = connection.execute(newest).fetchall()
     ahead = timedelta(seconds=now.timestamp() - rows[0][0])
@@ -107,16 +108,16 @@ def check_clock(connection: duckdb.DuckDBPyConnection, place: Location, now: dat
         direction = "ahead of" if ahead > timedelta(0) else "behind"
         raise NotReady(
             f"this machine's clock is {abs(ahead).total_seconds():.0f} s {direction} {other}; "
-            "nothing is expired or deleted until they agree: set the clock that is wrong"
+            "nothing is expired or deleted until they agree: correct the clock that is wrong"
         )
 
 
 def _clean_up(connection: duckdb.DuckDBPyConnection, place: Location, older_than: datetime) -> int:
-    """Delete files that nothing names any more; return how many."""
+    """Delete files that are no longer referenced; return how many."""
     scheduled = f"{METADATA}.ducklake_files_scheduled_for_deletion"
     if place.kind == "sqlite":
-        # DuckLake compares these times as text, its own "2026-01-01 12:00" with our "2026-01-01T11:00", and so
-        # would delete everything that was scheduled today under the eyes of its readers.
+        # DuckLake compares these times as text, its own "2026-01-01 12:00" with our "2026-01-01T11:00", and would
+        # delete everything scheduled today, which readers may still use.
         connection.execute(
             f"UPDATE {scheduled} SET schedule_start = replace(schedule_start, ' ', 'T') "
             "WHERE contains(schedule_start, ' ')"
@@ -124,7 +125,7 @@ def _clean_up(connection: duckdb.DuckDBPyConnection, place: Location, older_than
     paths = [row[0] for row in connection.execute(f"SELECT path FROM {scheduled}").fetchall()]
     needed = names_in_use(connection)
     if wrong := [path for path in paths if name_of(path) in needed]:
-        log.error("files of the lake were scheduled for deletion", files=shown(wrong), count=len(wrong))
+        logger.error("files of the lake were scheduled for deletion", files=shown(wrong), count=len(wrong))
         connection.executemany(f"DELETE FROM {scheduled} WHERE path = ?", [[path] for path in wrong])
     return len(
         connection.execute(
@@ -155,7 +156,7 @@ def _files(connection: duckdb.DuckDBPyConnection, table: str) -> set[str]:
 
 
 def _expire(connection: duckdb.DuckDBPyConnection, ages: Ages, now: datetime) -> int:
-    """Expire old snapshots: the youngest all stay, and of the others the first of each day for some days."""
+    """Expire old snapshots; the youngest are kept, and of the others the first of each day, for some days."""
     rows = connection.execute(
         f"""
         SELECT snapshot_id FROM ducklake_snapshots('{NAME}')

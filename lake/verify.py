@@ -1,6 +1,6 @@
-"""Verify a live lake from its rows: every offset exactly once, nothing double, every named file there.
+"""Verifies a live lake from its rows: every offset exactly once, no duplicates, every listed file present.
 
-Trusts no counter: it counts rows, and then compares the ledger's counters with what it counted.
+It trusts no counter: it counts rows, and then compares the ledger's counters with the counts.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ _OFFSETS = """
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that is not as promised."""
+    """One violation of a promise."""
 
     code: str
     partition: int | None
@@ -47,7 +47,7 @@ class PartitionCount(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The result of a verification: what was counted, and every finding; none means all is well."""
+    """The result of a verification: counts and findings; without findings all is well."""
 
     partitions: list[PartitionCount]
     findings: list[Finding]
@@ -116,7 +116,7 @@ def _verify_partition(
     if distinct != following - first:
         findings.append(Finding("offset_missing", partition, _missing(connection, partition, first, following)))
     if total != distinct:
-        findings.append(Finding("offset_twice", partition, f"{total - distinct} offsets stand more than once"))
+        findings.append(Finding("offset_twice", partition, f"{total - distinct} offsets are stored repeatedly"))
     kept = {"inserted": (inserted, events), "duplicates": (duplicates, double), "quarantined": (quarantined, bad)}
     for name, (ledger, found) in {**kept, "lost": (lost, gone)}.items():
         if ledger != found and not removed:
@@ -150,12 +150,13 @@ def _doubles(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
             f"(SELECT ({key})::VARCHAR AS id FROM {table} GROUP BY ALL HAVING count(*) > 1)"
         ).fetchone()
         if row and row[0]:
-            findings.append(Finding("double", None, f"{row[0]} of {key} stand twice in {table}, such as {row[1]}"))
+            found = f"{row[0]} of {key} are stored twice in {table}, such as {row[1]}"
+            findings.append(Finding("double", None, found))
     return findings
 
 
 def _miscounted_sessions(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
-    """Compare each session with its events: those it counts, and those it says it does not count."""
+    """Compare each session with its stored events: those counted, and those listed as not counted."""
     row = connection.execute(
         """
         WITH stored AS (
@@ -173,13 +174,13 @@ def _miscounted_sessions(connection: duckdb.DuckDBPyConnection) -> list[Finding]
     ).fetchone()
     if row and row[0]:
         return [
-            Finding("session_count", None, f"{row[0]} sessions count other events than stand, such as {row[1]}")
+            Finding("session_count", None, f"{row[0]} sessions do not match their stored events, such as {row[1]}")
         ]
     return []
 
 
 def _unreadable_files(connection: duckdb.DuckDBPyConnection, place: Location) -> list[Finding]:
-    """Look into every file that the catalogue names: much is answered from statistics, without them."""
+    """Check every file that the catalogue lists, because queries may be answered from statistics alone."""
     named = {
         file: table
         for table in tables_of(connection)
@@ -197,9 +198,7 @@ def _unreadable_files(connection: duckdb.DuckDBPyConnection, place: Location) ->
         missing = [file for file in named if file not in stored]
     if named and len(missing) == len(named):
         return [Finding("files_elsewhere", None, _elsewhere(place, len(named)))]
-    findings = [
-        Finding("file_missing", None, f"{named[file]} needs {file}, which is not there") for file in missing
-    ]
+    findings = [Finding("file_missing", None, f"{named[file]} needs {file}, which is missing") for file in missing]
     there = sorted(named.keys() - set(missing))
     for start in range(0, len(there), FOOTERS_AT_ONCE):
         findings += _unreadable_footers(connection, there[start : start + FOOTERS_AT_ONCE], named)
@@ -208,14 +207,14 @@ def _unreadable_files(connection: duckdb.DuckDBPyConnection, place: Location) ->
 
 def _elsewhere(place: Location, files: int) -> str:
     is_absent = place.is_local and not Path(place.files).is_dir()
-    has = "is no folder" if is_absent else "has none of them"
-    return f"the catalogue names {files} files, and {place.files} {has}: is PLAYHEAD_LAKE_FILES right?"
+    has = "is not a folder" if is_absent else "has none of them"
+    return f"the catalogue lists {files} files, and {place.files} {has}: is PLAYHEAD_LAKE_FILES right?"
 
 
 def _unreadable_footers(
     connection: duckdb.DuckDBPyConnection, files: list[str], tables: Mapping[str, str]
 ) -> list[Finding]:
-    """Read the footers of Parquet files; only where one cannot be read, one by one."""
+    """Read the footers of Parquet files at once, and one by one only if one cannot be read."""
     try:
         connection.execute(
             "SELECT count(*) FROM parquet_file_metadata(?)", [[glob_literal(file) for file in files]]

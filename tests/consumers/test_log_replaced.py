@@ -41,8 +41,8 @@ VIEWS = {
     "the same, and its name": (View(0, 50, READ, "a"), None),
     "retention took it": (View(45, 50, None, "a"), None),
     "it is shorter, which its reader says": (View(0, 20, None, None), None),
-    "another name": (View(0, 50, READ, "b"), "it is b, and the lake has read a"),
-    "another name, and nothing in it": (View(0, 0, None, "b"), "it is b, and the lake has read a"),
+    "another name": (View(0, 50, READ, "b"), "its id is b, and the lake has read a"),
+    "another name, and nothing in it": (View(0, 0, None, "b"), "its id is b, and the lake has read a"),
     "another value": (View(0, 50, Record(3, 41, b"key", b"other", READ.appended_ms), None), "offset 41"),
     "another key": (View(0, 50, Record(3, 41, b"keys", b"value", READ.appended_ms), None), "offset 41"),
     "the same bytes, cut otherwise": (

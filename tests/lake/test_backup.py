@@ -20,7 +20,7 @@ from rigs.session_model import make_bad, make_event
 from lake import backup as backups
 from lake.backup import MANIFEST, Manifest, back_up, drop_older, is_due, is_overdue, last_made_at, newest, restore
 from lake.catalog import location
-from lake.upkeep import Ages, tidy
+from lake.upkeep import Ages, maintain
 from lake.verify import verify
 from schemas.faults import NotReady
 from schemas.settings import Settings
@@ -68,7 +68,7 @@ def test_tables_of_others_break_neither_verify_nor_backup_nor_upkeep(lake: Lake,
     assert [count.partition for count in verify(lake.place).partitions] == [0]
     moment = datetime.now(UTC) + timedelta(seconds=1)
     ages = msgspec.structs.replace(Ages.of(Settings()), orphans=timedelta(0), orphans_interval=timedelta(0))
-    swept = tidy(lake.place, ages, orphans=tmp_path / "orphans", now=lambda: moment).orphans
+    swept = maintain(lake.place, ages, orphans=tmp_path / "orphans", now=lambda: moment).orphans
     assert swept.aside == 0
     assert lake.ask("SELECT price FROM main.ledger_prices") != []
     anew = location(Settings(data_dir=tmp_path / "anew"))

@@ -429,7 +429,7 @@ def test_a_damaged_file_of_any_table_is_named(broken: Lake, table: str) -> None:
     assert any(finding.code == "file_unreadable" and path.name in finding.detail for finding in findings)
 
 
-@pytest.mark.parametrize(("is_there", "says"), [(False, "is no folder"), (True, "has none of them")])
+@pytest.mark.parametrize(("is_there", "says"), [(False, "is not a folder"), (True, "has none of them")])
 def test_a_wrong_folder_of_files_is_named_as_such(broken: Lake, tmp_path: Path, is_there: bool, says: str) -> None:
     """One finding that names the setting, not one for each file."""
     elsewhere = tmp_path / "elsewhere"

@@ -23,7 +23,7 @@ from lake.catalog import METADATA, Location, check_new, connect, location
 from lake.disk import flush
 from lake.orphans import MEMORY, twice_listed
 from lake.tables import initialize
-from lake.upkeep import Ages, Tidied, tidy
+from lake.upkeep import Ages, Maintenance, maintain
 from lake.verify import verify
 from schemas.faults import NotReady
 from schemas.settings import Settings, read_settings
@@ -37,9 +37,9 @@ ORPHAN = "ducklake-01a22243-65fb-7d5f-a17a-571aed63d6b3.parquet"
 SCHEDULED = f"{METADATA}.ducklake_files_scheduled_for_deletion"
 
 
-def kept_up(place: Location, ages: Ages, folder: Path, *, after: timedelta = timedelta(seconds=1)) -> Tidied:
+def kept_up(place: Location, ages: Ages, folder: Path, *, after: timedelta = timedelta(seconds=1)) -> Maintenance:
     """Do a round of upkeep, as if some time had gone by."""
-    return tidy(place, ages, orphans=folder, now=lambda: datetime.now(UTC) + after)
+    return maintain(place, ages, orphans=folder, now=lambda: datetime.now(UTC) + after)
 
 
 def do(place: Location, *statements: str) -> list[tuple[Any, ...]]:
@@ -452,9 +452,9 @@ def test_killed_at_any_step_an_orphan_is_in_place_or_aside(
         ("s3://lake/playhead//", "empty"),
         ("s3://lake/./playhead", "empty"),
         ("s3://lake/a/../playhead", "empty"),
-        ("s3://lake/what?", r"a \? in it"),
-        ("s3://lake/a*", r"a \* in it"),
-        ("s3://lake/a[b]", r"a \[ in it"),
+        ("s3://lake/what?", r"contains a \?,"),
+        ("s3://lake/a*", r"contains a \*,"),
+        ("s3://lake/a[b]", r"contains a \[,"),
         ("s3:///playhead", "a folder or s3://"),
         ("file:///playhead", "a folder or s3://"),
     ],

@@ -1,4 +1,4 @@
-"""Which log the settings ask for. Kafka's client is imported only where Kafka is meant."""
+"""The log that the settings select. Kafka's client is imported only if Kafka is selected."""
 
 import asyncio
 
@@ -7,9 +7,9 @@ from schemas.settings import Settings
 
 
 async def create_log(settings: Settings) -> int:
-    """Make the log where there is none, check it where there is one; return its number of partitions.
+    """Create the log if there is none, else check it; return its number of partitions.
 
-    Raises NotReady, naming what differs, where the log is not as the settings say and cannot be made so.
+    Raises NotReady, naming the difference, if an existing log does not match the settings.
     """
     match settings.log:
         case "embedded":
@@ -25,7 +25,7 @@ async def create_log(settings: Settings) -> int:
 
 
 async def add_partitions(settings: Settings, *, partitions: int) -> int:
-    """Raise the log's number of partitions while all runs; return how many there are. Never takes one away."""
+    """Raise the number of partitions, while everything runs; return how many there are. Never removes any."""
     match settings.log:
         case "embedded":
             from eventlog.embedded import file as embedded
@@ -40,9 +40,9 @@ async def add_partitions(settings: Settings, *, partitions: int) -> int:
 
 
 async def read_ends(settings: Settings) -> dict[int, int]:
-    """Return the offset that the next record of each partition will get; nothing is assigned by that.
+    """Return the offset that the next record of each partition will get; this assigns no partitions.
 
-    Raises NotReady where there is no log, LogUnavailable where it does not answer.
+    Raises NotReady if there is no log, LogUnavailable if it does not answer.
     """
     inspector = open_inspector(settings)
     try:
@@ -52,7 +52,7 @@ async def read_ends(settings: Settings) -> dict[int, int]:
 
 
 def open_inspector(settings: Settings) -> Inspector:
-    """Return an inspector of the log; it connects when it is first asked."""
+    """Return an inspector of the log; it connects when it is first used."""
     match settings.log:
         case "embedded":
             from eventlog.embedded.inspector import EmbeddedInspector
@@ -65,7 +65,7 @@ def open_inspector(settings: Settings) -> Inspector:
 
 
 async def open_writer(settings: Settings) -> Writer:
-    """Open the log for appending. Raises NotReady (and names the command that helps) or LogUnavailable."""
+    """Open the log for appending. Raises NotReady, which names the remedy, or LogUnavailable."""
     match settings.log:
         case "embedded":
             from eventlog.embedded.writer import open_embedded_writer

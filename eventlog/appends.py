@@ -1,14 +1,14 @@
 """Appends that wait for a log: bounded in number and bytes, each with its deadline, taken in groups.
 
-Both adapters commit in groups: while one group is being made durable, the appends that come meanwhile queue up
-here, one lane a partition, and are the next group. This file decides who may wait and until when; the adapter
-decides when to take and what became of what it took. Three things follow from that division:
+Both adapters commit in groups: while one group is being made durable, further appends queue up here, one lane per
+partition, and form the next group. This file decides which appends may wait and until when; the adapter decides
+when to take them, and reports the result. Three things follow from that division:
 
-* An append ends at its deadline whatever the adapter is doing, because a timer of the event loop ends it and not
-  the thread or task that may be stuck in the disk or the network.
-* An append whose deadline passed before it was taken is withdrawn: it never reaches the log. One that was taken
-  is out of our hands, and its outcome unknown.
-* Whoever waits counts against the bounds until there is an answer, so memory stays flat in an outage.
+* An append ends at its deadline whatever the adapter is doing, because a timer of the event loop ends it, not the
+  thread or task that may be stuck in the disk or the network.
+* An append whose deadline passes before it is taken is withdrawn and never reaches the log. Once it is taken, a
+  timeout leaves its outcome unknown.
+* Every waiting append counts against the bounds until it has a result, so memory stays flat in an outage.
 """
 
 import asyncio
@@ -69,11 +69,11 @@ class Appends:
 
     @property
     def count(self) -> int:
-        """Number of appends without an answer."""
+        """Number of appends without a result."""
         return self._count
 
     async def append(self, partition: int, *, key: bytes, value: bytes) -> Appended:
-        """Wait until the record is settled; return where it is. Raises TooLarge or LogUnavailable."""
+        """Wait until the record is durable; return its position. Raises TooLarge or LogUnavailable."""
         size_bytes = len(key) + len(value)
         if size_bytes > self._record_bytes_max:
             raise TooLarge(f"the record has {size_bytes} bytes, the log takes {self._record_bytes_max}")
@@ -109,7 +109,7 @@ class Appends:
             return list(self._lanes)
 
     def take(self, partition: int, *, records_max: int, bytes_max: int) -> list[Append]:
-        """Take what waits for a partition, oldest first, up to the limits (but one at least)."""
+        """Take the appends that wait for a partition, oldest first, up to the limits, but at least one."""
         taken: list[Append] = []
         size_bytes = 0
         with self._lock:
@@ -117,7 +117,7 @@ class Appends:
             while lane and len(taken) < records_max:
                 append = lane[0]
                 if append.outcome.done() or append.deadline <= self._loop.time():
-                    lane.popleft()  # withdrawn: its deadline passed, or who asked for it went away
+                    lane.popleft()  # withdrawn: its deadline passed, or its caller was cancelled
                     continue
                 if taken and size_bytes + append.size_bytes > bytes_max:
                     break
@@ -128,28 +128,28 @@ class Appends:
         return taken
 
     def settle(self, taken: Sequence[Append], *, first_offset: int, appended_ms: int | None = None) -> None:
-        """Report what was taken together as durable, in order, at consecutive offsets and at one time."""
+        """Report a group as durable, in order, at consecutive offsets and with one append time."""
         for offset, append in enumerate(taken, first_offset):
             if not append.outcome.done():
                 append.outcome.set_result(Appended(offset, appended_ms))
         self._forget_answered()
 
     def fail(self, taken: Sequence[Append], reason: str, *, fault: type[Fault] = LogUnavailable) -> None:
-        """Report what was taken as not known to be durable."""
+        """Report a group whose outcome is unknown."""
         for append in taken:
             if not append.outcome.done():
                 append.outcome.set_exception(fault(reason))
         self._forget_answered()
 
     async def close(self) -> None:
-        """Take no more, and wait until all have their answer: at the last of their deadlines at the latest."""
+        """Accept no more appends, and wait until all have a result, at the latest at the last deadline."""
         self._closed = True
         await self._all_answered.wait()
         if self._timer is not None:
             self._timer.cancel()
 
     def _expire(self) -> None:
-        """End what is past its deadline, and drop it from its lane so that it holds no memory."""
+        """End appends whose deadline has passed, and remove them from their lanes to free memory."""
         now = self._loop.time()
         for deadline, outcome in self._by_deadline:
             if deadline > now:

@@ -33,6 +33,7 @@ class Timeline(msgspec.Struct, frozen=True):
     clock_spread_ms: int
     is_retried_start: bool
     is_uploaded: bool
+    events_after_close: int
     versions: list[Version]
     lines: list[Line]
     numbers: list[Number]
@@ -61,7 +62,8 @@ def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
             versions = read_versions(connection, session_id, partition)
     finally:
         connection.close()
-    events = sorted(without_false_ends(history.events), key=Event.order)
+    counted = [event for event in history.events if event.offset <= history.last_offset]
+    events = sorted(without_false_ends(counted), key=Event.order)
     if not events:
         raise NoSuchSession(f"the events of {session_id} were removed; its row is in `sessions`")
     facts, lines = lines_of(events, length_ms, over_limit=history.over.events)
@@ -79,6 +81,7 @@ def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
         clock_spread_ms=facts.clock_spread_ms,
         is_retried_start=bool(row.get("is_retried_start")),
         is_uploaded=is_uploaded(facts),
+        events_after_close=len(history.events) - len(counted),
         versions=versions,
         lines=lines,
         numbers=numbers_of(facts, lines, row),
@@ -109,6 +112,8 @@ def _described(timeline: Timeline) -> Iterator[str]:
         why = f" ({version.close_reason})" if version.close_reason else ""
         upto = f"{version.events} events up to offset {version.as_of_offset - 1}"
         yield f"version {version.version}: {version.state}{why}, {upto}, {version.late_events} late"
+    if timeline.events_after_close:
+        yield f"{timeline.events_after_close} events came when it was over and changed nothing: in no number"
     yield ""
     head = f"{'offset':>9} {'at s':>10} {'took ms':>8}  {'event':<16} {'playhead s':>10}  {'then':<10}"
     yield f"{head} what it changed"

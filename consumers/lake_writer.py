@@ -7,9 +7,9 @@ from datetime import datetime
 
 import duckdb
 
+from consumers.closing import Limits
 from consumers.held_partition import HeldPartition, PartitionChanges
 from consumers.memory import give_back
-from consumers.open_session import Limits
 from consumers.partition import PartitionSessions
 from lake.catalog import location, snapshot
 from lake.history import read_open_sessions, read_young_ids

@@ -1,118 +1,56 @@
-"""One open session in memory: what is folded of it, its reorder buffer, and when it closes. Pure.
+"""One open session in memory: what is folded of it, and its reorder buffer. Pure.
 
 Events take their place by (client time, rank of the type, arrival). The newest few stay in the reorder buffer,
 where late events still find their place; what is older has been folded and is only numbers.
 """
 
-import msgspec
-
-from lake.changes import CloseReason, Over
-from schemas.settings import Settings
+from consumers.closing import Closing, Limits
+from lake.changes import Over
 from sessions.event import Event
 from sessions.facts import SessionFacts
-from sessions.fold import DENIED, END_IGNORED, END_TOLERANCE_MS, EVENTS_MAX, REPEAT, Fold
+from sessions.fold import DENIED, END_TOLERANCE_MS, Fold
 
 BUFFERED = 4  # events of a session that wait for earlier ones; more costs memory, fewer costs look-ups
-CLOCK_BACK_MS = 300_000
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """When a session closes without a sessionEnd: milliseconds of the partition's watermark."""
-
-    idle_ms: int
-    stuck_ms: int
-    length_ms: int
-    events_max: int = EVENTS_MAX  # that a session folds
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Limits":
-        """Return the limits that the settings name."""
-        return cls(
-            idle_ms=int(settings.session_idle_s * 1000),
-            stuck_ms=int(settings.session_stuck_s * 1000),
-            length_ms=int(settings.session_length_s * 1000),
-        )
 
 
 class OpenSession:
     """One session in memory: the fold of its older events, its reorder buffer, and what closing depends on."""
 
-    __slots__ = (
-        "ahead",
-        "buffer",
-        "end_ms",
-        "first_received_ms",
-        "fold",
-        "has_news",
-        "last_folded",
-        "last_received_ms",
-        "late_events",
-        "moved_ms",
-        "playhead_s",
-        "stored",
-        "version",
-    )
+    __slots__ = ("ahead", "buffer", "closing", "fold", "has_news", "last_folded", "late_events", "version")
 
-    def __init__(self, *, version: int, length_ms: int) -> None:
-        self.fold = Fold(length_ms=length_ms)
+    def __init__(self, *, version: int, limits: Limits) -> None:
+        self.fold = Fold(length_ms=limits.length_ms)
+        self.closing = Closing(limits)
         self.buffer: list[Event] = []
         self.last_folded: tuple[int, int] | None = None
         self.ahead: set[int] | None = None  # client_ms of folded events that are ordered by arrival instead
         self.version = version
         self.late_events = 0
-        self.first_received_ms = 0
-        self.last_received_ms = 0
-        self.moved_ms = 0
-        self.playhead_s: float | None = None
-        self.stored = 0
-        self.end_ms: int | None = None  # of the first end that takes effect
         self.has_news = True  # since its row was written
 
     @property
     def has_end(self) -> bool:
-        return self.end_ms is not None
+        return self.closing.end_ms is not None
 
     def arrive(self, event: Event) -> bool:
         """Note what closing depends on, in order of offset; return whether the log's clock was put back before."""
         self.has_news = True
-        self.stored += 1
-        self.first_received_ms = self.first_received_ms or event.received_ms
-        received_ms = event.received_ms
-        if received_ms > self.last_received_ms:
-            self.last_received_ms = received_ms
-        if event.playhead_s != self.playhead_s:
-            self.playhead_s = event.playhead_s
-            if received_ms > self.moved_ms:
-                self.moved_ms = received_ms
-        if event.type.ends and not event.is_flagged(REPEAT, END_IGNORED):
-            self.end_ms = event.order_ms if self.end_ms is None else min(self.end_ms, event.order_ms)
-        return received_ms < self.last_received_ms - CLOCK_BACK_MS and self._follow_clock(received_ms)
+        return self.closing.arrive(event)
 
-    def pass_over(self, over: Over) -> bool:
-        """Count events that are over the limit: they keep the session open, and may deny consent.
-
-        Return whether the log's clock was put back before the last of them.
-        """
+    def count_over(self, over: Over) -> bool:
+        """Count events that are over the limit; return whether the log's clock was put back before the last."""
         self.has_news = True
-        self.stored += over.events
         self.fold.events_over_limit += over.events
         if over.is_denied:
             self.fold.consent = DENIED
-        self.last_received_ms = max(self.last_received_ms, over.received_ms)
-        put_back = over.received_ms < self.last_received_ms - CLOCK_BACK_MS
-        return put_back and self._follow_clock(over.received_ms)
-
-    def _follow_clock(self, received_ms: int) -> bool:
-        self.last_received_ms = received_ms
-        self.moved_ms = min(self.moved_ms, received_ms)
-        self.first_received_ms = min(self.first_received_ms, received_ms)
-        return True
+        return self.closing.count_over(over)
 
     def is_end_in_doubt(self, event: Event) -> bool:
         """Return whether an event may take an end's effect away, or be an end without: all events decide that."""
         if event.type.ends:
             return self.buffer[-1].order_ms > event.order_ms + END_TOLERANCE_MS
-        return self.end_ms is not None and event.order_ms > self.end_ms + END_TOLERANCE_MS
+        end_ms = self.closing.end_ms
+        return end_ms is not None and event.order_ms > end_ms + END_TOLERANCE_MS
 
     def is_plainly_next(self, event: Event) -> bool:
         """Return whether an event is later than all before it, and so neither repeats one nor was read before.
@@ -154,12 +92,3 @@ class OpenSession:
         for event in self.buffer:
             fold.step(event)
         return fold.facts()
-
-    def deadline_ms(self, limits: Limits) -> tuple[int, CloseReason]:
-        """Return the watermark at which it closes, and why."""
-        deadlines: tuple[tuple[int, CloseReason], ...] = (
-            (self.last_received_ms + limits.idle_ms, "idle"),
-            (self.moved_ms + limits.stuck_ms, "stuck"),
-            (self.first_received_ms + limits.length_ms, "too_long"),
-        )
-        return min(deadlines)

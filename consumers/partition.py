@@ -8,10 +8,9 @@ Folding again takes no more than a `Share` of the time. While there is none left
 decides whether an event is new, and so each event is stored in the batch it was read in. Its session is *behind*
 until it is folded again: it stays as it was before that event (`as_of_offset` of its row), and does not close.
 
-A session closes as a function of the log: at sessionEnd; when the watermark of the partition (the largest
-`received_at` read; the log's clock as the worker knows it only while the partition is idle and read to its end)
-passes its last event, the last movement of its playhead, or its start by the limits in `Limits`. A later event
-reopens it.
+A session closes as a function of the log (`closing.py`), by the watermark of the partition: the largest
+`received_at` read; the log's clock as the worker knows it only while the partition is idle and read to its end. A
+later event opens it again, unless it changes nothing: then it is stored, and the row of the session stays.
 
 Arrivals follow the log's clock to within two minutes (`decode.CLOCK_MS_MAX`). So an arrival that is more than
 `CLOCK_BACK_MS` before the watermark shows that the log's clock was put back, and the watermark goes back with it.
@@ -19,20 +18,22 @@ Arrivals follow the log's clock to within two minutes (`decode.CLOCK_MS_MAX`). S
 
 import heapq
 from collections.abc import Collection, Generator, Iterable, Mapping
-from contextlib import closing
+from contextlib import closing as closed_after
 from operator import attrgetter
 from typing import Protocol
 
 import msgspec
 
+from consumers.closing import CLOCK_BACK_MS, Closing, Limits, with_passed
 from consumers.known_ids import KnownIds
-from consumers.open_session import CLOCK_BACK_MS, Limits, OpenSession
+from consumers.open_session import OpenSession
 from consumers.share import Share
 from lake.changes import Changes, CloseReason, History, Known, OpenRows, Over, SessionRow, YoungIds
 from schemas.ids import born_ms_of_session, read_event_time_ms
-from sessions.event import Bad, Event, Tracking
-from sessions.fold import DENIED, OVER_LIMIT, REPEAT, is_over_limit, without_false_ends
+from sessions.event import AFTER_CLOSE, Bad, Event, Tracking
+from sessions.fold import OVER_LIMIT, REPEAT, is_over_limit, without_false_ends
 
+CLOSED_KEPT = 5_000  # closed sessions of which is known what opens them; an older one is read again, once
 Moment = tuple[int, str, float]
 
 
@@ -75,6 +76,7 @@ class PartitionSessions:
         self._ended: set[str] = set()
         self._behind: dict[str, Behind] = {}  # the one that waits longest first
         self._closed = KnownIds(watermark_ms)
+        self._closings: dict[str, Closing] = {}  # of closed sessions; the one that was heard from last comes last
         self._tracked = KnownIds(watermark_ms)
 
     def restore(self, histories: Iterable[tuple[str, History]]) -> None:
@@ -134,16 +136,23 @@ class PartitionSessions:
         """Place one event by what is in memory; False if only the lake can tell."""
         session = self.open.get(event.session_id)
         if session is None:
+            closing = self._closings.get(event.session_id)
+            if closing is not None:
+                return closing.passes(event) and self._pass_over(event, closing, changes)
             born_ms = born_ms_of_session(event.session_id)
             if not self._closed.is_certainly_new(event.session_id, born_ms):
                 return False
             if self._behind and event.session_id in self._behind:
                 return False
             session = self._open(event.session_id, version=1)
+        elif self._behind and event.session_id in self._behind:
+            return False
+        elif (closing := session.closing).may_pass(event) and closing.passes(event):
+            return self._pass_over(event, closing, changes)
         elif (
-            session.stored >= self._events_max
-            or ((event.type.ends or session.end_ms is not None) and session.is_end_in_doubt(event))
-            or (self._behind and event.session_id in self._behind)
+            closing.stored >= self._events_max
+            or closing.passed_since is not None
+            or ((event.type.ends or closing.end_ms is not None) and session.is_end_in_doubt(event))
         ):
             return False
         elif not session.is_plainly_next(event):
@@ -158,6 +167,9 @@ class PartitionSessions:
                 return False
             if is_repeat:
                 event = event.flagged(REPEAT)
+                if session.closing.passes(event):
+                    changes.events.append(session.closing.pass_over(event))
+                    return True
         changes.events.append(event)
         if session.version > 1:
             session.late_events += 1
@@ -165,6 +177,15 @@ class PartitionSessions:
             self._scheduled.discard(event.session_id)
         session.place(event)
         self._watch(event.session_id, session)
+        return True
+
+    def _pass_over(self, event: Event, closing: Closing, changes: Changes) -> bool:
+        """Store an event that changes nothing of its session; False if only the lake knows whether it is new."""
+        if not closing.is_certainly_new(event):
+            return False
+        changes.events.append(closing.pass_over(event))
+        if self._closings.pop(event.session_id, None) is not None:
+            self._closings[event.session_id] = closing
         return True
 
     def _join(self, waiting: dict[str, list[Event]], lake: Lake, share: Share, changes: Changes) -> None:
@@ -180,7 +201,10 @@ class PartitionSessions:
         for session_id, events in waiting.items():
             known, before = found.get(session_id, _NOTHING), placed.get(session_id, [])
             fresh = self._decide(events, known, before, changes)
-            if fresh:
+            judged = with_passed(fresh, self._closing_of(session_id))
+            is_passed = all(event.is_flagged(AFTER_CLOSE) for event in judged)
+            changes.events += judged if is_passed else fresh
+            if not is_passed:
                 self._fall_behind(session_id, fresh, stored=known.stored + len(before) + len(fresh))
 
     def _join_at_once(
@@ -194,7 +218,7 @@ class PartitionSessions:
         wanted = [id for id in waiting if not self._is_full(id)]
         unknown = set(wanted)
         read = 0
-        with closing(lake.histories(wanted)) as histories:
+        with closed_after(lake.histories(wanted)) as histories:
             for session_id, history in histories:
                 unknown.remove(session_id)
                 read += len(history.events)
@@ -216,12 +240,19 @@ class PartitionSessions:
         known = Known(history.events, len(history.events), has_end=_has_end(history.events))
         before = placed.get(session_id, [])
         fresh = self._decide(waiting.pop(session_id), known, before, changes)
-        if fresh:
+        closing = self._closing_of(session_id)
+        if closing is None and session_id not in self._behind:
+            closing = Closing.after(history, self.limits)
+            if history.version:
+                self._keep_closing(session_id, closing)
+        fresh = with_passed(fresh, closing)
+        changes.events += fresh
+        if not all(event.is_flagged(AFTER_CLOSE) for event in fresh):
             self._refold(session_id, history, [*history.events, *before, *fresh])
             self._mark_caught_up(session_id, changes)
 
     def _decide(self, events: list[Event], known: Known, placed: list[Event], changes: Changes) -> list[Event]:
-        """Return those events of a session that are new, flagged as what they are; they go into `changes`."""
+        """Return those events of a session that are new, flagged as what they are; the others are duplicates."""
         together = [*known.events, *placed]
         ids = {event.event_id for event in together}
         moments = {_moment(event) for event in events}
@@ -243,25 +274,42 @@ class PartitionSessions:
                 said.add(words)
             stored, has_end = stored + 1, has_end or event.type.ends
             fresh.append(event)
-        changes.events += fresh
         return fresh
+
+    def _closing_of(self, session_id: str) -> Closing | None:
+        """Return what memory has of a session's closing; None also while it lacks some of its events."""
+        if session_id in self._behind:
+            return None
+        session = self.open.get(session_id)
+        return self._closings.get(session_id) if session is None else session.closing
+
+    def _keep_closing(self, session_id: str, closing: Closing) -> None:
+        self._closings.pop(session_id, None)
+        self._closings[session_id] = closing
+        if len(self._closings) > CLOSED_KEPT:
+            del self._closings[next(iter(self._closings))]
 
     def _is_full(self, session_id: str) -> bool:
         """Return whether a session in memory has all the events that it folds."""
         session = self.open.get(session_id)
-        return session is not None and session.stored >= self._events_max
+        return session is not None and session.closing.stored >= self._events_max
 
     def _fall_behind(self, session_id: str, fresh: list[Event], *, stored: int) -> None:
         """Note that these events of a session are stored and not in its fold."""
         behind, session = self._behind.get(session_id), self.open.get(session_id)
         if behind is not None:
             behind.stored = stored
-        elif session is not None and all(event.is_flagged(OVER_LIMIT) for event in fresh):
-            if session.pass_over(_over(fresh)):
+        elif (
+            session is not None
+            and session.closing.passed_since is None
+            and all(event.is_flagged(OVER_LIMIT) for event in fresh)
+        ):
+            if session.count_over(Over.of(fresh)):
                 self._scheduled.discard(session_id)
             self._watch(session_id, session)
         else:
             self._behind[session_id] = Behind(fresh[0].offset, stored)
+            self._closings.pop(session_id, None)
 
     def _catch_up(self, lake: Lake, changes: Changes) -> None:
         """Fold again the session that is behind for longest, and besides as many as have the events of a long one.
@@ -290,33 +338,47 @@ class PartitionSessions:
         changes.folded_again = True
 
     def _refold(self, session_id: str, history: History, events: list[Event]) -> None:
-        counted = without_false_ends(event for event in events if not event.is_flagged(OVER_LIMIT))
+        last_offset = max(
+            (event.offset for event in events if not event.is_flagged(AFTER_CLOSE)),
+            default=history.over.last_offset,
+        )
+        counted = without_false_ends(
+            event for event in events if event.offset <= last_offset and not event.is_flagged(OVER_LIMIT)
+        )
+        passed = [event for event in events if event.offset > last_offset]
         session = self._open(session_id, version=history.version + 1)
         session.late_events = history.late_events
         for event in sorted(counted, key=attrgetter("offset")):
+            if event.is_flagged(AFTER_CLOSE):
+                session.closing.pass_over(event)
+                continue
             if session.arrive(event):
                 self._scheduled.discard(session_id)
             session.late_events += history.version > 0 and event.offset >= history.closed_as_of_offset
+        session.closing.passed_since = None
         for event in sorted(counted, key=Event.order):
             session.place(event)
-        for over in (history.over, _over(event for event in events if event.is_flagged(OVER_LIMIT))):
-            if over.events and session.pass_over(over):
+        for over in (history.over, Over.of(events)):
+            if over.events and session.count_over(over):
                 self._scheduled.discard(session_id)
+        for event in sorted(passed, key=attrgetter("offset")):
+            session.closing.pass_over(event)
+        self._closings.pop(session_id, None)
         self._ended.discard(session_id)
         self._watch(session_id, session)
 
     def _open(self, session_id: str, *, version: int) -> OpenSession:
-        session = OpenSession(version=version, length_ms=self.limits.length_ms)
+        session = OpenSession(version=version, limits=self.limits)
         self.open[session_id] = session
         return session
 
     def _watch(self, session_id: str, session: OpenSession) -> None:
         """See to it that the session is looked at when it may have to close."""
-        if session.end_ms is not None:
+        if session.closing.end_ms is not None:
             self._ended.add(session_id)
         elif session_id not in self._scheduled:
             self._scheduled.add(session_id)
-            heapq.heappush(self._deadlines, (session.deadline_ms(self.limits)[0], session_id))
+            heapq.heappush(self._deadlines, (session.closing.deadline_ms()[0], session_id))
 
     def _drop_known_tracking(self, changes: Changes, lake: Lake) -> None:
         doubtful = [
@@ -349,7 +411,7 @@ class PartitionSessions:
             session = self.open.get(session_id)
             if session is None or session.has_end:
                 continue  # closed before, or closes now anyway
-            if session.deadline_ms(self.limits)[0] < self.watermark_ms:
+            if session.closing.deadline_ms()[0] < self.watermark_ms:
                 due.append(session_id)
             else:
                 self._watch(session_id, session)
@@ -357,9 +419,10 @@ class PartitionSessions:
             if session_id in self._behind:
                 continue  # it is watched again when it is folded again
             session = self.open.pop(session_id)
-            reason: CloseReason = "ended" if session.has_end else session.deadline_ms(self.limits)[1]
+            reason: CloseReason = "ended" if session.has_end else session.closing.deadline_ms()[1]
             changes.closed.append(self._row(session, reason, changes.next_offset))
             self._closed.remember(session_id, born_ms_of_session(session_id))
+            self._keep_closing(session_id, session.closing)
 
     def take_open_rows(self) -> OpenRows:
         """Return every open session as it would close, and count it as written.
@@ -375,13 +438,14 @@ class PartitionSessions:
         return OpenRows(rows, kept, min(since.values(), default=self.next_offset))
 
     def _row(self, session: OpenSession, reason: CloseReason | None, as_of_offset: int) -> SessionRow:
+        passed_since = session.closing.passed_since
         return SessionRow(
             facts=session.facts(),
             version=session.version,
             close_reason=reason,
             late_events=session.late_events,
             as_of_ms=self.watermark_ms,
-            as_of_offset=as_of_offset,
+            as_of_offset=as_of_offset if passed_since is None else min(as_of_offset, passed_since),
         )
 
 
@@ -400,15 +464,6 @@ def _by_session(events: Iterable[Event], wanted: Collection[str]) -> dict[str, l
 
 def _has_end(events: Iterable[Event]) -> bool:
     return any(event.type.ends for event in events)
-
-
-def _over(events: Iterable[Event]) -> Over:
-    every = list(events)
-    if not every:
-        return Over()
-    last = max(every, key=attrgetter("offset"))
-    is_denied = any(event.consent == DENIED for event in every)
-    return Over(len(every), last.offset, last.received_ms, is_denied)
 
 
 _NOTHING = Known([], 0, has_end=False)

@@ -16,6 +16,7 @@ import duckdb
 import structlog
 
 from consumers.batch import Batch, DecodedChunk
+from consumers.closing import Limits
 from consumers.decisions import with_remedy
 from consumers.expiry import Expiry
 from consumers.floods import Floods
@@ -24,7 +25,6 @@ from consumers.held_partition import HeldPartition, PartitionChanges, as_in_lake
 from consumers.lake_writer import LakeWriter
 from consumers.log_clock import LogClock
 from consumers.log_comparison import LOG_COMPARED_EVERY_S, LogComparison
-from consumers.open_session import Limits
 from consumers.share import Share
 from eventlog import Chunk, Reader
 from eventlog.adapters import open_reader

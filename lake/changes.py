@@ -1,26 +1,38 @@
 """What a batch of one partition changes in the lake, and what the lake already has of a session."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from typing import Literal
 
 import msgspec
 
-from sessions.event import Bad, Event, Tracking
+from sessions.event import AFTER_CLOSE, Bad, Event, Tracking
 from sessions.facts import SessionFacts
+from sessions.fold import DENIED, OVER_LIMIT
 
 CloseReason = Literal["ended", "idle", "stuck", "too_long"]
 
 
 class Over(msgspec.Struct, frozen=True):
-    """The events of a session that are stored but not folded: how many, the last of them, and its arrival.
+    """The events of a session over the limit, stored and only counted: how many, the last of them, its arrival.
 
-    `is_denied`: one of them denied consent.
+    `is_denied`: one of them denied consent. Those that are flagged `after_close` too are not even counted.
     """
 
     events: int = 0
     last_offset: int = -1
     received_ms: int = 0
     is_denied: bool = False
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> "Over":
+        """Return what is counted of those events that are over the limit."""
+        every = [event for event in events if event.is_flagged(OVER_LIMIT) and not event.is_flagged(AFTER_CLOSE)]
+        if not every:
+            return cls()
+        last = max(every, key=attrgetter("offset"))
+        is_denied = any(event.consent == DENIED for event in every)
+        return cls(len(every), last.offset, last.received_ms, is_denied)
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -53,7 +65,9 @@ class History(msgspec.Struct, frozen=True):
 
     @property
     def last_offset(self) -> int:
-        return max([self.over.last_offset, *(event.offset for event in self.events)])
+        """The offset of the last event that counts: those after it are flagged `after_close`."""
+        counted = (event.offset for event in self.events if not event.is_flagged(AFTER_CLOSE))
+        return max(self.over.last_offset, max(counted, default=-1))
 
 
 class SessionRow(msgspec.Struct, frozen=True):

@@ -15,13 +15,14 @@ import pyarrow as pa
 from lake.changes import History, Known, Over, YoungIds
 from schemas.ids import BORN_MS_MAX, born_ms_of_session, read_event_time_ms
 from schemas.vocabulary import EVENT_TYPES
-from sessions.event import Event
+from sessions.event import AFTER_CLOSE, Event
 from sessions.fold import DENIED, EVENTS_MAX, OVER_LIMIT
 
 FETCHED_ROWS = 2_000  # at a time: a partition may have millions of events in open sessions
 YOUNG_IDS_MAX = 50_000
 _ENDS = ", ".join(f"'{name}'" for name, row in EVENT_TYPES.items() if row.ends)
 _IS_OVER = f"list_contains(flags, '{OVER_LIMIT}')"
+_IS_PASSED = f"list_contains(flags, '{AFTER_CLOSE}')"
 _COLUMNS = (
     "session_id, event_id, event_type, epoch_ms(client_ts), epoch_ms(received_at), log_offset, playhead_s, "
     "params, qoe, custom_metadata, flags, tracking_session_id, tracking_verified, consent, source, other"
@@ -176,7 +177,8 @@ def _full_history(
     where = f"log_partition = {partition} AND session_id = ?"
     over = connection.execute(
         "SELECT count(*), max(log_offset), epoch_ms(arg_max(received_at, log_offset)), "
-        f"coalesce(bool_or(consent = '{DENIED}'), false) FROM events WHERE {where} AND {_IS_OVER}",
+        f"coalesce(bool_or(consent = '{DENIED}'), false) FROM events WHERE {where} AND {_IS_OVER} "
+        f"AND NOT {_IS_PASSED}",
         [session_id],
     ).fetchone()
     rows = connection.execute(f"SELECT {_COLUMNS} FROM events WHERE {where} AND NOT {_IS_OVER}", [session_id])

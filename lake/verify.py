@@ -162,7 +162,7 @@ def _miscounted_sessions(connection: duckdb.DuckDBPyConnection) -> list[Finding]
         WITH stored AS (
             SELECT s.session_id, count(*) AS found
             FROM sessions AS s JOIN events AS e USING (session_id, log_partition)
-            WHERE e.log_offset < s.as_of_offset
+            WHERE e.log_offset < s.as_of_offset AND NOT list_has_all(e.flags, ['over_limit', 'after_close'])
             GROUP BY s.session_id
         )
         SELECT count(*), min(s.session_id)

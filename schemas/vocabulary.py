@@ -77,6 +77,13 @@ class EventType(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the event is refused without `params`."""
         return self.starts or bool(self.vital)
 
+    @property
+    def only_reports(self) -> bool:
+        """Whether it is a ping: it does nothing to player, ads, chapters, states or session."""
+        machines = (self.player, self.ad_break, self.ad, self.chapter, self.state)
+        changes = (self.starts, self.completes, self.ends, self.is_error, self.changes_bitrate)
+        return not any(machines) and not any(changes)
+
 
 def _strings(prefix: str, names: str) -> tuple[Param, ...]:
     return tuple(Param(prefix + name) for name in names.split())

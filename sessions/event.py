@@ -9,6 +9,8 @@ from msgspec.structs import replace
 
 from schemas.vocabulary import EventType
 
+AFTER_CLOSE = "after_close"  # flag of an event that changes nothing of a session that is over
+
 
 def _as_integer(literal: str) -> float | int:
     value = float(literal)

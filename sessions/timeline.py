@@ -23,6 +23,7 @@ FLAGS_MEAN = {
     "past_ts": "its timestamp is before 2005: probably not in milliseconds",
     "no_state": "it names no player state",
     "over_limit": "more than a session folds: stored, not counted",
+    "after_close": "came when the session was over, and changed nothing then",
     "end_ignored": "an end far before what had come: stored, without effect",
 }
 

@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS events (
     tracking_session_id VARCHAR,   -- tracking session that the request named; null if consent was denied
     tracking_verified BOOLEAN,     -- whether Playhead issued that tracking session
     consent VARCHAR,               -- denied: the request had a signal other than a grant; given: it had a user identity; else null
-    flags VARCHAR[],               -- irregularities: off_schema, playhead_range, future_ts, past_ts, no_state, repeat, over_limit, ingest_clock, ...
+    flags VARCHAR[],               -- irregularities: off_schema, playhead_range, future_ts, past_ts, no_state, repeat, over_limit, after_close, ingest_clock, ...
     source VARCHAR,                -- route of the request; /api/v1/downloaded for offline sessions
     topic VARCHAR,                 -- log it was read from
     log_partition INTEGER,         -- partition of the log

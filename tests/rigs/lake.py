@@ -17,9 +17,9 @@ from typing import Any
 import duckdb
 
 from consumers.batch import DecodedChunk
+from consumers.closing import Limits
 from consumers.held_partition import HeldPartition
 from consumers.lake_writer import LakeWriter
-from consumers.open_session import Limits
 from consumers.share import Share
 from eventlog import Chunk, Record
 from lake.catalog import connect, location
@@ -73,6 +73,15 @@ class Lake:
         with contextlib.closing(connect(self.place, read_only=False)) as connection:
             for statement in statements:
                 connection.execute(statement)
+
+    def left_out(self) -> set[int]:
+        """Return the offsets of events that came when their session was over, and that its row leaves out."""
+        rows = self.ask(
+            "SELECT log_offset FROM events JOIN sessions USING (session_id) "
+            "WHERE list_contains(events.flags, 'after_close') "
+            "AND (log_offset >= as_of_offset OR list_contains(events.flags, 'over_limit'))"
+        )
+        return {row[0] for row in rows}
 
     def sessions(self) -> dict[str, dict[str, Any]]:
         """Return the view `sessions`: what the fold made of each session."""

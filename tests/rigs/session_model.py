@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from consumers.open_session import Limits
+from consumers.closing import Limits
 from consumers.partition import PartitionSessions
 from consumers.share import Share
 from lake.changes import Changes, History, Known, Over, SessionRow, YoungIds
@@ -163,14 +163,15 @@ class ModelLake:
         self.look_ups += 1
         for wanted in list(session_ids):
             events = [event for event in self.events if event.session_id == wanted]
-            over = [event for event in events if "over_limit" in event.flags]
+            beyond = [event for event in events if "over_limit" in event.flags]
+            over = [event for event in beyond if "after_close" not in event.flags]
             versions = [row for row in self.versions if row.facts.session_id == wanted]
             if events or versions:
                 self.histories_read += 1
                 yield (
                     wanted,
                     History(
-                        [event for event in events if event not in over],
+                        [event for event in events if event not in beyond],
                         max((row.version for row in versions), default=0),
                         max((row.as_of_offset for row in versions), default=-1),
                         max((row.late_events for row in versions), default=0),
@@ -206,6 +207,11 @@ class ModelLake:
         """Return those ids of tracking events that are stored."""
         self.look_ups += 1
         return set(event_ids) & {entry.event_id for entry in self.tracking}
+
+    def uncounted(self) -> set[int]:
+        """Return the offsets of events that no row counts: over the limit, and of no effect besides."""
+        both = {"over_limit", "after_close"}
+        return {event.offset for event in self.events if both <= set(event.flags)}
 
     def newest(self) -> dict[str, SessionRow]:
         """Return what the view `sessions` shows: the highest version, and of equal ones the closed."""
@@ -244,13 +250,15 @@ def expected_kinds(log: Iterable[Entry], *, events_max: int = LIMITS.events_max)
     return kinds
 
 
-def expected_facts(log: Sequence[Entry], *, events_max: int = LIMITS.events_max) -> dict[str, SessionFacts]:
-    """Fold each session from scratch, all of its events at once."""
+def expected_facts(
+    log: Sequence[Entry], *, events_max: int = LIMITS.events_max, without: Collection[int] = ()
+) -> dict[str, SessionFacts]:
+    """Fold each session from scratch, all of its events at once but those `without`, by their offsets."""
     kinds = expected_kinds(log, events_max=events_max)
     by_session: dict[str, list[Event]] = {}
     for entry in log:
         kind = kinds[entry.offset]
-        if isinstance(entry, Event) and kind in ("event", "repeat", "over_limit"):
+        if isinstance(entry, Event) and kind in ("event", "repeat", "over_limit") and entry.offset not in without:
             if kind != "event":
                 entry = msgspec.structs.replace(entry, flags=(*entry.flags, kind))
             by_session.setdefault(entry.session_id, []).append(entry)

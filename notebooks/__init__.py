@@ -1,1 +1,1 @@
-"""Questions and charts over the lake, as marimo notebooks."""
+"""Queries and charts over the lake, as marimo notebooks."""

@@ -1,4 +1,4 @@
-"""Open the lake for a notebook: for questions alone, and therefore at any time, whatever else runs."""
+"""Opens the lake for a notebook: for queries only, and therefore at any time, whatever else runs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +11,10 @@ from schemas.settings import read_settings
 
 
 def open_lake(environment: Mapping[str, str], data_dir: Path | None = None) -> Reader:
-    """Attach the lake that the environment's settings name; `data_dir`, where given, goes before them.
+    """Attach the lake of the environment's settings; `data_dir`, if given, overrides theirs.
 
-    Tables and views go by their bare names, times are UTC. marimo's SQL cells take it as their engine. Raises
-    NotReady where there is no lake yet, or where a setting is wrong.
+    Tables and views need no qualified name; times are UTC. marimo's SQL cells accept the result as their engine.
+    Raises NotReady if there is no lake yet, or if a setting is wrong.
     """
     settings = read_settings(environment)
     if data_dir is not None:
@@ -23,9 +23,9 @@ def open_lake(environment: Mapping[str, str], data_dir: Path | None = None) -> R
 
 
 def read(lake: Reader, statement: str, **values: object) -> pa.Table:
-    """Ask one question, and get the answer as an Arrow table; `$name` in the statement is the value of that name.
+    """Run one query and return an Arrow table; `$name` in the statement is the value of that name.
 
-    A cursor of its own for each question: the cells of a notebook may run at the same time.
+    Each query has its own cursor, because the cells of a notebook may run at the same time.
     """
     with lake.cursor() as cursor:
         return cursor.execute(statement, values or None).to_arrow_table()

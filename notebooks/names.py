@@ -1,11 +1,11 @@
-"""Show what players sent as text: no link, no picture, no markup."""
+"""Values from players as text: without links, pictures and markup."""
 
 import html
 from collections.abc import Iterable, Mapping
 
 
 def as_text(rows: Iterable[Mapping[str, object]]) -> list[dict[str, object]]:
-    """Return rows for `mo.ui.table`, which makes links of addresses, and fetches those that name a picture."""
+    """Return rows for `mo.ui.table`, which would turn addresses into links and fetch those of pictures."""
     return [{name: _shown(value) for name, value in row.items()} for row in rows]
 
 

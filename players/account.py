@@ -1,4 +1,4 @@
-"""What a viewer knows to be true of its sessions: what it sent, and what was answered."""
+"""What a viewer knows of its sessions: what it sent, and the replies."""
 
 import httpx
 import msgspec
@@ -8,7 +8,7 @@ from players.truth import Metrics, SessionTruth
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a run is. `unknown` counts requests without a useful answer: a 5xx, or none."""
+    """The progress of a run. `unknown` counts requests answered 5xx or not at all."""
 
     elapsed_s: float
     sessions_started: int
@@ -19,7 +19,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came of one body: the last answer below 500, if any, and how many tries may each have had effect."""
+    """The outcome of one body: the last reply below 500, if any, and how many tries may have had an effect."""
 
     response: httpx.Response | None
     unknown: int
@@ -34,7 +34,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Tally:
-    """Everything that happened so far in a run."""
+    """Everything that has happened in a run so far."""
 
     def __init__(self) -> None:
         self.sessions: list[Session] = []
@@ -47,13 +47,13 @@ class Tally:
         self.surprises: list[str] = []
 
     def expect(self, is_expected: bool, what: str) -> None:
-        """Note what the protocol does not foresee."""
+        """Record a reply that the protocol does not provide for."""
         if not is_expected:
             self.surprises.append(what)
 
 
 class Session:
-    """One session under way: what was sent, and what was answered."""
+    """One session in progress: what was sent, and the replies."""
 
     def __init__(self, script: Script) -> None:
         self.script = script

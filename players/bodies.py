@@ -1,4 +1,4 @@
-"""What of a script goes over the wire: bodies with timestamps, and bodies spoiled as by buggy players. Pure."""
+"""The bodies that a script sends: with timestamps, and spoiled as by buggy players. Pure."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ def body_of(step: Step, *, start_ms: int, metadata: dict[str, str] | None = None
 
 
 def bytes_of(body: dict[str, Any], fault: str = "") -> bytes:
-    """Encode a body as it goes over the wire, spoiled where the script says so."""
+    """Encode a body as it goes over the wire, spoiled if the script demands it."""
     return FAULTS[fault](body) if fault else msgspec.json.encode(body)
 
 

@@ -1,4 +1,4 @@
-"""Who watches: the kinds of player there are in the field, and the viewers that a seed makes. Pure.
+"""The viewers: kinds of player as in the field, and the viewers that a seed gives. Pure.
 
 Players differ in how often they ping and whether they do so while paused, how many requests they have in flight,
 how often they try again, whether `play` comes twice, what the playhead is before it is known, and where an error
@@ -76,7 +76,7 @@ class Persona(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_persona(seed: int, viewer: int) -> Persona:
-    """Make the viewer that this seed and number always give."""
+    """Return the viewer of this seed and number; always the same."""
     rng = random.Random(f"{seed}/{viewer}")
     user_id, device_id = f"user-{opaque(seed, viewer)}", f"device-{opaque(seed, viewer, 'device')}"
     denials: tuple[Denial, ...] = ("Sec-GPC", "DNT", "X-Consent", "metadata")
@@ -111,5 +111,5 @@ def _clock_offset_ms(rng: random.Random) -> int:
 
 
 def opaque(*parts: object) -> str:
-    """Make a text that parts always give and that says nothing about them."""
+    """Return a text that depends only on these parts and reveals nothing about them."""
     return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Play viewers for a while, tell how it goes, and write down what is true: the verb `simulate`."""
+"""The verb `simulate`: plays viewers for a while, shows progress, and writes down what is true."""
 
 import asyncio
 import signal
@@ -10,13 +10,13 @@ from players.account import Progress
 from players.truth import write_truth
 from players.viewers import simulate
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 
 async def play(
     url: str, *, viewers: int, for_s: float, seed: int, api_key: str | None, report: Path | None
 ) -> None:
-    """Play until the time is over, or SIGTERM or SIGINT comes; then write the report, if one is wanted."""
+    """Play until time is over or SIGTERM or SIGINT arrives; then write the report, if one is wanted."""
     playing = asyncio.create_task(
         simulate(url=url, viewers=viewers, for_s=for_s, seed=seed, api_key=api_key, report_progress=_tell)
     )
@@ -25,7 +25,7 @@ async def play(
     truth = await playing
     if report is not None:
         write_truth(truth, report)
-    log.info(
+    logger.info(
         "played",
         accepted=truth.accepted,
         sessions=len(truth.sessions),
@@ -35,4 +35,4 @@ async def play(
 
 
 def _tell(progress: Progress) -> None:
-    log.debug("playing", progress=str(progress))
+    logger.debug("playing", progress=str(progress))

@@ -56,7 +56,7 @@ def _pre_roll(tape: Tape) -> None:
 
 
 def _first_frame(tape: Tape) -> None:
-    """Wait for the first frame; some buffer meanwhile and say so, some tell of it too early."""
+    """Wait for the first frame; some players report buffering meanwhile, some report it too early."""
     rng = tape.rng
     is_early = tape.player.plays_early and len(tape.steps) == 1
     if not is_early:
@@ -88,7 +88,7 @@ def _watch(tape: Tape, seconds: float) -> None:
 
 
 def _stop(tape: Tape, during: Activity) -> None:
-    """Pause. Not in the millisecond in which it began to play: which of the two came first, nobody could tell."""
+    """Pause, but not in the millisecond in which playing began: the order of the two would be unknown."""
     if tape.steps[-1].at_ms == tape.at_ms:
         tape.wait(0.001, during)
     tape.add(pauses=1)
@@ -102,7 +102,7 @@ def _pause(tape: Tape) -> None:
 
 
 def _seek(tape: Tape) -> None:
-    """Seek as SDKs tell it: a pause or buffering, then `play` elsewhere. A live stream only stops and goes on."""
+    """Seek as SDKs report it: a pause or buffering, then `play` elsewhere. A live stream stops and resumes."""
     if tape.rng.random() < 0.6:
         _stop(tape, "content")
         tape.wait(0.6, "paused")
@@ -118,7 +118,7 @@ def _seek(tape: Tape) -> None:
 
 
 def _land(tape: Tape, to_s: float) -> None:
-    """Play on elsewhere; only the event after it shows that this was no slip of one playhead."""
+    """Continue elsewhere; only the following event shows that this was not a slip of one playhead."""
     tape.position_s = round(to_s, 3)
     tape.add(seeks=1)
     tape.unclear = ("seeks",)
@@ -134,7 +134,7 @@ def _buffer(tape: Tape) -> None:
 
 
 def _stall(tape: Tape) -> None:
-    """Stand still without saying so: the bitrate goes down, the playhead stands, in the end it plays on.
+    """Stall without an event: the bitrate drops, the playhead does not move, then playing continues.
 
     One event cannot show that, nor can two: only a third one that says the same playhead does.
     """
@@ -158,14 +158,14 @@ def _stall(tape: Tape) -> None:
 
 
 def _go_away(tape: Tape) -> None:
-    """Close the lid while it plays, and open it again a while later."""
+    """Close the lid while playing, and open it again later."""
     tape.post("ping")
     tape.wait(tape.rng.choice((65.0, 100.0, 180.0)), "away")
     tape.post("ping")
 
 
 def _slip(tape: Tape) -> None:
-    """Play on, but say 0, -1 or nonsense once, as an SDK does whose player is busy; early on nobody could tell."""
+    """Play on, but send a playhead of 0, -1 or nonsense once, as busy SDKs do; early on it would be ambiguous."""
     if tape.is_live or tape.position_s < 10.0 or tape.left_s < 10.0:
         return
     tape.post("ping")
@@ -205,7 +205,7 @@ def _change_bitrate(tape: Tape) -> None:
 
 
 def _toggle_state(tape: Tape) -> None:
-    """Turn a player state on, and mostly off again; some players tell of two at once."""
+    """Turn a player state on, and mostly off again; some players report two at once."""
     first, second = ({"media.state.name": name} for name in tape.rng.sample(STATES, 2))
     if tape.player.name == "queue":
         tape.turn_on(*first.values(), *second.values())
@@ -299,7 +299,7 @@ def _ad_params(tape: Tape, position: int, length_s: float) -> dict[str, Any]:
 
 
 def _stitched_ad(tape: Tape) -> None:
-    """Play an ad that is part of the stream and in no break: it is told of, but to the player it is content."""
+    """Play an ad that is part of the stream, without a break: it is reported, but the player plays content."""
     tape.add(ads_outside_break=1)
     tape.post("adStart", _ad_params(tape, 1, 6.0), metadata={"ad.slot": "stitched"})
     _watch(tape, 6.0)
@@ -325,7 +325,7 @@ def _close_chapter(tape: Tape, outcome: str) -> None:
 
 
 def _next_chapter(tape: Tape) -> None:
-    """Go on to the next chapter: with the end of this one, by skipping it, or without a word about it."""
+    """Go to the next chapter: by completing this one, by skipping it, or without an event for its end."""
     how = tape.rng.choices(("completed", "skipped", "aborted"), (70, 15, 15))[0]
     _close_chapter(tape, how)
     if how == "completed":
@@ -347,7 +347,7 @@ def _see_the_end(tape: Tape) -> None:
 
 
 def _end(tape: Tape) -> None:
-    """End, and with the session whatever is open."""
+    """End the session, and whatever is open in it."""
     if tape.metrics.chapters_by_outcome.get("open"):
         _close_chapter(tape, "aborted")
     if tape.metrics.ad_breaks > tape.metrics.ad_breaks_completed:

@@ -1,4 +1,4 @@
-"""What simulated viewers do: from a seed to one session's events, and to what is true about them. Pure.
+"""What simulated viewers do: one session's events from a seed, and what is true about them. Pure.
 
 A script knows nothing of the wall clock: its times are milliseconds since its own start. It is written scene by
 scene: a function each, which says what the viewer does (`tape.wait`), what its player sends (`tape.post`), and
@@ -68,7 +68,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_script(seed: int, viewer: int, number: int) -> Script:
-    """Make the session that this seed, viewer and number always give."""
+    """Return the session of this seed, viewer and number; always the same."""
     persona = make_persona(seed, viewer)
     name = f"{seed}.{viewer}.{number}"
     rng = random.Random(name)
@@ -98,7 +98,7 @@ def make_script(seed: int, viewer: int, number: int) -> Script:
 
 
 def _out_of_order(rng: random.Random, player: Player, steps: list[Step]) -> list[Step]:
-    """Let an event be overtaken now and then, where a player has several requests in flight."""
+    """Let some events be overtaken, if a player has several requests in flight."""
     if player.in_flight_max == 1:
         return steps
     steps = list(steps)
@@ -121,7 +121,7 @@ def _with_faults(rng: random.Random, steps: list[Step]) -> list[Step]:
 
 
 def _glance(tape: Tape) -> None:
-    """Look at something for some seconds."""
+    """Watch something for some seconds."""
     _start(tape)
     _first_frame(tape)
     _watch(tape, 2.0)
@@ -186,7 +186,7 @@ def _play_session(tape: Tape) -> None:
 
 
 def _leave(tape: Tape) -> None:
-    """End as sessions end: after the last frame, stopped on the way, by an error, in an ad, or just gone."""
+    """End as sessions do: after the last frame, stopped before it, by an error, in an ad, or without an event."""
     rng = tape.rng
     if not tape.is_live and rng.random() < 0.5:
         _see_the_end(tape)

@@ -1,4 +1,4 @@
-"""A script being written: what the viewer does, which events its player sends, and what is true then. Pure.
+"""A script being written: what the viewer does, the events that its player sends, and what is then true. Pure.
 
 The truth is not computed from the events, but kept while they are written: whoever lets eight seconds of content
 pass adds eight seconds. Nothing here remembers what an event means; the scenes in `scripts.py` say it each time.
@@ -123,7 +123,7 @@ class Tape:
         self.metrics = msgspec.structs.replace(self.metrics, **values)
 
     def begin_content(self) -> None:
-        """The first frame is there."""
+        """The first frame is shown."""
         self.knows_position = True
         self.set(
             is_started=True,
@@ -147,7 +147,7 @@ class Tape:
         self._states_on -= set(names)
 
     def measure(self) -> dict[str, Any]:
-        """The bitrate is another one from here on; return the quality of experience that a player would send."""
+        """The bitrate changes; return the quality of experience that a player would send."""
         self._frames_dropped += self.rng.randrange(4)
         self._bitrate_bps = self.rng.choice([each for each in BITRATES_BPS if each != self._bitrate_bps])
         self.set(dropped_frames=self._frames_dropped)
@@ -158,7 +158,7 @@ class Tape:
         }
 
     def lose_bitrate(self) -> None:
-        """The bitrate is another one, and the player does not say which."""
+        """The bitrate changes, and the player does not report the new one."""
         self._says_bitrate = False
         self.set(average_bitrate_bps=None)
 
@@ -239,7 +239,7 @@ class Tape:
         self._append(body, self.at_ms - early_ms)
 
     def post_again(self) -> None:
-        """Write the newest event once more, the very same bytes."""
+        """Write the newest event again, with the same bytes."""
         self.add(repeats=1)
         self._append(self.steps[-1].body, self.steps[-1].at_ms)
 
@@ -264,7 +264,7 @@ class Tape:
 
 
 def _passes(played: list[tuple[float, float]], *, day_s: int | None) -> dict[tuple[float, float], int]:
-    """Count how often each piece of the content was played; a live stream goes on at 0 after `day_s`."""
+    """Count how often each piece of the content was played; a live stream continues at 0 after `day_s`."""
     if day_s is not None:
         played = [
             (max(start, midnight) - midnight, min(end, midnight + day_s) - midnight)

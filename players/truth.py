@@ -1,4 +1,4 @@
-"""What is true about the sessions that were played, and how it differs from what a lake says about them. Pure."""
+"""What is true of the sessions that were played, and where a lake differs from it. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import msgspec
 Value = float | bool | dict[str, float] | None
 
 NEARLY_EQUAL = 0.0015
-"""Durations and playheads may differ by this: players and lake count whole milliseconds; the rest is rounding."""
+"""Durations and playheads may differ by this: players and lake count whole milliseconds, and round."""
 
 BITRATE_TOLERANCE_BPS = 1.0
 """A mean of bitrates may differ by this: the same sums, divided in another order."""
@@ -18,8 +18,8 @@ RUN_METADATA = "run"
 """The key of custom metadata by which a sessionStart names the run that plays it."""
 
 DELAY_MS_MAX = 2000
-"""Corrected moments may be up to this late, never early: the smallest delay of a session's requests cannot
-be told from a clock that is slow by as much. On one machine it is milliseconds, on a busy one it may be more."""
+"""Corrected moments may be up to this late, never early: the smallest delay of a session's requests looks like a
+clock that is slow by as much. On one machine it is milliseconds, on a busy one it may be more."""
 
 
 class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,7 +109,7 @@ COLUMNS = tuple(name for name in METRICS if not isinstance(getattr(Metrics(), na
 
 
 def metrics_of(row: Mapping[str, Any]) -> dict[str, Value]:
-    """Return the metrics that a row of `sessions` states: its COLUMNS, and its LISTS summed up."""
+    """Return the metrics in a row of `sessions`: its COLUMNS, and sums of its LISTS."""
     states, errors, chapters = (row[name] or () for name in ("player_states", "playback_errors", "chapters"))
     return {name: row[name] for name in COLUMNS} | {
         "state_starts": _sums((state["name"], state["starts"]) for state in states),
@@ -157,7 +157,7 @@ class SessionTruth(msgspec.Struct, frozen=True):
 
 
 class Truth(msgspec.Struct, frozen=True):
-    """What a whole run did. `began_ms` to `finished_ms` (since 1970) is when its requests were under way.
+    """What a whole run did. Its requests were sent between `began_ms` and `finished_ms` (since 1970).
 
     `run` is the name that each sessionStart of this run carries as RUN_METADATA, and that no other run has.
     `unknown_starts` has, for each request that would have made a session and whose outcome is unknown, how many
@@ -194,7 +194,7 @@ class Truth(msgspec.Struct, frozen=True):
 
 
 class LakeSession(msgspec.Struct, frozen=True):
-    """What the lake says about one session. `metrics` has whichever columns were asked for.
+    """One session in the lake. `metrics` has whichever columns were asked for.
 
     `started_by` is the run that its sessionStart names, empty where it names none; None: there is no sessionStart.
     """
@@ -219,11 +219,11 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def divide(truth: Truth, rows: Sequence[LakeSession]) -> tuple[list[LakeSession], list[LakeSession]]:
-    """Divide the sessions of a lake into those that the run must answer for, and those of others.
+    """Divide the sessions of a lake into those of the run, and those of others.
 
-    Others' have a sessionStart that does not name this run, and are no viewer's. So what names this run though no
-    viewer played it, and what has no sessionStart, without which nobody can post, is left to `compare`, which
-    calls it invented.
+    Sessions of others have a sessionStart that does not name this run, and no viewer played them. A session that
+    names this run although no viewer played it, or that has no sessionStart, is left to `compare`, which reports
+    it as invented.
     """
     played = {session.session_id for session in truth.sessions}
     parts: tuple[list[LakeSession], list[LakeSession]] = ([], [])
@@ -233,7 +233,7 @@ def divide(truth: Truth, rows: Sequence[LakeSession]) -> tuple[list[LakeSession]
 
 
 def compare(truth: Truth, rows: Sequence[LakeSession], *, refused: int | None = None) -> list[Finding]:
-    """Name every difference between what is true and what the lake says; an empty list means there is none.
+    """Return every difference between the truth and the lake.
 
     `rows` has one entry for each session that the lake holds of the time of the run; where others post too, only
     those that `divide` leaves to the run. `refused`, where given, is the number of refused bodies that it holds.
@@ -276,7 +276,7 @@ def _compare_metrics(session: SessionTruth, row: LakeSession) -> list[Finding]:
 
 
 def is_close(name: str, true: Value, value: Value) -> bool:
-    """Return whether a metric is right, in each of its parts; what is in no part is 0."""
+    """Return whether a metric is right in each of its parts; a missing part is 0."""
     if isinstance(true, dict) or isinstance(value, dict):
         assert isinstance(true, dict)
         assert isinstance(value, dict)
@@ -288,7 +288,7 @@ def is_close(name: str, true: Value, value: Value) -> bool:
 
 
 def allowed(name: str) -> tuple[float, float]:
-    """Return by how much a metric may be less and more than what is true; what is counted is equal."""
+    """Return by how much a metric may be below and above the truth; counts must be equal."""
     if name in ("clock_offset_ms", "started_at", "ended_at"):
         return (0, DELAY_MS_MAX)
     if name.endswith("_s"):
@@ -299,7 +299,7 @@ def allowed(name: str) -> tuple[float, float]:
 
 
 def totals(truth: Truth, rows: Sequence[LakeSession]) -> Iterator[tuple[str, int, float, float]]:
-    """Sum up each metric over the sessions whose players know it: its name, sessions, truth, lake."""
+    """Yield each metric, summed over the sessions whose players know it: name, sessions, truth, lake."""
     found = {row.session_id: row.metrics for row in rows}
     known = [(session.metrics, found.get(session.session_id, {})) for session in truth.sessions if session.metrics]
     for name in METRICS:
@@ -314,7 +314,7 @@ def _total(value: Value) -> float:
 
 
 def _compare_strangers(truth: Truth, strangers: Sequence[LakeSession]) -> list[Finding]:
-    """Judge sessions that nobody was told of: each start without an answer may have made one, whole or in part."""
+    """Check sessions without a known reply: each unanswered start may have created one, whole or in part."""
     findings = []
     unclaimed = sorted(truth.unknown_starts)
     for row in sorted(strangers, key=lambda row: row.events, reverse=True):

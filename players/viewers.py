@@ -1,4 +1,4 @@
-"""Simulated viewers over real HTTP: they play their scripts at a server, and keep account of what it answered.
+"""Simulated viewers over real HTTP: they play their scripts at a server, and record its replies.
 
 A session of minutes is played in seconds: its player's clock runs faster than ours and reaches the present (plus
 the player's own error) with the last event. Requests go out when that clock says so, so that events of the same
@@ -47,7 +47,7 @@ async def simulate(
     report_progress: Callable[[Progress], None] | None = None,
     pace_s: float = 1.0,
 ) -> Truth:
-    """Play `viewers` viewers at the server at `url` for `for_s` seconds and return what is true then.
+    """Play `viewers` viewers at the server at `url` for `for_s` seconds and return what is then true.
 
     `pace_s` is the mean time between two events of a viewer. Without `api_key` nobody opens tracking sessions.
     When the time is over, or the task is cancelled, requests under way are finished, sessions are left as they
@@ -83,7 +83,7 @@ async def simulate(
 
 
 def _take_back_cancellation() -> None:
-    """Go on to a clean end: whoever cancels a run wants its truth."""
+    """Finish cleanly: a cancelled run still needs its truth."""
     task = asyncio.current_task()
     if task is not None:
         task.uncancel()
@@ -144,7 +144,7 @@ class _Stage:
         )
 
     async def be_viewer(self, viewer: int) -> None:
-        """Play one session after the other until the run is over."""
+        """Play one session after another until the run is over."""
         rng = random.Random(f"{self.seed}/{viewer}/habits")
         await self.sleep(rng.uniform(0, 3 * self.pace_s))
         for number in count():
@@ -171,7 +171,7 @@ class _Stage:
             await self._delete_tracking(session)
 
     async def _stream(self, session: Session) -> None:
-        """Play a session live: its start, then each event when the player's clock says so."""
+        """Play a session live: its start, then each event at its time by the player's clock."""
         script = session.script
         played_s = script.duration_ms / 1000
         if not script.is_glance:
@@ -197,7 +197,7 @@ class _Stage:
                 requests.create_task(self._post_event(session, step, start_ms, slots))
 
     async def _preflight(self, session: Session) -> None:
-        """Ask, as browsers do, whether the page may post at all."""
+        """Send a preflight, as browsers do."""
         headers = {
             "Origin": ORIGIN,
             "Access-Control-Request-Method": "POST",
@@ -242,7 +242,7 @@ class _Stage:
         await self.sleep(len(bodies) * self.pace_s)
 
     def _open(self, session: Session, answer: Answer, *, numbers: list[int]) -> None:
-        """Take in the answer to a start: from here on the session has an id, or is given up."""
+        """Process the reply to a start: the session has an id from here on, or is abandoned."""
         tally = self.tally
         tally.unknown_starts += [len(numbers)] * answer.unknown
         if answer.is_accepted and answer.response is not None:
@@ -283,14 +283,14 @@ class _Stage:
             self.tally.expect(False, f"{step.event_type} was answered {answer.status}: {_text(answer)}")
 
     def _count_refusal(self, session: Session, step: Step, answer: Answer) -> None:
-        """Take in the answer to a body that had to be refused."""
+        """Process the reply to a body that must be refused."""
         if answer.status == 400:
             self.tally.refused += 1
         elif answer.status:
             self.tally.expect(False, f"{step.event_type} {step.fault} was answered {answer.status}")
 
     async def _post(self, session: Session, path: str, body: bytes, *, posts_max: int) -> Answer:
-        """Post one body, again and again unchanged if this player does, until an answer says yes or no."""
+        """Post one body, repeatedly and unchanged if this player retries, until a reply accepts or refuses it."""
         headers = dict(session.headers)
         player = session.script.persona.player
         is_repeatable = player.has_idempotency_keys or bool(player.upload)
@@ -329,7 +329,7 @@ class _Stage:
         return metadata
 
     async def _open_tracking(self, session: Session) -> None:
-        """Open a tracking session, and see whether the server knows it again."""
+        """Open a tracking session, and check that the server recognizes it."""
         persona = session.script.persona
         path = _tracking_path(persona.viewer)
         headers = {"X-API-Key": self.api_key or "", "X-API-Version": "2025-09-02"}
@@ -369,7 +369,7 @@ class _Stage:
 
 
 def _once(unknown: int, is_repeatable: bool) -> int:
-    """All tries of a body that its key or its own hash makes known again have one effect at most."""
+    """Return how many tries may have had an effect: at most one if a key or hash identifies the body."""
     return min(unknown, 1) if is_repeatable else unknown
 
 
@@ -389,5 +389,5 @@ def _retry_after_s(response: httpx.Response) -> float:
 
 
 def _tracking_path(viewer: int) -> str:
-    """Half of the viewers use the path of the newer API, half that of the older one."""
+    """Half of the viewers use the path of the newer API, the others the older one."""
     return f"/v1/playouts/film-{viewer}/tracking/session" if viewer % 2 else "/v1/playouts/tracking/session"

@@ -177,9 +177,39 @@ WAITING: dict[str, float | None] = {
 
 
 def test_waiting_by_every_source(lake: Table) -> None:
-    """The same three sessions, by the words of each source; the arithmetic stands beside the sessions."""
+    """The same three sessions, by the definition of each source; the arithmetic is next to the sessions."""
     lake.put(*quality())
     assert lake.metrics(WAITING) == pytest.approx(WAITING)
+
+
+def test_watch_time_includes_ads_for_mux_alone(lake: Table) -> None:
+    """Mux's playing time is of content or ads: 90 s of content, 30 s of ads, 6 s of rebuffering, 4 s to start."""
+    lake.put(
+        {
+            "is_started": True,
+            "content_time_s": 90.0,
+            "ad_time_s": 30.0,
+            "startup_s": 4.0,
+            "rebuffer_time_s": 6.0,
+            "rebuffers": 2,
+        }
+    )
+    by_hand = {
+        "rebuffer_ratio_mux": 6 / (90 + 30 + 4 + 6),
+        "rebuffers_per_minute_mux": 60 * 2 / (90 + 30 + 4 + 6),
+        "smoothness_score_mux": 50 / 2**0.5 + 50 * 2.718281828459045 ** (-10 * 6 / 130),
+        "rebuffer_ratio_exoplayer": 6 / (90 + 4 + 6),  # an ad is a playback of its own
+        "rebuffer_ratio_cta2066": 6 / (90 + 4 + 6),
+    }
+    assert lake.metrics(by_hand) == pytest.approx(by_hand)
+
+
+def test_exoplayer_counts_every_playback_that_was_never_ready(lake: Table) -> None:
+    """PlaybackStats: played and paused ones were ready; one that failed and one that was left were not."""
+    long = {"started_at": NOON, "ended_at": at(1)}
+    played, paused = {"is_started": True} | long, {"pauses": 1} | long
+    lake.put(played, paused, {"is_failed": True} | long, long)
+    assert lake.metric("abandoned_before_ready_ratio_exoplayer") == 2 / 4
 
 
 def test_ratios_are_ratios_of_sums(lake: Table) -> None:
@@ -230,7 +260,7 @@ OUTCOMES: dict[str, float | None] = {
     "success_ratio_pillarbox": 9 / 11,
     "exit_before_start_ratio_conviva": 3 / 11,
     "exit_before_start_ratio_mux": 2 / 10,
-    "abandoned_before_ready_ratio_exoplayer": 3 / 11,
+    "abandoned_before_ready_ratio_exoplayer": 4 / 11,  # the failed start was never ready
     "drop_before_start_ratio_adobe": 4 / 10,  # errors too; of media starts
     "preroll_drop_ratio_adobe": 4 / 10,
     "playback_success_score_mux": (6 * 100 + 2 * 0 + 2 * 50) / 10,
@@ -886,5 +916,5 @@ def test_a_second_init_makes_definitions_anew_only_where_they_differ(tmp_path: P
 
 
 def test_the_dictionary_is_what_the_lake_says_of_itself(connection: duckdb.DuckDBPyConnection) -> None:
-    """lake/DICTIONARY.md equals what is made from the comments; `python -m lake.dictionary` writes it anew."""
+    """lake/DICTIONARY.md equals what is made from the comments; `python -m lake.dictionary` rewrites it."""
     assert DICTIONARY.read_text() == render(connection)

@@ -338,10 +338,8 @@ class PartitionSessions:
         changes.folded_again = True
 
     def _refold(self, session_id: str, history: History, events: list[Event]) -> None:
-        last_offset = max(
-            (event.offset for event in events if not event.is_flagged(AFTER_CLOSE)),
-            default=history.over.last_offset,
-        )
+        told = (event.offset for event in events if not event.is_flagged(AFTER_CLOSE))
+        last_offset = max(history.over.last_offset, max(told, default=-1))
         counted = without_false_ends(
             event for event in events if event.offset <= last_offset and not event.is_flagged(OVER_LIMIT)
         )

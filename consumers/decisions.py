@@ -15,7 +15,7 @@ from lake.transaction import Gap, Ledger, LogChange, accept_gap, change_log, rea
 from schemas.faults import LogCorrupt, LogGap, LogReplaced, LogTruncated, NotReady
 from schemas.settings import Settings
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 
 def with_remedy(fault: LogGap | LogTruncated | LogCorrupt | LogReplaced, *, verb: str = "worker") -> str:
@@ -33,7 +33,7 @@ def accept_gaps(settings: Settings, gaps: Iterable[Gap]) -> None:
     with contextlib.closing(open_to_write(place)) as connection:
         for gap in gaps:
             ledger = accept_gap(connection, gap, now=datetime.now(UTC), place=place)
-            log.warning("gap accepted", partition=gap.partition, next_offset=ledger.next_offset)
+            logger.warning("gap accepted", partition=gap.partition, next_offset=ledger.next_offset)
 
 
 def parse_partitions(text: str) -> list[int] | None:
@@ -76,7 +76,7 @@ async def accept_new_logs(settings: Settings, partitions: Collection[int] | None
             change = changes.get(ledger.log_partition)
             if change is not None:
                 after = change_log(connection, ledger, change, now=datetime.now(UTC), place=place)
-                log.warning(
+                logger.warning(
                     "new log accepted",
                     partition=change.partition,
                     log_number=after.log_number,

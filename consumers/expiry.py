@@ -13,7 +13,7 @@ from lake.backup import Manifest, is_overdue, last_made_at, newest
 from schemas.faults import NotReady
 from schemas.settings import Settings
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 OVERDUE_ALARM_S = 3600.0  # between two warnings of a backup that is overdue
 
@@ -43,13 +43,13 @@ class Expiry:
         older_than_ms = int((time.time() - self._settings.log_retention_s) * 1000)
         dropped = await reader.retain(older_than_ms=older_than_ms, below=in_log)
         if dropped:
-            log.info("log records dropped", records=dropped)
+            logger.info("log records dropped", records=dropped)
 
     async def _newest_backup(self) -> Manifest | None:
         try:
             found = await asyncio.to_thread(newest, self._settings.backups)
         except NotReady as fault:
-            log.warning("backup unreadable", message=str(fault))
+            logger.warning("backup unreadable", message=str(fault))
             return None
         return found[1] if found else None
 
@@ -64,7 +64,7 @@ class Expiry:
             return
         if self._warned_s is None or time.monotonic() - self._warned_s >= OVERDUE_ALARM_S:
             self._warned_s = time.monotonic()
-            log.warning(
+            logger.warning(
                 "backup overdue: the log drops no record that no backup holds; run `playhead backup`",
                 newest_backup=made_at.isoformat() if made_at else None,
                 retention_s=self._settings.log_retention_s,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 import structlog
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 SAID_EVERY_S = 60.0
 # Halts that concern what was read before them as well; a gap or a broken batch leaves that as it is.
@@ -67,7 +67,7 @@ class Halts:
 def log_halts(halts: Halts, next_offsets: Mapping[int, int], *, now_s: float) -> None:
     """Log the halts that are due, each with the offset at which its partition is read no further."""
     for partition, halt in halts.take_due(now_s):
-        log.error(
+        logger.error(
             "partition halted",
             code=halt.code,
             partition=partition,

@@ -35,7 +35,7 @@ from lake.transaction import Fenced
 from schemas.faults import LogCorrupt, LogGap, LogReplaced, LogTruncated, LogUnavailable, NotReady, SchemaMismatch
 from schemas.settings import Settings
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 RETRY_S_MAX = 5.0
 START_S_MAX = 60.0  # a log or lake that does not answer has this long at the start
@@ -93,7 +93,7 @@ class Worker:
         await stop.wait()
         await asyncio.sleep(self._settings.worker_stop_timeout_s)
         waited_for = "the lake" if self._lake.is_busy() else "the log"
-        log.error("not ended in time", waited_for=waited_for, within_s=self._settings.worker_stop_timeout_s)
+        logger.error("not ended in time", waited_for=waited_for, within_s=self._settings.worker_stop_timeout_s)
         os._exit(STUCK_STATUS)
 
     async def _work(self, reader: Reader, stop: asyncio.Event) -> None:
@@ -190,7 +190,7 @@ class Worker:
             if fault is not None:
                 self._halt(partition, fault)
             self._log_clock.learn(held.ledger.time_ms, monotonic_ms=_monotonic_ms())
-        log.info("partition assigned", partition=partition, next_offset=held.ledger.next_offset)
+        logger.info("partition assigned", partition=partition, next_offset=held.ledger.next_offset)
         return held.next_in_log
 
     async def _keep_comparing(self) -> None:
@@ -202,7 +202,7 @@ class Worker:
             try:
                 await self._compare_held()
             except (LogUnavailable, NotReady, duckdb.Error, OSError) as error:
-                log.debug("log not compared", error=str(error))  # reading and writing report it
+                logger.debug("log not compared", error=str(error))  # reading and writing report it
 
     async def _compare_held(self) -> None:
         every = {partition: held for partition, held in self._held.items() if partition not in self._halts}
@@ -223,7 +223,7 @@ class Worker:
                 self._log_clock.forget(partition)
                 if partition in self._held:
                     self._kept[partition] = self._held.pop(partition)
-                    log.info("partition released", partition=partition)
+                    logger.info("partition released", partition=partition)
 
     def _new_batch(self) -> Batch:
         # If the lake refuses again and again, maybe it is the size of the transaction.
@@ -271,7 +271,7 @@ class Worker:
             self._waits_since = self._waits_since or now
             if self._until_read or now - self._waits_since > NOT_READY_S_MAX:
                 raise
-            log.error("not ready", code=fault.code, message=str(fault))
+            logger.error("not ready", code=fault.code, message=str(fault))
             await asyncio.sleep(0.5)
         except (duckdb.Error, OSError) as error:
             await self._recover(error)
@@ -316,7 +316,7 @@ class Worker:
     async def _start_again(self, failure: Fenced | duckdb.Error | OSError) -> None:
         """Throw the state of all partitions away: what their ledgers say is read before the next read."""
         if isinstance(failure, Fenced):
-            log.warning("fenced", message=str(failure))
+            logger.warning("fenced", message=str(failure))
         else:
             await self._recover(failure)
         self._doubted.update(self._held)
@@ -351,7 +351,7 @@ class Worker:
             self._settings.worker_alive_file.touch()
 
     async def _wait_for_log(self, fault: LogUnavailable) -> None:
-        log.warning("log unavailable", code=fault.code, message=str(fault))
+        logger.warning("log unavailable", code=fault.code, message=str(fault))
         await asyncio.sleep(0.5)
 
     async def _recover(self, error: duckdb.Error | OSError) -> None:
@@ -361,7 +361,7 @@ class Worker:
         """
         self._failures += 1
         wait_s = min(0.05 * 2**self._failures, RETRY_S_MAX)
-        log.warning("lake refused", error=str(error).splitlines()[0][:1000], failures=self._failures)
+        logger.warning("lake refused", error=str(error).splitlines()[0][:1000], failures=self._failures)
         if not isinstance(error, duckdb.TransactionException):
             await asyncio.to_thread(self._lake.close)
         if isinstance(error, duckdb.BinderException | duckdb.CatalogException):

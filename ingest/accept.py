@@ -128,7 +128,7 @@ class Accept:
             await self.writer.append(self.any_partition(), key=b"", value=records.encode(envelope))
         except (LogUnavailable, TooLarge) as fault:
             self._metrics.rejected_dropped.labels("log").inc()
-            logger.warning("rejected_not_kept", code=fault.code)
+            logger.warning("rejected not kept", code=fault.code)
         else:
             self._metrics.rejected_kept.inc()
 

@@ -213,7 +213,7 @@ class Runner:
                 self._rates.charge(sender, self._monotonic_s(), size_bytes // TOKEN_BYTES)
 
     def _note(self, error: Exception, path: str) -> None:
-        logger.error("request_failed", path=path, exc_info=error)
+        logger.error("request failed", path=path, exc_info=error)
         self._metrics.errors.inc()
 
     def _refuse(self, fault: Fault, route: Route, method: str, headers: dict[bytes, bytes], body: bytes) -> Reply:

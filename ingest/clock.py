@@ -48,7 +48,7 @@ class ClockSkew(Collector):
         self._skew_s = 0.0 if abs(middle_s) <= took_s / 2 + 0.001 else middle_s
         if abs(self._skew_s) >= WARN_S and began_s >= self._warn_at_s:
             self._warn_at_s = began_s + WARN_EVERY_S
-            logger.warning("clock_differs_from_log", skew_s=round(self._skew_s, 3))
+            logger.warning("clock differs from log", skew_s=round(self._skew_s, 3))
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Make the gauge, where anything is known."""

@@ -74,8 +74,8 @@ class State(ServerState):
         super().__init__()
         self.outbox = Outbox()
         self.is_stopping = False
-        self.malformed = Notice("malformed_requests")
-        self.descriptors_used_up = Notice("descriptors_used_up")
+        self.malformed = Notice("malformed requests")
+        self.descriptors_used_up = Notice("descriptors used up")
 
 
 async def answer(reply: Reply, scope: Scope, _receive: Receive, send: Send) -> None:

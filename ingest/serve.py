@@ -58,7 +58,7 @@ def check_secrets(settings: Settings) -> None:
     settings.keys_of_mac()
     settings.key_of_pseudonyms()
     for variable in settings.short_keys():
-        logger.warning("short_key", variable=variable, characters_min=KEY_CHARACTERS_MIN)
+        logger.warning("short key", variable=variable, characters_min=KEY_CHARACTERS_MIN)
 
 
 def raise_descriptor_limit() -> None:
@@ -158,7 +158,7 @@ async def _open_log(settings: Settings, stop: Stop) -> Writer | None:
         except LogUnavailable as fault:
             if time.monotonic() > until:
                 raise
-            logger.warning("log_unavailable", code=fault.code, message=str(fault))
+            logger.warning("log unavailable", code=fault.code, message=str(fault))
             await asyncio.sleep(LOG_RETRY_S)
     return None
 

@@ -160,7 +160,7 @@ def _side_files_moved(path: Path) -> Iterator[None]:
         wal = Path(f"{file}-wal")
         if wal.exists():
             kept = wal.rename(f"{wal}.lost-{uuid.uuid4().hex[:8]}")
-            logger.warning("log_was_lost", path=str(path), its_wal=str(kept))
+            logger.warning("log was lost", path=str(path), its_wal=str(kept))
     yield
 
 

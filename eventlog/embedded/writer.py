@@ -79,7 +79,7 @@ class EmbeddedWriter:
                 self._wake.set()
                 await self._ended.wait()
         except TimeoutError:
-            logger.warning("log_writer_left_behind", path=str(self._path), after_s=self._timeout_s)
+            logger.warning("log writer left behind", path=str(self._path), after_s=self._timeout_s)
 
     def _wake_thread(self, _partition: int) -> None:
         if not self._wake.is_set():
@@ -95,11 +95,11 @@ class EmbeddedWriter:
                 try:
                     self._commit_group()
                     if failing:
-                        logger.info("log_available_again", path=str(self._path))
+                        logger.info("log available again", path=str(self._path))
                     failing = False
                 except Exception as error:  # noqa: BLE001  (a thread that died would take the log with it)
                     if not failing:
-                        logger.warning("log_unavailable", path=str(self._path), error=str(error))
+                        logger.warning("log unavailable", path=str(self._path), error=str(error))
                     failing = True
                     self._disconnect()
                     if isinstance(error, Fault):  # the log is not there any more: no deadline will help

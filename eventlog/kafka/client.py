@@ -193,7 +193,7 @@ async def _ended(ending: Coroutine[Any, Any, None], *, within_s: float) -> bool:
     await asyncio.sleep(0)  # transports close in the loop's next round
     if task.done() and not task.cancelled() and task.exception() is None:
         return True
-    logger.info("log_client_left_behind", after_s=within_s)
+    logger.info("log client left behind", after_s=within_s)
     return False
 
 

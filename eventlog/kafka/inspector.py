@@ -63,7 +63,7 @@ class KafkaInspector:
                 if isinstance(error, UNREACHABLE) and not isinstance(error, UNREADABLE):
                     raise
                 if is_careful:  # its bytes cannot be had, which its reader notices where it matters
-                    logger.warning("log_record_unreadable", partition=min(asked).partition, error=str(error))
+                    logger.warning("log record unreadable", partition=min(asked).partition, error=str(error))
                     pending -= asked
                 is_careful = True
                 continue

@@ -148,7 +148,7 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
             async with asyncio.timeout(STOP_S):
                 await self._consumer.commit(offsets)
         except (*UNREACHABLE, ValueError) as error:
-            logger.debug("log_offsets_not_committed", error=str(error) or type(error).__name__)
+            logger.debug("log offsets not committed", error=str(error) or type(error).__name__)
 
     async def retain(self, *, older_than_ms: int, below: Mapping[int, int]) -> int:
         """Do nothing: the topic has a retention of its own."""

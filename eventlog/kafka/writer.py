@@ -178,7 +178,7 @@ class KafkaWriter:
     def _replace(self, producer: AIOKafkaProducer, error: BaseException) -> None:
         """Give this producer up and make another, unless that is happening already."""
         if self._producer is producer:
-            logger.warning("log_producer_failed", topic=self._topic, error=str(error) or type(error).__name__)
+            logger.warning("log producer failed", topic=self._topic, error=str(error) or type(error).__name__)
             self._producer = None
             self._replacing = asyncio.create_task(self._make_another(producer), name="log-new-producer")
 
@@ -189,12 +189,12 @@ class KafkaWriter:
                 producer = await self._started_producer()
             except Exception as error:  # noqa: BLE001  (logged; to give up here would be to give up for good)
                 logger.warning(
-                    "log_producer_not_made", topic=self._topic, error=str(error) or type(error).__name__
+                    "log producer not made", topic=self._topic, error=str(error) or type(error).__name__
                 )
                 await asyncio.sleep(RETRY_S)
             else:
                 self._adopt(producer)
-                logger.info("log_producer_made", topic=self._topic)
+                logger.info("log producer made", topic=self._topic)
                 return
 
     async def _started_producer(self) -> AIOKafkaProducer:

@@ -443,7 +443,7 @@ def test_a_short_key_is_warned_of_by_its_variable(tmp_path: Path) -> None:
     settings = {"PLAYHEAD_MAC_KEY": "short-and-planted", "PLAYHEAD_PSEUDONYM_KEY": "p" * 31}
     done = playhead("up", "--for", "1s", "--port", "0", cwd=tmp_path, settings=settings)
     assert done.returncode == 0, done.stdout
-    warned = re.findall(r"short_key variable=(\w+) characters_min=32", done.stdout)
+    warned = re.findall(r"short key variable=(\w+) characters_min=32", done.stdout)
     assert warned == ["PLAYHEAD_MAC_KEY", "PLAYHEAD_PSEUDONYM_KEY"]
     assert "short-and-planted" not in done.stdout + (tmp_path / "data" / "logs" / "ingest.log").read_text()
 

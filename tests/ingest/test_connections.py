@@ -20,7 +20,7 @@ def ingest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingest]:
     """One ingest for all tests here, with a short deadline for requests."""
     with running(tmp_path_factory.mktemp("connections") / "data", http_body_timeout_s=BODY_TIMEOUT_S) as ingest:
         yield ingest
-        assert "request_failed" not in ingest.output
+        assert "request failed" not in ingest.output
         assert "Exception in ASGI" not in ingest.output
 
 
@@ -162,7 +162,7 @@ def test_malformed_requests_do_not_fill_the_log(ingest: Ingest) -> None:
     """However many come, there is a line for the first, and one a minute that counts the others."""
     for _ in range(200):
         assert ingest.exchange(b"NONSENSE\r\n\r\n").startswith(b"HTTP/1.1 400 ")
-    assert ingest.output.count("malformed_requests") <= 2
+    assert ingest.output.count("malformed requests") <= 2
     assert "Invalid HTTP request" not in ingest.output
 
 

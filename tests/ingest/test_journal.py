@@ -68,7 +68,7 @@ def test_the_log_holds_what_was_accepted_and_nothing_else(tmp_path: Path, pytest
         assert {201, 204, 200, 400, 401, 404, 405, 413} <= set(statuses), statuses
         assert ingest.stop() == 0
         _compare(ingest, journals)
-        assert "request_failed" not in ingest.output
+        assert "request failed" not in ingest.output
         assert "Exception in ASGI" not in ingest.output
 
 

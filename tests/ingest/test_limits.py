@@ -43,7 +43,7 @@ def ingest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingest]:
     """One ingest for the tests that need no settings of their own."""
     with running(tmp_path_factory.mktemp("limits") / "data") as ingest:
         yield ingest
-        assert "request_failed" not in ingest.output
+        assert "request failed" not in ingest.output
 
 
 # Arrays

@@ -61,7 +61,7 @@ def test_without_the_log_there_is_no_2xx(tmp_path: Path) -> None:
         assert len(ingest.records()) == before
         until(lambda: ingest.client.get("/health/ready").status_code == 200)
         assert ingest.post(f"{session}/events", event("play")).status_code == 204
-        assert "request_failed" not in ingest.output
+        assert "request failed" not in ingest.output
 
 
 def test_an_offline_session_that_failed_is_completed_by_posting_it_again(tmp_path: Path) -> None:

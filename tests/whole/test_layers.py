@@ -127,3 +127,20 @@ def test_the_layers_name_every_folder() -> None:
     assert "commands" in FOLDERS
     contract = (PROJECT / "pyproject.toml").read_text().partition("[tool.importlinter]")[2]
     assert [folder for folder in sorted(FOLDERS) if f'"{folder}"' not in contract] == []
+
+
+def test_a_log_has_one_logger_a_module_and_events_that_read_alike() -> None:
+    """`logger`, named after the module; an event is words in lower case, and what varies is in its fields."""
+    for path in modules_outside("tests"):
+        source = path.read_text()
+        for name, argument in re.findall(r"^(\w+) = structlog\.get_logger\((.*)\)$", source, re.MULTILINE):
+            assert (name, argument) == ("logger", "__name__"), path
+        for node in ast.walk(ast.parse(source)):
+            if not (isinstance(node, ast.Call) and ast.unparse(node.func).startswith("logger.")):
+                continue
+            if isinstance(node.args[0], ast.Constant):
+                event = str(node.args[0].value)
+                assert re.match(r"[a-z]+( |$)", event), (path, event)
+                assert "_" not in event.partition(":")[0], (path, event)
+            else:
+                assert isinstance(node.args[0], ast.Attribute), (path, ast.unparse(node))

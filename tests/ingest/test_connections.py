@@ -178,7 +178,7 @@ def test_running_out_of_descriptors_is_said_and_recovers(ingest: Ingest) -> None
             with contextlib.suppress(ConnectionError):
                 connections.append(socket.create_connection(("127.0.0.1", ingest.port), timeout=5))
                 connections[-1].sendall(GET)
-        said = until(lambda: [line for line in ingest.output.splitlines() if "descriptors_used_up" in line])
+        said = until(lambda: [line for line in ingest.output.splitlines() if "descriptors used up" in line])
         assert json.loads(said[0])["limit"] == limit
         assert len(said) == 1
     finally:

@@ -156,7 +156,8 @@ def refused_to_keep(fault: Fault, body: bytes, pseudonymizer: RefusedPseudonymiz
         with contextlib.suppress(NotJson):
             value = read_json(body)
     denied = denied or pseudonymizer.denies(value)
-    return Kept(_detail(str(fault), pseudonymizer, denied=denied), pseudonymizer.over(value, denied=denied).value)
+    replaced, _ = pseudonymizer.over(value, denied=denied)
+    return Kept(_detail(str(fault), pseudonymizer, denied=denied), replaced)
 
 
 def _detail(text: str, pseudonymizer: RefusedPseudonymizer, *, denied: bool) -> str:

@@ -20,6 +20,7 @@ from schemas.media import NESTED_KEYS, is_flat
 from schemas.settings import Settings
 
 Consent = Literal["given", "denied"]
+Replaced = tuple[Any, Consent | None]  # JSON with pseudonyms for identities, and what that says about consent
 
 SCANNED_BYTES_MAX: Final = 65_536  # in a larger body, an array, all texts are read, event by event
 REMOVED: Final = "(removed)"
@@ -68,13 +69,6 @@ def is_nobody(identity: str) -> bool:
     return one is not None and (one[1] is None or one[1] == "0" or lowered.count(one[1]) > 1)
 
 
-class Pseudonymized(msgspec.Struct, frozen=True):
-    """JSON with pseudonyms for identities, and what that says about consent."""
-
-    value: Any
-    consent: Consent | None
-
-
 class Pseudonymizer:
     """Replaces the identities of JSON events by pseudonyms; drops them where consent is denied.
 
@@ -94,8 +88,8 @@ class Pseudonymizer:
         """Return whether texts in a JSON body have to be read for what identities they hold."""
         return len(body) > SCANNED_BYTES_MAX or self._names.may_stand_in(body)
 
-    def over_event(self, event: dict[str, Any], *, denied: bool, reads_texts: bool) -> Pseudonymized:
-        """Pseudonymizer an event that was checked: it has objects only where the protocol has them.
+    def over_event(self, event: dict[str, Any], *, denied: bool, reads_texts: bool) -> Replaced:
+        """Pseudonymize an event that was checked: it has objects only where the protocol has them.
 
         An event whose keys all are content, and whose texts need not be read, is left as it is.
         """
@@ -103,14 +97,14 @@ class Pseudonymizer:
             return self.over(event, denied=denied or self.denies(event), reads_texts=reads_texts)
         odd = {name: names for name, part in event.items() if type(part) is dict and (names := self._odd(part))}
         if not odd:
-            return Pseudonymized(event, "denied" if denied else None)
+            return event, "denied" if denied else None
         denied = denied or (any(map(self._may_deny, odd.values())) and self.denies(event))
         kept = frozenset() if denied else self._kept
         found: set[Namespace] = set()
         pseudonymized = dict(event)
         for name, names in odd.items():
             pseudonymized[name] = self._walk_object(event[name], names, kept, found, False)
-        return Pseudonymized(pseudonymized, _consent(found, denied=denied))
+        return pseudonymized, _consent(found, denied=denied)
 
     def _may_deny(self, names: Set[str]) -> bool:
         return not NESTED_KEYS.isdisjoint(names) or "consent" in map(self._names.meaning, names)
@@ -126,17 +120,17 @@ class Pseudonymizer:
                 return True
         return not is_flat(value) and any(self.denies(inner) for inner in value.values())
 
-    def over(self, value: Any, *, denied: bool, reads_texts: bool = True) -> Pseudonymized:
-        """Pseudonymizer one JSON value, wherever in it identities stand; what is given is left as it is.
+    def over(self, value: Any, *, denied: bool, reads_texts: bool = True) -> Replaced:
+        """Pseudonymize one JSON value, wherever in it identities are; what is given is left as it is.
 
         `reads_texts` is False where it is known that no text in it holds an identity.
         """
         found: set[Namespace] = set()
         pseudonymized = self._walk(value, frozenset() if denied else self._kept, found, reads_texts)
-        return Pseudonymized(pseudonymized, _consent(found, denied=denied))
+        return pseudonymized, _consent(found, denied=denied)
 
     def text(self, text: str, *, denied: bool) -> str:
-        """Pseudonymizer one text, which is replaced as a whole where an identity stands in it."""
+        """Pseudonymize one text, which is replaced as a whole if it holds an identity."""
         return self._text(text, frozenset() if denied else self._kept)
 
     def _odd(self, value: dict[str, Any]) -> Set[str]:

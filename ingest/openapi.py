@@ -1,54 +1,142 @@
-"""The OpenAPI document: every route, its bodies, and its errors, made from the Structs that decide."""
+"""The OpenAPI document: what Litestar says of its handlers, the routes of events, and every error with its shape.
 
+Litestar knows neither the routes in front of it nor the headers that our own code reads; those are written here.
+All shapes are made from the Structs that decide.
+"""
+
+import inspect
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from importlib.metadata import version
 from typing import Any, Final
 
 import msgspec
+from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, License, SecurityScheme
 
-from ingest.consent import GpcSupport
-from ingest.replies import MediaError, TrackingError
-from ingest.tokens import TrackingSession
-from ingest.tracking import DeletedMessage
+from ingest.replies import MediaError, Protocol, TrackingError, status_of
+from schemas.faults import (
+    BodyTooSlow,
+    Fault,
+    InvalidEvent,
+    InvalidTracking,
+    KeyRefused,
+    LogUnavailable,
+    NoSuchRoute,
+    NotJson,
+    Overloaded,
+    SessionOver,
+    TooLarge,
+    TooMany,
+    UnknownSession,
+)
 from schemas.media import DOCUMENTED
 from schemas.vocabulary import EVENT_TYPES
 
 Json = dict[str, Any]
 
 REF: Final = "#/components/schemas/{name}"
+ABOUT: Final = """\
+Takes the events of media players. **A 2xx means: the event is durably in the log.** What is refused is refused by
+name, in the shape of its API: `MediaError` with the field and what was expected, or `TrackingError` with a code.
+"""
 STARTS: Final = [name for name, row in EVENT_TYPES.items() if row.starts]
 OTHERS: Final = [name for name, row in EVENT_TYPES.items() if not row.starts]
+LITESTARS_DESCRIPTION: Final = HTTPStatus.OK.description
+TAGS: Final = {"/api/": "Media events", "/v1/": "Tracking sessions", "/": "The service"}
+_BODY: Final = (NotJson, BodyTooSlow, TooLarge, TooMany, Overloaded, LogUnavailable)
+FAULTS: Final[dict[str, tuple[type[Fault], ...]]] = {
+    "startSession": (InvalidEvent, *_BODY),
+    "addEvent": (InvalidEvent, UnknownSession, SessionOver, *_BODY),
+    "storeDownloaded": (InvalidEvent, *_BODY),
+    "getSchema": (NoSuchRoute, TooMany),
+    "createTrackingSession": (InvalidTracking, KeyRefused, *_BODY),
+    "showTrackingSession": (InvalidTracking, KeyRefused, TooMany),
+    "deleteTrackingSession": (InvalidTracking, KeyRefused, TooMany, LogUnavailable),
+    "ready": (LogUnavailable,),
+}
 
 
-def document() -> Json:
-    """Return the OpenAPI 3.1 document."""
-    structs = [*DOCUMENTED.values(), MediaError, TrackingError, TrackingSession, DeletedMessage, GpcSupport]
-    _, components = msgspec.json.schema_components(structs, ref_template=REF)
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Playhead",
-            "version": "1",
-            "description": "Takes the events of media players. A 2xx means: the event is durably in the log.",
-        },
-        "paths": {
-            "/api/v1/sessions": {"post": _start_session()},
-            "/api/v1/sessions/{session_id}/events": {"post": _add_event()},
-            "/api/v1/downloaded": {"post": _store_downloaded()},
-            "/api/v1/schemas/{event_type}": {"get": _get_schema()},
-            "/v1/playouts/tracking/session": _tracking(with_playout=False),
-            "/v1/playouts/{playout_id}/tracking/session": _tracking(with_playout=True),
-            "/.well-known/gpc.json": {"get": _gpc()},
-            "/health/live": {"get": _health("The process answers", {})},
-            "/health/ready": {"get": _health("The log takes events", {"503": _error(MediaError, "It does not")})},
-            "/metrics": {"get": _plain("Metrics", "Metrics in the text format of Prometheus", "text/plain")},
-            "/schema": {"get": _plain("This document", "OpenAPI 3.1", "application/json")},
-            "/schema/openapi.json": {"get": _plain("This document", "OpenAPI 3.1", "application/json")},
-            "/asyncapi.json": {"get": _plain("What is in the log", "AsyncAPI 3.0", "application/json")},
-        },
-        "components": {
-            "schemas": components,
-            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}},
-        },
+def document(handlers: Sequence[HTTPRouteHandler]) -> Json:
+    """Return the OpenAPI 3.1 document of Litestar's handlers and of the routes of events."""
+    made = _of_litestar(handlers)
+    paths: Json = {**_media_paths(), **made["paths"]}
+    for path, item in paths.items():
+        for operation in item.values():
+            _complete(operation, path)
+    structs = [*DOCUMENTED.values(), MediaError, TrackingError]
+    _, schemas = msgspec.json.schema_components(structs, ref_template=REF)
+    made["components"]["schemas"] |= schemas
+    return {**made, "paths": paths}
+
+
+def _of_litestar(handlers: Sequence[HTTPRouteHandler]) -> Json:
+    """Return what Litestar says of its handlers: an application of its own, which serves nothing, makes that."""
+    config = OpenAPIConfig(
+        title="Playhead",
+        version=version("playhead"),
+        description=ABOUT,
+        license=License(name="Apache-2.0", identifier="Apache-2.0"),
+        components=Components(
+            security_schemes={"key": SecurityScheme(type="apiKey", security_scheme_in="header", name="X-API-Key")}
+        ),
+        path="/unused",
+        render_plugins=[JsonRenderPlugin()],
+    )
+    return Litestar(handlers, openapi_config=config, logging_config=None).openapi_schema.to_schema()
+
+
+def _complete(operation: Json, path: str) -> None:
+    """Add to an operation what only our own code knows: the headers it reads and sends, and its errors."""
+    name = operation["operationId"].removesuffix("OfPlayout")
+    added = ADDED.get(name, {})
+    protocol: Protocol = (
+        "media" if path.startswith("/api/") else "tracking" if path.startswith("/v1/") else "plain"
+    )
+    parameters = [*operation.get("parameters", []), *added.get("parameters", [])]
+    operation |= {key: value for key, value in added.items() if key != "headers"}
+    if parameters:
+        operation["parameters"] = parameters
+    responses = {code: reply for code, reply in operation["responses"].items() if code < "400"}
+    for reply in responses.values():
+        if headers := reply.pop("headers", {}) | added.get("headers", {}):
+            reply["headers"] = headers
+        if reply["description"] == LITESTARS_DESCRIPTION:
+            reply["description"] = operation["summary"]
+    for part in (operation, *parameters):
+        part.pop("deprecated", None)
+    operation["responses"] = responses | _errors(protocol, FAULTS.get(name, ()))
+    operation["tags"] = [next(tag for start, tag in TAGS.items() if path.startswith(start))]
+
+
+def _errors(protocol: Protocol, faults: Iterable[type[Fault]]) -> Json:
+    """Return a reply for each status that these faults are answered with, or what nobody foresaw."""
+    by_status: dict[int, list[type[Fault]]] = {}
+    for fault in (*faults, Fault):
+        by_status.setdefault(status_of(fault, protocol), []).append(fault)
+    return {str(status): _error(protocol, by_status[status]) for status in sorted(by_status)}
+
+
+def _error(protocol: Protocol, faults: Sequence[type[Fault]]) -> Json:
+    struct = TrackingError if protocol == "tracking" else MediaError
+    reply: Json = {
+        "description": "\n".join(f"* `{fault.code}`: {_meaning(fault)}" for fault in faults),
+        "content": {"application/json": {"schema": _ref(struct.__name__)}},
     }
+    if any(fault.retryable for fault in faults):
+        reply["headers"] = {
+            "Retry-After": {"description": "Try again after so many seconds", "schema": {"type": "integer"}}
+        }
+    return reply
+
+
+def _meaning(fault: type[Fault]) -> str:
+    if fault is Fault:
+        return "An error of ours; it is in our log."
+    return inspect.cleandoc(fault.__doc__ or "")
 
 
 def _ref(name: str) -> Json:
@@ -71,152 +159,85 @@ def _header(description: str) -> Json:
     return {"description": description, "schema": {"type": "string"}}
 
 
-def _parameter(name: str, place: str, description: str, *, schema: Json | None = None) -> Json:
+def _parameter(name: str, place: str, description: str) -> Json:
     return {
         "name": name,
         "in": place,
         "required": place == "path",
         "description": description,
-        "schema": schema or {"type": "string"},
+        "schema": {"type": "string"},
     }
 
 
-def _error(struct: type[msgspec.Struct], description: str) -> Json:
-    return {"description": description, "content": {"application/json": {"schema": _ref(struct.__name__)}}}
-
-
-MEDIA_ERRORS: Final = {
-    "400": _error(MediaError, "No event; the message names the field and what was expected"),
-    "408": _error(MediaError, "The body stopped half-way"),
-    "413": _error(MediaError, "The body is too large, or an array of too many events"),
-    "429": _error(MediaError, "Too much from one session or network; try again after Retry-After seconds"),
-    "500": _error(
-        MediaError,
-        "The log did not take the event in time, or memory is short; try again after Retry-After seconds",
-    ),
-}
-TRACKING_ERRORS: Final = {
-    "400": _error(TrackingError, "No tracking session, or what was sent is none"),
-    "401": _error(TrackingError, "The API key is missing or unknown"),
-    "408": _error(TrackingError, "The body stopped half-way"),
-    "413": _error(TrackingError, "The body is too large"),
-    "429": _error(TrackingError, "Too much with one API key, or from one network; wait for Retry-After seconds"),
-    "503": _error(TrackingError, "The log did not take it in time; try again after Retry-After seconds"),
-}
-MEDIA_HEADERS: Final = [
+_MEDIA_HEADERS: Final = [
     _parameter("Idempotency-Key", "header", "Repeating key and body repeats the ids: the event is stored once"),
     _parameter("X-Consent", "header", "`granted` or `analytics=1`; anything else drops identities"),
     _parameter("X-JAY-TRACKING", "header", "The viewer's tracking session: a token, or its id"),
 ]
+_CREATED: Final = {"description": "Session made", "headers": {"Location": _header("/api/v1/sessions/{64 hex}")}}
+_PRESENTED: Final = [
+    _parameter("X-API-Version", "header", "Version to answer in"),
+    _parameter("X-JAY-TRACKING", "header", "Tracking session: a token, or its id"),
+    _parameter("__Secure-jay_tracking", "header", "The same under its other name"),
+    _parameter("__Secure-jay_tracking", "cookie", "The same as a cookie, which comes first"),
+]
+_KEY: Final[list[Json]] = [{"key": []}]
+_USER: Final = {"type": "object", "properties": {"user_id": {"type": "string"}, "userId": {"type": "string"}}}
+ADDED: Final[Json] = {
+    "createTrackingSession": {
+        "summary": "Make a tracking session",
+        "security": _KEY,
+        "parameters": [
+            *_PRESENTED,
+            _parameter("user_id", "query", "Names the viewer across sessions; only with the viewer's consent"),
+        ],
+        "requestBody": _body(_USER, required=False),
+        "headers": {"X-JAY-TRACKING": _header("Token"), "Set-Cookie": _header("Token")},
+    },
+    "showTrackingSession": {
+        "summary": "Show the tracking session that the request names",
+        "security": _KEY,
+        "parameters": _PRESENTED,
+    },
+    "deleteTrackingSession": {
+        "summary": "Delete the tracking session that the request names",
+        "security": _KEY,
+        "parameters": _PRESENTED,
+    },
+}
 
 
-def _created() -> Json:
-    return {"description": "Session made", "headers": {"Location": _header("/api/v1/sessions/{64 hex}")}}
-
-
-def _start_session() -> Json:
+def _media_paths() -> Json:
+    """Return the routes that Litestar does not serve."""
     return {
-        "summary": "Start a session",
-        "operationId": "startSession",
-        "parameters": MEDIA_HEADERS,
-        "requestBody": _body({"oneOf": [*_events(STARTS)["oneOf"], _offline()]}),
-        "responses": {"201": _created(), **MEDIA_ERRORS},
-    }
-
-
-def _add_event() -> Json:
-    return {
-        "summary": "Add an event to a session",
-        "operationId": "addEvent",
-        "parameters": [_parameter("session_id", "path", "From the Location of the session"), *MEDIA_HEADERS],
-        "requestBody": _body(_events(OTHERS)),
-        "responses": {
-            "204": {"description": "Stored"},
-            **MEDIA_ERRORS,
-            "404": _error(MediaError, "No session has this id; start a new one"),
-            "410": _error(MediaError, "The session is over; start a new one"),
+        "/api/v1/sessions": {
+            "post": {
+                "summary": "Start a session",
+                "operationId": "startSession",
+                "parameters": _MEDIA_HEADERS,
+                "requestBody": _body({"oneOf": [*_events(STARTS)["oneOf"], _offline()]}),
+                "responses": {"201": dict(_CREATED)},
+            }
+        },
+        "/api/v1/sessions/{session_id}/events": {
+            "post": {
+                "summary": "Add an event to a session",
+                "operationId": "addEvent",
+                "parameters": [
+                    _parameter("session_id", "path", "From the Location of the session"),
+                    *_MEDIA_HEADERS,
+                ],
+                "requestBody": _body(_events(OTHERS)),
+                "responses": {"204": {"description": "Stored"}},
+            }
+        },
+        "/api/v1/downloaded": {
+            "post": {
+                "summary": "Store a session that was played offline",
+                "operationId": "storeDownloaded",
+                "parameters": _MEDIA_HEADERS,
+                "requestBody": _body(_offline()),
+                "responses": {"201": dict(_CREATED)},
+            }
         },
     }
-
-
-def _store_downloaded() -> Json:
-    return {
-        "summary": "Store a session that was played offline",
-        "operationId": "storeDownloaded",
-        "parameters": MEDIA_HEADERS,
-        "requestBody": _body(_offline()),
-        "responses": {"201": _created(), **MEDIA_ERRORS},
-    }
-
-
-def _get_schema() -> Json:
-    schema = {"type": "string", "enum": list(EVENT_TYPES)}
-    return {
-        "summary": "The JSON Schema of one event type",
-        "operationId": "getSchema",
-        "parameters": [_parameter("event_type", "path", "Name of the event type", schema=schema)],
-        "responses": {
-            "200": {"description": "JSON Schema", "content": {"application/json": {"schema": {"type": "object"}}}},
-            "404": _error(MediaError, "No event type has this name"),
-            "429": MEDIA_ERRORS["429"],
-        },
-    }
-
-
-def _tracking(*, with_playout: bool) -> Json:
-    suffix = "OfPlayout" if with_playout else ""
-    names = [
-        _parameter("X-API-Version", "header", "Version to answer in"),
-        _parameter("X-JAY-TRACKING", "header", "Tracking session: a token, or its id"),
-        _parameter("__Secure-jay_tracking", "header", "The same under its other name"),
-        _parameter("__Secure-jay_tracking", "cookie", "The same as a cookie, which comes first"),
-    ]
-    if with_playout:
-        names.insert(0, _parameter("playout_id", "path", "The playout that the session belongs to"))
-    user = _parameter("user_id", "query", "Names the viewer across sessions; only with the viewer's consent")
-    user_body = {"type": "object", "properties": {"user_id": {"type": "string"}, "userId": {"type": "string"}}}
-    session = {"description": "The session", "content": {"application/json": {"schema": _ref("TrackingSession")}}}
-    made = {**session, "headers": {"X-JAY-TRACKING": _header("Token"), "Set-Cookie": _header("Token")}}
-    deleted = {"description": "Deleted", "content": {"application/json": {"schema": _ref("DeletedMessage")}}}
-    common: Json = {"security": [{"key": []}]}
-    return {
-        "post": {
-            **common,
-            "summary": "Make a tracking session",
-            "operationId": "createTrackingSession" + suffix,
-            "parameters": [*names, user],
-            "requestBody": _body(user_body, required=False),
-            "responses": {"200": made, **TRACKING_ERRORS},
-        },
-        "get": {
-            **common,
-            "summary": "Show the tracking session that the request names",
-            "operationId": "showTrackingSession" + suffix,
-            "parameters": names,
-            "responses": {"200": session, **{code: TRACKING_ERRORS[code] for code in ("400", "401", "429")}},
-        },
-        "delete": {
-            **common,
-            "summary": "Delete the tracking session that the request names",
-            "operationId": "deleteTrackingSession" + suffix,
-            "parameters": names,
-            "responses": {
-                "200": deleted,
-                **{code: TRACKING_ERRORS[code] for code in ("400", "401", "429", "503")},
-            },
-        },
-    }
-
-
-def _gpc() -> Json:
-    support = {"description": "It is", "content": {"application/json": {"schema": _ref("GpcSupport")}}}
-    return {"summary": "Whether Global Privacy Control is respected", "responses": {"200": support}}
-
-
-def _health(description: str, errors: Json) -> Json:
-    return _plain(description, description, "application/json", errors)
-
-
-def _plain(summary: str, description: str, media_type: str, errors: Json | None = None) -> Json:
-    reply = {"description": description, "content": {media_type: {"schema": {}}}}
-    return {"summary": summary, "responses": {"200": reply, **(errors or {})}}

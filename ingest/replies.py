@@ -26,6 +26,7 @@ COMMON_HEADERS: Final = (
 )
 MEDIA_METHODS: Final = b"OPTIONS,POST,PUT"
 TRACKING_METHODS: Final = b"GET, POST, DELETE, OPTIONS"
+VERSIONS: Final = (b"2025-09-02", b"2025-08-04", b"2025-05-19")  # of the tracking API, the newest first
 ASKED_HEADERS_BYTES_MAX: Final = 4_096
 _ORIGIN: Final = re.compile(
     rb"[a-z][a-z0-9+.-]{0,31}://(?:[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){0,126}|\[[0-9a-f:.]{2,45}\])"
@@ -141,24 +142,36 @@ def preflight(protocol: Protocol, headers: Mapping[bytes, bytes], *, allow: str)
     return Reply(204, list(about.items()))
 
 
-def refused(fault: Fault, protocol: Protocol, origin: bytes | None, *, allow: str = "") -> Reply:
-    """Turn a fault into the reply of this protocol.
+def status_of(fault: Fault | type[Fault], protocol: Protocol) -> int:
+    """Return the status that a fault is answered with.
 
     The Media Collection API knows one server error, 500, which makes its clients repeat a sessionStart.
     """
-    headers = list(cors(protocol, origin))
-    status = fault.status
+    return 500 if protocol == "media" and fault.status > 500 else fault.status
+
+
+def version_headers(headers: Mapping[bytes, bytes]) -> Headers:
+    """Name the version of a tracking reply under both header names: the one asked for, else the newest."""
+    asked = [headers.get(name, b"").strip() for name in (b"x-api-version", b"x-jay-api-version")]
+    version = next((version for version in asked if version in VERSIONS), VERSIONS[0])
+    return [(b"x-api-version", version), (b"x-jay-api-version", version)]
+
+
+def refused(fault: Fault, protocol: Protocol, asked: Mapping[bytes, bytes], *, allow: str = "") -> Reply:
+    """Turn a fault into the reply of this protocol to a request with these headers."""
+    headers = list(cors(protocol, asked.get(b"origin")))
+    status = status_of(fault, protocol)
     if isinstance(fault, TooMany):
         headers.append((b"retry-after", b"%d" % min(math.ceil(fault.retry_after_s), RETRY_AFTER_S_MAX)))
     elif fault.retryable:
         headers.append((b"retry-after", RETRY_AFTER_S))
-        status = 500 if protocol == "media" else fault.status
     if allow:
         headers.append((b"allow", allow.encode()))
     if status in (408, 413):  # what is left of the body is not read, so the connection cannot be used again
         headers.append((b"connection", b"close"))
     if protocol == "tracking":
-        return json_reply(status, _tracking_error(fault), headers)
+        reply = json_reply(status, _tracking_error(fault), headers)
+        return reply._replace(headers=reply.headers + version_headers(asked))
     message = "the service cannot take this now, try again" if status >= 500 else str(fault)
     return json_reply(status, MediaError(message), headers)
 

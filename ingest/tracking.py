@@ -6,18 +6,25 @@ bare id; all of them work. Without a user id two sessions of one viewer have not
 
 import hmac
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
+from litestar import Request as LitestarRequest
+from litestar import Response, delete, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.types.internal_types import PathParameterDefinition
 
 from ingest.accept import Accept
-from ingest.consent import grants, headers_deny
-from ingest.http import Headers, Reply, Request
+from ingest.bodies import BodyLimits
+from ingest.consent import grants
+from ingest.http import as_text
 from ingest.identity import is_nobody, pseudonym
+from ingest.intake import Intake, Request
 from ingest.names import is_consent
-from ingest.replies import cors, json_reply
+from ingest.replies import cors, version_headers
 from ingest.tokens import COOKIE, Presented, TrackingSession, is_plain, read_token, write_time, write_token
 from schemas.faults import InvalidTracking, KeyRefused
 from schemas.ids import Entropy, mint_event_id, mint_tracking_session
@@ -33,10 +40,16 @@ from schemas.records import (
 )
 from schemas.settings import Settings
 
-VERSIONS: Final = (b"2025-09-02", b"2025-08-04", b"2025-05-19")  # the newest first
+PATH: Final = "/v1/playouts/tracking/session"
+PATH_OF_PLAYOUT: Final = "/v1/playouts/{playout_id:str}/tracking/session"
+# Litestar takes `tracking` for the beginning of the path without a playout; a playout may be called that.
+PATH_OF_PLAYOUT_TRACKING: Final = "/v1/playouts/tracking/tracking/session"
+LIMITS: Final = BodyLimits(16_384)
 COOKIE_AGE_S: Final = 86_400
 FOREIGN: Final = "tracking"  # namespace of the pseudonyms of session ids that we did not issue
 NONE_FOUND: Final = "No tracking session found or session data is invalid"
+
+Content = TypeVar("Content")
 
 
 class TrackingRules(msgspec.Struct, frozen=True):
@@ -64,13 +77,6 @@ class DeletedMessage(msgspec.Struct):
     """What DELETE answers."""
 
     message: str = "Tracking session deleted"
-
-
-def version_headers(headers: Mapping[bytes, bytes]) -> Headers:
-    """Name the reply's version, under both header names: the one asked for if it exists, else the newest."""
-    asked = [headers.get(name, b"").strip() for name in (b"x-api-version", b"x-jay-api-version")]
-    version = next((version for version in asked if version in VERSIONS), VERSIONS[0])
-    return [(b"x-api-version", version), (b"x-jay-api-version", version)]
 
 
 def check_key(request: Request, api_keys: frozenset[str]) -> None:
@@ -113,7 +119,7 @@ def read_user(request: Request) -> AskedUser:
     InvalidTracking.
     """
     given: list[Any] = [request.query_value("user_id")]
-    denied = headers_deny(request.headers)
+    denied = request.denied
     if request.body.strip():
         body = read_json(request.body)
         if type(body) is not dict:
@@ -128,88 +134,111 @@ def read_user(request: Request) -> AskedUser:
 
 
 class Tracking:
-    """The routes."""
+    """The handlers of three methods."""
 
     def __init__(
         self,
         rules: TrackingRules,
         accept: Accept,
+        intake: Intake,
         *,
         entropy: Entropy,
         on_contradiction: Callable[[], None],
     ) -> None:
         self._rules = rules
         self._accept = accept
+        self._intake = intake
         self._entropy = entropy
         self._on_contradiction = on_contradiction
 
-    async def create(self, request: Request) -> Reply:
-        """POST: make a new session, whatever session comes with the request."""
-        check_key(request, self._rules.api_keys)
-        playout_id = _read_playout(request)
-        asked = read_user(request)
-        if asked.is_contradictory:
-            self._on_contradiction()
-        session = TrackingSession(
-            mint_tracking_session(self._rules.mac_keys, now=request.received, entropy=self._entropy),
-            write_time(request.received),
-            self._rules.source,
-            asked.user_id,
-        )
-        await self._append_created(request, session, playout_id, denied=asked.denied)
-        token = write_token(session, self._rules.mac_keys)
-        named = [(b"x-jay-tracking", token.encode()), (b"__secure-jay_tracking", token.encode())]
-        return self._reply(request, session, [*named, self._cookie(token, COOKIE_AGE_S)])
+    def handlers(self) -> list[HTTPRouteHandler]:
+        """Make the Litestar handlers. Methods are allowed in this order."""
+        made = []
+        for paths, is_shown in (([PATH, PATH_OF_PLAYOUT], True), ([PATH_OF_PLAYOUT_TRACKING], False)):
+            made += [
+                post(paths, status_code=200, operation_id=_operation, include_in_schema=is_shown)(self.create),
+                get(paths, operation_id=_operation, include_in_schema=is_shown)(self.show),
+                delete(paths, status_code=200, operation_id=_operation, include_in_schema=is_shown)(self.delete),
+            ]
+        return made
 
-    async def _append_created(
-        self, request: Request, session: TrackingSession, playout_id: str | None, *, denied: bool
-    ) -> None:
+    @asynccontextmanager
+    async def _taken(
+        self, asked: LitestarRequest[Any, Any, Any], limits: BodyLimits | None = None
+    ) -> AsyncIterator[Request]:
+        """Take a request in, and check its key and its path."""
+        parts = asked.scope["path"].split("/")
+        playout_id = parts[3] if len(parts) == 6 else None
+        async with self._intake.taken(asked.scope, asked.receive, limits, parameter=playout_id) as request:
+            check_key(request, self._rules.api_keys)
+            if playout_id is not None and not is_plain(playout_id):
+                raise InvalidTracking("Expected a playout id of at most 256 printable characters in the path")
+            yield request
+
+    async def create(self, request: LitestarRequest[Any, Any, Any]) -> Response[TrackingSession]:
+        """Make a new session, whatever session comes with the request."""
+        async with self._taken(request, LIMITS) as taken:
+            asked = read_user(taken)
+            if asked.is_contradictory:
+                self._on_contradiction()
+            session = TrackingSession(
+                mint_tracking_session(self._rules.mac_keys, now=taken.received, entropy=self._entropy),
+                write_time(taken.received),
+                self._rules.source,
+                asked.user_id,
+            )
+            await self._append_created(taken, session, denied=asked.denied)
+            token = write_token(session, self._rules.mac_keys)
+            named = {"x-jay-tracking": token, "__secure-jay_tracking": token}
+            return _reply(taken, session, named | {"set-cookie": self._cookie(token, COOKIE_AGE_S)})
+
+    async def show(self, request: LitestarRequest[Any, Any, Any]) -> Response[TrackingSession]:
+        """Show the session that the request presents, from what it presents alone.
+
+        The user is shown only from a token of ours, and not to a request that denies consent.
+        """
+        async with self._taken(request) as taken:
+            presented = find_session(taken, self._rules)
+            if presented is None:
+                raise InvalidTracking(NONE_FOUND)
+            session = presented.session
+            if not presented.verified or taken.denied:
+                session = msgspec.structs.replace(session, user_id=None)
+            return _reply(taken, session, {})
+
+    async def delete(self, request: LitestarRequest[Any, Any, Any]) -> Response[DeletedMessage]:
+        """Take the cookie away and note the deletion. Always succeeds, also a second time.
+
+        A session that we did not issue is noted by a pseudonym of its id: what is there may be anything.
+        """
+        async with self._taken(request) as taken:
+            presented = find_session(taken, self._rules)
+            if presented is not None:
+                await self._append_deleted(taken, presented)
+            return _reply(taken, DeletedMessage(), {"set-cookie": self._cookie("", 0)})
+
+    async def _append_created(self, request: Request, session: TrackingSession, *, denied: bool) -> None:
         user = session.user_id
         data = TrackingCreated(
             session_id=session.session_id,
             start_time=request.received,
             source=session.source,
-            playout_id=None if denied else playout_id,
+            playout_id=None if denied else request.parameter,
             user_id=pseudonym(self._rules.pseudonym_key, "user", user) if user else None,
         )
         consent = "denied" if denied else "given" if user else None
         await self._append(request, TRACKING_CREATED, session.session_id, data, consent)
 
-    async def show(self, request: Request) -> Reply:
-        """GET: the session that the request presents, from what it presents alone.
-
-        The user is shown only from a token of ours, and not to a request that denies consent.
-        """
-        check_key(request, self._rules.api_keys)
-        _read_playout(request)
-        presented = find_session(request, self._rules)
-        if presented is None:
-            raise InvalidTracking(NONE_FOUND)
-        session = presented.session
-        if not presented.verified or headers_deny(request.headers):
-            session = msgspec.structs.replace(session, user_id=None)
-        return self._reply(request, session, [])
-
-    async def delete(self, request: Request) -> Reply:
-        """DELETE: take the cookie away and note the deletion. Always succeeds, also a second time.
-
-        A session that we did not issue is noted by a pseudonym of its id: what stands there may be anything.
-        """
-        check_key(request, self._rules.api_keys)
-        playout_id = _read_playout(request)
-        presented = find_session(request, self._rules)
-        if presented is not None:
-            session_id = presented.session.session_id
-            if not presented.verified:
-                session_id = pseudonym(self._rules.pseudonym_key, FOREIGN, session_id)
-            denied = headers_deny(request.headers)
-            data = TrackingDeleted(
-                session_id=session_id,
-                playout_id=None if denied else playout_id,
-                verified=presented.verified,
-            )
-            await self._append(request, TRACKING_DELETED, session_id, data, "denied" if denied else None)
-        return self._reply(request, DeletedMessage(), [self._cookie("", 0)])
+    async def _append_deleted(self, request: Request, presented: Presented) -> None:
+        session_id = presented.session.session_id
+        if not presented.verified:
+            session_id = pseudonym(self._rules.pseudonym_key, FOREIGN, session_id)
+        data = TrackingDeleted(
+            session_id=session_id,
+            playout_id=None if request.denied else request.parameter,
+            verified=presented.verified,
+        )
+        await self._append(request, TRACKING_DELETED, session_id, data, "denied" if request.denied else None)
 
     async def _append(
         self,
@@ -234,18 +263,17 @@ class Tracking:
         partition = zlib.crc32(session_id.encode()) % self._accept.writer.partitions
         await self._accept.append(partition, envelope)
 
-    def _reply(self, request: Request, body: object, headers: Headers) -> Reply:
-        common = cors("tracking", request.headers.get(b"origin"))
-        return json_reply(200, body, [*common, *version_headers(request.headers), *headers])
-
-    def _cookie(self, value: str, age_s: int) -> tuple[bytes, bytes]:
+    def _cookie(self, value: str, age_s: int) -> str:
         same_site = self._rules.same_site
-        cookie = f"{COOKIE}={value}; Path=/; Max-Age={age_s}; HttpOnly; Secure; SameSite={same_site}"
-        return b"set-cookie", cookie.encode()
+        return f"{COOKIE}={value}; Path=/; Max-Age={age_s}; HttpOnly; Secure; SameSite={same_site}"
 
 
-def _read_playout(request: Request) -> str | None:
-    playout_id: str | None = request.path_params.get("playout_id")
-    if playout_id is not None and not is_plain(playout_id):
-        raise InvalidTracking("Expected a playout id of at most 256 printable characters in the path")
-    return playout_id
+def _reply(request: Request, content: Content, headers: dict[str, str]) -> Response[Content]:
+    common = [*cors("tracking", request.headers.get(b"origin")), *version_headers(request.headers)]
+    return Response(content, headers=as_text(common) | headers)
+
+
+def _operation(handler: HTTPRouteHandler, _method: object, path: list[str | PathParameterDefinition]) -> str:
+    """Name an operation of the OpenAPI document."""
+    is_of_playout = any(not isinstance(part, str) for part in path)
+    return f"{handler.handler_name}TrackingSession{'OfPlayout' if is_of_playout else ''}"

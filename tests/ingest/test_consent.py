@@ -374,4 +374,4 @@ def test_the_site_says_that_it_respects_global_privacy_control(ingest: Ingest) -
     reply = ingest.client.get("/.well-known/gpc.json")
     assert (reply.status_code, reply.headers["content-type"]) == (200, "application/json")
     assert reply.json() == {"gpc": True, "lastUpdate": "2026-11-28"}
-    assert "/.well-known/gpc.json" in ingest.client.get("/schema").json()["paths"]
+    assert "/.well-known/gpc.json" in ingest.client.get("/schema/openapi.json").json()["paths"]

@@ -61,12 +61,13 @@ class Page:
 
 
 @contextlib.contextmanager
-def opened(url: str, profile: Path) -> Iterator[Page]:
-    """Open a page in a browser of its own, whose profile is a new folder."""
+def opened(url: str, profile: Path, *, hosts: str = "*") -> Iterator[Page]:
+    """Open a page in a browser of its own, whose profile is a new folder, and which finds no hosts but these."""
     program = chromium()
     assert program is not None
     arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     arguments += ["--remote-debugging-port=0", f"--user-data-dir={profile}", "--window-size=1200,1500"]
+    arguments += [] if hosts == "*" else [f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {hosts}"]
     # `trap` of Debian's wrapper script does not pass signals on; so the whole group is ended.
     process = subprocess.Popen(
         [program, *arguments, "about:blank"],

@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests python -m rigs.http_grid tests/data/http_grid.json
 
-records what the present program answers. What differs each time (ids, tokens, times, the numbers of /metrics) is
+records what the present program answers. What differs each time (ids, tokens, times, metrics, the document) is
 replaced by a name, a long body by its SHA-256. A reply that many requests share is written once.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from rigs.hostile_bodies import START
 from rigs.ingest import Ingest, running
@@ -185,11 +186,11 @@ def _exchange(
     connection.endheaders(body or None)
     reply = connection.getresponse()
     text = reply.read().decode()
-    is_metrics = "version=1.0.0" in reply.getheader("Content-Type", "")
+    changes = reply.status == 200 and re.search("metrics|schema(?!s)", unquote(path))
     found = [f"{name}: {value}" for name, value in reply.getheaders() if name != "date"]
-    if is_metrics:
+    if changes:
         found = [line for line in found if not line.startswith("content-length")]
-        text = text and "(metrics)"
+        text = text and "(what changes)"
     elif len(text) > 400:
         text = hashlib.sha256(text.encode()).hexdigest()
     return {"status": reply.status, "headers": sorted(map(_named, found)), "body": _named(text)}

@@ -11,9 +11,9 @@ from typing import Any
 import duckdb
 import pytest
 import typer
+from rigs.ingest import running
 
 import playhead
-from ingest import openapi
 from lake.catalog import Location, connect
 from lake.tables import initialize
 from schemas import faults
@@ -104,10 +104,17 @@ def test_make_targets_exist(page: Path) -> None:
                 assert found[1] in targets, line
 
 
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Every path of the application, by its OpenAPI document."""
+    with running(tmp_path_factory.mktemp("paths") / "data") as ingest:
+        return list(ingest.client.get("/schema/openapi.json").json()["paths"])
+
+
 @every_page
-def test_routes_exist(page: Path) -> None:
+def test_routes_exist(page: Path, paths: list[str]) -> None:
     """Every path that is posted to or asked for on a page is one of the application's."""
-    routes = [re.sub(r"\{\w+\}", "[^/]+", path) for path in openapi.document()["paths"]]
+    routes = [re.sub(r"\{\w+\}", "[^/]+", path) for path in paths]
     mounts = ("/api/v1", "/v1/playouts", "/schema", "/health", "/metrics", "/asyncapi")
     for text in code(page):
         for path in re.findall(r"(?<![\w.])(?:http://[\w.:]+)?((?:/[\w{}.-]+)+)", text.replace("...", "x")):

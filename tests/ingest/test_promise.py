@@ -1,6 +1,7 @@
 """A 2xx means durable: under a log that does not answer, under SIGTERM and under kill -9."""
 
 import contextlib
+import json
 import signal
 import socket
 import sqlite3
@@ -75,7 +76,8 @@ def test_an_offline_session_that_failed_is_completed_by_posting_it_again(tmp_pat
         records = ingest.events(session)
         assert len({record["id"] for record in records}) == len(body)
         newest = {record["id"]: record["data"] for record in records}
-        assert list(newest.values()) == body
+        # Where a group failed half-way, records may have changed places.
+        assert sorted(map(json.dumps, newest.values())) == sorted(map(json.dumps, body))
 
 
 class Load(threading.Thread):

@@ -294,7 +294,7 @@ def change_log(
 ) -> Ledger:
     """Continue with a replacement log, and leave a row in `log_changes`. Returns the new ledger row.
 
-    The lake's offsets go on where they stand: what it adds to the log's own is chosen so. Raises Fenced where the
+    The lake's offsets continue: what it adds to the log's own offsets is chosen for that. Raises Fenced if the
     ledger row moved since it was compared with the log.
     """
     connection.execute("BEGIN")

@@ -4,7 +4,7 @@
     python tests/bench.py --open-sessions 100000
 
 Each measured process has one core for itself (`taskset -c 0`); load, broker and reader share the other. Prints a
-table. Machines differ, and one machine by the hour, so beside our figures stand two yardsticks of the same run, on
+table. Machines differ, and one machine by the hour, so our figures come with two yardsticks from the same run, on
 the same core: an application on the same server that answers at once and stores nothing, and the bare minimum of a
 worker, which decodes the same records, inserts columns into a DuckDB file, and folds nothing. The last column has
 peers, measured elsewhere on the same kind of work on 2 cores.

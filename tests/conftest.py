@@ -13,7 +13,7 @@ from rigs.brokers import kafka, kafka_cluster, own_kafka, pausable_kafka  # noqa
 from rigs.mock_kafka import mock_kafka  # noqa: F401
 from rigs.postgres import catalog, own_postgres, postgres  # noqa: F401
 
-# As where CI is set, without a limit on time: beside brokers and databases that start, the first draw may take a
+# As where CI is set, without a limit on time: while brokers and databases start, the first draw may take a
 # second, which says nothing of the strategy. But with other examples each time.
 settings.register_profile("here", settings.get_profile("ci"), derandomize=False)
 settings.register_profile("long", settings.get_profile("here"), max_examples=10_000)  # --hypothesis-profile=long

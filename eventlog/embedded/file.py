@@ -72,14 +72,14 @@ logger = structlog.get_logger(__name__)
 
 
 def path_of_log(settings: Settings) -> Path:
-    """Return where the embedded log of these settings lies."""
+    """Return the path of the embedded log."""
     return settings.data_dir / "log.sqlite"
 
 
 def make(path: Path, *, partitions: int) -> int:
     """Make the log with this many partitions if there is none, migrate an older one; return how many it has.
 
-    Safe to repeat, to be killed, and to run in two processes at once, beside writers. Raises NotReady where the
+    Safe to repeat, to kill, and to run in two processes at once, while writers run. Raises NotReady where the
     file is something else, SchemaMismatch where it is of a newer layout.
     """
     with _made_by_hand(path) as connection:
@@ -92,7 +92,7 @@ def make(path: Path, *, partitions: int) -> int:
 def add_partitions(path: Path, *, partitions: int) -> int:
     """Raise the number of partitions to `partitions`, while writers and a reader run; return how many there are.
 
-    Partitions are never taken away: a smaller number changes nothing.
+    Partitions are never removed: a smaller number changes nothing.
     """
     if not path.exists():
         raise _absent(path)
@@ -129,7 +129,7 @@ def _made_by_hand(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextlib.contextmanager
 def _private(path: Path) -> Iterator[None]:
-    """Let nobody but the owner read the log, one that was made by an older release included."""
+    """Let only the owner read the log, even one made by an older release."""
     make_private(path)  # SQLite gives its other files the mode of this one
     yield
     endings = ("", "-wal", "-shm", ".writer", ".reader")
@@ -138,7 +138,7 @@ def _private(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _folder_locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time make files in the folder, and sync the folder's own entries afterwards."""
+    """Let one process at a time create files in the folder, and then flush the folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -150,7 +150,7 @@ def _folder_locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _side_files_moved(path: Path) -> Iterator[None]:
-    """Move away what SQLite keeps beside a log that is gone: a new log must not be read through it.
+    """Move away the files that SQLite left for a lost log: a new log must not be read through them.
 
     The WAL may hold the last records of the lost log, so it is kept under another name.
     """
@@ -193,7 +193,7 @@ def _connect(path: Path, *, mode: str, lock_wait_s: float) -> sqlite3.Connection
 
 
 def _layout_of(connection: sqlite3.Connection, path: Path, *, may_be_empty: bool = False) -> int:
-    """Return the layout's number, 0 for a file that has nothing in it. Raises NotReady where it is no log."""
+    """Return the layout's number, 0 for an empty file. Raises NotReady if the file is not a log."""
     application, layout = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
     )
@@ -219,7 +219,7 @@ def _absent(path: Path) -> NotReady:
 
 
 def _file_at(path: Path) -> tuple[int, int]:
-    """Return what tells the file at a path from any other that exists. Raises NotReady where there is none."""
+    """Return what distinguishes the file at a path from others. Raises NotReady if there is none."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -228,10 +228,10 @@ def _file_at(path: Path) -> tuple[int, int]:
 
 
 class LogFile:
-    """A connection to a log that must be there: the file, and what the log calls itself.
+    """A connection to an existing log: the file, and the log's id.
 
-    Raises NotReady, LogUnavailable or sqlite3.Error; SchemaMismatch where the layout is not this program's. Who
-    had the log open before goes on with a newer layout (`is_reopened`): a migration only adds.
+    Raises NotReady, LogUnavailable or sqlite3.Error; SchemaMismatch if the layout is not this program's. A
+    process that had the log open before accepts a newer layout (`is_reopened`), because a migration only adds.
     """
 
     def __init__(self, path: Path, *, is_reopened: bool = False) -> None:
@@ -254,7 +254,7 @@ class LogFile:
             raise
 
     def check(self) -> None:
-        """Raise LogUnavailable where the path does not name this file any more: what is written would be lost."""
+        """Raise LogUnavailable if the path is no longer this file's: records written now would be lost."""
         try:
             is_same = _file_at(self._path) == self._file
         except NotReady:
@@ -263,7 +263,7 @@ class LogFile:
             raise LogUnavailable(f"{self._path} is another file than the log that is open here")
 
     def close(self) -> None:
-        with contextlib.suppress(sqlite3.Error):  # it is given up because it failed already, or at the end
+        with contextlib.suppress(sqlite3.Error):  # closed because it failed, or at the end
             self.connection.close()
 
 
@@ -279,7 +279,7 @@ def _turn(path: Path) -> Iterator[None]:
 
 
 def _identify(path: Path) -> tuple[str, int]:
-    """Return what the log calls itself, and how many partitions it has. Raises NotReady or LogUnavailable."""
+    """Return the log's id and number of partitions. Raises NotReady or LogUnavailable."""
     with _opened(path) as file:
         return file.log_id, _count_partitions(file.connection)
 

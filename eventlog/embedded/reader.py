@@ -27,7 +27,7 @@ STANDBY_POLL_S = 0.1
 
 
 class Found(msgspec.Struct):
-    """What one look into the file found: chunks, faults, and partitions that nobody asked for yet."""
+    """The result of one look into the file: chunks, faults, and partitions not acquired yet."""
 
     chunks: list[Chunk]
     faults: list[LogGap | LogTruncated]
@@ -114,7 +114,7 @@ class EmbeddedReader:
             self._executor.shutdown(wait=False)
 
     async def _hold_lock(self, deadline: float) -> bool:
-        """Become the one reader, or return False at the deadline."""
+        """Become the only reader, or return False at the deadline."""
         while self._lock_descriptor is None:
             try:
                 descriptor = os.open(f"{self._path}.reader", os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
@@ -175,7 +175,7 @@ class EmbeddedReader:
         deadline: float,
         interrupt: threading.Event,
     ) -> Found:
-        """Look until there is something to tell, or the deadline."""
+        """Look until there is something to return, or until the deadline."""
         file = self._connected()
         connection = file.connection
         seen = -1
@@ -238,7 +238,7 @@ class EmbeddedReader:
 def _select(
     connection: sqlite3.Connection, partition: int, asked: int, end: int, records_max: int, bytes_max: int
 ) -> list[Record]:
-    """Read from an offset on, without leaving one out; at least one record where there is one."""
+    """Read from an offset on, without gaps; at least one record if there is any."""
     base = partition << OFFSET_BITS
     records: list[Record] = []
     if records_max <= 0 or bytes_max <= 0 or asked >= end:
@@ -298,7 +298,7 @@ def _drop(connection: sqlite3.Connection, partition: int, older_than_ms: int, be
 
 
 async def open_embedded_reader(settings: Settings, owner: Owner) -> EmbeddedReader:
-    """Open the log for reading. Raises NotReady where there is none, LogUnavailable where it does not answer."""
+    """Open the log for reading. Raises NotReady if there is none, LogUnavailable if it does not answer."""
     reader = EmbeddedReader(settings, owner)
     await reader.start()
     return reader

@@ -114,7 +114,7 @@ class EmbeddedWriter:
             self._loop.call_soon_threadsafe(report, *arguments)
 
     def _commit_group(self) -> None:
-        """Take what waits once the write lock is ours, make it durable in one transaction, and report it."""
+        """Take a group while holding the write lock, make it durable in one transaction, and report it."""
         file = self._connected()
         with _turn(self._path):
             file.check()
@@ -148,7 +148,7 @@ class EmbeddedWriter:
                 elif group:
                     _insert(connection, lane, ends[lane], group, now_ms)
             connection.execute("COMMIT")
-            file.check()  # what went into a file that nobody will find is not acknowledged
+            file.check()  # records in a file that nobody will find are not acknowledged
         except BaseException as error:
             for _lane, group in groups:
                 self._report(self._appends.fail, group, f"the log could not be written: {error}")
@@ -161,7 +161,7 @@ class EmbeddedWriter:
         return self._appends.take(lane, records_max=GROUP_RECORDS_MAX, bytes_max=GROUP_BYTES_MAX)
 
     def _begin(self, connection: sqlite3.Connection) -> bool:
-        """Get the write lock; False when nobody waits for it any more."""
+        """Get the write lock; return False when no append waits any more."""
         began = time.monotonic()
         while True:
             try:
@@ -205,7 +205,7 @@ def _insert_of(rows: int) -> str:
 
 
 async def open_embedded_writer(settings: Settings, *, clock: Clock = time.time) -> EmbeddedWriter:
-    """Open the log for appending. Raises NotReady where there is none, LogUnavailable where it does not answer."""
+    """Open the log for appending. Raises NotReady if there is none, LogUnavailable if it does not answer."""
     writer = EmbeddedWriter(settings, clock=clock)
     await writer.start()
     return writer

@@ -65,7 +65,8 @@ REFUSED = (
     AuthenticationMethodNotSupported,
 )
 
-# What a client that cannot unpack a batch raises, beside what codecs have of their own. (The last is an OSError.)
+# What a client raises for a batch that it cannot decompress, besides the codecs' own errors. (The last is an
+# OSError.)
 UNREADABLE = (CorruptRecordException, UnsupportedCodecError, gzip.BadGzipFile)
 
 logger = structlog.get_logger(__name__)
@@ -92,7 +93,7 @@ class CommandTokens(AbstractTokenProvider):  # type: ignore[misc]
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
-    """Return what producer, consumer and admin client have in common. Raises NotReady."""
+    """Return the options common to producer, consumer and admin client. Raises NotReady."""
     if not settings.kafka_bootstrap_servers:
         raise NotReady("PLAYHEAD_KAFKA_BOOTSTRAP_SERVERS is not set: host:port,... of some of Kafka's brokers")
     options: dict[str, Any] = {
@@ -155,9 +156,10 @@ async def _why_no_connection(server: str, options: dict[str, Any]) -> NotReady |
 
 
 async def _alert(host: str, port: int, context: ssl.SSLContext | None) -> ssl.SSLError | None:
-    """Return why a broker ends a TLS connection, if it says so; for aiokafka the connection is just closed.
+    """Return why a broker ends a TLS connection, if it gives a reason; aiokafka only sees it closed.
 
-    In TLS 1.3 a broker that wants a certificate, or another one, says so after the client is done.
+    In TLS 1.3 a broker that requires a certificate, or another one, reports it after the client's handshake is
+    done.
     """
     if context is None:
         return None
@@ -179,7 +181,7 @@ async def _alert(host: str, port: int, context: ssl.SSLContext | None) -> ssl.SS
 
 
 def absent(settings: Settings) -> NotReady:
-    """Say that the topic is not there."""
+    """Return the fault for a missing topic."""
     return NotReady(f"there is no topic {settings.kafka_topic}: `playhead topics` makes it")
 
 

@@ -86,7 +86,7 @@ class KafkaInspector:
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[AIOKafkaConsumer]:
-        """Have a consumer that has just heard of the topic; after any failure the next one is made anew."""
+        """Provide a consumer with current metadata of the topic; after any failure a new one is created."""
         options = client_options(self._settings)
         try:
             async with asyncio.timeout(options["request_timeout_ms"] / 1000):

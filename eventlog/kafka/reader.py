@@ -245,7 +245,7 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
         except OffsetOutOfRangeError as error:
             self._doubtful.update({of_topic.partition: -1 for of_topic in error.args[0]})
         except (NoOffsetForPartitionError, IllegalStateError):
-            self._positions.clear()  # assigned anew since: the seeks were for the assignment before
+            self._positions.clear()  # reassigned since: the seeks were for the previous assignment
             await asyncio.sleep(0.01)
         except UNREADABLE as error:
             raise Unreadable(str(error)) from error

@@ -1,6 +1,6 @@
-"""The topic: made, compared with what the settings ask for, given more partitions.
+"""The topic: created, compared with the settings, given more partitions.
 
-Only these functions need the right to create topics; writers and readers never make one.
+Only these functions need the right to create topics; writers and readers never create one.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ MADE_WITHIN_S = 20.0
 
 
 async def make_topic(settings: Settings) -> int:
-    """Make the topic if there is none, and compare it if there is one; return how many partitions it has.
+    """Create the topic if there is none, else compare it; return how many partitions it has.
 
-    Raises NotReady, naming each difference, where the topic is not as the settings say.
+    Raises NotReady, naming each difference, if the topic does not match the settings.
     """
     async with _admin(settings) as admin:
         topic = await _describe(admin, settings.kafka_topic)
@@ -37,7 +37,7 @@ async def make_topic(settings: Settings) -> int:
 
 
 async def add_topic_partitions(settings: Settings, *, partitions: int) -> int:
-    """Raise the topic's number of partitions; return how many there are. Never takes one away."""
+    """Raise the topic's number of partitions; return how many there are. Never removes any."""
     async with _admin(settings) as admin:
         topic = await _describe(admin, settings.kafka_topic)
         if topic is None:
@@ -64,7 +64,7 @@ async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def _describe(admin: AIOKafkaAdminClient, name: str) -> dict[str, Any] | None:
-    """Return the brokers' description of the topic. Asking for all topics makes none, asking for one might."""
+    """Return the brokers' description of the topic. It asks for all topics: asking for one might create it."""
     for topic in await admin.describe_topics():
         if topic["topic"] == name and topic["partitions"]:
             return dict(topic)

@@ -731,7 +731,7 @@ def test_pseudonym_prints_what_stands_in_the_lake(live: tuple[Path, Running]) ->
 
 
 def test_pseudonym_makes_no_key_of_its_own(tmp_path: Path) -> None:
-    """In the wrong folder it refuses, instead of printing what stands nowhere; an unknown namespace too."""
+    """In the wrong folder it refuses, instead of printing a pseudonym that no lake has; unknown namespaces too."""
     assert "PLAYHEAD_PSEUDONYM_KEY is not set" in failed(playhead("pseudonym", "user", "a", cwd=tmp_path))
     assert list(tmp_path.iterdir()) == []
     done = playhead("pseudonym", "person", "a", cwd=tmp_path, settings=SECRETS)

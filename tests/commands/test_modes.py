@@ -1,4 +1,4 @@
-"""Who may read what Playhead makes: its owner, and a group where a setting says so."""
+"""Who may read Playhead's files: their owner, and a group if a setting allows it."""
 
 import grp
 import os

@@ -78,7 +78,7 @@ def changed(timeline: Timeline, offset: int) -> dict[str, float | None]:
 
 
 def test_events_are_shown_in_order_and_say_when_they_arrived_out_of_it(timeline: Timeline) -> None:
-    """The pause stands before the play that overtook it, and says so."""
+    """The pause is listed before the play that overtook it, with a remark."""
     assert [line.offset for line in timeline.lines] == [0, 1, 2, 4, 3, 5, 6, 7, 8]
     remarks = {line.offset: line.remarks for line in timeline.lines}
     assert remarks[4] == ["arrived after 1 later event"]

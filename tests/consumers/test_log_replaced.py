@@ -148,7 +148,7 @@ def test_every_event_that_was_acknowledged_is_in_the_lake_after_the_log_was_lost
 
 
 def test_the_lake_is_rebuilt_across_a_log_that_was_lost(tmp_path: Path) -> None:
-    """From a backup of before only where the operator says so, with both logs; from one of after by itself."""
+    """From an older backup only if the operator accepts the new log; from a newer one without being asked."""
     folder = tmp_path / "data"
     lake = Lake(folder)
     with ingesting(folder) as ingest:

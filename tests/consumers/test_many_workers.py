@@ -35,7 +35,7 @@ async def test_workers_are_added_and_ended_under_load(tmp_path: Path, kafka: Bro
 
 
 async def test_workers_are_killed_under_load(tmp_path: Path, kafka: Broker, catalog: str) -> None:
-    """Two workers are killed or told to end, twelve times, at any moment, beside upkeep: each event once."""
+    """Two workers are killed or stopped, twelve times, at any moment, while upkeep runs: each event once."""
     rng = random.Random(1)
     async with fleet(tmp_path, bootstrap_servers=kafka.bootstrap_servers, catalog=catalog) as ships:
         ships.start("upkeep", "--every", "3s")
@@ -190,7 +190,7 @@ async def test_a_worker_ends_in_time_though_postgresql_says_nothing(
 
 
 async def test_a_flood_of_bad_records_pauses_its_partition(tmp_path: Path, kafka: Broker, catalog: str) -> None:
-    """Where all is bad the worker stops reading, and says so; other partitions go on, and nothing is dropped."""
+    """If every record is bad, the worker halts that partition and reports it; others continue, nothing is lost."""
     changes = {"PLAYHEAD_WORKER_BAD_MAX": "100"}
     servers = {"bootstrap_servers": kafka.bootstrap_servers, "catalog": catalog}
     async with fleet(tmp_path, **servers, **changes) as ships:

@@ -432,7 +432,7 @@ def test_a_session_that_goes_on_after_the_logs_clock_was_put_back_closes_in_time
 
 
 def test_an_idle_partition_whose_time_went_ahead_with_the_log_comes_back_with_it() -> None:
-    """No record was read while the log's clock was ahead: the first one after it says so all the same."""
+    """No record was read while the log's clock was ahead; the first one afterwards shows it all the same."""
     lake = ModelLake()
     sessions = lake.start()
     lake.commit(lake.take(sessions, [make_event("ping")], idle_until_ms=NOON_MS + DAY_MS))
@@ -582,7 +582,7 @@ def test_a_tracking_event_read_twice_is_stored_once_also_after_a_restart() -> No
 
 
 def test_a_session_whose_events_were_removed_goes_on_with_its_next_version() -> None:
-    """Versions count on where only the closed ones are left: no version stands twice."""
+    """Versions count on where only the closed ones are left: no version is used twice."""
     lake = ModelLake()
     sessions = lake.start()
     lake.commit(lake.take(sessions, [make_event("sessionStart"), make_event("sessionEnd", offset=1)]))
@@ -829,7 +829,7 @@ def test_an_end_far_before_what_had_come_does_not_close_the_session() -> None:
 
 
 def test_an_end_that_turns_out_false_within_its_batch_does_not_close_the_session() -> None:
-    """An event of ten minutes later had arrived before the end, and stands behind it in the log."""
+    """An event of ten minutes later arrived before the end, but follows it in the log."""
     lake = ModelLake()
     sessions = lake.start()
     start = make_event("sessionStart")

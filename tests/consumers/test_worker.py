@@ -205,7 +205,7 @@ def test_an_open_session_without_news_keeps_its_row(lake: Lake) -> None:
 
 
 def test_rows_of_open_sessions_that_are_gone_stop_the_worker(lake: Lake) -> None:
-    """A worker that misses rows that it wrote stops and says so, rather than to go on without them."""
+    """A worker that finds rows missing stops with that reason, instead of continuing without them."""
     with lake.writer() as writer:
         held = writer.load(0, None)
         write(writer, held, [make_event("play", session_id=id, offset=n) for n, id in enumerate("ab")])
@@ -264,7 +264,7 @@ def test_two_transactions_at_once_cannot_both_move_a_ledger(lake: Lake) -> None:
 
 
 def test_kept_state_is_used_again_only_while_the_ledger_fits(lake: Lake) -> None:
-    """A partition that comes back at once costs nothing; one that somebody wrote is loaded anew."""
+    """A partition that comes back at once costs nothing; one that another worker wrote is reloaded."""
     with lake.writer() as one, lake.writer() as other:
         kept = one.load(0, None)
         write(one, kept, [make_event("sessionStart")])
@@ -279,7 +279,7 @@ def test_kept_state_is_used_again_only_while_the_ledger_fits(lake: Lake) -> None
     "breakage", ["INSERT INTO ledger_p000 SELECT * FROM ledger_p000", "DELETE FROM ledger_p000"]
 )
 async def test_a_ledger_of_other_than_one_row_stops_the_worker(lake: Lake, breakage: str) -> None:
-    """It stops and says so, rather than to guess."""
+    """It stops with the reason, instead of guessing."""
     await create_log(lake.settings)
     lake.do(breakage)
     with pytest.raises(LedgerBroken, match="ledger_p000 has"):

@@ -126,7 +126,7 @@ async def test_anybody_may_ask_where_the_log_ends(rig: LogRig) -> None:
 
 
 async def test_anybody_may_look_at_single_records(rig: LogRig) -> None:
-    """As a reader gets them, whether one reads or not; and None where there is none, not yet or not any more."""
+    """As a reader gets them, whether one reads or not; None if there is no record, not yet or no longer."""
     await rig.make(log_partitions=3)
     settings = rig.settings()
     async with writing(settings) as writer:
@@ -202,7 +202,7 @@ async def test_a_log_that_does_not_answer_is_said_by_who_asks_for_its_end(stalli
 
 
 async def test_making_a_log_twice_changes_nothing(real_rig: LogRig) -> None:
-    """The number of partitions is the log's own once it is made."""
+    """Once created, the log keeps its number of partitions."""
     assert await real_rig.make(log_partitions=3) == 3
     assert await real_rig.make(log_partitions=3) == 3
     async with writing(real_rig.settings()) as writer:
@@ -210,7 +210,7 @@ async def test_making_a_log_twice_changes_nothing(real_rig: LogRig) -> None:
 
 
 async def test_what_was_appended_is_read(rig: LogRig) -> None:
-    """Key, value, partition and offset come back, with the time of the log's own clock."""
+    """Key, value, partition and offset are returned, with the time by the log's clock."""
     await rig.make(log_partitions=2)
     began_ms = time.time() * 1000 - 1
     async with writing(rig.settings()) as writer, reading(rig.settings()) as reader:
@@ -226,7 +226,7 @@ async def test_what_was_appended_is_read(rig: LogRig) -> None:
 
 
 async def test_offsets_are_dense_in_each_partition(rig: LogRig) -> None:
-    """Each partition counts from 0 without a hole, and keeps the order of appending."""
+    """Each partition counts from 0 without gaps, in the order of appending."""
     await rig.make(log_partitions=3)
     async with writing(rig.settings()) as writer, reading(rig.settings()) as reader:
         offsets = await asyncio.gather(*(append_all(writer, 300, partition=partition) for partition in range(3)))
@@ -267,7 +267,7 @@ async def test_several_processes_write_at_once(rig: LogRig) -> None:
 
 
 async def test_an_append_ends_at_its_deadline(stalling_rig: LogRig) -> None:
-    """A log that stalls costs an append its deadline and no more, and the writer goes on by itself afterwards."""
+    """While a log stalls, an append takes until its deadline and no longer; afterwards the writer recovers."""
     await stalling_rig.make()
     async with writing(stalling_rig.settings(log_append_timeout_s=1.0)) as writer:
         await append_all(writer, 1)
@@ -280,7 +280,7 @@ async def test_an_append_ends_at_its_deadline(stalling_rig: LogRig) -> None:
 
 
 async def test_a_stalled_log_is_not_ready(stalling_rig: LogRig) -> None:
-    """`check` tells within the deadline whether the log could take a record."""
+    """`check` returns or raises within the deadline."""
     await stalling_rig.make()
     async with writing(stalling_rig.settings(log_append_timeout_s=1.0)) as writer:
         await writer.check()
@@ -309,7 +309,7 @@ async def test_a_full_queue_refuses_at_once(stalling_rig: LogRig) -> None:
 
 
 async def test_the_queue_is_bounded_in_bytes(stalling_rig: LogRig) -> None:
-    """Few large appends fill the queue as well as many small ones, and their bytes are let go of."""
+    """A few large appends fill the queue as many small ones do, and their bytes are released."""
     await stalling_rig.make()
     settings = stalling_rig.settings(log_append_timeout_s=1.0, log_queue_bytes_max=1_000_000)
     async with writing(settings) as writer:
@@ -325,7 +325,7 @@ async def test_the_queue_is_bounded_in_bytes(stalling_rig: LogRig) -> None:
 
 
 async def test_closing_ends_within_the_deadline(stalling_rig: LogRig) -> None:
-    """A stalled log keeps nobody from closing, and appends after that are refused."""
+    """A stalled log does not prevent closing, and appends after that are refused."""
     await stalling_rig.make()
     writer = await open_writer(stalling_rig.settings(log_append_timeout_s=1.0))
     await append_all(writer, 1)
@@ -341,7 +341,7 @@ async def test_closing_ends_within_the_deadline(stalling_rig: LogRig) -> None:
 
 
 async def test_closing_waits_for_what_is_being_appended(rig: LogRig) -> None:
-    """Appends under way when the writer is closed become durable."""
+    """Appends in progress when the writer is closed become durable."""
     await rig.make()
     writer = await open_writer(rig.settings())
     waiting = [asyncio.ensure_future(writer.append(0, key=b"", value=b"x")) for _ in range(50)]
@@ -351,7 +351,7 @@ async def test_closing_waits_for_what_is_being_appended(rig: LogRig) -> None:
 
 
 async def test_an_oversize_record_is_too_large(rig: LogRig) -> None:
-    """A record beyond the limit is refused for good, one at the limit is taken and read."""
+    """A record above the limit is refused; one at the limit is stored and read."""
     await rig.make(log_record_bytes_max=100_000)
     settings = rig.settings(log_record_bytes_max=100_000)
     async with writing(settings) as writer, reading(settings) as reader:
@@ -408,7 +408,7 @@ async def test_a_paused_partition_stands_still(rig: LogRig) -> None:
 
 
 async def test_the_end_of_the_log_is_known(real_rig: LogRig) -> None:
-    """A read without records comes back at its time and says where each partition ends."""
+    """A read without records returns in time, with the end of each partition."""
     await real_rig.make(log_partitions=2)
     async with writing(real_rig.settings()) as writer, reading(real_rig.settings()) as reader:
         await append_all(writer, 5, partition=1)
@@ -453,7 +453,7 @@ async def test_a_new_record_wakes_the_reader(real_rig: LogRig) -> None:
 
 
 async def test_a_gap_is_a_fault(rig: LogRig) -> None:
-    """A partition whose front is lost stands still until `seek`; the others go on."""
+    """A partition that lost its first records is not read until `seek`; the others are."""
     await rig.make(log_partitions=2)
     async with writing(rig.settings()) as writer:
         await append_all(writer, 10, partition=0)
@@ -470,7 +470,7 @@ async def test_a_gap_is_a_fault(rig: LogRig) -> None:
 
 
 async def test_a_truncated_log_is_a_fault(rig: LogRig) -> None:
-    """A log that ends before the owner's position stands still; nothing is read again in silence."""
+    """A log that ends before the owner's position is not read; no record is silently read again."""
     await rig.make()
     async with writing(rig.settings()) as writer:
         await append_all(writer, 10)
@@ -487,7 +487,7 @@ async def test_a_truncated_log_is_a_fault(rig: LogRig) -> None:
 
 
 async def test_offsets_go_on_after_the_log_was_emptied(rig: LogRig) -> None:
-    """An offset is never given twice, though nothing is left of the log."""
+    """An offset is never used twice, even if the log is empty."""
     await rig.make()
     async with writing(rig.settings()) as writer:
         await append_all(writer, 10)
@@ -499,7 +499,7 @@ async def test_offsets_go_on_after_the_log_was_emptied(rig: LogRig) -> None:
 
 
 async def test_one_owner_at_a_time(real_rig: LogRig) -> None:
-    """A partition is released by one reader before another is assigned it, and reads on where that one says."""
+    """One reader releases a partition before another is assigned it, which starts at its owner's position."""
     await real_rig.make()
     async with writing(real_rig.settings()) as writer:
         await append_all(writer, 5)
@@ -522,7 +522,7 @@ async def test_one_owner_at_a_time(real_rig: LogRig) -> None:
 
 
 async def test_a_killed_reader_gives_way(real_rig: LogRig) -> None:
-    """After kill -9 of the owner a reader that stands by is assigned."""
+    """After kill -9 of the owner, a standby reader is assigned."""
     await real_rig.make()
     async with writing(real_rig.settings()) as writer:
         await append_all(writer, 5)
@@ -561,7 +561,7 @@ class Member:
 
 
 async def test_readers_come_and_go(real_rig: LogRig) -> None:
-    """While readers join and leave, every record is read by somebody, once and in order."""
+    """While readers join and leave, every record is read once and in order."""
     await real_rig.make(log_partitions=3)
     ledger, moved = dict.fromkeys(range(3), 0), asyncio.Event()
     stops = [asyncio.Event() for _ in range(3)]
@@ -584,7 +584,7 @@ async def test_readers_come_and_go(real_rig: LogRig) -> None:
 
 
 async def test_partitions_can_be_added_while_all_runs(real_rig: LogRig) -> None:
-    """A running writer and a running reader go on with the partitions that were added."""
+    """A running writer and a running reader use added partitions."""
     await real_rig.make()
     ledger = Ledger()
     async with writing(real_rig.settings()) as writer, reading(real_rig.settings(), ledger) as reader:
@@ -608,7 +608,7 @@ def embedded(tmp_path: Path) -> EmbeddedRig:
 
 
 async def test_a_withdrawn_append_never_reaches_the_file(embedded: EmbeddedRig) -> None:
-    """What passed its deadline while the file was locked is not written when the lock is gone."""
+    """An append that timed out while the file was locked is not written later."""
     await create_log(embedded.settings())
     async with (
         writing(embedded.settings(log_append_timeout_s=0.5)) as writer,
@@ -654,13 +654,13 @@ async def test_a_full_disk_costs_no_record(embedded: EmbeddedRig) -> None:
 
 
 async def test_many_processes_make_one_log(embedded: EmbeddedRig) -> None:
-    """Processes that make the log at the same moment make the same one."""
+    """Processes that create the log at the same moment create the same one."""
     made = await asyncio.gather(*(create_log(embedded.settings(log_partitions=n)) for n in (4, 4, 4, 4)))
     assert made == [4, 4, 4, 4]
 
 
 async def test_another_file_is_not_taken_for_a_log(embedded: EmbeddedRig) -> None:
-    """A file that is something else is left alone, and start-up says so."""
+    """A file that is not a log is left alone, and start-up fails with that reason."""
     embedded.folder.mkdir()
     (embedded.folder / "log.sqlite").write_bytes(b"a letter to a friend" * 100)
     with pytest.raises(NotReady):
@@ -689,7 +689,7 @@ def replace_log(folder: Path, *, keep_side_files: bool = False) -> Path:
 async def test_nothing_is_acknowledged_into_a_file_that_nobody_will_find(
     embedded: EmbeddedRig, is_made_again: bool, keep_side_files: bool
 ) -> None:
-    """Appends and `check()` are refused at once and say why; the same log in its old place is taken again."""
+    """Appends and `check()` are refused at once, with the reason; the same log back in place is used again."""
     await embedded.make()
     settings = embedded.settings()
     async with writing(settings) as writer:
@@ -746,7 +746,7 @@ async def test_a_reader_asks_its_owner_again_once_the_path_names_another_log(emb
 
 
 async def test_each_log_has_a_name_of_its_own(tmp_path: Path) -> None:
-    """It is the same in all partitions and for all time."""
+    """It is the same in all partitions, and never changes."""
     names = []
     for folder in ("one", "another"):
         rig = EmbeddedRig(tmp_path / folder)

@@ -82,7 +82,7 @@ async def test_a_deleted_topic_is_not_made_again(kafka: Broker) -> None:
 
 
 async def test_a_different_topic_is_named(kafka: Broker) -> None:
-    """A topic that is there but otherwise than the settings say is refused, each difference by name."""
+    """A topic that does not match the settings is refused, and each difference is named."""
     rig = KafkaRig(kafka)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     await admin.start()
@@ -100,7 +100,7 @@ async def test_a_different_topic_is_named(kafka: Broker) -> None:
 
 
 async def test_too_many_copies_are_refused(kafka: Broker) -> None:
-    """A topic that the brokers cannot make is an error that says why."""
+    """If brokers cannot create the topic, the error gives their reason."""
     rig = KafkaRig(kafka)
     with pytest.raises(NotReady, match="cannot be made"):
         await create_log(rig.settings(kafka_replication=99))
@@ -140,7 +140,7 @@ async def test_the_ten_lines_of_the_readme_read_the_topic(kafka: Broker) -> None
 
 
 async def test_no_broker_at_the_address() -> None:
-    """Where nobody listens, opening fails in time and says so."""
+    """If no broker listens, opening fails in time, with that reason."""
     settings = settings_of("127.0.0.1:1")
     with pytest.raises(LogUnavailable, match=r"127\.0\.0\.1:1"):
         await open_writer(settings)
@@ -253,7 +253,7 @@ async def is_disconnected(settings: Settings) -> None:
 
 
 async def is_refused(settings: Settings, *, why: str) -> None:
-    """Neither writing, nor reading, nor making the topic begins, and each says why, within seconds."""
+    """Writing, reading and creating the topic all fail within seconds, with the reason."""
     began = time.monotonic()
     for refused in (open_writer(settings), open_reader(settings, Ledger()), create_log(settings)):
         with pytest.raises(NotReady, match=why):
@@ -429,6 +429,6 @@ async def test_tokens_of_a_command(secured: tuple[JvmBroker, Path], tmp_path: Pa
     ],
 )
 async def test_what_is_missing_is_named(changes: dict[str, Any], missing: str) -> None:
-    """Settings that need another one say which."""
+    """A setting that needs another one names it."""
     with pytest.raises(NotReady, match=missing):
         await open_writer(settings_of("127.0.0.1:1").model_copy(update=changes))

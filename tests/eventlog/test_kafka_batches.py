@@ -74,7 +74,7 @@ def with_wrong_crc(batch: bytearray) -> bytes:
 
 
 def with_codec(batch: bytearray, codec: int) -> bytes:
-    """Say of a batch that it is packed with this codec, which it is not; its CRC is right."""
+    """Mark a batch as compressed with this codec, which it is not; its CRC is right."""
     batch[CODEC_AT] |= codec
     struct.pack_into(">I", batch, CRC_AT, calc_crc32c(bytes(batch[CRC_AT + 4 :])))
     return bytes(batch)
@@ -122,7 +122,7 @@ async def read_until_corrupt(reader: Reader, *, within_s: float = 30) -> tuple[l
 async def test_a_batch_that_nobody_can_unpack_stops_its_partition_by_name(
     mock_kafka: MockKafka, kind: str
 ) -> None:
-    """What stands before it is read, the other partition goes on, and behind it reading goes on when told."""
+    """Records before it and the other partition are read; reading continues after it when the owner seeks."""
     settings = settings_of(mock_kafka)
     async with writing(settings) as writer, reading(settings) as reader:
         for value in (b"0", b"1", b"2"):
@@ -190,7 +190,7 @@ async def test_two_damaged_batches_of_two_partitions_are_named_one_after_the_oth
 async def test_a_record_that_nobody_can_unpack_does_not_hide_those_of_other_partitions(
     mock_kafka: MockKafka, kind: str
 ) -> None:
-    """Who looks at single records gets what can be had."""
+    """An inspector returns the records that can be read."""
     settings = settings_of(mock_kafka)
     async with writing(settings) as writer:
         for partition in (0, 1):

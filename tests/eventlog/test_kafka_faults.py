@@ -45,7 +45,7 @@ FAILED = {
 
 
 async def outcome(writer: Writer, partition: int, value: bytes) -> int | Fault:
-    """Append one record and return what came of it."""
+    """Append one record and return the outcome."""
     try:
         return (await writer.append(partition, key=b"k", value=value)).offset
     except Fault as fault:
@@ -81,7 +81,7 @@ async def memory_after_load(writer: Writer) -> int:
 
 @pytest.mark.parametrize("code", RETRIED, ids=RETRIED.values())
 async def test_a_passing_error_is_ridden_out(mock_kafka: MockKafka, code: int) -> None:
-    """Errors that mean "again" cost time within the deadline; the record is taken once."""
+    """Errors that mean "retry" cost time within the deadline; the record is stored once."""
     settings = settings_of(mock_kafka)
     async with writing(settings) as writer:
         await writer.append(0, key=b"k", value=b"before")
@@ -94,7 +94,7 @@ async def test_a_passing_error_is_ridden_out(mock_kafka: MockKafka, code: int) -
 
 @pytest.mark.parametrize("code", FAILED, ids=FAILED.values())
 async def test_a_failed_batch_is_no_success(mock_kafka: MockKafka, code: int) -> None:
-    """Other errors refuse the append at once or are ridden out; the next appends go through either way."""
+    """Other errors refuse the append at once or are retried; either way the next appends succeed."""
     settings = settings_of(mock_kafka)
     async with writing(settings) as writer:
         first = (await writer.append(0, key=b"k", value=b"before")).offset
@@ -112,7 +112,7 @@ async def test_a_failed_batch_is_no_success(mock_kafka: MockKafka, code: int) ->
 
 
 async def test_one_new_producer_for_all_partitions(mock_kafka: MockKafka) -> None:
-    """However many batches fail together, one new producer is made, and it takes what comes next."""
+    """However many batches fail together, one new producer is created, and it sends the next ones."""
     settings = settings_of(mock_kafka)
     with capture_logs() as logs:
         async with writing(settings) as writer:
@@ -140,7 +140,7 @@ async def test_brokers_down_for_two_seconds(mock_kafka: MockKafka) -> None:
 
 
 async def test_brokers_down_for_longer_than_the_deadline(mock_kafka: MockKafka) -> None:
-    """Appends are refused at their deadline, memory stays flat, and all goes on when brokers are back."""
+    """Appends are refused at their deadline, memory stays flat, and appends succeed when brokers are back."""
     settings = settings_of(mock_kafka, log_append_timeout_s=0.8, log_queue_max=500, log_queue_bytes_max=2_000_000)
     async with writing(settings) as writer:
         before = (await writer.append(0, key=b"k", value=b"before")).offset
@@ -187,7 +187,7 @@ async def test_a_leader_moves(mock_kafka: MockKafka) -> None:
 
 
 async def test_slow_answers_are_no_success(mock_kafka: MockKafka) -> None:
-    """An answer later than the deadline is a refusal of unknown outcome; order and later appends do not suffer."""
+    """A reply after the deadline is a refusal with unknown outcome; order and later appends are unaffected."""
     settings = settings_of(mock_kafka, log_append_timeout_s=0.8)
     async with writing(settings) as writer:
         await writer.append(0, key=b"k", value=b"before")
@@ -204,7 +204,7 @@ async def test_slow_answers_are_no_success(mock_kafka: MockKafka) -> None:
 
 @pytest.mark.parametrize("code", [1, 3, 6, 7, 56])
 async def test_reading_goes_on_after_errors(mock_kafka: MockKafka, code: int) -> None:
-    """Whatever a fetch is answered with, each record comes once and in order, and no position moves by itself."""
+    """Whatever the reply to a fetch, each record is read once and in order, and no position moves by itself."""
     settings = settings_of(mock_kafka)
     async with writing(settings) as writer, reading(settings, Ledger({0: 2})) as reader:
         for number in range(5):
@@ -220,7 +220,7 @@ async def test_reading_goes_on_after_errors(mock_kafka: MockKafka, code: int) ->
                 offsets += [record.offset for record in await read_records(reader, 1)]
             except LogUnavailable:
                 reader.seek(0, 5)
-    assert offsets in ([5], [2, 3, 4, 5])  # the latter where the reader joined the group anew
+    assert offsets in ([5], [2, 3, 4, 5])  # the latter if the reader rejoined the group
 
 
 class Viewers:
@@ -314,7 +314,7 @@ async def test_brokers_are_away_for_a_minute(tmp_path: Path, own_kafka: JvmBroke
 
 
 async def test_a_broker_is_killed_and_comes_back(own_kafka: JvmBroker) -> None:
-    """After kill -9 of the broker and its start with the same log all is there, and all goes on."""
+    """After kill -9 and restart of the broker with the same log, nothing is lost and everything continues."""
     settings = settings_of(own_kafka, log_append_timeout_s=1.0)
     await create_log(settings)
     ledger = Ledger()

@@ -260,7 +260,7 @@ def test_consent_to_other_purposes_under_keys_of_their_own_is_none_of_ours(inges
 
 @pytest.mark.parametrize("part", ["params", "qoeData", None])
 def test_a_denial_counts_wherever_it_stands(ingest: Ingest, part: str | None) -> None:
-    """In params, in qoeData, beside them."""
+    """In params, in qoeData, and at the top level."""
     for value, wanted in (("denied", "denied"), (True, "given")):
         body = session_start(**{"analytics.visitorId": USER})
         target = body if part is None else body.setdefault(part, {})

@@ -206,7 +206,7 @@ def test_identity_keys_are_found_wherever_they_stand(ingest: Ingest) -> None:
 
 @pytest.mark.parametrize("nested", ["statesStart", "statesEnd", "visitor.customerIDs"])
 def test_what_is_nested_is_looked_at_each_time(ingest: Ingest, nested: str) -> None:
-    """Names are remembered from the first event; what stands in a list or an object is not passed over by that."""
+    """Names are remembered from the first event; values in lists and objects are still examined."""
     session = ingest.start(session_start())
     inner: object = [{"media.state.name": "mute", "deviceId": "canary"}]
     if nested == "visitor.customerIDs":
@@ -569,7 +569,7 @@ def test_details_of_refusals_quote_no_identity(ingest: Ingest, body: object, is_
 
 
 def test_a_detail_still_tells_what_was_expected(ingest: Ingest) -> None:
-    """Without a denial it quotes what was wrong; with one it says so much as needs no quotation."""
+    """Without a denial it quotes what was wrong; with one it gives the reason without a quotation."""
     body = {**session_start(), "eventType": "wrongType"}
     assert refuse(ingest, body)["detail"].endswith("got 'wrongType'")
     denied = refuse(ingest, body, headers={"X-Consent": "0"})["detail"]

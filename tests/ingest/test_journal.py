@@ -293,7 +293,7 @@ def _bad_upload(rng: random.Random, names: Iterator[str], sessions: list[bytes])
 
 
 def _nowhere(rng: random.Random, names: Iterator[str], sessions: list[bytes]) -> Request:
-    """A good body for a session that is none, a path that is none, or with no key."""
+    """A good body for an invalid session or path, or without a key."""
     name = next(names)
     session = bytearray(rng.choice(sessions))
     session[-1 - rng.randrange(64)] ^= 1

@@ -27,7 +27,7 @@ MEDIA_CORS = {
     "access-control-expose-headers": "Location, Retry-After",
 }
 
-# The documentation's sample of a sessions request. Its `...` lines stand for more of the same, and are left out.
+# The documentation's sample of a sessions request. Its `...` lines, for more of the same, are omitted.
 DOCUMENTED_START = b"""{
     "playerTime": {
         "playhead": 0,
@@ -67,7 +67,7 @@ def ingest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingest]:
 
 
 def pseudonymized(body: dict[str, Any]) -> dict[str, Any]:
-    """Return a body as it has to stand in the log: `analytics.visitorId` replaced by its pseudonym."""
+    """Return a body as it must be in the log: `analytics.visitorId` replaced by its pseudonym."""
     body = copy.deepcopy(body)
     if "analytics.visitorId" in body.get("params", {}):
         body["params"]["analytics.visitorId"] = pseudonym(

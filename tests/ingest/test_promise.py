@@ -66,7 +66,7 @@ def test_without_the_log_there_is_no_2xx(tmp_path: Path) -> None:
 
 
 def test_an_offline_session_that_failed_is_completed_by_posting_it_again(tmp_path: Path) -> None:
-    """After a 500 the same body gets the same ids, so what was stored the first time is not stored anew."""
+    """After a 500 the same body gets the same ids, so an event stored the first time is not stored again."""
     body = [session_start(), *(event("ping", ts=1_700_000_000_000 + n) for n in range(1200)), event("sessionEnd")]
     with running(tmp_path / "data", log_append_timeout_s=0.5) as ingest:
         with locked(ingest):

@@ -50,7 +50,7 @@ def ingest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingest]:
 
 
 def send(ingest: Ingest, name: str, **replaced: str) -> httpx.Response:
-    """Send a documented example; `replaced` stands for the placeholders of its headers."""
+    """Send a documented example; `replaced` are the values for the placeholders in its headers."""
     example = EXAMPLES[name]
     headers = {**example["headers"], **replaced}
     body = example["body"]
@@ -215,7 +215,7 @@ def test_deleting_nothing_succeeds(ingest: Ingest) -> None:
     ],
 )
 def test_no_session_is_told_in_the_documented_form(ingest: Ingest, headers: dict[str, str]) -> None:
-    """Nothing, a bare id that is not ours, a token that is none: 400 with code 1001."""
+    """Nothing, a bare id that is not ours, an invalid token: 400 with code 1001."""
     reply = ingest.client.get(PLAIN, headers={**KEY, **headers})
     assert (reply.status_code, reply.json()) == (400, NOT_VALID)
 
@@ -551,7 +551,7 @@ def test_a_changed_token_is_never_verified(position: int, character: str) -> Non
     )
 )
 def test_changed_claims_are_never_verified(claims: dict[str, str]) -> None:
-    """A signature stands for its own claims alone: others, more or fewer are not verified."""
+    """A signature covers only its own claims: with other, more or fewer claims it is not valid."""
     original = json.loads(base64.b64decode(made_token()))
     token = base64.b64encode(json.dumps({**original, **claims}).encode()).decode()
     presented = read_token(token, MAC_KEYS, source="s")
@@ -561,7 +561,7 @@ def test_changed_claims_are_never_verified(claims: dict[str, str]) -> None:
 
 @given(text=st.text(max_size=200))
 def test_reading_any_text_as_a_token_never_fails(text: str) -> None:
-    """Text of any kind is read as a token, or it is none."""
+    """Any text is either read as a token or rejected."""
     presented = read_token(text, MAC_KEYS, source="s")
     assert presented is None or not presented.verified
 

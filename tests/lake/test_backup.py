@@ -27,7 +27,7 @@ from schemas.settings import Settings
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-# What others put beside our tables: dbt makes schemas, people make views, and names are anything.
+# Foreign tables in a lake: dbt makes schemas, people make views, and names are arbitrary.
 FOREIGN = (
     "CREATE SCHEMA dbt",
     "CREATE TABLE dbt.events AS SELECT 1 AS log_partition, 2 AS log_offset",
@@ -54,11 +54,11 @@ def lake(tmp_path: Path) -> Lake:
     return made
 
 
-# ---- beside the tables of others
+# ---- with foreign tables
 
 
 def test_tables_of_others_break_neither_verify_nor_backup_nor_upkeep(lake: Lake, tmp_path: Path) -> None:
-    """In a schema of their own or beside ours, of our names or of names with quotes; ours are backed up alone."""
+    """In another schema or in ours, with our names or names with quotes; only ours are backed up."""
     ours, before = back_up(lake.place, tmp_path / "before", now=NOON)
     lake.do(*FOREIGN)
     path, manifest = back_up(lake.place, tmp_path / "backups", now=NOON)
@@ -119,7 +119,7 @@ def test_a_backup_without_room_says_so_and_leaves_nothing(lake: Lake, tmp_path: 
 
 
 def test_what_a_killed_backup_left_is_no_backup_and_is_dropped_by_the_next(lake: Lake, tmp_path: Path) -> None:
-    """Killed while it writes, by the same signal as a power cut; the folder says itself that it is unfinished."""
+    """Killed while it writes, as by a power cut; the folder's name shows that it is unfinished."""
     folder = tmp_path / "data" / "backups"
     rows = "SELECT 0, range, 'a', 'b' FROM range(3_000_000)"
     lake.do(f"INSERT INTO duplicates {rows}", "UPDATE ledger_p000 SET duplicates = 3_000_000")
@@ -173,7 +173,7 @@ def test_a_backup_that_is_being_written_is_not_dropped(lake: Lake, tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["0 my own", "2025", "20260101", "20260101T120000.000000Z-copy"])
 def test_folders_that_are_no_backups_stay(lake: Lake, tmp_path: Path, name: str) -> None:
-    """Whatever else lies in the folder of backups is somebody's."""
+    """Other files in the folder of backups belong to somebody."""
     (tmp_path / "backups" / name).mkdir(parents=True)
     for hours in range(3):
         back_up(lake.place, tmp_path / "backups", now=NOON + hours * HOUR)
@@ -183,7 +183,7 @@ def test_folders_that_are_no_backups_stay(lake: Lake, tmp_path: Path, name: str)
 
 @pytest.mark.parametrize("name", ['it\'s "quoted"', "a*b?[c]", "100% #1", "Zoë", " spaces "])
 def test_a_backup_is_restored_from_a_folder_of_any_name(lake: Lake, tmp_path: Path, name: str) -> None:
-    """DuckDB takes some characters for patterns, and SQL others for quotes."""
+    """DuckDB takes some characters as patterns, and SQL takes others as quotes."""
     path, manifest = back_up(lake.place, tmp_path / name / "backups", now=NOON)
     anew = location(Settings(data_dir=tmp_path / name))
     assert restore(anew, path) == manifest
@@ -195,7 +195,7 @@ def test_a_backup_is_restored_from_a_folder_of_any_name(lake: Lake, tmp_path: Pa
 
 
 def test_a_backup_is_due_when_none_is_younger_than_the_interval(lake: Lake, tmp_path: Path) -> None:
-    """Also when there is none at all, or only one from the future."""
+    """Also if there are no backups, or only one from the future."""
 
     def due(now: datetime) -> bool:
         return is_due(last_made_at(tmp_path / "backups", now=now), now=now, interval=HOUR)
@@ -209,7 +209,7 @@ def test_a_backup_is_due_when_none_is_younger_than_the_interval(lake: Lake, tmp_
 
 
 def test_a_backup_made_under_a_fast_clock_is_not_the_newest_for_ever(lake: Lake, tmp_path: Path) -> None:
-    """What a backup holds of the log decides which is restored, and which stay."""
+    """How much of the log a backup holds decides which is restored and which are kept."""
     fast, _ = back_up(lake.place, tmp_path / "backups", now=NOON + timedelta(days=365))
     with lake.writer() as writer:
         write(writer, writer.load(0, None), [make_bad(offset=2)])
@@ -220,7 +220,7 @@ def test_a_backup_made_under_a_fast_clock_is_not_the_newest_for_ever(lake: Lake,
 
 
 def test_a_damaged_backup_hides_no_other_and_stays(lake: Lake, tmp_path: Path) -> None:
-    """Only where no other is left it is an error, since the log alone may not be enough."""
+    """It is an error only if no other backup is left, since the log alone may not be enough."""
     good, manifest = back_up(lake.place, tmp_path / "backups", now=NOON)
     damaged, _ = back_up(lake.place, tmp_path / "backups", now=NOON + HOUR)
     (damaged / MANIFEST).write_bytes(b"{")
@@ -233,7 +233,7 @@ def test_a_damaged_backup_hides_no_other_and_stays(lake: Lake, tmp_path: Path) -
 
 
 def test_a_backup_is_overdue_when_none_is_younger_than_the_retention() -> None:
-    """Of a lake without any, a worker learns nothing of its age: an hour must do."""
+    """A lake without backups does not show its age, so the worker waits an hour."""
     week = timedelta(days=7)
 
     def overdue(made_at: datetime | None, *, watched: timedelta, retention: timedelta = week) -> bool:
@@ -248,7 +248,7 @@ def test_a_backup_is_overdue_when_none_is_younger_than_the_retention() -> None:
 
 @contextlib.contextmanager
 def working(lake: Lake, **changes: Any) -> Iterator[Path]:
-    """Let a worker work, with a log of its own; return the file of what it says."""
+    """Run a worker with its own log; return the file of its output."""
     settings = lake.settings.model_copy(update={"worker_upkeep_interval_s": 0.2, **changes})
     with playhead(settings, "init") as process:
         assert process.wait(60) == 0
@@ -262,7 +262,7 @@ def lines_of(log: Path) -> list[dict[str, Any]]:
 
 
 def overdue_lines(log: Path) -> list[dict[str, Any]]:
-    """Return what a worker said of its backups."""
+    """Return a worker's messages about backups."""
     return [line for line in lines_of(log) if line["event"].startswith("backup overdue")]
 
 
@@ -274,7 +274,7 @@ def age_backup(path: Path, by: timedelta) -> None:
 
 
 def test_a_worker_warns_once_when_the_newest_backup_is_older_than_the_retention(tmp_path: Path) -> None:
-    """The embedded log then drops nothing; said once an hour, though upkeep runs five times a second."""
+    """The embedded log then drops nothing; one warning an hour, though upkeep runs five times a second."""
     lake = Lake(tmp_path)
     path, _ = back_up(lake.place, lake.settings.backups, now=datetime.now(UTC))
     age_backup(path, timedelta(days=8))
@@ -337,7 +337,7 @@ def test_up_says_that_a_backup_failed_and_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_backup_that_is_damaged_stops_no_worker(tmp_path: Path) -> None:
-    """Its manifest is empty: the worker says so, and drops nothing from the log."""
+    """Its manifest is empty: the worker reports it, and drops nothing from the log."""
     lake = Lake(tmp_path)
     path, _ = back_up(lake.place, lake.settings.backups, now=datetime.now(UTC))
     (path / MANIFEST).write_bytes(b"")

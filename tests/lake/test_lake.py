@@ -60,7 +60,7 @@ def broken(filled: Lake, tmp_path: Path) -> Lake:
 
 
 def test_nobody_closes_a_catalogue_as_the_last_while_it_is_kept_open(broken: Lake) -> None:
-    """SQLite's log outlives each transaction, so no exclusive lock is taken; at the end it is written back."""
+    """SQLite's WAL outlives each transaction, so no exclusive lock is taken; at the end it is checkpointed."""
     log = Path(broken.place.catalog + "-wal")
     with contextlib.closing(connect(broken.place, read_only=False)) as connection, kept_open(broken.place):
         connection.execute("DELETE FROM duplicates")
@@ -69,7 +69,7 @@ def test_nobody_closes_a_catalogue_as_the_last_while_it_is_kept_open(broken: Lak
 
 
 def test_an_extension_that_sql_names_must_be_signed(empty: Lake, tmp_path: Path) -> None:
-    """Those that come as packages are loaded as they are; from then on DuckDB checks, whatever it is told."""
+    """Those from packages are loaded unchecked; afterwards DuckDB checks, whatever SQL demands."""
     forged = tmp_path / "httpfs.duckdb_extension"
     content = bytearray(Path(extension_path("httpfs")).read_bytes())
     content[len(content) // 2] ^= 1
@@ -85,7 +85,7 @@ def test_an_extension_that_sql_names_must_be_signed(empty: Lake, tmp_path: Path)
 
 
 def test_every_table_view_and_column_says_what_it_is(empty: Lake) -> None:
-    """The data dictionary is made from comments, so none may be missing."""
+    """The data dictionary is generated from comments, so none may be missing."""
     named = "SELECT {name} FROM duckdb_{kind}() WHERE database_name = 'lake' AND NOT internal AND {lacks}"
     lacks = "coalesce(comment, '') = ''"
     assert empty.ask(named.format(name="table_name", kind="tables", lacks=lacks)) == []
@@ -133,7 +133,7 @@ def test_init_is_safe_to_repeat_and_adds_partitions(filled: Lake, tmp_path: Path
 
 
 def test_a_fresh_lake_of_many_partitions_answers_at_once(tmp_path: Path) -> None:
-    """A table without statistics costs a question to the catalogue a column: here 2.6 s, 0.1 s with them."""
+    """A table without statistics costs a query of the catalogue per column: here 2.6 s, 0.1 s with them."""
     lake = Lake(tmp_path, partitions=8)
     with contextlib.closing(connect(lake.place, read_only=True)) as connection:
         began_s = time.process_time()
@@ -161,7 +161,7 @@ USUAL: dict[str, Any] = {
 
 
 def add_sessions(lake: Lake, *closed: dict[str, Any], opened: Sequence[dict[str, Any]] = ()) -> None:
-    """Put rows of sessions into the lake; what they do not say is as usual."""
+    """Put rows of sessions into the lake; missing columns get usual values."""
     with contextlib.closing(connect(lake.place, read_only=False)) as connection:
         connection.execute("BEGIN")
         for table, rows in (("session_versions", closed), ("open_sessions_p000", opened)):
@@ -193,7 +193,7 @@ def test_the_newest_version_of_a_session_is_shown_and_of_equal_ones_the_closed(t
 
 
 def test_only_a_start_that_nobody_used_is_a_retried_start(tmp_path: Path) -> None:
-    """The same start, another session with more events: the lonely one was a retry; else it is a short one."""
+    """If another session has the same start and more events, the lone one was a retry; else it is short."""
     lake = Lake(tmp_path)
     others: dict[str, Any] = {
         "another moment": {"start_ts": "2026-01-01 00:00:00.001Z"},
@@ -231,7 +231,7 @@ def test_a_retried_start_that_was_used_after_all_is_none(tmp_path: Path) -> None
 
 
 def test_a_tracking_session_names_the_user_only_where_we_issued_it_and_nobody_denied(tmp_path: Path) -> None:
-    """The user of a tracking session is a session's user if the id is proven, and unless consent was denied."""
+    """The user of a tracking session is the session's user if its id is verified and consent was not denied."""
     lake = Lake(tmp_path)
     with lake.writer() as writer:
         made = msgspec.structs.replace(
@@ -276,7 +276,7 @@ def test_a_tracking_session_names_the_user_only_where_we_issued_it_and_nobody_de
 
 @pytest.mark.parametrize("denied_by", ["created", "deleted"])
 def test_a_tracking_session_of_which_one_request_denied_names_nobody(tmp_path: Path, denied_by: str) -> None:
-    """Its making or its deletion: sessions that named it have no user by it."""
+    """When it is created or deleted: sessions that named it get no user from it."""
     lake = Lake(tmp_path)
     with lake.writer() as writer:
         made = msgspec.structs.replace(make_tracking(offset=0), tracking_session_id="t", user_id="u")
@@ -331,7 +331,7 @@ def test_the_lists_of_a_session_are_views_of_its_newest_version(tmp_path: Path) 
 
 
 def test_events_after_the_end_are_those_that_a_session_does_not_count(tmp_path: Path) -> None:
-    """`after_end` follows from the order of events: later than the end, or than a day after the start."""
+    """`after_end` follows the order of events: later than the end, or than a day after the start."""
     lake = Lake(tmp_path)
     day = 24 * HOUR_MS
     ended = [
@@ -366,7 +366,7 @@ def test_events_after_the_end_are_those_that_a_session_does_not_count(tmp_path: 
 
 
 def test_a_whole_lake_has_no_findings(filled: Lake) -> None:
-    """Every offset stands once, and each count is right."""
+    """Every offset is stored once, and each count is right."""
     verdict = verify(filled.place)
     assert verdict.findings == []
     (count,) = verdict.partitions
@@ -379,7 +379,7 @@ BREAKAGES = {
         {"offset_missing", "counter", "session_count"},
     ),
     "a bad record is gone": (["DELETE FROM quarantine"], {"offset_missing", "counter"}),
-    "an event stands twice": (
+    "an event is stored twice": (
         ["INSERT INTO events SELECT * FROM events WHERE log_offset = 1"],
         {"offset_twice", "counter", "double", "session_count"},
     ),
@@ -393,16 +393,16 @@ BREAKAGES = {
     ),
     "a counter was touched": (["UPDATE ledger_p000 SET inserted = inserted + 1"], {"counter"}),
     "the ledger moved": (["UPDATE ledger_p000 SET next_offset = 8"], {"offset_missing"}),
-    "the ledger stands twice": (["INSERT INTO ledger_p000 SELECT * FROM ledger_p000"], {"ledger_rows"}),
+    "the ledger has two rows": (["INSERT INTO ledger_p000 SELECT * FROM ledger_p000"], {"ledger_rows"}),
     "the ledger is empty": (["DELETE FROM ledger_p000"], {"ledger_rows"}),
-    "a version stands twice": (["INSERT INTO session_versions SELECT * FROM session_versions"], {"double"}),
+    "a version is stored twice": (["INSERT INTO session_versions SELECT * FROM session_versions"], {"double"}),
     "a session counts too much": (["UPDATE session_versions SET events = events + 1"], {"session_count"}),
 }
 
 
 @pytest.mark.parametrize("name", BREAKAGES)
 def test_each_kind_of_breakage_is_found(broken: Lake, name: str) -> None:
-    """Whatever is broken by hand, verify names it."""
+    """Verify reports each way of breaking a lake by hand."""
     statements, codes = BREAKAGES[name]
     broken.do(*statements)
     assert {finding.code for finding in verify(broken.place).findings} >= codes
@@ -410,7 +410,7 @@ def test_each_kind_of_breakage_is_found(broken: Lake, name: str) -> None:
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "empty"])
 def test_a_file_that_is_gone_or_damaged_is_found(broken: Lake, damage: str) -> None:
-    """A file that the catalogue names must be there, and be readable."""
+    """A file that the catalogue lists must exist and be readable."""
     (path, *_) = sorted(Path(broken.place.files).glob("**/events/**/*.parquet"))
     if damage == "gone":
         path.unlink()
@@ -422,7 +422,7 @@ def test_a_file_that_is_gone_or_damaged_is_found(broken: Lake, damage: str) -> N
 
 @pytest.mark.parametrize("table", ["tracking_events", "session_versions", "ledger_p000", "duplicates"])
 def test_a_damaged_file_of_any_table_is_named(broken: Lake, table: str) -> None:
-    """Also where every question about it would be answered from statistics."""
+    """Even if every query about it would be answered from statistics."""
     (*_, path) = sorted(Path(broken.place.files).glob(f"**/{table}/**/*.parquet"))
     path.write_bytes(path.read_bytes()[:-8] + b"12345678")
     findings = verify(broken.place).findings

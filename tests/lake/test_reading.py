@@ -54,7 +54,7 @@ class Target:
 
 
 def _files(folder: Path) -> State:
-    """Return a hash of each file in a folder; what a reader of SQLite makes beside the catalogue is none of it."""
+    """Return a hash of each file in a folder, without those that a reader of SQLite creates."""
     return {
         str(path): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -251,7 +251,7 @@ HONEST = [
 
 @pytest.mark.parametrize("statement", HOSTILE)
 def test_what_is_no_question_is_refused(statement: str, target: Target) -> None:
-    """One line that names what is refused, by us or by DuckDB; no file and no row is other than before."""
+    """One line names what is refused, by us or by DuckDB; no file and no row changes."""
     with pytest.raises(QueryRefused) as refused:
         answer(target.reader, statement.format(**target.words, bucket=BUCKET))
     (line,) = str(refused.value).splitlines()
@@ -271,7 +271,7 @@ def test_questions_are_answered(statement: str, target: Target) -> None:
 
 
 def test_the_boundary_is_in_the_way_of_no_view_macro_or_example(on_sqlite: Target) -> None:
-    """Each view of the lake is asked; each macro, and each example of the metric catalogue, is a question."""
+    """Each view, each macro and each example of the metric catalogue is a query that runs."""
     of_lake = "WHERE database_name = 'lake' AND NOT internal"
     reader = on_sqlite.reader
     views = reader.execute(f"SELECT view_name FROM duckdb_views() {of_lake}").fetchall()
@@ -287,7 +287,7 @@ def test_the_boundary_is_in_the_way_of_no_view_macro_or_example(on_sqlite: Targe
 
 
 def test_a_question_larger_than_memory_is_answered(on_sqlite: Target) -> None:
-    """What memory cannot hold goes to DuckDB's own folder, which the boundary leaves open to it."""
+    """Data that does not fit into memory goes to DuckDB's own folder, which it may use."""
     statement = (
         "SELECT count(*) FROM (SELECT a, random() AS b FROM range(4_000_000) AS r(a) ORDER BY b) WHERE a >= 0"
     )
@@ -334,7 +334,7 @@ def test_the_server_itself_takes_no_write_of_a_reader(on_postgres: Target) -> No
     ["-cstatement_timeout=9s", "'-c statement_timeout=9s'", r"'-c statement_timeout=9s -c a.b=it\'s'"],
 )
 def test_options_of_the_operator_s_own_are_kept(options: str, on_postgres: Target) -> None:
-    """And the read-only one is put beside them."""
+    """And the read-only option is added to them."""
     settings = on_postgres.lake.settings
     catalog = f"{settings.lake_catalog} options={options}"
     names = ("statement_timeout", "default_transaction_read_only")

@@ -121,7 +121,7 @@ def test_a_lake_of_0_1_0_is_migrated_by_init_and_then_equals_a_new_one(old: Lake
 
 
 def test_a_migrated_lake_reads_on_where_0_1_0_had_stopped(old: Lake, tmp_path: Path) -> None:
-    """A worker moves what release 0.1.0 had left in its log, beside the ingest of that log."""
+    """A worker moves what release 0.1.0 had left in its log, while that log's ingest runs."""
     assert playhead("init", cwd=tmp_path, settings=settings_of(old)).returncode == 0
     with started("worker", cwd=tmp_path, settings=settings_of(old)):
         wait_until(lambda: old.ask("SELECT sum(next_offset) FROM ledger") == [(RECORDS_IN_LOG,)])
@@ -227,7 +227,7 @@ def test_whoever_depends_on_an_older_schema_refuses_it(old: Lake, tmp_path: Path
 
 @pytest.mark.parametrize("verb", [*WRITERS, ("init",)], ids=" ".join)
 def test_whoever_depends_on_a_newer_schema_refuses_it(tmp_path: Path, verb: Sequence[str]) -> None:
-    """A lake that a newer release has migrated is that release's."""
+    """A lake that a newer release has migrated needs that release."""
     lake = Lake(tmp_path / "data")
     assert playhead("init", cwd=tmp_path, settings=settings_of(lake)).returncode == 0
     renumber(lake, NEWER)
@@ -253,7 +253,7 @@ def test_a_worker_that_runs_ends_when_a_newer_release_migrates_the_lake(tmp_path
 
 @pytest.mark.parametrize("change", ["DROP COLUMN flags", "RENAME COLUMN flags TO marks"])
 def test_a_worker_ends_where_a_column_is_gone(tmp_path: Path, change: str) -> None:
-    """It names the column, instead of an error a second for ever."""
+    """It names the column, instead of repeating an error every second."""
     lake = Lake(tmp_path / "data")
     assert playhead("init", cwd=tmp_path, settings=settings_of(lake)).returncode == 0
     lake.do("DROP VIEW events_checked", f"ALTER TABLE events {change}")
@@ -316,7 +316,7 @@ def test_an_init_of_0_1_0_that_was_killed_is_completed_in_this_schema(old: Lake,
 
 
 def test_every_record_that_0_1_0_wrote_is_read(old: Lake) -> None:
-    """A log has no layout of ours beyond its records, on Kafka as in the file: each is an event still."""
+    """On Kafka as in the file, each old record is still an event."""
     with contextlib.closing(sqlite3.connect(old.settings.data_dir / "log.sqlite")) as log:
         rows = log.execute("SELECT id, key, value, appended_ms FROM records ORDER BY id").fetchall()
     assert len(rows) == RECORDS_IN_LOG

@@ -470,7 +470,7 @@ async def test_a_cancelled_run_returns_the_truth_so_far(serve: Serve) -> None:
 
 
 async def test_a_server_that_is_not_there_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing answers, the run says so and at which address."""
+    """If nothing answers, the run reports that, with the address."""
     monkeypatch.setattr("players.viewers.PATIENCE_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]

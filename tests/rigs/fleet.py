@@ -142,7 +142,7 @@ class Feed:
     async def grow(self, events: int, *, within_s: float = 60.0) -> None:
         """Wait until so many more events were acknowledged."""
         wanted = len(self.acknowledged) + events
-        await until(lambda: len(self.acknowledged) >= wanted, "the feed stands still", within_s=within_s)
+        await until(lambda: len(self.acknowledged) >= wanted, "the feed has stalled", within_s=within_s)
 
     async def _be_viewer(self, number: int) -> None:
         while not self._stopped.is_set():
@@ -269,7 +269,7 @@ class Fleet:
             raise
 
     def next_offset(self, partition: int) -> int:
-        """Return where the lake stands in a partition."""
+        """Return the lake's position in a partition."""
         rows = self.ask(f"SELECT next_offset FROM ledger WHERE log_partition = {partition}")
         return int(rows[0][0]) if rows else 0
 
@@ -359,7 +359,7 @@ def sessions_of(place: Location) -> dict[str, tuple[Any, ...]]:
     with contextlib.closing(connect(place, read_only=True)) as lake:
         rows = lake.execute(f"SELECT session_id, * EXCLUDE ({HISTORY}) FROM sessions").fetchall()
     sessions = {row[0]: row[1:] for row in rows}
-    assert len(sessions) == len(rows), "a session stands twice in the view"
+    assert len(sessions) == len(rows), "a session is in the view twice"
     return sessions
 
 

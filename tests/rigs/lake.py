@@ -97,7 +97,7 @@ FACTS = [name for name in session_rows([]).column_names if name not in _PLACE]
 def by_session(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Index rows by their session."""
     found = {row["session_id"]: row for row in rows}
-    assert len(found) == len(rows), "a session stands twice"
+    assert len(found) == len(rows), "a session is stored twice"
     return found
 
 

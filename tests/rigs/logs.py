@@ -50,7 +50,7 @@ class Ledger:
 
 
 class LogRig(Protocol):
-    """One log, made anew for one test."""
+    """One log, created for one test."""
 
     def settings(self, **changes: Any) -> Settings:
         """Return the settings that reach this log."""

@@ -76,7 +76,7 @@ def raw(path: str, text: str) -> bytes:
 
 
 _GOOD = msgspec.json.encode(PING)
-# Each with the reason that must stand in quarantine.
+# Each with its expected reason in quarantine.
 BAD: dict[str, tuple[bytes | dict[str, Any], str]] = {
     "nothing": (b"", "not_json"),
     "one space": (b" ", "not_json"),

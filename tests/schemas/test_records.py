@@ -2,7 +2,7 @@
 
 `tests/data/records` has the value of one record of each kind, as ingest wrote it. A change here is a change of a
 format that others rely on: keys may be added, and what stood before must still be read.
-`python tests/test_records.py` writes the files anew.
+`python tests/schemas/test_records.py` rewrites the files.
 """
 
 import asyncio
@@ -174,7 +174,7 @@ def test_rejected_records_are_understood() -> None:
 
 
 def test_no_identity_is_in_a_record(tmp_path: Path) -> None:
-    """Where an identity was sent, its pseudonym stands."""
+    """A pseudonym replaces each identity that was sent."""
     key = settings_in(tmp_path).key_of_pseudonyms()
     for kind in ("sessionStart", "trackingCreated"):
         assert b"somebody" not in golden(kind)

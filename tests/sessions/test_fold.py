@@ -434,7 +434,7 @@ def test_events_that_come_together_are_one_observation() -> None:
 
 
 def test_standing_at_the_end_of_recorded_content_is_idle() -> None:
-    """The content is 600 s long; a player that stands at 600 has no stall, and does not play either."""
+    """The content is 600 s long; a player whose playhead stays at 600 neither stalls nor plays."""
     facts = watched(
         (0, "sessionStart", 0), (0, "play", 590), (10, "ping", 600), (20, "ping", 600), (30, "ping", 600)
     )
@@ -700,7 +700,7 @@ def test_the_surest_user_identity_is_taken(
 
 
 def test_a_denied_consent_leaves_no_user() -> None:
-    """Even if identities stand in the event, a denial beside them wins."""
+    """Even if the event has identities, a denial in it wins."""
     params = START | {"analytics.visitorId": "v", "analytics.aid": "d", "appInstallationId": "i"}
     facts = watched((0, "sessionStart", 0, {"params": params, "consent": "denied"}))
     assert (facts.user_id, facts.device_id, facts.device_id_source, facts.consent) == (None, None, None, "denied")
@@ -806,7 +806,7 @@ def test_five_minutes_to_the_millisecond_are_an_end_that_takes_effect(at_s: floa
 
 
 def test_what_somebody_sends_after_an_end_takes_no_effect_from_it() -> None:
-    """Hours after the end an event comes that says so: it is later than the end, and the end holds."""
+    """Hours after the end an event arrives that happened then: it is later than the end, which stays valid."""
     facts = watched(*WATCHED, (601, "sessionEnd", 600), (30_000, "ping", 600))
     assert (facts.end_ms, facts.events_after_end, facts.events_ignored) == (T0 + 601_000, 1, 0)
 
@@ -923,7 +923,7 @@ def test_a_new_event_type_is_one_row() -> None:
 
 
 def test_the_fold_names_no_event_type() -> None:
-    """What an event type does stands in the vocabulary only."""
+    """The effects of an event type are defined only in the vocabulary."""
     subjects = ("player", "playhead", "bitrate", "ads", "chapters", "states")
     for module in ("fold", "state", *subjects, "params", "ranges", "facts"):
         source = Path(str(sys.modules[f"sessions.{module}"].__file__)).read_text()

@@ -15,7 +15,7 @@ REPLY_TIMEOUT_S = 20.0
 EVENTS_PER_SESSION = 40
 EVENTS_PER_UPLOAD = 500
 UPLOADS = 0.15  # of all sessions
-UPLOADED = "uploaded"  # stands for the session of an upload's events, which only the reply names
+UPLOADED = "uploaded"  # placeholder for the session of an upload's events, which only the reply names
 
 
 class Journal:

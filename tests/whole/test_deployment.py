@@ -301,7 +301,7 @@ def debian() -> Path:
 
 @pytest.fixture
 def image(tmp_path: Path) -> Iterator[Image]:
-    """The image, built anew."""
+    """The image, freshly built."""
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     reason = f"{', '.join(missing)} not installed" if missing else "" if os.geteuid() == 0 else "needs root"
     if reason and os.environ.get("CI"):

@@ -1,4 +1,4 @@
-"""The documentation says what is: commands, settings, routes, tables, files and faults exist as they are named."""
+"""The documentation is accurate: commands, settings, routes, tables, files and faults exist as named."""
 
 import ast
 import re
@@ -42,7 +42,7 @@ def name_of(path: Path) -> str:
 
 
 def code(page: Path) -> Iterator[str]:
-    """Return each piece of code on a page: blocks, and what stands in backticks; continued lines are joined."""
+    """Return each piece of code on a page: blocks, and text in backticks; continued lines are joined."""
     text = page.read_text()
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     yield from (block.replace("\\\n", " ") for block in blocks)
@@ -79,7 +79,7 @@ def test_settings_exist(page: Path) -> None:
 
 @every_page
 def test_commands_exist(page: Path) -> None:
-    """Every verb has its name, and every option after it is one of its own."""
+    """Every verb exists, and every option after it is one of its own."""
     command = typer.main.get_command(playhead.app)
     verbs: dict[str, Any] = command.commands  # type: ignore[attr-defined]
     for text in code(page):
@@ -113,7 +113,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @every_page
 def test_routes_exist(page: Path, paths: list[str]) -> None:
-    """Every path that is posted to or asked for on a page is one of the application's."""
+    """Every path that is requested on a page is one of the application's."""
     routes = [re.sub(r"\{\w+\}", "[^/]+", path) for path in paths]
     mounts = ("/api/v1", "/v1/playouts", "/schema", "/health", "/metrics", "/asyncapi")
     for text in code(page):
@@ -127,7 +127,7 @@ def test_routes_exist(page: Path, paths: list[str]) -> None:
 
 @every_page
 def test_files_exist(page: Path) -> None:
-    """Every Python or SQL file in backticks is there, beside the page or below the project."""
+    """Every Python or SQL file in backticks exists, next to the page or below the project."""
     for text in code(page):
         if re.fullmatch(r"[\w./-]+\.(py|sql|md|yaml|json)", text) and "truth.json" not in text:
             where = [page.parent / text, PROJECT / text, PROJECT / "tests" / text, page.parent / "sql" / text]
@@ -158,7 +158,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyCo
 
 @every_page
 def test_sql_is_understood(page: Path, lake: duckdb.DuckDBPyConnection) -> None:
-    """Every statement that a page gives to `playhead sql`, and every block of SQL, can be asked."""
+    """Every statement that a page gives to `playhead sql`, and every block of SQL, runs."""
     text = page.read_text()
     statements = re.findall(r'playhead sql (?:--\w+ )?"([^"]+)"', text)
     for block in re.findall(r"^```sql\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
@@ -214,7 +214,7 @@ assert (dict(os.environ), signal.getsignal(signal.SIGINT), list(logging.root.han
 
 
 def test_the_tree_of_faults_is_drawn_as_it_is() -> None:
-    """Names, parents, statuses and codes are those of the classes; what may be tried again is marked."""
+    """Names, parents, statuses and codes are those of the classes; retryable faults are marked."""
     drawn = {}
     parents = [""]
     for line in (faults.__doc__ or "").splitlines():

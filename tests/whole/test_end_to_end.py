@@ -273,7 +273,7 @@ def test_a_documented_timeline_gives_its_numbers(stack: Stack, name: str) -> Non
 
 
 def test_the_requests_of_the_readme_are_answered_as_it_says(stack: Stack) -> None:
-    """Each `curl` of the page, typed as it stands; the id in the second is the one that the first was given."""
+    """Each `curl` of the page, typed literally; the id in the second is the one from the first reply."""
     blocks = re.findall(r"^```sh\n(curl.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     commands = [command for block in blocks for command in re.findall(r"^curl.*?(?=^#)", block, re.M | re.S)]
     secrets = stack.cwd / "data" / "secrets"
@@ -437,7 +437,7 @@ def traces() -> list[bytes]:
     return [raw.lower(), raw.hex().encode(), *(text.lower() for text in in_base64)]
 
 
-# What comes beside the identities of a viewer who agreed, and of one who did not, logged in or not.
+# What accompanies the identities of viewers, with and without consent, logged in or not.
 AGREED: list[dict[str, str]] = [{}, {"X-Consent": "granted"}]
 DENIED = [
     {"X-Consent": "withheld"},

@@ -12,7 +12,7 @@ from consumers.held_partition import HeldPartition, PartitionChanges
 from consumers.memory import give_back
 from consumers.partition import PartitionSessions
 from lake.catalog import location, snapshot
-from lake.history import read_open_sessions, read_young_ids
+from lake.history import read_derived_ids, read_open_sessions, read_young_ids
 from lake.schema import check_schema, open_to_write, partitions_of
 from lake.tables import check_columns
 from lake.transaction import Ledger, commit, read_ledger, record_halt
@@ -93,7 +93,8 @@ class LakeWriter:
             )
             sessions.restore(opened)
             young, young_tracking = read_young_ids(connection, partition=partition, floor_ms=ledger.time_ms)
-            sessions.remember(sessions=young, tracking=young_tracking)
+            derived = read_derived_ids(connection, partition=partition)
+            sessions.remember(sessions=young, tracking=young_tracking, derived=derived)
             give_back()
             return HeldPartition(ledger, sessions)
 

@@ -16,15 +16,26 @@ BUFFERED = 4  # events of a session that wait for earlier ones; more costs memor
 class OpenSession:
     """One session in memory: the fold of its older events, its reorder buffer, and what closing depends on."""
 
-    __slots__ = ("ahead", "buffer", "closing", "fold", "has_news", "last_folded", "late_events", "version")
+    __slots__ = (
+        "ahead",
+        "buffer",
+        "closing",
+        "first_offset",
+        "fold",
+        "has_news",
+        "last_folded",
+        "late_events",
+        "version",
+    )
 
-    def __init__(self, *, version: int, limits: Limits) -> None:
+    def __init__(self, *, version: int, first_offset: int, limits: Limits) -> None:
         self.fold = Fold(length_ms=limits.length_ms)
         self.closing = Closing(limits)
         self.buffer: list[Event] = []
         self.last_folded: tuple[int, int] | None = None
         self.ahead: set[int] | None = None  # client_ms of folded events that are ordered by arrival instead
         self.version = version
+        self.first_offset = first_offset  # no event of it was stored before
         self.late_events = 0
         self.has_news = True  # since its row was written
 

@@ -25,11 +25,11 @@ from typing import Protocol
 import msgspec
 
 from consumers.closing import CLOCK_BACK_MS, Closing, Limits, with_passed
-from consumers.known_ids import KnownIds
+from consumers.known_ids import DerivedIds, KnownIds
 from consumers.open_session import OpenSession
 from consumers.share import Share
 from lake.changes import Changes, CloseReason, History, Known, OpenRows, Over, SessionRow, YoungIds
-from schemas.ids import born_ms_of_session, read_event_time_ms
+from schemas.ids import born_ms_of_session, is_derived_session, read_event_time_ms
 from sessions.event import AFTER_CLOSE, Bad, Event, Tracking
 from sessions.fold import OVER_LIMIT, REPEAT, is_over_limit, without_false_ends
 
@@ -40,11 +40,18 @@ Moment = tuple[int, str, float]
 class Lake(Protocol):
     """What a partition asks of the lake."""
 
-    def histories(self, session_ids: Collection[str]) -> Generator[tuple[str, History], None, None]:
-        """Give the histories of those of these sessions that the lake has, one at a time."""
+    def histories(
+        self, session_ids: Collection[str], *, since: Mapping[str, int]
+    ) -> Generator[tuple[str, History], None, None]:
+        """Give the histories of those of these sessions that the lake has, one at a time.
+
+        `since` has the first offset of as many of them as are known to have none before.
+        """
         ...
 
-    def known(self, events: Collection[Event], *, without_moments: Collection[str]) -> Mapping[str, Known]:
+    def known(
+        self, events: Collection[Event], *, without_moments: Collection[str], since: Mapping[str, int]
+    ) -> Mapping[str, Known]:
         """Return what decides whether these are new; of the sessions `without_moments`, by their ids alone."""
         ...
 
@@ -76,6 +83,7 @@ class PartitionSessions:
         self._ended: set[str] = set()
         self._behind: dict[str, Behind] = {}  # the one that waits longest first
         self._closed = KnownIds(watermark_ms)
+        self._derived = DerivedIds()
         self._closings: dict[str, Closing] = {}  # of closed sessions; the one that was heard from last comes last
         self._tracked = KnownIds(watermark_ms)
 
@@ -85,8 +93,12 @@ class PartitionSessions:
             if history.closed_as_of_offset <= history.last_offset:
                 self._refold(session_id, history, history.events)
 
-    def remember(self, *, sessions: YoungIds, tracking: YoungIds) -> None:
-        """Take note of ids that the lake has, although they say that they were made after what it has read."""
+    def remember(self, *, sessions: YoungIds, tracking: YoungIds, derived: Iterable[str]) -> None:
+        """Take note of ids that the lake has: `derived` of closed sessions, which say nothing of their age.
+
+        The others say that they were made after what it has read.
+        """
+        self._derived.add(derived)
         self._closed.load(sessions, born_ms_of_session)
         self._tracked.load(tracking, read_event_time_ms)
 
@@ -139,12 +151,11 @@ class PartitionSessions:
             closing = self._closings.get(event.session_id)
             if closing is not None:
                 return closing.passes(event) and self._pass_over(event, closing, changes)
-            born_ms = born_ms_of_session(event.session_id)
-            if not self._closed.is_certainly_new(event.session_id, born_ms):
+            if not self._is_certainly_new(event.session_id):
                 return False
             if self._behind and event.session_id in self._behind:
                 return False
-            session = self._open(event.session_id, version=1)
+            session = self._open(event.session_id, version=1, first_offset=event.offset)
         elif self._behind and event.session_id in self._behind:
             return False
         elif (closing := session.closing).may_pass(event) and closing.passes(event):
@@ -179,6 +190,17 @@ class PartitionSessions:
         self._watch(event.session_id, session)
         return True
 
+    def _is_certainly_new(self, session_id: str) -> bool:
+        """Return whether no event of a session that is not open was read before; where False, look it up."""
+        born_ms = born_ms_of_session(session_id)
+        if born_ms is None:
+            return is_derived_session(session_id) and self._derived.is_certainly_new(session_id)
+        return self._closed.is_certainly_new(session_id, born_ms)
+
+    def _first_offsets(self, session_ids: Iterable[str]) -> dict[str, int]:
+        """Return the first offsets of those of these sessions that are open."""
+        return {id: self.open[id].first_offset for id in session_ids if id in self.open}
+
     def _pass_over(self, event: Event, closing: Closing, changes: Changes) -> bool:
         """Store an event that changes nothing of its session; False if only the lake knows whether it is new."""
         if not closing.is_certainly_new(event):
@@ -197,7 +219,8 @@ class PartitionSessions:
         if not waiting:
             return
         asked = [event for events in waiting.values() for event in events]
-        found = lake.known(asked, without_moments={id for id in waiting if self._is_full(id)})
+        full = {id for id in waiting if self._is_full(id)}
+        found = lake.known(asked, without_moments=full, since=self._first_offsets(waiting))
         for session_id, events in waiting.items():
             known, before = found.get(session_id, _NOTHING), placed.get(session_id, [])
             fresh = self._decide(events, known, before, changes)
@@ -218,7 +241,7 @@ class PartitionSessions:
         wanted = [id for id in waiting if not self._is_full(id)]
         unknown = set(wanted)
         read = 0
-        with closed_after(lake.histories(wanted)) as histories:
+        with closed_after(lake.histories(wanted, since=self._first_offsets(wanted))) as histories:
             for session_id, history in histories:
                 unknown.remove(session_id)
                 read += len(history.events)
@@ -325,7 +348,7 @@ class PartitionSessions:
             chosen.append(session_id)
         placed = _by_session(changes.events, set(chosen))
         unread = set(chosen)
-        for session_id, history in lake.histories(chosen):
+        for session_id, history in lake.histories(chosen, since=self._first_offsets(chosen)):
             unread.remove(session_id)
             self._refold(session_id, history, [*history.events, *placed.get(session_id, [])])
         for session_id in unread & placed.keys():
@@ -344,7 +367,8 @@ class PartitionSessions:
             event for event in events if event.offset <= last_offset and not event.is_flagged(OVER_LIMIT)
         )
         passed = [event for event in events if event.offset > last_offset]
-        session = self._open(session_id, version=history.version + 1)
+        first_offset = min((event.offset for event in events), default=0)
+        session = self._open(session_id, version=history.version + 1, first_offset=first_offset)
         session.late_events = history.late_events
         for event in sorted(counted, key=attrgetter("offset")):
             if event.is_flagged(AFTER_CLOSE):
@@ -365,8 +389,10 @@ class PartitionSessions:
         self._ended.discard(session_id)
         self._watch(session_id, session)
 
-    def _open(self, session_id: str, *, version: int) -> OpenSession:
-        session = OpenSession(version=version, limits=self.limits)
+    def _open(self, session_id: str, *, version: int, first_offset: int) -> OpenSession:
+        session = OpenSession(version=version, first_offset=first_offset, limits=self.limits)
+        if is_derived_session(session_id):
+            self._derived.add([session_id])
         self.open[session_id] = session
         return session
 

@@ -3,7 +3,7 @@
 Always of one partition: offsets of two partitions cannot be compared.
 """
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from itertools import groupby, islice
 from operator import itemgetter
 from sys import intern
@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from lake.changes import History, Known, Over, YoungIds
-from schemas.ids import BORN_MS_MAX, born_ms_of_session, read_event_time_ms
+from schemas.ids import BORN_MS_MAX, born_ms_of_session, is_derived_session, read_event_time_ms
 from schemas.vocabulary import EVENT_TYPES
 from sessions.event import AFTER_CLOSE, Event
 from sessions.fold import DENIED, EVENTS_MAX, OVER_LIMIT
@@ -36,12 +36,29 @@ class StoredEvents:
         self._connection = connection
         self._partition = partition
 
-    def histories(self, session_ids: Collection[str]) -> Generator[tuple[str, History], None, None]:
-        """Yield the histories of those of these sessions that the lake has."""
-        return _histories(self._connection, list(session_ids), self._partition)
+    def histories(
+        self, session_ids: Collection[str], *, since: Mapping[str, int]
+    ) -> Generator[tuple[str, History], None, None]:
+        """Yield the histories of those of these sessions that the lake has.
 
-    def known(self, events: Collection[Event], *, without_moments: Collection[str]) -> dict[str, Known]:
+        `since` has the first offset of as many of them as are known to have none before.
+        """
+        return _histories(self._connection, session_ids, self._partition, since)
+
+    def known(
+        self, events: Collection[Event], *, without_moments: Collection[str], since: Mapping[str, int]
+    ) -> dict[str, Known]:
         """Return what decides whether these events are new; for sessions `without_moments`, only by event id."""
+        known: dict[str, Known] = {}
+        for ids, first_offset in _groups({event.session_id for event in events}, since):
+            group = frozenset(ids)
+            of_group = [event for event in events if event.session_id in group]
+            known |= self._known(of_group, without_moments, _between(ids, self._partition, first_offset))
+        return known
+
+    def _known(
+        self, events: list[Event], without_moments: Collection[str], between: tuple[str, list[str | int]]
+    ) -> dict[str, Known]:
         wanted = pa.table(
             {
                 "session_id": [event.session_id for event in events],
@@ -52,8 +69,8 @@ class StoredEvents:
                 ),
             }
         )
-        between, ends = _between({event.session_id for event in events}, self._partition)
-        where = f"session_id IN (SELECT session_id FROM wanted) AND {between}"
+        condition, ends = between
+        where = f"session_id IN (SELECT session_id FROM wanted) AND {condition}"
         self._connection.register("wanted", wanted)
         try:
             counts = self._connection.execute(
@@ -87,7 +104,21 @@ def read_open_sessions(
         "UNION SELECT session_id FROM events WHERE log_partition = ? AND log_offset >= ?",
         [partition, open_as_of_offset],
     ).fetchall()
-    return _histories(connection, [row[0] for row in rows], partition)
+    return _histories(connection, [row[0] for row in rows], partition, {})
+
+
+def read_derived_ids(connection: duckdb.DuckDBPyConnection, *, partition: int) -> Iterator[str]:
+    """Give the session ids of closed sessions that say nothing of their age."""
+    return (
+        row[0]
+        for row in _fetched(
+            connection.execute(
+                "SELECT DISTINCT session_id FROM session_versions WHERE log_partition = ? AND session_id < ?",
+                [partition, f"{1:012x}"],
+            )
+        )
+        if is_derived_session(row[0])
+    )
 
 
 def read_young_ids(
@@ -123,24 +154,23 @@ def read_histories(
     connection: duckdb.DuckDBPyConnection, session_ids: Iterable[str], *, partition: int
 ) -> dict[str, History]:
     """Return the histories of those of these sessions that the lake has."""
-    return dict(_histories(connection, list(session_ids), partition))
+    return dict(_histories(connection, list(session_ids), partition, {}))
 
 
 def _histories(
-    connection: duckdb.DuckDBPyConnection, wanted: list[str], partition: int
+    connection: duckdb.DuckDBPyConnection, wanted: Collection[str], partition: int, since: Mapping[str, int]
 ) -> Generator[tuple[str, History], None, None]:
     """Yield histories while events are fetched; the longest sessions come last, with a query each."""
-    if not wanted:
-        return
-    connection.register("wanted", pa.table({"session_id": wanted}))
-    try:
-        yield from _registered_histories(connection, partition, wanted)
-    finally:
-        connection.unregister("wanted")
+    for ids, first_offset in _groups(wanted, since):
+        connection.register("wanted", pa.table({"session_id": ids}))
+        try:
+            yield from _registered_histories(connection, partition, ids, first_offset)
+        finally:
+            connection.unregister("wanted")
 
 
 def _registered_histories(
-    connection: duckdb.DuckDBPyConnection, partition: int, wanted: list[str]
+    connection: duckdb.DuckDBPyConnection, partition: int, wanted: list[str], first_offset: int
 ) -> Generator[tuple[str, History], None, None]:
     between, ends = _between(wanted, partition)
     versions = connection.execute(
@@ -149,6 +179,7 @@ def _registered_histories(
         ends,
     ).fetchall()
     closed = {row[0]: row[1:] for row in versions}
+    between, ends = _between(wanted, partition, first_offset)
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM events "
         f"WHERE session_id IN (SELECT session_id FROM wanted) AND {between} ORDER BY session_id",
@@ -186,12 +217,28 @@ def _full_history(
     return History(events, *(version or (0, -1, 0)), Over(*over) if over and over[0] else Over())
 
 
-def _between(session_ids: Collection[str], partition: int) -> tuple[str, list[str]]:
-    """Return a condition for events and versions of these sessions, and its parameters.
+def _groups(session_ids: Collection[str], since: Mapping[str, int]) -> Iterator[tuple[list[str], int]]:
+    """Group sessions by what narrows the search for their events; give each group, and their first offset.
+
+    One session whose id says nothing of its age would make the search for all others one of the whole lake.
+    """
+    begun = [id for id in session_ids if id in since]
+    others = [id for id in session_ids if id not in since]
+    derived = [id for id in others if born_ms_of_session(id) is None]
+    born = [id for id in others if born_ms_of_session(id) is not None]
+    for ids in (begun, born, derived):
+        if ids:
+            yield ids, min((since.get(id, 0) for id in ids), default=0)
+
+
+def _between(session_ids: Collection[str], partition: int, first_offset: int = 0) -> tuple[str, list[str | int]]:
+    """Return a condition for events of these sessions, and its parameters; without an offset for versions too.
 
     The ids imply it, but only such comparisons let DuckLake skip files.
     """
-    return f"log_partition = {partition} AND session_id BETWEEN ? AND ?", [min(session_ids), max(session_ids)]
+    condition = f"log_partition = {partition} AND session_id BETWEEN ? AND ?"
+    ends: list[str | int] = [min(session_ids), max(session_ids)]
+    return (f"{condition} AND log_offset >= ?", [*ends, first_offset]) if first_offset else (condition, ends)
 
 
 def _fetched(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:

@@ -171,6 +171,12 @@ def derive_event_id(*parts: bytes) -> str:
     return str(uuid.UUID(int=number))
 
 
+def is_derived_session(session_id: str) -> bool:
+    """Return whether a session id was derived from a request, so that it says nothing of its age."""
+    session = read_media_session(session_id)
+    return session is not None and session.started_ms is None
+
+
 def born_ms_of_session(session_id: str) -> int | None:
     """Return the time in a session id, in milliseconds since 1970; None if it has none."""
     session = read_media_session(session_id)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 
 import msgspec
 import pytest
@@ -548,6 +548,25 @@ def test_the_starts_of_an_ingest_with_a_wrong_clock_are_looked_up_no_more_than_o
     assert len(sessions.open) == 41
 
 
+def test_starts_whose_id_was_derived_from_a_request_are_looked_up_only_if_it_was_read_before() -> None:
+    """Such an id says nothing of its age: those of the lake are known from the start on, those read since too."""
+    lake = ModelLake()
+    earlier = [make_event("sessionEnd", offset=n, session_id=session_id(n, 0)) for n in range(100)]
+    lake.commit(lake.take(lake.start(), earlier))
+    sessions = lake.start()
+    lake.look_ups = 0
+    fresh = [make_event("sessionEnd", offset=n, session_id=session_id(n, 0)) for n in range(100, 200)]
+    lake.commit(lake.take(sessions, fresh))
+    assert lake.look_ups == 0
+    for number, offset in ((50, 200), (150, 201)):
+        late = make_event("ping", ts=NOON_MS - 1_000, offset=offset, session_id=session_id(number, 0))
+        lake.commit(lake.take(sessions, [late]))
+    assert lake.look_ups == 2
+    assert {row.facts.session_id for row in lake.versions if row.version == 1} == {
+        session_id(n, 0) for n in range(200)
+    }
+
+
 def test_ids_that_are_years_ahead_do_not_push_others_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many an ingest with a wrong clock has made: what is made now is known to be new."""
     monkeypatch.setattr("consumers.known_ids.REMEMBERED", 3)
@@ -682,9 +701,11 @@ def test_folding_again_takes_a_quarter_of_the_time() -> None:
     now_s = [0.0]
 
     class Slow(ModelLake):
-        def histories(self, session_ids: Collection[str]) -> Generator[tuple[str, History], None, None]:
+        def histories(
+            self, session_ids: Collection[str], *, since: Mapping[str, int]
+        ) -> Generator[tuple[str, History], None, None]:
             now_s[0] += 1.0
-            return super().histories(session_ids)
+            return super().histories(session_ids, since=since)
 
     slow = Slow(**{field.name: getattr(lake, field.name) for field in dataclasses.fields(lake)})
     share = Share(0.25, clock_s=lambda: now_s[0])

@@ -14,7 +14,7 @@ from consumers.closing import Limits
 from consumers.partition import PartitionSessions
 from consumers.share import Share
 from lake.changes import Changes, History, Known, Over, SessionRow, YoungIds
-from schemas.ids import BORN_MS_MAX, mint_event_id, mint_media_session
+from schemas.ids import BORN_MS_MAX, is_derived_session, mint_event_id, mint_media_session
 from schemas.vocabulary import EVENT_TYPES
 from sessions.event import Bad, Event, Tracking
 from sessions.facts import SessionFacts
@@ -111,12 +111,13 @@ class ModelLake:
         candidates = {row.facts.session_id for row in self.open} | {
             event.session_id for event in self.events if event.offset >= self.open_as_of_offset
         }
-        sessions.restore(self.histories(candidates))
+        sessions.restore(self.histories(candidates, since={}))
         since, until = f"{self.time_ms + 1:012x}", f"{BORN_MS_MAX:012x}"
         young = {event.session_id for event in self.events if since <= event.session_id < until}
         sessions.remember(
             sessions=YoungIds(sorted(young), BORN_MS_MAX),
             tracking=YoungIds([entry.event_id for entry in self.tracking], BORN_MS_MAX),
+            derived=[id for row in self.versions if is_derived_session(id := row.facts.session_id)],
         )
         return sessions
 
@@ -158,11 +159,13 @@ class ModelLake:
         self.next_offset = changes.next_offset
         self.time_ms = changes.read_ms or self.time_ms
 
-    def histories(self, session_ids: Collection[str]) -> Generator[tuple[str, History], None, None]:
+    def histories(
+        self, session_ids: Collection[str], *, since: Mapping[str, int]
+    ) -> Generator[tuple[str, History], None, None]:
         """Give what is stored of sessions, as the lake does."""
         self.look_ups += 1
         for wanted in list(session_ids):
-            events = [event for event in self.events if event.session_id == wanted]
+            events = self._stored(wanted, since)
             beyond = [event for event in events if "over_limit" in event.flags]
             over = [event for event in beyond if "after_close" not in event.flags]
             versions = [row for row in self.versions if row.facts.session_id == wanted]
@@ -186,14 +189,16 @@ class ModelLake:
                     ),
                 )
 
-    def known(self, events: Collection[Event], *, without_moments: Collection[str]) -> dict[str, Known]:
+    def known(
+        self, events: Collection[Event], *, without_moments: Collection[str], since: Mapping[str, int]
+    ) -> dict[str, Known]:
         """Return the stored events that have an id, or a moment, in common with these."""
         self.look_ups += 1
         ids = {event.event_id for event in events}
         moments = {event.client_ms for event in events if event.session_id not in without_moments}
         found = {}
         for wanted in {event.session_id for event in events}:
-            stored = [event for event in self.events if event.session_id == wanted]
+            stored = self._stored(wanted, since)
             alike = [
                 event
                 for event in stored
@@ -202,6 +207,10 @@ class ModelLake:
             if stored:
                 found[wanted] = Known(alike, len(stored), has_end=any(event.type.ends for event in stored))
         return found
+
+    def _stored(self, session_id: str, since: Mapping[str, int]) -> list[Event]:
+        first_offset = since.get(session_id, 0)
+        return [each for each in self.events if each.session_id == session_id and each.offset >= first_offset]
 
     def known_tracking(self, event_ids: Collection[str]) -> set[str]:
         """Return those ids of tracking events that are stored."""

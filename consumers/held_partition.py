@@ -13,6 +13,7 @@ from lake.transaction import Ledger
 from schemas.faults import LogCorrupt, LogGap, LogTruncated
 from sessions.event import Bad, Event, Tracking
 
+WATERMARK_MS = 5_000  # between two writes of a watermark that moves while nothing arrives
 OPEN_SESSION_S = 0.0001  # between two writes for each open session, whose row costs a quarter of that
 
 
@@ -51,6 +52,7 @@ class HeldPartition(msgspec.Struct):
         if not entries and is_read_to_end and log_now_ms is not None:
             sessions.advance_watermark(log_now_ms)
         sessions.close_due(changes)
+        changes.watermark_ms = sessions.watermark_ms
         self.has_news = self.has_news or bool(changes.events or changes.closed or changes.folded_again)
         return PartitionChanges(self, changes, last)
 
@@ -96,7 +98,19 @@ class PartitionChanges(msgspec.Struct):
     def is_anything(self) -> bool:
         """Return whether there is something to commit."""
         changes, ledger = self.changes, self.held.ledger
-        return bool(changes.next_offset != ledger.next_offset or changes.closed or changes.open is not None)
+        return bool(
+            changes.next_offset != ledger.next_offset
+            or changes.closed
+            or changes.open is not None
+            or self._has_waited()
+        )
+
+    def _has_waited(self) -> bool:
+        """Return whether sessions are open, and the lake does not know how long nothing has come for them."""
+        sessions, known = self.held.sessions, self.held.ledger.watermark
+        if not sessions.open or not sessions.watermark_ms:
+            return False
+        return known is None or sessions.watermark_ms - known.timestamp() * 1000 >= WATERMARK_MS
 
     def ledger_after(self) -> Ledger:
         """Return the ledger row that the transaction leaves."""

@@ -100,6 +100,7 @@ class Changes(msgspec.Struct):
     partition: int
     next_offset: int
     read_ms: int = 0
+    watermark_ms: int = 0
     events: list[Event] = []
     tracking: list[Tracking] = []
     bad: list[Bad] = []

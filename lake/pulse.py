@@ -7,8 +7,8 @@ import msgspec
 class Pulse(msgspec.Struct, frozen=True):
     """The lake at one moment.
 
-    `watching` counts the sessions that are open and were heard of in the last minute: some players ping every 50
-    seconds, and who closes the lid says no goodbye. `behind_s` is the age of the newest event; None: no events.
+    `watching` and `contents` count the sessions that are watched now, as in the view `watching_now`. `behind_s` is
+    the age of the newest event; None: no events.
     """
 
     events: int
@@ -27,9 +27,8 @@ def feel(connection: duckdb.DuckDBPyConnection) -> Pulse:
         "epoch(now()) - epoch(max(partition_time)) FROM ledger"
     ).fetchone()
     watched = connection.execute(
-        "SELECT coalesce(content_name, content_id, 'unknown') AS content, count(*) FROM sessions "
-        "WHERE state = 'provisional' "
-        "AND last_received_at > now() - INTERVAL 1 MINUTE GROUP BY 1 ORDER BY 2 DESC, 1"
+        "SELECT coalesce(content_name, content_id, 'unknown') AS content, count(*) FROM open_now "
+        "WHERE is_watching GROUP BY 1 ORDER BY 2 DESC, 1"
     ).fetchall()
     sessions = connection.execute("SELECT count(*) FROM sessions").fetchone()
     assert totals is not None

@@ -90,6 +90,7 @@ class Ledger(msgspec.Struct, frozen=True):
     mark_digest: str | None = None
     halted_at: datetime | None = None
     halted_reason: str | None = None
+    watermark: datetime | None = None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Ledger":
@@ -112,7 +113,7 @@ class Ledger(msgspec.Struct, frozen=True):
 
         `mark` is a newer record by which the log is recognized, `log_id` its id; None: as before.
         """
-        read = datetime.fromtimestamp(changes.read_ms / 1000, UTC) if changes.read_ms else self.partition_time
+        read = _moment(changes.read_ms) or self.partition_time
         is_read_on = changes.next_offset > self.next_offset
         return msgspec.structs.replace(
             self,
@@ -122,6 +123,7 @@ class Ledger(msgspec.Struct, frozen=True):
             quarantined=self.quarantined + len(changes.bad),
             open_as_of_offset=self.open_as_of_offset if changes.open is None else changes.open.as_of_offset,
             partition_time=read,
+            watermark=_moment(changes.watermark_ms) or self.watermark,
             commits=self.commits + 1,
             log_id=log_id or self.log_id,
             halted_at=None if is_read_on else self.halted_at,
@@ -136,6 +138,10 @@ class Ledger(msgspec.Struct, frozen=True):
             mark_appended_at=datetime.fromtimestamp(mark.appended_ms / 1000, UTC) if mark else None,
             mark_digest=mark.digest if mark else None,
         )
+
+
+def _moment(ms: int) -> datetime | None:
+    return datetime.fromtimestamp(ms / 1000, UTC) if ms else None
 
 
 def _ms(moment: datetime) -> int:

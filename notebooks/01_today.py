@@ -44,7 +44,7 @@ def _(lake, mo, read, refresh):
         """
         SELECT
             count(*) AS sessions,
-            count(*) FILTER (state = 'provisional' AND last_received_at > now() - INTERVAL 1 MINUTE) AS watching,
+            (SELECT viewers FROM watching_now) AS watching,
             coalesce(sum(content_time_s), 0) / 3600 AS content_h,
             coalesce(sum(ad_time_s), 0) / 3600 AS ad_h,
             count(DISTINCT user_id) AS users,
@@ -157,7 +157,7 @@ def _(alt, as_text, lake, mo, read, refresh):
         """
         SELECT
             coalesce(content_name, content_id, 'unknown') AS content,
-            count(*) FILTER (state = 'provisional' AND last_received_at > now() - INTERVAL 1 MINUTE) AS now,
+            count(*) FILTER (session_id IN (SELECT session_id FROM open_now WHERE is_watching)) AS now,
             count(*) AS sessions,
             round(sum(content_time_s) / 60, 1) AS minutes,
             round(100 * avg(is_completed::INTEGER)) AS "completed %",

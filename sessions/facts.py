@@ -192,6 +192,9 @@ class SessionFacts(msgspec.Struct, frozen=True, kw_only=True, rename=COLUMNS):
     first_received_ms: int
     last_received_ms: int
     last_moved_received_ms: int
+    last_doing: str
+    ping_interval_s: float | None
+    open_ad_length_s: float | None
 
     ads: list[Ad]
     breaks: list[AdBreak]

@@ -42,6 +42,7 @@ from sessions.event import Event, read_object
 from sessions.facts import SessionFacts
 from sessions.oddities import flags_of_oddities, note_place
 from sessions.params import QUALITY, Start, quality_in, read_start
+from sessions.pings import facts_of_pings, note_ping
 from sessions.player import complete, facts_of_player, fail, move
 from sessions.playhead import facts_of_playhead, forget_standing, jump, play_content
 from sessions.state import AD, BUFFER, CONTENT, FAR_FUTURE, FAR_PAST, PAUSE, State
@@ -189,6 +190,7 @@ class Fold(State, gc=False):
             **facts_of_ads(self, offset_ms),
             **facts_of_chapters(self, offset_ms),
             **facts_of_states(self),
+            **facts_of_pings(self),
         )
 
 
@@ -336,6 +338,7 @@ def effects_of(row: EventType) -> tuple[Effect, ...]:
         (lambda state, _: move(state, _MOVES[row.player])) if row.player else None,
         fail if row.is_error else None,
         change_bitrate if row.changes_bitrate else None,
+        note_ping if row.only_reports else None,
         complete if row.completes else None,
         _end_session if row.ends else None,
     ]

@@ -123,6 +123,11 @@ class State(msgspec.Struct, gc=False):
     dropped_frames: int | None = None
     time_to_start_ms: int | None = None
 
+    # Pings: when the last was, and the last two intervals between them.
+    ping_at_ms: int = FAR_PAST
+    ping_ms: int = 0
+    ping_before_ms: int = 0
+
     # Ad breaks and ads.
     ad: Ad | None = None
     ad_base_ms: int = 0

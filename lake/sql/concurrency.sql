@@ -1,4 +1,4 @@
--- How many sessions and viewers at once, minute by minute and now.
+-- How many sessions and viewers at once, minute by minute.
 
 -- For each minute from `since` up to `until`: sessions active within it, pauses included; viewers active within it (a session without a user counts as one viewer); and the most sessions at one moment of it, of those whose main content played. Cost: 0.5 s, and 0.2 s for each week asked for.
 CREATE OR REPLACE MACRO concurrency_between(since, until) AS TABLE
@@ -207,29 +207,3 @@ SELECT
 FROM schedule LEFT JOIN playing ON from_ms < high_ms AND to_ms > low_ms
 GROUP BY programme, since_at, until_at
 ORDER BY since_at, until_at, programme;
-
--- Who watches now, of the open sessions: starting, playing, or buffering for no more than 5 minutes; beside it who is paused, and who has been buffering for longer. Cost: 0.3 s, and the events since the oldest open session began.
-CREATE OR REPLACE VIEW watching_now AS
-WITH opened AS (
-    SELECT session_id, first_received_at, as_of FROM counted_sessions WHERE NOT is_closed
-), moves AS (
-    SELECT
-        e.session_id,
-        arg_max(regexp_extract(k.does, 'player: (\w+)', 1), (e.client_ts, k.rank, e.log_offset)) AS player,
-        max(e.received_at) AS since
-    FROM events AS e
-    JOIN event_types AS k ON k.event_type = e.event_type AND k.does LIKE '%player: %'
-    JOIN opened ON opened.session_id = e.session_id
-    WHERE e.received_at >= (SELECT min(first_received_at) FROM opened)
-    GROUP BY e.session_id
-), judged AS (
-    SELECT as_of, coalesce(player, 'starting') AS player, as_of - since > INTERVAL 5 MINUTE AS is_long
-    FROM opened LEFT JOIN moves USING (session_id)
-)
-SELECT
-    count(*) FILTER (WHERE player != 'paused' AND NOT (player = 'buffering' AND is_long)) AS viewers,
-    count(*) FILTER (WHERE player = 'paused') AS paused,
-    count(*) FILTER (WHERE player = 'buffering' AND is_long) AS buffering_long,
-    count(*) AS open_sessions,
-    max(as_of) AS as_of
-FROM judged;

@@ -8,9 +8,16 @@ ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS mark_appended_at TIMEST
 ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS mark_digest VARCHAR;
 ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS halted_at TIMESTAMPTZ;
 ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS halted_reason VARCHAR;
+ALTER TABLE ledger_p{partition} ADD COLUMN IF NOT EXISTS watermark TIMESTAMPTZ;
 ALTER TABLE session_versions ADD COLUMN IF NOT EXISTS events_ignored BIGINT;
 ALTER TABLE session_versions ADD COLUMN IF NOT EXISTS events_over_limit BIGINT;
 ALTER TABLE session_versions ADD COLUMN IF NOT EXISTS flags VARCHAR[];
+ALTER TABLE session_versions ADD COLUMN IF NOT EXISTS last_doing VARCHAR;
+ALTER TABLE session_versions ADD COLUMN IF NOT EXISTS ping_interval_s DOUBLE;
+ALTER TABLE session_versions ADD COLUMN IF NOT EXISTS open_ad_length_s DOUBLE;
 ALTER TABLE open_sessions_p{partition} ADD COLUMN IF NOT EXISTS events_ignored BIGINT;
 ALTER TABLE open_sessions_p{partition} ADD COLUMN IF NOT EXISTS events_over_limit BIGINT;
 ALTER TABLE open_sessions_p{partition} ADD COLUMN IF NOT EXISTS flags VARCHAR[];
+ALTER TABLE open_sessions_p{partition} ADD COLUMN IF NOT EXISTS last_doing VARCHAR;
+ALTER TABLE open_sessions_p{partition} ADD COLUMN IF NOT EXISTS ping_interval_s DOUBLE;
+ALTER TABLE open_sessions_p{partition} ADD COLUMN IF NOT EXISTS open_ad_length_s DOUBLE;

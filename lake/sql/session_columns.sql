@@ -89,4 +89,7 @@
     playback_errors STRUCT("at" TIMESTAMPTZ, playhead_s DOUBLE, error_id VARCHAR, source VARCHAR, is_before_start BOOLEAN)[], -- errors; see view playback_errors
     events_ignored BIGINT,         -- sessionEnds without effect, far before what had come; stored, not counted; null before schema 2
     events_over_limit BIGINT,      -- events after its first 20,000 by offset; stored, not counted; null before schema 2
-    flags VARCHAR[]                -- what is odd: end_ignored, over_limit, tracking_changed, bitrate_kbps, playhead_units, out_of_place; null before schema 2
+    flags VARCHAR[],               -- what is odd: end_ignored, over_limit, tracking_changed, bitrate_kbps, playhead_units, out_of_place; null before schema 2
+    last_doing VARCHAR,            -- what the player did after the last counted event: joining, playing, ad, paused, ad_paused, buffering, ad_buffering, idle; null before schema 2
+    ping_interval_s DOUBLE,        -- time from ping to ping, the longer of the last two, seconds; null if unknown, and before schema 2
+    open_ad_length_s DOUBLE        -- length of the ad that was open after the last counted event, seconds; null without one, and before schema 2

@@ -16,7 +16,7 @@ test: .venv/.installed  ## the test suite, in two processes at a time
 	$(RUN)/pytest --numprocesses 2 --dist worksteal
 
 test-fast: .venv/.installed  ## what needs no broker, database or browser; measures the branches of sessions/
-	$(RUN)/pytest --cov tests/sessions tests/schemas tests/players tests/consumers/test_decode.py \
+	$(RUN)/pytest --cov=sessions tests/sessions tests/schemas tests/players tests/consumers/test_decode.py \
 		tests/consumers/test_sessions.py tests/consumers/test_breaker.py tests/consumers/test_halts.py \
 		tests/lake/test_query.py tests/commands/test_session_show.py tests/whole/test_docs.py tests/whole/test_layers.py \
 		--numprocesses 2 --dist worksteal

@@ -1,1 +1,1 @@
-"""The HTTP APIs: check, replace identities, append to the log, answer."""
+"""The HTTP APIs: validate, pseudonymize, append to the log, reply."""

@@ -1,4 +1,4 @@
-"""The one place that waits for the log: what is accepted is durable when this returns; what was refused is kept.
+"""The only place that waits for the log: accepted records are durable when this returns; refused bodies are kept.
 
 A refused body is kept as well as it goes: at a limited rate, in a limited size, after the reply and never
 instead of it.
@@ -36,7 +36,7 @@ KEPT_BACKLOG_MAX: Final = 1_000
 DETAIL_CHARACTERS_MAX: Final = 1_024
 TOGETHER_MAX: Final = 512
 TOGETHER_TIMEOUT_S: Final = 4.5
-# What a fault's message quotes of what was sent; it comes last in the message, and may hold any character.
+# The part of a fault's message that quotes the request; it is last in the message, and may contain any character.
 _quoted = re.compile(r"""((?<=got )['"]|(?<=Invalid enum value )).*""", re.DOTALL)
 
 logger = structlog.get_logger(__name__)
@@ -82,7 +82,7 @@ class Accept:
         self._appended.accepted[envelope.type] += 1
 
     async def append_all(self, partition: int, groups: AsyncIterable[Sequence[Envelope]]) -> None:
-        """Return once all are durable. Raises LogUnavailable or TooLarge: then some are, and some are not.
+        """Return once all are durable. Raises LogUnavailable or TooLarge; some records may then be durable.
 
         They go in groups, of which the records may change places; their order is that of their timestamps.
         """
@@ -94,7 +94,7 @@ class Accept:
             raise LogUnavailable(f"not durable within {TOGETHER_TIMEOUT_S:g} s") from None
 
     def keep_refused(self, fault: Fault, body: bytes, *, route: str, received: datetime, denied: bool) -> None:
-        """Keep what was refused, in a task of its own, if the rate and the backlog allow it."""
+        """Keep a refused body, in its own task, if rate and backlog allow it."""
         if len(self._keeping) >= KEPT_BACKLOG_MAX:
             self._metrics.rejected_dropped.labels("backlog").inc()
         elif self._kept.take(None, time.monotonic()):
@@ -105,7 +105,7 @@ class Accept:
                 reason=fault.code,
                 detail=kept.detail,
                 size_bytes=len(body),
-                # Keyed, because what a short body says could be guessed from a plain hash.
+                # Keyed, because a short body could be guessed from a plain hash.
                 hmac_sha256=hmac.digest(self._pseudonym_key, body, "sha256").hex(),
                 route=route,
                 body=kept.body,
@@ -133,7 +133,7 @@ class Accept:
             self._metrics.rejected_kept.inc()
 
     async def settle(self) -> None:
-        """Wait for the refused bodies that are still on their way, each within the log's own deadline."""
+        """Wait for refused bodies that are still being appended, each within the log's deadline."""
         while self._keeping:
             await asyncio.wait(self._keeping)
 

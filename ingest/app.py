@@ -1,4 +1,4 @@
-"""The application: what is made of the settings, and how Litestar answers what it serves.
+"""The application, made from the settings, and how Litestar replies to errors.
 
 Events are taken by `Front`, everything else by Litestar. Both end what goes wrong in `Refusals`.
 """
@@ -46,7 +46,7 @@ _TEMPLATES: Final = [
 
 
 class Ingest(msgspec.Struct, frozen=True):
-    """An application, and what its server has to do with it besides serving."""
+    """An application, and what its server needs besides serving it."""
 
     app: ASGIApp
     accept: Accept
@@ -65,7 +65,7 @@ def build_app(
     monotonic_s: Callable[[], float] = time.monotonic,
     entropy: Entropy | None = None,
 ) -> Ingest:
-    """Make the application over a log that is open. Raises NotReady if a secret is missing."""
+    """Make the application over an open log. Raises NotReady if a secret is missing."""
     metrics = Metrics(accepted_types=ACCEPTED_TYPES)
     entropy = entropy or EntropyPool()
     accept = Accept(
@@ -98,7 +98,7 @@ def build_app(
 def media_routes(of_media: media.Media, settings: Settings) -> list[Route]:
     """Return the routes that take events."""
     one_event = BodyLimits(settings.http_body_bytes_max)
-    # The older form of an offline session comes to /sessions, which therefore takes as much as /downloaded.
+    # The older form of an offline session is posted to /sessions, which therefore accepts as much as /downloaded.
     arrays_too = BodyLimits(settings.http_body_bytes_max, settings.http_downloaded_bytes_max)
     return [
         Route("/api/v1/sessions", of_media.start_session, arrays_too),
@@ -108,10 +108,10 @@ def media_routes(of_media: media.Media, settings: Settings) -> list[Route]:
 
 
 def litestar(handlers: Sequence[HTTPRouteHandler], refusals: Refusals) -> Litestar:
-    """Make Litestar with these handlers, their preflights, and our way to answer what goes wrong."""
+    """Make Litestar with these handlers, their preflights, and our replies to errors."""
     answers = Answers(refusals)
     return Litestar(
-        # OPTIONS first: Litestar makes one of its own for a path that has none yet.
+        # OPTIONS first: Litestar adds its own to a path that has none yet.
         [*_preflights(handlers), *reversed(handlers)],
         exception_handlers={Exception: answers.error, HTTPException: answers.error, Disconnected: answers.gone},
         openapi_config=None,
@@ -121,7 +121,7 @@ def litestar(handlers: Sequence[HTTPRouteHandler], refusals: Refusals) -> Litest
 
 
 def _preflights(handlers: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
-    """Make the handlers of OPTIONS: one for all paths that have the same methods and the same protocol."""
+    """Make the handlers of OPTIONS: one for all paths with the same methods and protocol."""
     methods: dict[str, list[str]] = {}
     for handler in handlers:
         for path in handler.paths:
@@ -148,7 +148,7 @@ class Answers:
         self._refusals = refusals
 
     def error(self, request: LitestarRequest[Any, Any, Any], error: Exception) -> Response[bytes]:
-        """Answer what was refused, and what nobody foresaw. Where nothing lives, the nearest protocol answers."""
+        """Reply to refusals and unexpected errors. At an unknown path, the nearest protocol replies."""
         scope = request.scope
         path = normalize_path(scope["path"])
         protocol, allow = _protocol(path), ""
@@ -175,7 +175,7 @@ class Answers:
         return Response(reply.body, status_code=reply.status, headers=headers, media_type=headers["content-type"])
 
     def gone(self, _request: LitestarRequest[Any, Any, Any], _error: Exception) -> Response[None]:
-        """Answer nobody: the server discards what is sent to a sender who went away."""
+        """Return a reply that the server discards, because the sender has disconnected."""
         self._refusals.gone()
         return Response(None)
 

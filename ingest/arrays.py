@@ -1,4 +1,4 @@
-"""An array of events: counted before anything is built of it, and worked on without keeping others waiting."""
+"""An array of events: counted before objects are created, and processed without blocking other requests."""
 
 import asyncio
 import itertools
@@ -22,7 +22,7 @@ class _TooMany(Exception):  # noqa: N818
 
 
 class _Element(msgspec.Struct, frozen=True, gc=False):
-    """A JSON object of which nothing is kept; the first one too many ends the decoding."""
+    """A JSON object of which nothing is kept; the first one above the limit ends the decoding."""
 
     count: ClassVar[Iterator[int]] = itertools.count()
 
@@ -37,7 +37,7 @@ _index = re.compile(r"at `\$\[(\d+)\]`").search
 
 
 def cut(body: bytes) -> list[msgspec.Raw]:
-    """Cut an array into its events, each still JSON as it was sent. Neither strings nor depths are checked.
+    """Split an array into its events, each still JSON as it was sent. Neither strings nor depths are checked.
 
     Raises NotJson, TooLarge where there are more than `EVENTS_MAX`, InvalidEvent where it is no array of objects.
     """
@@ -56,13 +56,13 @@ def cut(body: bytes) -> list[msgspec.Raw]:
 
 
 class Turns:
-    """Lets long work share the event loop: one piece of it runs at a time, `SLICE_S` long, then everybody else."""
+    """Lets long work share the event loop: one piece runs for `SLICE_S`, then all other tasks."""
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
 
     async def take(self, steps: Iterator[T], *, at_most: int | None = None) -> list[T]:
-        """Take all steps, or so many, and return what they gave. Raises what a step raises."""
+        """Take all steps, or so many, and return their results. Raises what a step raises."""
         results: list[T] = []
         while True:
             async with self._turn:
@@ -75,9 +75,11 @@ class Turns:
                         break
                 else:
                     return results
-                await asyncio.sleep(0)  # with the turn in hand, or other long work would follow in the same round
+                await asyncio.sleep(
+                    0
+                )  # while holding the turn, otherwise other long work would follow in the same round
 
     async def groups(self, steps: Iterator[T], size: int) -> AsyncIterator[list[T]]:
-        """Take all steps in groups of this size; each is made when it is asked for."""
+        """Yield the results of all steps in groups of this size, computed on demand."""
         while group := await self.take(steps, at_most=size):
             yield group

@@ -1,4 +1,4 @@
-"""The AsyncAPI document: what stands in the topic, for others who read it, made from the Structs that decide."""
+"""The AsyncAPI document: the records of the topic, for other consumers, generated from the Structs in use."""
 
 import inspect
 from typing import Any, Final
@@ -34,7 +34,7 @@ documented here."""
 
 
 def document(settings: Settings) -> Json:
-    """Return the AsyncAPI 3.0 document of the topic that the settings name."""
+    """Return the AsyncAPI 3.0 document of the topic in the settings."""
     messages = _messages()
     return {
         "asyncapi": "3.0.0",
@@ -73,7 +73,7 @@ def _messages() -> Json:
 
 
 def _message(type_: str, data: type[msgspec.Struct], title: str, about: str | None = None) -> Json:
-    """Return one message: the envelope, with its type and what stands in its data."""
+    """Return one message: the envelope, with its type and the schema of its data."""
     of_type = {"properties": {"type": {"const": type_}, "data": _ref(data)}}
     message = {
         "name": type_,

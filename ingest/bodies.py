@@ -1,4 +1,4 @@
-"""The bodies of requests: read and unpacked within limits, those of one request and those of all together.
+"""The bodies of requests: read and decompressed within the limits of one request and of all together.
 
 A body that arrives whole and no larger than one event is passed on as it is; it costs no one anything. Whatever
 takes longer or is larger holds a share of one budget, from its first byte until its reply. What is over the budget
@@ -17,10 +17,10 @@ from litestar.types import Receive, Scope
 from ingest.http import CUT_OFF, Disconnected
 from schemas.faults import Fault, NotJson, Overloaded, TooLarge
 
-# A sender that gets its answer while it still sends may see a reset connection instead of the answer, so a body
-# that is refused is read to its end and thrown away.
+# A sender that gets a reply while it still sends may see a reset connection instead, so a refused body is read to
+# its end and discarded.
 DISCARDED_BYTES_MAX: Final = 8_388_608
-# Arrays of real events unpack to 20-40 times their packed size.
+# Arrays of real events decompress to 20-40 times their size.
 UNPACKED_RATIO_MAX: Final = 100
 UNPACKED_SLICE_BYTES: Final = 262_144  # a millisecond's work
 TRIMMED_BYTES_MIN: Final = 4_194_304
@@ -31,20 +31,20 @@ _libc = ctypes.CDLL(None)
 
 
 class BodyLimits(msgspec.Struct, frozen=True):
-    """How large the body of a route may be, unpacked: an array (0: none is taken), and anything else."""
+    """The largest body of a route, decompressed: of an array (0: none is accepted), and of anything else."""
 
     event_bytes_max: int
     array_bytes_max: int = 0
 
     def of(self, beginning: bytes) -> int:
-        """Return the limit of a body, by how it begins."""
+        """Return the limit of a body, by its first bytes."""
         if self.array_bytes_max and _array_begins(beginning):
             return max(self.event_bytes_max, self.array_bytes_max)
         return self.event_bytes_max
 
     @property
     def largest(self) -> int:
-        """The limit of the largest body that there may be."""
+        """The larger of the two limits."""
         return max(self.event_bytes_max, self.array_bytes_max)
 
 
@@ -62,14 +62,14 @@ class Budget:
         self.held_bytes = 0
 
     def take(self, size_bytes: int, *, body_bytes: int) -> None:
-        """Take bytes for a body that holds `body_bytes` with them. Raises Overloaded if so many are not free."""
+        """Take bytes for a body that holds `body_bytes` including them. Raises Overloaded if they are not free."""
         allowed = self._bytes_max if body_bytes <= self._small_bytes_max else self._bytes_max * 3 // 4
         if self.held_bytes + size_bytes > allowed:
             raise Overloaded(f"the bodies in flight hold {self.held_bytes} bytes")
         self.held_bytes += size_bytes
 
     def give(self, size_bytes: int) -> None:
-        """Give bytes back; where they are many, the C library soon gives them back to the system."""
+        """Return bytes to the budget; if they are many, the C library soon returns memory to the system."""
         self.held_bytes -= size_bytes
         self._freed_bytes += size_bytes
         if self._freed_bytes >= TRIMMED_BYTES_MIN and not self._is_trim_due:
@@ -77,7 +77,7 @@ class Budget:
             asyncio.get_running_loop().call_later(TRIM_DELAY_S, self._trim)
 
     def _trim(self) -> None:
-        """Let the C library return the pages that it holds free. Not every system's can."""
+        """Let the C library return free pages to the system, if it can."""
         self._freed_bytes = 0
         self._is_trim_due = False
         if hasattr(_libc, "malloc_trim"):
@@ -85,30 +85,30 @@ class Budget:
 
 
 class Share:
-    """What one request holds of the budget."""
+    """One request's share of the budget."""
 
     __slots__ = ("_budget", "held_bytes", "taken_bytes")
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self.held_bytes = 0
-        self.taken_bytes = 0  # also what was given back since
+        self.taken_bytes = 0  # including what was returned since
 
     def take(self, size_bytes: int) -> None:
-        """Hold so many bytes more. Raises Overloaded."""
+        """Take more bytes. Raises Overloaded."""
         self._budget.take(size_bytes, body_bytes=self.held_bytes + size_bytes)
         self.held_bytes += size_bytes
         self.taken_bytes += size_bytes
 
     def give(self) -> None:
-        """Give everything back."""
+        """Return everything to the budget."""
         if self.held_bytes:
             self._budget.give(self.held_bytes)
             self.held_bytes = 0
 
 
 def is_one_event(message: Any, limits: BodyLimits) -> bool:
-    """Return whether the first message of a request has all of its body, and no more than an event may have."""
+    """Return whether the first message has the whole body, no larger than one event may be."""
     return (
         message["type"] == "http.request"
         and not message["more_body"]
@@ -164,7 +164,7 @@ def _check_size(size: int, bytes_max: int, *, unpacked: str = "") -> None:
 
 
 def check_announced_size(announced: bytes, headers: dict[bytes, bytes], limits: BodyLimits) -> None:
-    """Refuse by Content-Length a body that is far too large, or that its sender asks leave to send.
+    """Refuse, by Content-Length, a body that is far too large, or whose sender waits for permission to send it.
 
     Raises TooLarge.
     """

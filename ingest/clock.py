@@ -1,4 +1,4 @@
-"""How far this process's clock is from the log's: what each acknowledgement tells of it.
+"""The difference between this process's clock and the log's, estimated from acknowledgements.
 
 An acknowledgement carries the log's time of the append, which was between handing the record over and the answer.
 The quicker the answer was, the closer that fits; so of a few seconds the quickest counts.
@@ -35,7 +35,7 @@ class ClockSkew(Collector):
         self._warn_at_s = 0.0
 
     def compare(self, appended: Appended, *, began_s: float, took_s: float) -> None:
-        """Take note of an append that began at `began_s`, on a monotonic clock, and took so long."""
+        """Record an append that began at `began_s`, on a monotonic clock, and its duration."""
         if took_s >= self._quickest_s and began_s < self._until_s:
             return
         if appended.appended_ms is None:
@@ -43,7 +43,7 @@ class ClockSkew(Collector):
         if began_s >= self._until_s:
             self._until_s = began_s + WINDOW_S
         self._quickest_s = took_s
-        # To the middle of what is possible, unless our own time is possible as well.
+        # To the middle of the possible range, unless our own time is in it.
         middle_s = self._clock() - took_s / 2 - appended.appended_ms / 1000
         self._skew_s = 0.0 if abs(middle_s) <= took_s / 2 + 0.001 else middle_s
         if abs(self._skew_s) >= WARN_S and began_s >= self._warn_at_s:
@@ -51,7 +51,7 @@ class ClockSkew(Collector):
             logger.warning("clock differs from log", skew_s=round(self._skew_s, 3))
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Make the gauge, where anything is known."""
+        """Yield the gauge, if anything is known."""
         skew = GaugeMetricFamily(
             "playhead_ingest_clock_skew_seconds",
             "How far this process's clock is ahead of the log's; absent where the log has no clock of its own",

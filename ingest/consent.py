@@ -15,14 +15,14 @@ CONSENT: Final = "consent"
 GRANTS: Final = frozenset(
     ("1", "true", "yes", "y", "on", "ok", "granted", "grant", "given", "allowed", "allow", "accepted", "accept")
 ) | frozenset(("agreed", "agree", "consented", "permitted", "enabled", "opt-in", "optin", "opt_in", "opted-in"))
-# The purposes that are ours. A grant of others alone (`ads=1`) gives us nothing, a denial of others takes nothing.
+# Our purposes. A grant or denial of only others (`ads=1`) does not give or deny them.
 PURPOSES: Final = frozenset(
     ("analytics", "analytics_storage", "statistics", "statistic", "stats", "measurement", "audience_measurement")
 ) | frozenset(("performance", "tracking", "all", CONSENT))
 
 
 class GpcSupport(msgspec.Struct, rename="camel", frozen=True):
-    """What `/.well-known/gpc.json` answers: that `Sec-GPC` is respected, and since when this is what is said."""
+    """The reply of `/.well-known/gpc.json`: that `Sec-GPC` is respected, and since when this is stated."""
 
     gpc: bool = True
     last_update: str = "2026-11-28"
@@ -35,7 +35,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 def grants(value: Any) -> bool:
-    """Return whether the value of a consent signal is a grant of our purposes, and no denial of any of them.
+    """Return whether the value of a consent signal grants some of our purposes and denies none of them.
 
     A grant is `true`, `1`, a word of GRANTS, or a list of purposes of which at least one is ours and ours are all
     granted: `analytics=1; ads=0` in a text, `{"analytics": true}` in JSON.

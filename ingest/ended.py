@@ -1,11 +1,11 @@
-"""Media sessions whose end this process has seen, and which of their events are still welcome."""
+"""Media sessions whose end this process has received, and which of their events are still accepted."""
 
 from collections import OrderedDict
 
 import msgspec
 
 GRACE_S = 30.0
-BEHIND_MS_MAX = 300_000  # an end that says it was longer ago may be anybody's
+BEHIND_MS_MAX = 300_000  # an end dated earlier may come from anyone
 SESSIONS_MAX = 100_000
 
 
@@ -15,7 +15,7 @@ class _End(msgspec.Struct, frozen=True):
 
 
 class Ended:
-    """Remembers the newest ends, a bounded number; what is forgotten counts as open, and the lake sorts it out.
+    """Remembers a bounded number of the newest ends; forgotten sessions count as open, and the lake decides.
 
     Posts overtake each other, so after its end a session takes anything for `GRACE_S`, and for ever what its
     player says happened before the end. An end far before its arrival ends nothing here: it may lie far before the
@@ -34,6 +34,6 @@ class Ended:
                 self._ends.popitem(last=False)
 
     def is_over(self, session_id: str, *, ts_ms: int, now_s: float) -> bool:
-        """Return whether an event with this timestamp comes too late."""
+        """Return whether an event with this timestamp is too late."""
         end = self._ends.get(session_id)
         return end is not None and ts_ms > end.ts_ms and now_s - end.seen_s > GRACE_S

@@ -23,7 +23,7 @@ PARAMETER: Final = "{session_id}"
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A path, what a POST to it does, and how large its body may be."""
+    """A path, the effect of a POST to it, and its largest body."""
 
     path: str
     post: Callable[[Request], Awaitable[Reply]]
@@ -31,7 +31,7 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Front:
-    """Serves its routes, one of which has the id of a session in its path; passes on what is not theirs."""
+    """Serves its routes, one of which has a session id in its path, and passes other requests on."""
 
     def __init__(self, routes: Sequence[Route], others: ASGIApp, intake: Intake, refusals: Refusals) -> None:
         self._plain = {route.path: route for route in routes if PARAMETER not in route.path}
@@ -43,13 +43,13 @@ class Front:
         self._refusals = refusals
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request, or take part in the server's start and end."""
+        """Reply to a request, or handle the server's start and end."""
         if scope["type"] != "http":
             await self._others(scope, receive, send)
             return
         path = scope["path"]
         route, session_id = self._find(path)
-        if route is None and (path.endswith("/") or "//" in path):  # which is no other path
+        if route is None and (path.endswith("/") or "//" in path):  # odd slashes are not another path
             route, session_id = self._find(normalize_path(path))
         if route is None:
             await self._pass_on(scope, receive, send)
@@ -75,7 +75,7 @@ class Front:
         await self._others(scope, receive, send)
 
     async def _answer(self, route: Route, session_id: str | None, scope: Any, receive: Any) -> Reply:
-        """Answer one request. Raises Disconnected."""
+        """Reply to one request. Raises Disconnected."""
         request = self._intake.open(scope, session_id)
         allow = ""
         try:

@@ -4,14 +4,14 @@ from typing import Final, NamedTuple
 
 from litestar.types import Scope, Send
 
-CUT_OFF: Final = "playhead.cut_off"  # in a request's state: the fault that ended its body half-way
+CUT_OFF: Final = "playhead.cut_off"  # in a request's state: the fault that cut off its body
 ANSWER: Final = "playhead.answer"
 
 Headers = list[tuple[bytes, bytes]]
 
 
 class Reply(NamedTuple):
-    """What goes back: status, all headers but the server's own (also the length of a body), and the body."""
+    """A reply: status, body, and all headers except the server's own and the length of the body."""
 
     status: int
     headers: Headers
@@ -19,11 +19,11 @@ class Reply(NamedTuple):
 
 
 class Disconnected(Exception):  # noqa: N818
-    """The sender went away before its request was complete; there is nobody to answer."""
+    """The sender disconnected before its request was complete, so there is no reply."""
 
 
 def read_headers(scope: Scope) -> dict[bytes, bytes]:
-    """Return the headers of a request as one value a name."""
+    """Return the headers of a request, with one value per name."""
     pairs = scope["headers"]
     headers = dict(pairs)
     if len(headers) != len(list(pairs)):
@@ -40,7 +40,7 @@ def as_text(headers: Headers) -> dict[str, str]:
 
 
 async def send_reply(scope: Scope, send: Send, reply: Reply) -> None:
-    """Send a reply: as a whole, where the server can do that, else in ASGI's messages."""
+    """Send a reply: as a whole if the server can, else in ASGI's messages."""
     answer = scope.get("state", {}).pop(ANSWER, None)
     if answer is None or not answer(reply):
         await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})

@@ -1,4 +1,4 @@
-"""Identities: what of a request says who the viewer is, and the pseudonyms that take its place.
+"""Identities: the parts of a request that identify the viewer, and the pseudonyms that replace them.
 
 A user identity is a name that the viewer's provider knows; sending one under a documented key says that consent
 was given, unless a denial comes with it. A device identity belongs to an app or a browser. Both are replaced by
@@ -20,9 +20,11 @@ from schemas.media import NESTED_KEYS, is_flat
 from schemas.settings import Settings
 
 Consent = Literal["given", "denied"]
-Replaced = tuple[Any, Consent | None]  # JSON with pseudonyms for identities, and what that says about consent
+Replaced = tuple[
+    Any, Consent | None
+]  # JSON with pseudonyms for identities, and the consent that follows from them
 
-SCANNED_BYTES_MAX: Final = 65_536  # in a larger body, an array, all texts are read, event by event
+SCANNED_BYTES_MAX: Final = 65_536  # in a larger body, an array, all texts are examined, event by event
 REMOVED: Final = "(removed)"
 METADATA: Final = "customMetadata"
 DEVICE_MARK: Final = "device:"  # before a key of the setting `identity_keys`
@@ -58,7 +60,7 @@ def pseudonym(key: bytes, namespace: str, value: str) -> str:
 
 
 def is_nobody(identity: str) -> bool:
-    """Return whether an identity is nobody's: `undefined`, `(none)`, zeros, one character again and again, blank.
+    """Return whether an identity is a placeholder: `undefined`, `(none)`, zeros, one repeated character, blank.
 
     A single letter, or a single digit but 0, is somebody's.
     """
@@ -70,7 +72,7 @@ def is_nobody(identity: str) -> bool:
 
 
 class Pseudonymizer:
-    """Replaces the identities of JSON events by pseudonyms; drops them where consent is denied.
+    """Replaces the identities in JSON events with pseudonyms, or drops them if consent is denied.
 
     `metadata_keys` are the custom metadata keys that may be kept; None: all. What names a tracking session is
     always dropped: it may be a token, which holds the viewer's name.
@@ -85,11 +87,11 @@ class Pseudonymizer:
         self._metadata_keys = metadata_keys
 
     def has_to_read(self, body: bytes) -> bool:
-        """Return whether texts in a JSON body have to be read for what identities they hold."""
+        """Return whether the texts in a JSON body must be examined for identities."""
         return len(body) > SCANNED_BYTES_MAX or self._names.may_stand_in(body)
 
     def over_event(self, event: dict[str, Any], *, denied: bool, reads_texts: bool) -> Replaced:
-        """Pseudonymize an event that was checked: it has objects only where the protocol has them.
+        """Pseudonymize a validated event, which has objects only where the protocol does.
 
         An event whose keys all are content, and whose texts need not be read, is left as it is.
         """
@@ -110,7 +112,7 @@ class Pseudonymizer:
         return not NESTED_KEYS.isdisjoint(names) or "consent" in map(self._names.meaning, names)
 
     def denies(self, value: Any) -> bool:
-        """Return whether a consent key, at any depth of JSON, says anything but a grant."""
+        """Return whether a consent key, at any depth, has a value other than a grant."""
         if type(value) is list:
             return any(self.denies(inner) for inner in value)
         if type(value) is not dict:
@@ -121,7 +123,7 @@ class Pseudonymizer:
         return not is_flat(value) and any(self.denies(inner) for inner in value.values())
 
     def over(self, value: Any, *, denied: bool, reads_texts: bool = True) -> Replaced:
-        """Pseudonymize one JSON value, wherever in it identities are; what is given is left as it is.
+        """Pseudonymize one JSON value at any depth; the argument is not changed.
 
         `reads_texts` is False where it is known that no text in it holds an identity.
         """
@@ -130,11 +132,11 @@ class Pseudonymizer:
         return pseudonymized, _consent(found, denied=denied)
 
     def text(self, text: str, *, denied: bool) -> str:
-        """Pseudonymize one text, which is replaced as a whole if it holds an identity."""
+        """Pseudonymize one text, which is replaced as a whole if it contains an identity."""
         return self._text(text, frozenset() if denied else self._kept)
 
     def _odd(self, value: dict[str, Any]) -> Set[str]:
-        """Return the names in an object that are not known to be content; for most objects there are none."""
+        """Return the names in an object that are not known to be content; usually there are none."""
         content = self._names.content
         return frozenset() if content.issuperset(value) else set(value).difference(content)
 
@@ -178,7 +180,7 @@ class Pseudonymizer:
         return pseudonymized
 
     def _allowed(self, metadata: Any) -> Any:
-        """Return custom metadata without the keys that are not to be kept; consent is never among those."""
+        """Return custom metadata without the keys that must not be stored; consent is always kept."""
         if self._metadata_keys is None or type(metadata) is not dict:
             return metadata
         return {
@@ -194,7 +196,7 @@ class Pseudonymizer:
         return REMOVED if self._names.assigns_identity(text) else text
 
     def _replace(self, value: Any, namespace: Namespace) -> Any:
-        """Replace each scalar of an identity's value, whatever its shape; None where nothing identifies."""
+        """Replace each scalar in an identity's value, whatever its shape; return None if nothing identifies."""
         if isinstance(value, dict):
             entries = {
                 REMOVED if holds_address(name) else name: self._replace_entry(name, inner, namespace)
@@ -221,7 +223,7 @@ def _consent(found: Set[Namespace], *, denied: bool) -> Consent | None:
 
 
 class RefusedPseudonymizer(Pseudonymizer):
-    """A pseudonymizer over JSON of which nothing is known but that it was refused.
+    """A pseudonymizer for refused JSON, of which nothing else is known.
 
     It may have identities in any shape: JSON inside a string, name and value side by side.
     """
@@ -250,7 +252,7 @@ AnyPseudonymizer = TypeVar("AnyPseudonymizer", bound=Pseudonymizer)
 
 
 def read_pseudonymizer(kind: type[AnyPseudonymizer], settings: Settings) -> AnyPseudonymizer:
-    """Return the pseudonymizer that the settings ask for. Raises NotReady where its key is missing."""
+    """Return the pseudonymizer of the settings. Raises NotReady if its key is missing."""
     added = _split(settings.identity_keys)
     names = Names(
         users=[name for name in added if not name.startswith(DEVICE_MARK)],

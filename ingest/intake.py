@@ -1,4 +1,4 @@
-"""A request, and what surrounds it: its sender's rate, its body, what it holds of the budget.
+"""A request with its sender's rate, its body, and its share of the budget.
 
 Nothing here knows a route. `take` comes first, `settle` last, whatever happens in between.
 """
@@ -17,7 +17,7 @@ from ingest.consent import headers_deny
 from ingest.http import read_headers
 from ingest.rates import TOKEN_BYTES, Rates, Sender
 
-TAKEN: Final = "playhead.request"  # in a request's state, for whoever answers a fault
+TAKEN: Final = "playhead.request"  # in a request's state, for the reply to a fault
 _NOBODY: Final = Sender()
 
 
@@ -55,7 +55,7 @@ class Request(msgspec.Struct):
 
 
 class Intake:
-    """Takes requests in, within the rates of their senders and the budget of all bodies.
+    """Accepts requests within the rates of their senders and the budget of all bodies.
 
     `clock` is this server's time, `monotonic_s` a clock that never goes back.
     """
@@ -74,7 +74,7 @@ class Intake:
         self._monotonic_s = monotonic_s
 
     def open(self, scope: Scope, parameter: str | None = None) -> Request:
-        """Make a request of what came before its body."""
+        """Make a request from what precedes its body."""
         return Request(read_headers(scope), scope["query_string"], parameter, self._clock())
 
     async def take(
@@ -116,7 +116,7 @@ class Intake:
             request.received = self._clock()
 
     def charge(self, request: Request, cost: float) -> None:
-        """Charge the sender what a request costs besides its first token."""
+        """Charge the sender for a request beyond its first token."""
         self._rates.charge(request.sender, self._monotonic_s(), cost)
 
     def settle(self, request: Request) -> None:

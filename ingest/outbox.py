@@ -1,4 +1,4 @@
-"""Replies on their way out: those of one round of the event loop are written one after the other, at its end.
+"""Outgoing replies: those of one round of the event loop are written together, at its end.
 
 A write that wakes somebody up, the client or the handling of the network, costs more than the write itself.
 Replies become due in groups, because the log takes records in groups; written back to back, the first one wakes
@@ -19,7 +19,7 @@ class Outbox:
         self._due: list[BatchedTransport] = []
 
     def add(self, transport: "BatchedTransport") -> None:
-        """Write what a connection has to write, once what else is ready in this round has run."""
+        """Write a connection's replies after everything else that is ready in this round has run."""
         if not self._due:
             asyncio.get_running_loop().call_soon(self._write_all)
         self._due.append(transport)
@@ -46,13 +46,13 @@ class BatchedTransport(asyncio.Transport):
         self._parts.append(bytes(data))
 
     def flush(self) -> None:
-        """Write what waits; nothing where the client is gone."""
+        """Write what waits; nothing if the client is gone."""
         parts, self._parts = self._parts, []
         if parts and not self._transport.is_closing():
             self._transport.write(b"".join(parts))
 
     def close(self) -> None:
-        """Close the connection, after a reply by its sending side first.
+        """Close the connection; after a reply, close its sending side first.
 
         Bytes of the client that nobody has read would reset it, and take replies with them that are on their way.
         So it is read on, until the client has closed its own side, or for `LINGER_S`; a client that goes on
@@ -88,7 +88,7 @@ class BatchedTransport(asyncio.Transport):
 
 
 class Discarding(asyncio.Protocol):
-    """Takes the place of a connection's protocol in its last moments: what comes is discarded, and bounded."""
+    """Replaces a connection's protocol while it closes: a bounded amount of input is discarded."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport

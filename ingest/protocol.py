@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection: what uvicorn's protocol lacks, which is deadlines, limits and order.
+"""HTTP/1.1 on one connection, with what uvicorn's protocol lacks: deadlines, limits and order.
 
 * A request that is not received in time ends: without a reply if its headers are incomplete, with one otherwise.
 * Headers are limited in size.
@@ -45,7 +45,7 @@ HEADERS_TOO_LARGE: Final = _closing(431)
 
 
 class Notice:
-    """A warning that anybody may provoke: logged at once, and then at most once in an interval, with its count."""
+    """A warning that any client can provoke: logged at once, then at most once per interval, with its count."""
 
     def __init__(self, event: str, *, interval_s: float = NOTICE_INTERVAL_S) -> None:
         self._event = event
@@ -68,7 +68,7 @@ class Notice:
 
 
 class State(ServerState):
-    """What uvicorn's server and its connections share: also the outbox, and whether the end has begun."""
+    """State shared by uvicorn's server and its connections: the outbox, and whether the server is stopping."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,8 +107,8 @@ class ConnectionProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._receive_timeout_s = receive_timeout_s
         self._deadline: asyncio.TimerHandle | None = None
-        self._is_begun = False  # a request, of which not all is there
-        self._receiving: RequestResponseCycle | None = None  # that request, once its headers are there
+        self._is_begun = False  # a request that is not complete
+        self._receiving: RequestResponseCycle | None = None  # that request, once its headers are complete
         self._is_deaf = False  # no further byte becomes a request
         self._ignores_upgrade = False
         self._discarded_bytes = 0
@@ -127,7 +127,7 @@ class ConnectionProtocol(HttpToolsProtocol):
         self._arm()
 
     def _look_at_descriptors(self, transport: asyncio.Transport) -> None:
-        """Warn if they are about to run out: the system gives the lowest free number, so a high one says so.
+        """Warn if descriptors are running out: the system assigns the lowest free number, so a high one shows it.
 
         Without one left, the event loop accepts connections and closes them at once, and tells nobody.
         """
@@ -141,7 +141,7 @@ class ConnectionProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Keep the connection of a client that sends no more, but waits for replies to whole requests."""
+        """Keep the connection of a client that has closed its sending side but waits for replies."""
         is_waiting = self._is_answering if self._receiving is None else bool(self.pipeline)
         if not is_waiting:
             self.transport.close()  # which writes first what is still in the outbox
@@ -179,7 +179,7 @@ class ConnectionProtocol(HttpToolsProtocol):
             self._arm()
 
     def _go_on(self, data: bytes, error: Exception) -> None:
-        """Go on behind an Upgrade that is ignored; end the connection at a CONNECT, or at what is no HTTP."""
+        """Continue after an ignored Upgrade; end the connection at a CONNECT, or at invalid HTTP."""
         while True:
             if not isinstance(error, httptools.HttpParserUpgrade):
                 self.server_state.malformed.give()
@@ -188,7 +188,7 @@ class ConnectionProtocol(HttpToolsProtocol):
             if not self._ignores_upgrade:
                 self._hang_up_after_reply()
                 return
-            # The parser takes no body behind an Upgrade, so another one gets the request again without it.
+            # The parser accepts no body after an Upgrade, so another parser gets the request without it.
             self._ignores_upgrade = False
             self._unclaimed_bytes = self._header_bytes
             data = self._head_without_upgrade() + data[error.args[0] :]
@@ -219,7 +219,7 @@ class ConnectionProtocol(HttpToolsProtocol):
         self._receiving = None
         if self._deadline is not None:
             self._disarm()  # this one's is counted from here
-        # Where in the chunk a further request begins is not known; what follows in later chunks is counted.
+        # It is not known where in the chunk another request begins; later chunks are counted.
         self._header_bytes, self._unclaimed_bytes = self._unclaimed_bytes, 0
 
     def on_headers_complete(self) -> None:
@@ -232,7 +232,8 @@ class ConnectionProtocol(HttpToolsProtocol):
                 self.app = partial(answer, HEADERS_TOO_LARGE)
         super().on_headers_complete()
         self._receiving = self.cycle
-        # uvicorn tells the connections it knows when it stops; one accepted at that moment would go on for ever.
+        # uvicorn notifies the connections it knows when it stops; one accepted at that moment would stay open for
+        # ever.
         if self.server_state.is_stopping:
             self.cycle.keep_alive = False
         self.scope["state"][ANSWER] = partial(self._answer, self.cycle)
@@ -247,8 +248,8 @@ class ConnectionProtocol(HttpToolsProtocol):
     # The end of a connection
 
     def _end(self, reply: Reply) -> None:
-        """Answer what is being received with this reply, after the replies that are due before; then close."""
-        if self._receiving is not None:  # it is already in its place, and reads its body
+        """Send this reply to the request being received, after earlier replies; then close."""
+        if self._receiving is not None:  # it is already in the queue, and reads its body
             fault = BodyTooSlow("The rest of the body did not arrive in time")
             self._cut_off(fault if reply is TOO_SLOW else NotJson("The chunks of the body are malformed"))
             return
@@ -275,7 +276,7 @@ class ConnectionProtocol(HttpToolsProtocol):
         self._hang_up_after_reply()
 
     def _cut_off(self, fault: Refusal) -> None:
-        """Let the reader of a body find that the rest will not come."""
+        """Tell the reader of a body that the rest will not arrive."""
         if self.cycle.response_complete:
             self.transport.close()
             return
@@ -284,7 +285,7 @@ class ConnectionProtocol(HttpToolsProtocol):
         self.cycle.message_event.set()
 
     def _hang_up_after_reply(self) -> None:
-        """Close the connection after the reply to its latest request, and discard what comes until then.
+        """Close the connection after the reply to its latest request, and discard input until then.
 
         What were left unread would reset the connection when it is closed, and take replies on their way with it.
         """
@@ -297,7 +298,7 @@ class ConnectionProtocol(HttpToolsProtocol):
             self.transport.resume_reading()
 
     def _turn_deaf(self) -> None:
-        """Take no further request; the connection ends with its latest reply, or at one more deadline."""
+        """Accept no further request; the connection ends with its latest reply, or at one more deadline."""
         self._is_deaf = True
         self._is_begun = False
         self._receiving = None

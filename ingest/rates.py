@@ -1,4 +1,4 @@
-"""How much one sender may send: token buckets by media session, API key and network.
+"""Rate limits of one sender: token buckets by media session, API key and network.
 
 They are those of this process: two ingests let twice as much through. A request costs a token, and one more for
 each further 2 kB of its body, unpacked, and for each further event of an array; refused requests cost as much as
@@ -22,20 +22,20 @@ from litestar.types import Scope
 from schemas.faults import TooMany
 from schemas.settings import Settings
 
-BURST_S: Final = 60.0  # a bucket holds what its rate gives in this time
+BURST_S: Final = 60.0  # a bucket holds this many seconds of its rate
 TOKEN_BYTES: Final = 2_048
 KEYS_MAX: Final = 100_000
 DAY_S: Final = 86_400.0
 
 
 class Buckets:
-    """A token bucket for each key, of which only the time is kept at which it will be full.
+    """A token bucket for each key, stored as the time at which it will be full.
 
     Of more than `keys_max` keys, those unused for longest are forgotten: their buckets are full again.
     """
 
     def __init__(self, rate_per_s: float, *, burst: float, keys_max: int = KEYS_MAX) -> None:
-        self._token_s = 1 / rate_per_s if rate_per_s else 0.0  # what a token takes to come
+        self._token_s = 1 / rate_per_s if rate_per_s else 0.0  # time per token
         self._spare_s = (burst - 1) / rate_per_s if rate_per_s else 0.0
         self._keys_max = keys_max
         self._full_at_s: dict[Hashable, float] = {}
@@ -62,7 +62,7 @@ class Buckets:
         return 0.0
 
     def charge(self, key: Hashable, now_s: float, cost: float) -> None:
-        """Take the cost whether there is a token or not."""
+        """Take the cost even if there is no token."""
         full_at_s = self._full_at_s.get(key) or self._older.get(key, now_s)
         self._full_at_s[key] = max(full_at_s, now_s) + cost * self._token_s
 
@@ -74,7 +74,7 @@ class Senders(msgspec.Struct, frozen=True):
     header: bytes
 
     def network(self, peer: str | None, headers: dict[bytes, bytes]) -> bytes | None:
-        """Return the bytes of the sender's network; None for this machine, and for what is no address.
+        """Return the bytes of the sender's network; None for this machine, and for an invalid address.
 
         The sender is the last address that is no proxy of ours: what stands before it anybody may have written.
         """
@@ -98,7 +98,7 @@ class Senders(msgspec.Struct, frozen=True):
 
 
 def read_senders(settings: Settings) -> Senders | None:
-    """Pick from the settings what tells senders apart; None where no proxy is named."""
+    """Return how senders are identified, by the settings; None if there are no trusted proxies."""
     proxies = []
     for network in settings.trusted_proxies():
         proxies.append((network.max_prefixlen, int(network.network_address), int(network.netmask)))
@@ -106,7 +106,7 @@ def read_senders(settings: Settings) -> Senders | None:
 
 
 def _forwarded_for(element: str) -> str:
-    """Return what an element of the header Forwarded (RFC 7239) says behind `for=`."""
+    """Return the value of `for=` in an element of the header Forwarded (RFC 7239)."""
     for pair in element.split(";"):
         name, _, value = pair.partition("=")
         if name.strip().lower() == "for":
@@ -115,7 +115,7 @@ def _forwarded_for(element: str) -> str:
 
 
 def _address(text: str) -> bytes | None:
-    """Return the bytes of an address, which may have a port, brackets and quotes around it; None if it is none."""
+    """Return the bytes of an address, which may have a port, brackets and quotes; None if it is invalid."""
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -143,7 +143,7 @@ def _network(address: bytes | None) -> bytes | None:
 
 
 class Sender(msgspec.Struct, frozen=True, gc=False):
-    """Whose buckets a request is charged to; None where there is none, or no limit."""
+    """The keys of the buckets that a request is charged to; None if there is none, or no limit."""
 
     session_id: str | None = None
     key: bytes | None = None
@@ -160,7 +160,7 @@ class Rates:
         self._networks = _buckets(settings.rate_network_per_s) if self._senders else None
         self._salt = b""
         self._salt_ends_s = 0.0
-        self._recent: dict[int, bytes | None] = {}  # keys of networks, by what names the sender
+        self._recent: dict[int, bytes | None] = {}  # keys of networks, by a hash of peer and header
 
     def sender(self, scope: Scope, headers: dict[bytes, bytes], session_id: str | None, now_s: float) -> Sender:
         """Return the sender of a request."""
@@ -175,7 +175,9 @@ class Rates:
             self._recent.clear()
         client = scope.get("client")
         peer = client[0] if client else None
-        mark = hash((peer, headers.get(self._senders.header)))  # of a secret of this process: no address is kept
+        mark = hash(
+            (peer, headers.get(self._senders.header))
+        )  # with this process's hash seed, so that no address is kept
         if mark in self._recent:
             return self._recent[mark]
         network = self._senders.network(peer, headers)
@@ -201,7 +203,7 @@ class Rates:
         return TooMany(whose, wait_s) if wait_s else None
 
     def charge(self, sender: Sender, now_s: float, cost: float) -> None:
-        """Charge what a request costs besides its first token."""
+        """Charge for a request beyond its first token."""
         if sender.session_id is not None and self._sessions is not None:
             self._sessions.charge(hash(sender.session_id), now_s, cost)
         if sender.key is not None and self._keys is not None:

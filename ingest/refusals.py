@@ -1,4 +1,4 @@
-"""What is refused: counted, kept where it may have been an event, and answered in the way of its protocol."""
+"""Refused requests: counted, kept if they may have been events, and answered by their protocol."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -16,7 +16,7 @@ logger = structlog.get_logger(__name__)
 
 
 class Refusals:
-    """Turns whatever goes wrong into a reply and a count."""
+    """Turns errors into replies and counts."""
 
     def __init__(self, accept: Accept, metrics: Metrics, clock: Callable[[], datetime]) -> None:
         self._accept = accept
@@ -34,7 +34,7 @@ class Refusals:
         body: bytes = b"",
         allow: str = "",
     ) -> Reply:
-        """Answer a request that ended in an error: a fault, or what nobody foresaw.
+        """Return the reply to a request that ended in a fault or an unexpected error.
 
         `route` is the path with the names of its parameters; None if there is no such path. `allow` lists the
         methods of the path, if the method was wrong.
@@ -48,7 +48,7 @@ class Refusals:
         return refused(fault, protocol, headers, allow=allow)
 
     def gone(self) -> None:
-        """Count a request whose sender went away: there is nobody to answer."""
+        """Count a request whose sender disconnected."""
         self._metrics.disconnected.inc()
 
     def _unforeseen(self, error: Exception, route: str | None) -> Fault:
@@ -58,7 +58,7 @@ class Refusals:
 
 
 def _is_kept(fault: Fault, method: str) -> bool:
-    """Return whether a refusal belongs among the rejected: what may have been an event, or was meant as one.
+    """Return whether a refusal is kept: the request may have been an event, or was meant as one.
 
     A GET without a session is how clients ask whether there is one, and a wrong key is nobody we know.
     """

@@ -1,4 +1,4 @@
-"""Replies: what each protocol answers, faults included, and the CORS headers that stand on every one of them.
+"""Replies of each protocol, including faults, and the CORS headers that each of them has.
 
 A browser shows a reply to its page only if the CORS headers are there, so a player can recover from a 404 or 410
 only if those have them too. The two APIs need two policies: anybody's page may post media events, without
@@ -39,7 +39,7 @@ _MEDIA_CORS: Final[Headers] = [
     (b"access-control-allow-headers", COMMON_HEADERS),
     (b"access-control-expose-headers", b"Location, Retry-After"),
 ]
-# A reply of the tracking API may name a user, and is for the page that asked: no cache may keep it.
+# A reply of the tracking API may contain a user, for the page that asked: it must not be cached.
 _TRACKING: Final[Headers] = [(b"cache-control", b"no-store"), (b"vary", b"Origin")]
 _TRACKING_CORS: Final[Headers] = [
     *_TRACKING,
@@ -65,13 +65,13 @@ encode = msgspec.json.Encoder().encode
 
 
 class MediaError(msgspec.Struct):
-    """What the Media Collection API answers when it refuses: which field, and what was expected."""
+    """A refusal of the Media Collection API: the field, and what was expected."""
 
     message: str
 
 
 class TrackingErrorBody(msgspec.Struct):
-    """`code` 1001 with `details` TRACKING_NOT_VALID means: no tracking session, or one that is none."""
+    """`code` 1001 with `details` TRACKING_NOT_VALID: the tracking session is missing or invalid."""
 
     code: int
     message: str
@@ -79,7 +79,7 @@ class TrackingErrorBody(msgspec.Struct):
 
 
 class TrackingError(msgspec.Struct):
-    """What the tracking API answers when it refuses."""
+    """A refusal of the tracking API."""
 
     error: TrackingErrorBody
 
@@ -102,7 +102,7 @@ def is_origin(text: bytes) -> bool:
 
 
 def _allowed_headers(asked: bytes) -> bytes:
-    """Return the headers that a page may send with media events: those that are usual, and those it asks for.
+    """Return the headers that a page may send with media events: the usual ones, and those it asks for.
 
     A page's instrumentation adds headers of its own to each request (`baggage`, `sentry-trace`), and nothing
     is let in by allowing them: media routes take no credentials.
@@ -115,23 +115,23 @@ def _allowed_headers(asked: bytes) -> bytes:
 
 
 def created(session_id: str) -> Reply:
-    """Answer a sessionStart. Clients cut the id out of this path, so it is relative, and nothing precedes it."""
+    """Reply to a sessionStart. Clients extract the id from this path, so it is relative and has no prefix."""
     return Reply(201, [*_CREATED, (b"location", b"/api/v1/sessions/" + session_id.encode())])
 
 
 def json_reply(status: int, body: object, headers: Headers) -> Reply:
-    """Answer with a JSON body."""
+    """Return a reply with a JSON body."""
     return whole_reply(status, encode(body), headers, content_type=b"application/json")
 
 
 def whole_reply(status: int, body: bytes, headers: Headers, *, content_type: bytes) -> Reply:
-    """Answer with a body of any kind."""
+    """Return a reply with any body."""
     about = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
     return Reply(status, headers + about, body)
 
 
 def preflight(protocol: Protocol, headers: Mapping[bytes, bytes], *, allow: str) -> Reply:
-    """Answer OPTIONS: what a page may send, and that it need not ask again for a day."""
+    """Reply to OPTIONS: what a page may send, valid for a day."""
     about = dict(cors(protocol, headers.get(b"origin")))
     if protocol == "media":
         about[b"access-control-allow-headers"] = _allowed_headers(
@@ -143,7 +143,7 @@ def preflight(protocol: Protocol, headers: Mapping[bytes, bytes], *, allow: str)
 
 
 def status_of(fault: Fault | type[Fault], protocol: Protocol) -> int:
-    """Return the status that a fault is answered with.
+    """Return the HTTP status of a fault.
 
     The Media Collection API knows one server error, 500, which makes its clients repeat a sessionStart.
     """
@@ -167,7 +167,7 @@ def refused(fault: Fault, protocol: Protocol, asked: Mapping[bytes, bytes], *, a
         headers.append((b"retry-after", RETRY_AFTER_S))
     if allow:
         headers.append((b"allow", allow.encode()))
-    if status in (408, 413):  # what is left of the body is not read, so the connection cannot be used again
+    if status in (408, 413):  # the rest of the body is not read, so the connection cannot be reused
         headers.append((b"connection", b"close"))
     if protocol == "tracking":
         reply = json_reply(status, _tracking_error(fault), headers)

@@ -29,7 +29,7 @@ from schemas.settings import KEY_CHARACTERS_MIN, Settings
 
 KEEP_ALIVE_S: Final = 75  # players ping every 10 s, some every 50 s
 BACKLOG: Final = 2_048
-LOG_ANSWERS_S_MAX: Final = 60.0  # at the start; brokers may come up beside us
+LOG_ANSWERS_S_MAX: Final = 60.0  # at start-up; brokers may be starting too
 LOG_RETRY_S: Final = 0.5
 GC_THRESHOLD: Final = (50_000, 50, 100)
 
@@ -37,7 +37,7 @@ logger = structlog.get_logger(__name__)
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; then answer what is in flight, within the shutdown timeout.
+    """Serve until SIGTERM or SIGINT; then complete requests in flight, within the shutdown timeout.
 
     Raises NotReady where a secret or the log is missing, LogUnavailable where the log does not answer, OSError
     where the port is taken.
@@ -53,7 +53,7 @@ def serve(settings: Settings) -> None:
 
 
 def check_secrets(settings: Settings) -> None:
-    """Raise NotReady, naming the first secret that is missing; warn of keys that are short."""
+    """Raise NotReady, naming the first missing secret; warn about short keys."""
     settings.keys_of_api()
     settings.keys_of_mac()
     settings.key_of_pseudonyms()
@@ -62,14 +62,14 @@ def check_secrets(settings: Settings) -> None:
 
 
 def raise_descriptor_limit() -> None:
-    """Allow this process as many descriptors, and so connections, as the system lets it have."""
+    """Raise the limit of descriptors, and so of connections, to the system's maximum."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError):  # where the system has a limit of its own below the hard one
+    with contextlib.suppress(ValueError):  # if the system has a limit below the hard one
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _bind(settings: Settings) -> socket.socket:
-    """Take the port, without listening yet."""
+    """Bind the port, without listening yet."""
     listener = socket.socket(socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -81,7 +81,7 @@ def _bind(settings: Settings) -> socket.socket:
 
 
 class Stop:
-    """Remembers that SIGTERM or SIGINT came, before uvicorn handles them and after.
+    """Remembers SIGTERM and SIGINT, before and after uvicorn handles them.
 
     uvicorn raises the signals it handled again at its end, for whoever handled them before; this is who that is,
     so that the process ends normally.
@@ -92,13 +92,13 @@ class Stop:
         self._is_asked = False
 
     def concerns(self, server: "Server") -> None:
-        """From now on signals stop this server, those that came already included."""
+        """Let signals stop this server from now on, including earlier ones."""
         self._server = server
         server.should_exit = server.should_exit or self._is_asked
 
     @property
     def is_asked(self) -> bool:
-        """Whether a signal came."""
+        """Whether a signal has arrived."""
         return self._is_asked
 
     def _ask(self, *_: object) -> None:
@@ -132,7 +132,7 @@ async def _serve(settings: Settings, listener: socket.socket, stop: Stop) -> Non
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # nobody here asks who the client is
+                proxy_headers=False,  # the client's address is not used
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, round(settings.http_shutdown_timeout_s)),
                 backlog=BACKLOG,
@@ -150,7 +150,7 @@ async def _serve(settings: Settings, listener: socket.socket, stop: Stop) -> Non
 
 
 async def _open_log(settings: Settings, stop: Stop) -> Writer | None:
-    """Open the log, which may take a while to answer; None where told to stop meanwhile."""
+    """Open the log, which may take a while to answer; return None if stopped meanwhile."""
     until = time.monotonic() + LOG_ANSWERS_S_MAX
     while not stop.is_asked:
         try:
@@ -164,7 +164,7 @@ async def _open_log(settings: Settings, stop: Stop) -> Writer | None:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which says where it listens once it does, and when it stops."""
+    """uvicorn's server, which logs its address when it listens, and its stop."""
 
     server_state: State
 

@@ -1,4 +1,4 @@
-"""What an operator, a probe or a browser asks of the service itself: health, metrics, privacy."""
+"""The service itself, for operators, probes and browsers: health, metrics, privacy."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from ingest.metrics import Metrics
 
 
 class Health(msgspec.Struct):
-    """`live`: the process answers; `ready`: the log takes events."""
+    """`live`: the process replies; `ready`: the log accepts events."""
 
     status: str
 

@@ -36,7 +36,7 @@ class TrackingSession(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Presented(msgspec.Struct, frozen=True):
-    """A tracking session that a request named, and whether we had issued it."""
+    """A tracking session that a request named, and whether we issued it."""
 
     session: TrackingSession
     verified: bool
@@ -55,7 +55,7 @@ def _sign(claims: dict[str, str], key: bytes) -> str:
 
 
 def read_token(text: str, keys: Sequence[bytes], *, source: str) -> Presented | None:
-    """Return the session that a token or a bare id names; None where it is neither.
+    """Return the session of a token or a bare id; None if the text is neither.
 
     `source` is what a session has of which only the id is known.
     """
@@ -81,7 +81,7 @@ def read_token(text: str, keys: Sequence[bytes], *, source: str) -> Presented | 
 
 
 def _read_claims(text: str) -> dict[str, str] | None:
-    """Decode base64 or base64url JSON, padded or not; each content has exactly one spelling in each of these."""
+    """Decode base64 or base64url JSON, padded or not; each of these forms has exactly one spelling."""
     plain = text.rstrip("=").translate(str.maketrans("-_", "+/"))
     try:
         raw = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
@@ -99,5 +99,5 @@ def is_plain(text: str) -> bool:
 
 
 def write_time(time: datetime) -> str:
-    """Return a time as the tracking API writes it."""
+    """Return a time in the format of the tracking API."""
     return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")

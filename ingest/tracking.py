@@ -1,4 +1,4 @@
-"""The tracking session API: make, show and delete the session that ties a viewer's requests together.
+"""The tracking session API: create, show and delete the session that links a viewer's requests.
 
 Two forms of path and of headers are in use, and clients present what they were given as a cookie, a token or a
 bare id; all of them work. Without a user id two sessions of one viewer have nothing in common.
@@ -42,7 +42,7 @@ from schemas.settings import Settings
 
 PATH: Final = "/v1/playouts/tracking/session"
 PATH_OF_PLAYOUT: Final = "/v1/playouts/{playout_id:str}/tracking/session"
-# Litestar takes `tracking` for the beginning of the path without a playout; a playout may be called that.
+# Litestar takes `tracking` as the start of the path without a playout, but a playout may have that name.
 PATH_OF_PLAYOUT_TRACKING: Final = "/v1/playouts/tracking/tracking/session"
 LIMITS: Final = BodyLimits(16_384)
 COOKIE_AGE_S: Final = 86_400
@@ -53,7 +53,7 @@ Content = TypeVar("Content")
 
 
 class TrackingRules(msgspec.Struct, frozen=True):
-    """What of the settings decides about tracking sessions."""
+    """The settings of tracking sessions."""
 
     api_keys: frozenset[str]
     mac_keys: tuple[bytes, ...]
@@ -63,7 +63,7 @@ class TrackingRules(msgspec.Struct, frozen=True):
 
 
 def read_rules(settings: Settings) -> TrackingRules:
-    """Pick them from the settings. Raises NotReady where a key is missing."""
+    """Return those of the settings. Raises NotReady if a key is missing."""
     return TrackingRules(
         api_keys=settings.keys_of_api(),
         mac_keys=settings.keys_of_mac(),
@@ -74,7 +74,7 @@ def read_rules(settings: Settings) -> TrackingRules:
 
 
 class DeletedMessage(msgspec.Struct):
-    """What DELETE answers."""
+    """The reply to DELETE."""
 
     message: str = "Tracking session deleted"
 
@@ -87,7 +87,7 @@ def check_key(request: Request, api_keys: frozenset[str]) -> None:
 
 
 def find_session(request: Request, rules: TrackingRules) -> Presented | None:
-    """Return the session that the cookie names, else X-JAY-TRACKING, else __Secure-jay_tracking."""
+    """Return the session named by the cookie, else by X-JAY-TRACKING, else by __Secure-jay_tracking."""
     for text in _presented_texts(request):
         if (presented := read_token(text, rules.mac_keys, source=rules.source)) is not None:
             return presented
@@ -105,7 +105,7 @@ def _presented_texts(request: Request) -> Iterator[str]:
 
 
 class AskedUser(msgspec.Struct, frozen=True):
-    """The user id that a session is asked for; whether the request gave several that differ, or denies consent."""
+    """The user id in a request; whether it has several different ones, or denies consent."""
 
     user_id: str | None
     is_contradictory: bool = False
@@ -166,7 +166,7 @@ class Tracking:
     async def _taken(
         self, asked: LitestarRequest[Any, Any, Any], limits: BodyLimits | None = None
     ) -> AsyncIterator[Request]:
-        """Take a request in, and check its key and its path."""
+        """Accept a request, and check its key and path."""
         parts = asked.scope["path"].split("/")
         playout_id = parts[3] if len(parts) == 6 else None
         async with self._intake.taken(asked.scope, asked.receive, limits, parameter=playout_id) as request:
@@ -176,7 +176,7 @@ class Tracking:
             yield request
 
     async def create(self, request: LitestarRequest[Any, Any, Any]) -> Response[TrackingSession]:
-        """Make a new session, whatever session comes with the request."""
+        """Create a new session, whatever session the request names."""
         async with self._taken(request, LIMITS) as taken:
             asked = read_user(taken)
             if asked.is_contradictory:
@@ -193,7 +193,7 @@ class Tracking:
             return _reply(taken, session, named | {"set-cookie": self._cookie(token, COOKIE_AGE_S)})
 
     async def show(self, request: LitestarRequest[Any, Any, Any]) -> Response[TrackingSession]:
-        """Show the session that the request presents, from what it presents alone.
+        """Show the session in the request, using only what the request contains.
 
         The user is shown only from a token of ours, and not to a request that denies consent.
         """
@@ -207,7 +207,7 @@ class Tracking:
             return _reply(taken, session, {})
 
     async def delete(self, request: LitestarRequest[Any, Any, Any]) -> Response[DeletedMessage]:
-        """Take the cookie away and note the deletion. Always succeeds, also a second time.
+        """Remove the cookie and record the deletion. Always succeeds, also when repeated.
 
         A session that we did not issue is noted by a pseudonym of its id: what is there may be anything.
         """

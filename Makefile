@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: help run test test-fast test-image check format lock notebooks soak bench stack clean
+.PHONY: help run test test-fast test-image check format lock notebooks soak bench truth stack clean
 
 help:  ## this list
 	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ soak: .venv/.installed  ## random kills under load (KAFKA=1: of brokers and data
 bench: .venv/.installed  ## requests, events and freshness, next to the best peer
 	PYTHONPATH=tests $(RUN)/python tests/bench.py --log embedded
 	PYTHONPATH=tests $(RUN)/python tests/bench.py --log kafka
+
+truth: .venv/.installed  ## how far the numbers are from what viewers saw, by kind of session
+	PYTHONPATH=tests $(RUN)/python tests/truth.py --sessions $(or $(SESSIONS),20000) --seed $(or $(SEED),1)
 
 stack: .venv/.installed  ## Kafka, PostgreSQL, two ingests, two workers and upkeep as plain processes
 	$(RUN)/python tests/stack.py

@@ -1,4 +1,4 @@
-"""What was read and decoded, until it is committed; and when a batch is full or due. Pure."""
+"""Decoded records until they are committed, and when a batch is full or due. Pure."""
 
 import msgspec
 
@@ -52,7 +52,7 @@ class Batch:
         self._size_bytes = 0
 
     def add(self, chunk: DecodedChunk) -> None:
-        """Add what was read next."""
+        """Add the next chunk."""
         self.by_partition.setdefault(chunk.partition, []).append(chunk)
         self._left -= len(chunk.entries)
         self._records += len(chunk.entries)
@@ -68,7 +68,7 @@ class Batch:
         return max(self._due_s(committed_s) - now_s, 0.0)
 
     def is_due(self, *, now_s: float, committed_s: float) -> bool:
-        """Return whether the batch is to be committed now."""
+        """Return whether the batch must be committed now."""
         return self._left <= 0 or self._size_bytes >= BATCH_BYTES_MAX or now_s >= self._due_s(committed_s)
 
     def _due_s(self, committed_s: float) -> float:

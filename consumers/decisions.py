@@ -1,4 +1,4 @@
-"""What an operator decides: that offsets are lost, and that a log in the place of another is to be read."""
+"""An operator's decisions: that offsets are lost, and that a replaced log is to be read."""
 
 import contextlib
 from collections.abc import Collection, Iterable
@@ -19,7 +19,7 @@ logger = structlog.get_logger(__name__)
 
 
 def with_remedy(fault: LogGap | LogTruncated | LogCorrupt | LogReplaced, *, verb: str = "worker") -> str:
-    """Return what a fault says, and with which option of a verb an operator decides to go on."""
+    """Return a fault's message, and the option of a verb with which an operator accepts it."""
     if isinstance(fault, LogGap | LogCorrupt):
         following = fault.found if isinstance(fault, LogGap) else fault.following
         gap = f"{fault.partition}:{fault.asked}-{following - 1}"
@@ -28,7 +28,7 @@ def with_remedy(fault: LogGap | LogTruncated | LogCorrupt | LogReplaced, *, verb
 
 
 def accept_gaps(settings: Settings, gaps: Iterable[Gap]) -> None:
-    """Record in the lake that these offsets are lost, so that reading goes on behind them. Raises NotReady."""
+    """Record in the lake that these offsets are lost, so that reading continues after them. Raises NotReady."""
     place = location(settings)
     with contextlib.closing(open_to_write(place)) as connection:
         for gap in gaps:
@@ -47,7 +47,7 @@ def parse_partitions(text: str) -> list[int] | None:
 
 
 async def accept_new_logs(settings: Settings, partitions: Collection[int] | None) -> None:
-    """Let the lake go on with logs that took the place of others, for these partitions (None: all that changed).
+    """Let the lake continue with replaced logs, for these partitions (None: all that changed).
 
     Each is read from its first record. Raises NotReady, and changes nothing, where there is no such partition,
     where one that was named still has the log that the lake has read, or where all have.
@@ -93,7 +93,7 @@ async def other_logs(settings: Settings, ledgers: Collection[Ledger]) -> dict[in
 
 
 async def _views(settings: Settings, ledgers: Collection[Ledger]) -> list[tuple[Ledger, View]]:
-    """Look at the log of each ledger, at its mark. Raises NotReady where the log lacks a partition."""
+    """Look at the log of each ledger, at its mark. Raises NotReady if a partition is missing from the log."""
     inspector = open_inspector(settings)
     try:
         views = await inspector.look(
@@ -110,7 +110,7 @@ async def _views(settings: Settings, ledgers: Collection[Ledger]) -> list[tuple[
 
 
 def _difference(ledger: Ledger, view: View) -> LogReplaced | LogTruncated | None:
-    """Return what shows that a log is not the one that the lake has read."""
+    """Return the fault that shows that a log is not the one that the lake has read, if any."""
     partition, base = ledger.log_partition, ledger.log_base
     fault = replaced(partition, mark=ledger.mark, base=base, log_id=ledger.log_id, view=view)
     if fault is None and view.end_offset + base < ledger.next_offset:
@@ -119,7 +119,7 @@ def _difference(ledger: Ledger, view: View) -> LogReplaced | LogTruncated | None
 
 
 def _is_known_again(ledger: Ledger, view: View) -> bool:
-    """Return whether a log is for certain the one that the lake has read, or nothing of it is read yet."""
+    """Return whether a log is certainly the one that the lake has read, or nothing of it was read yet."""
     if _difference(ledger, view) is not None:
         return False
     return view.record is not None or ledger.next_offset - ledger.log_base <= view.first_offset

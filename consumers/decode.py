@@ -59,7 +59,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def decode(record: Record) -> Event | Tracking | Bad:
-    """Tell what a record is. Reasons of Bad: those of the fault tree, and `unknown_type`, `future_version`."""
+    """Decode a record. Reasons of Bad: those of the fault tree, and `unknown_type`, `future_version`."""
     try:
         plain = _plain.decode(record.value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
@@ -70,7 +70,7 @@ def decode(record: Record) -> Event | Tracking | Bad:
 
 
 def _decode_other(record: Record) -> Event | Tracking | Bad:
-    """Decode what is no media event of the usual shape."""
+    """Decode a record that is not a media event of the usual shape."""
     try:
         envelope = _envelope.decode(record.value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
@@ -125,7 +125,7 @@ def arrival(stamped_ms: int, *, appended_ms: int) -> tuple[int, bool]:
 
 
 def _is_moment(time: datetime) -> bool:
-    """Return whether a time is one that the lake can hold, and compare."""
+    """Return whether the lake can store and compare a time."""
     return time.tzinfo is not None and RECEIVED_MS_MIN <= int(time.timestamp() * 1000) <= RECEIVED_MS_MAX
 
 

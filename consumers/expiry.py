@@ -1,4 +1,4 @@
-"""Which records the log may drop: old, in the lake, and in a backup; and the warning that no backup is made."""
+"""Which records the log may drop: old, in the lake, and in a backup; and the warning about missing backups."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ OVERDUE_ALARM_S = 3600.0  # between two warnings of a backup that is overdue
 
 
 class Expiry:
-    """Lets the log drop records that nobody needs any more, for one worker."""
+    """Lets the log drop records that are no longer needed, for one worker."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -29,7 +29,7 @@ class Expiry:
     async def drop_records(
         self, reader: Reader, below: dict[int, int], every: Mapping[int, HeldPartition]
     ) -> None:
-        """Let the log drop records that are old, stored (`below`), and in a backup unless none is wanted."""
+        """Let the log drop records that are old, stored (`below`), and in a backup, unless backups are off."""
         if not self._settings.log_drop_without_backup:
             backup = await self._newest_backup()
             below = backup.next_offsets if backup else {}
@@ -54,7 +54,7 @@ class Expiry:
         return found[1] if found else None
 
     async def _warn_of_overdue_backup(self) -> None:
-        """Warn that the embedded log drops nothing more until there is a backup."""
+        """Warn that the embedded log drops nothing until there is a backup."""
         retention = timedelta(seconds=self._settings.log_retention_s)
         now = datetime.now(UTC)
         made_at = await asyncio.to_thread(last_made_at, self._settings.backups, now=now)

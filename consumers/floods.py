@@ -1,4 +1,4 @@
-"""When a partition is halted: not single records are bad, but what writes them, or the worker that reads them.
+"""When a partition is halted because not single records are bad, but their producer or the worker is.
 
 A bad record is quarantined, and that is the end of it. A newer version of what writes the log, or a producer of
 something else, would so send everything into quarantine, where no worker looks again. So a partition is read no
@@ -12,12 +12,12 @@ from sessions.event import Bad
 
 
 def bad_offsets(entries: Iterable[object]) -> list[int]:
-    """Return the offsets of what the worker cannot read. What ingest has refused is recorded as it should be."""
+    """Return the offsets of records that the worker cannot decode; bodies that ingest refused do not count."""
     return [entry.offset for entry in entries if isinstance(entry, Bad) and entry.source == "worker"]
 
 
 def newest_bad(known: Iterable[int], found: Iterable[int], *, bad_max: int) -> list[int]:
-    """Return as many of the greatest offsets as matter, ascending; what is read twice counts once."""
+    """Return the greatest offsets, as many as matter, ascending; a record that is read twice counts once."""
     return sorted({*known, *found})[-bad_max:]
 
 
@@ -34,7 +34,7 @@ class Floods:
         self._bad: dict[int, list[int]] = {}
 
     def add(self, partition: int, entries: Iterable[object]) -> str | None:
-        """Count what was read of a partition; return why it is to be halted, if it is."""
+        """Count the records of a partition; return why it must be halted, if it must."""
         found = bad_offsets(entries) if self._bad_max else []
         if not found:
             return None

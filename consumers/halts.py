@@ -1,4 +1,4 @@
-"""Partitions that are held and read no further: why, and when that is logged again."""
+"""Halted partitions: why they are halted, and when that is logged again."""
 
 from collections.abc import Iterator, Mapping
 
@@ -13,7 +13,7 @@ SPOILING = frozenset(("flood", "log_replaced"))
 
 
 class Halt(msgspec.Struct):
-    """Why a partition is not read, and when that was last said, by a clock that never steps."""
+    """Why a partition is halted, and when that was last logged, by a monotonic clock."""
 
     code: str
     reason: str
@@ -33,7 +33,7 @@ class Halts:
         return partition in self._halts
 
     def add(self, partition: int, *, code: str, reason: str) -> None:
-        """Halt a partition. What is halted for the same reason already is not said sooner by that."""
+        """Halt a partition. If it is halted for the same reason already, that is not logged sooner."""
         known = self._halts.get(partition)
         if known is None or known.reason != reason:
             self._halts[partition] = Halt(code, reason)
@@ -43,17 +43,17 @@ class Halts:
         self._halts.pop(partition, None)
 
     def spoils(self, partition: int) -> bool:
-        """Return whether what was read of a partition before its halt is not to be stored either."""
+        """Return whether records read before the halt must not be stored either."""
         halt = self._halts.get(partition)
         return halt is not None and halt.code in SPOILING
 
     def reason(self, partition: int) -> str | None:
-        """Return why a partition is not read; None: it is."""
+        """Return why a partition is halted; None if it is not."""
         halt = self._halts.get(partition)
         return halt.reason if halt else None
 
     def take_due(self, now: float) -> list[tuple[int, Halt]]:
-        """Return what is to be said now (at once and then every `SAID_EVERY_S`), and count it as said."""
+        """Return the halts to log now (at once and then every `SAID_EVERY_S`), and count them as logged."""
         due = [
             (partition, halt)
             for partition, halt in self._halts.items()
@@ -65,7 +65,7 @@ class Halts:
 
 
 def log_halts(halts: Halts, next_offsets: Mapping[int, int], *, now_s: float) -> None:
-    """Log the halts that are due, each with the offset at which its partition is read no further."""
+    """Log the halts that are due, each with the offset at which reading stopped."""
     for partition, halt in halts.take_due(now_s):
         logger.error(
             "partition halted",

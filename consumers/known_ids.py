@@ -1,4 +1,4 @@
-"""Which ids are certainly new, so that the lake need not be asked. Pure."""
+"""Which ids are certainly new, without a query of the lake. Pure."""
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator
@@ -31,11 +31,11 @@ class KnownIds:
             self.remember(id, born_ms(id))
 
     def is_certainly_new(self, id: str, born_ms: int | None) -> bool:
-        """Return whether no record with this id was read before; where False, it must be looked up."""
+        """Return whether no record with this id was read before; if False, it must be looked up."""
         return born_ms is not None and self.floor_ms < born_ms < self.until_ms and id not in self._seen
 
     def remember(self, id: str, born_ms: int | None) -> None:
-        """Take note of an id. Those made first are forgotten first: an ingest may be years ahead."""
+        """Record an id. The oldest are forgotten first, since an ingest may be years ahead."""
         if born_ms is None or born_ms <= self.floor_ms or id in self._seen:
             return
         self._seen.add(id)
@@ -56,7 +56,7 @@ class DerivedIds:
         self._filter: bytearray | None = None
 
     def add(self, ids: Iterable[str]) -> None:
-        """Take note of derived session ids."""
+        """Record derived session ids."""
         for id in ids:
             if self._filter is None:
                 self._filter = bytearray(FILTER_BITS // 8)
@@ -64,11 +64,11 @@ class DerivedIds:
                 self._filter[bit >> 3] |= 1 << (bit & 7)
 
     def is_certainly_new(self, id: str) -> bool:
-        """Return whether this derived id was never added; where False, it must be looked up."""
+        """Return whether this derived id was never added; if False, it must be looked up."""
         seen = self._filter
         return seen is None or not all(seen[bit >> 3] >> (bit & 7) & 1 for bit in _bits(id))
 
 
 def _bits(id: str) -> Iterator[int]:
-    """Give the bits of a derived id: four parts of its MAC, which is as good as random."""
+    """Return the bits of a derived id: four parts of its MAC, which is as good as random."""
     return (int(id[at : at + 8], 16) % FILTER_BITS for at in (32, 40, 48, 56))

@@ -1,4 +1,4 @@
-"""The one connection of a worker that works the lake: load and commit."""
+"""The worker's only connection that writes to the lake: load and commit."""
 
 import contextlib
 import threading
@@ -23,7 +23,7 @@ COMMITS_A_CONNECTION = 400
 
 
 class LakeWriter:
-    """The one connection of this process that works the lake; its calls block and take turns.
+    """The only connection of this process that writes to the lake; its calls block and take turns.
 
     The thread of a task that was cancelled goes on; closing waits for it. The connection is opened again after
     `COMMITS_A_CONNECTION`: each commit leaves about 0.1 MB in it (measured with ducklake 1.0), which only closing
@@ -39,7 +39,7 @@ class LakeWriter:
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Lend the connection, opened if it is not; all others wait for it meanwhile."""
+        """Lend the connection, opening it if necessary; other callers wait meanwhile."""
         with self._turn:
             if self._connection is None:
                 self._connection = open_to_write(
@@ -63,7 +63,7 @@ class LakeWriter:
                 connection.close()
 
     def check(self) -> None:
-        """Raise NotReady where the lake has not been made, SchemaMismatch where it is of another schema."""
+        """Raise NotReady if there is no lake, SchemaMismatch if it has another schema."""
         with self.connection() as connection:
             check_columns(connection, self._place)
 
@@ -104,7 +104,7 @@ class LakeWriter:
             return read_ledger(connection, held.ledger.log_partition) != held.ledger
 
     def note_halt(self, held: HeldPartition, reason: str | None, *, now: datetime) -> None:
-        """Write down why a partition is read no further, or (None) that it is read. Raises as `commit` does."""
+        """Record why a partition is halted, or (None) that it is not. Raises as `commit` does."""
         with self.connection() as connection:
             if held.ledger.halted_reason != reason:
                 held.ledger = record_halt(connection, held.ledger, reason, now=now, place=self._place)

@@ -1,4 +1,4 @@
-"""What a log's clock says now, as far as its records tell. Pure; times in milliseconds.
+"""A log's clock now, as far as its records show it. Pure; times in milliseconds.
 
 The time of an idle partition goes on by the clock of the log, which also stamped the records: a worker whose own
 clock is an hour ahead would close the sessions of everybody. A log on other machines cannot be asked for its time,
@@ -20,7 +20,7 @@ class LogClock:
         self._read_to_end: set[int] = set()
 
     def hear(self, chunk: Chunk, *, monotonic_ms: int) -> None:
-        """Take note of what was just read of a partition."""
+        """Record what was just read of a partition."""
         partition = chunk.partition
         if chunk.records:
             newest = chunk.records[-1]
@@ -33,7 +33,7 @@ class LogClock:
             self._read_to_end.discard(partition)
 
     def learn(self, time_ms: int, *, monotonic_ms: int, is_new: bool = False) -> None:
-        """Take note that the log's clock has been at `time_ms`; `is_new`: a moment ago."""
+        """Record that the log's clock was at `time_ms`; `is_new`: a moment ago."""
         ahead_ms = time_ms - monotonic_ms
         if (
             self._ahead_ms is None
@@ -43,10 +43,10 @@ class LogClock:
             self._ahead_ms = ahead_ms
 
     def forget(self, partition: int) -> None:
-        """Take note that a partition was given up: others may read it meanwhile."""
+        """Record that a partition was released: others may read it meanwhile."""
         self._next.pop(partition, None)
         self._read_to_end.discard(partition)
 
     def now_ms(self, *, monotonic_ms: int) -> int | None:
-        """Return what the log's clock has reached at least; None where no record was read."""
+        """Return the least time that the log's clock has reached; None if no record was read."""
         return None if self._ahead_ms is None else self._ahead_ms + monotonic_ms

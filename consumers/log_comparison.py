@@ -49,5 +49,5 @@ class LogComparison:
         return faults
 
     async def close(self) -> None:
-        """Let go of the log."""
+        """Release the log."""
         await self._inspector.close()

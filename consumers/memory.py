@@ -1,4 +1,4 @@
-"""Give memory that was freed back to the system."""
+"""Returns freed memory to the system."""
 
 import ctypes
 
@@ -6,7 +6,7 @@ _LIBC = ctypes.CDLL(None)
 
 
 def give_back() -> None:
-    """Let the C library return the pages that it holds free; some milliseconds. Not every system's can.
+    """Let the C library return free pages to the system, if it can; this takes some milliseconds.
 
     A large write leaves holes between what stays, and by itself glibc returns only what is free at its end.
     """

@@ -1,4 +1,4 @@
-"""At most a part of the time for one kind of work, so that whoever asks for much of it cannot stop the rest."""
+"""Limits one kind of work to a share of the time, so that much of it cannot block the rest."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ class Share:
 
     @contextmanager
     def spent(self) -> Iterator[None]:
-        """Measure what is done inside; the next may begin when the rest has had its part."""
+        """Measure the work of a `with` block; the next may begin when the rest has had its share."""
         began_s = self._clock_s()
         try:
             yield

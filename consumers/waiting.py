@@ -1,4 +1,4 @@
-"""What of the log is not in the lake yet: how much waits in each partition, and whether that is a fault."""
+"""Records of the log that are not in the lake yet: how many in each partition, and whether that is a fault."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ FAILURES_MAX = 5
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """Where a partition of the log ended when it was looked at, and how many records before that wait."""
+    """The end of a partition when it was looked at, and how many records before it wait."""
 
     partition: int
     end_offset: int
@@ -28,7 +28,7 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 async def look(settings: Settings, *, within_s: float) -> tuple[list[Waiting], list[Finding]]:
-    """Wait until all that the log has now is in the lake, or `within_s` are over; return what waits then.
+    """Wait until the records now in the log are in the lake, or `within_s` are over; return what then waits.
 
     Raises NotReady where there is no lake. A log that cannot be reached, or a ledger that cannot be read, is a
     finding.
@@ -77,7 +77,7 @@ def is_to_come(standing: Standing | None, end_offset: int) -> bool:
 def _findings(
     waiting: list[Waiting], standings: Mapping[int, Standing], now_ends: Mapping[int, int], *, within_s: float
 ) -> list[Finding]:
-    """Return what is not as it should be. If reading is halted, the ledger has the reason."""
+    """Return findings. If reading is halted, the ledger has the reason."""
     findings = []
     for one in waiting:
         standing = standings.get(one.partition)

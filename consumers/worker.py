@@ -47,7 +47,7 @@ Upkeep = Callable[[], Awaitable[Callable[[], Awaitable[None]]]]
 
 
 class Worker:
-    """Moves the log into the lake until it is told to stop. Is the Owner of the partitions its reader holds."""
+    """Moves the log into the lake until stopped. It is the Owner of the partitions that its reader is assigned."""
 
     def __init__(self, settings: Settings, *, upkeep: Upkeep | None = None) -> None:
         self._settings = settings
@@ -89,7 +89,7 @@ class Worker:
             ending.cancel()
 
     async def _end_in_time(self, stop: asyncio.Event) -> None:
-        """End the process if it does not do so by itself: nobody can stop a thread that waits for a server."""
+        """End the process if it does not exit by itself: a thread that waits for a server cannot be stopped."""
         await stop.wait()
         await asyncio.sleep(self._settings.worker_stop_timeout_s)
         waited_for = "the lake" if self._lake.is_busy() else "the log"
@@ -112,7 +112,7 @@ class Worker:
     async def _move(
         self, reader: Reader, stopping: "asyncio.Task[bool]", beside: Collection["asyncio.Task[None]"]
     ) -> None:
-        """Move batches from the log into the lake until told to stop: read, decode, fold, commit, advance.
+        """Move batches from the log into the lake until stopped: read, decode, fold, commit, advance.
 
         The next batch is read while the last one is folded and committed, in a thread that works the lake.
         """
@@ -160,7 +160,7 @@ class Worker:
             await asyncio.gather(reading, return_exceptions=True)
 
     async def _open(self, stop: asyncio.Event) -> Reader | None:
-        """Open the lake, then the log; either may take a while to answer. None where told to stop meanwhile."""
+        """Open the lake, then the log; either may take a while to answer. Return None if stopped meanwhile."""
         until = time.monotonic() + START_S_MAX
         while not stop.is_set():
             try:
@@ -194,7 +194,7 @@ class Worker:
         return held.next_in_log
 
     async def _keep_comparing(self) -> None:
-        """Compare the log with what the lake has read, and ledgers of what is halted, time and again."""
+        """Repeatedly compare the log with what the lake has read, and check the ledgers of halted partitions."""
         while True:
             await asyncio.sleep(LOG_COMPARED_EVERY_S)
             if self._until_read:
@@ -216,7 +216,7 @@ class Worker:
                     self._doubted.add(partition)
 
     async def release(self, partitions: Collection[int]) -> None:
-        """Let the transaction in flight end, and give the partitions up."""
+        """Let the transaction in flight end, and release the partitions."""
         async with self._turn:
             for partition in partitions:
                 self._halts.discard(partition)
@@ -236,7 +236,7 @@ class Worker:
         return DecodedChunk.of(chunk, base=ledger.log_base, log_number=ledger.log_number)
 
     async def _read(self, reader: Reader, batch: Batch) -> list[Chunk]:
-        """Return what the log has next of the partitions that are held and not halted; nothing after a failure."""
+        """Return the next records of the partitions that are held and not halted; none after a failure."""
         while self._doubted:
             partition = self._doubted.pop()
             self._halts.discard(partition)
@@ -278,7 +278,7 @@ class Worker:
         return []
 
     def _halt_floods(self, batch: Batch) -> None:
-        """Halt, until a restart, the partitions of which most is bad; what was read of them stays in the log."""
+        """Halt, until a restart, the partitions with mostly bad records; those records stay in the log."""
         watched = () if self._until_read else batch.by_partition.keys() & self._held.keys()
         for partition in watched:
             entries = (entry for chunk in batch.by_partition[partition] for entry in chunk.entries)
@@ -287,7 +287,7 @@ class Worker:
                 self._halts.add(partition, code="flood", reason=reason)
 
     def _parts(self, batch: Batch) -> list[tuple[HeldPartition, list[DecodedChunk]]]:
-        """Return every partition held, with what of the batch is to be folded into it."""
+        """Return every held partition, with the records of the batch to fold into it."""
         return [
             (held, [] if self._halts.spoils(number) else batch.by_partition.get(number, []))
             for number, held in self._held.items()
@@ -296,7 +296,7 @@ class Worker:
     def _fold(
         self, parts: list[tuple[HeldPartition, list[DecodedChunk]]], log_now_ms: int | None
     ) -> list[PartitionChanges]:
-        """Fold what was read; return what is to be committed, with open sessions where they are due."""
+        """Fold the batch; return what must be committed, with open sessions where they are due."""
         with self._lake.connection() as connection:
             every = [
                 held.fold(
@@ -314,7 +314,7 @@ class Worker:
         return [each for each in every if each.is_anything()]
 
     async def _start_again(self, failure: Fenced | duckdb.Error | OSError) -> None:
-        """Throw the state of all partitions away: what their ledgers say is read before the next read."""
+        """Discard the state of all partitions; their ledgers are read again before the next read."""
         if isinstance(failure, Fenced):
             logger.warning("fenced", message=str(failure))
         else:
@@ -370,7 +370,7 @@ class Worker:
         await asyncio.sleep(wait_s)
 
     async def _keep_maintained(self, reader: Reader) -> None:
-        """Let maintenance of the lake and the log run between two commits, time and again."""
+        """Repeatedly run maintenance of the lake and the log between two commits."""
         while True:
             await asyncio.sleep(self._settings.worker_upkeep_interval_s)
             begin = await self._upkeep() if self._upkeep is not None else None
@@ -384,7 +384,7 @@ class Worker:
 async def _wait_for_batch(
     reading: "asyncio.Task[Batch]", stopping: "asyncio.Task[bool]", beside: Collection["asyncio.Task[None]"]
 ) -> bool:
-    """Wait for a batch; return False if told to stop first. Raises what a task beside the loop raised."""
+    """Wait for a batch; return False if stopped first. Raises what a background task raised."""
     await asyncio.wait((reading, stopping, *beside), return_when=asyncio.FIRST_COMPLETED)
     for task in beside:
         if task.done():

@@ -23,8 +23,8 @@ def with_remedy(fault: LogGap | LogTruncated | LogCorrupt | LogReplaced, *, verb
     if isinstance(fault, LogGap | LogCorrupt):
         following = fault.found if isinstance(fault, LogGap) else fault.following
         gap = f"{fault.partition}:{fault.asked}-{following - 1}"
-        return f"{fault}; `playhead worker --accept-gap {gap}` goes on behind them"
-    return f"{fault}; `playhead {verb} --new-log {fault.partition}` goes on with this log, from its first record"
+        return f"{fault}; `playhead worker --accept-gap {gap}` skips them"
+    return f"{fault}; `playhead {verb} --new-log {fault.partition}` continues with this log, from its first record"
 
 
 def accept_gaps(settings: Settings, gaps: Iterable[Gap]) -> None:

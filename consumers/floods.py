@@ -42,6 +42,6 @@ class Floods:
         if not is_flooded(self._bad[partition], bad_max=self._bad_max):
             return None
         return (
-            f"{self._bad_max} of {2 * self._bad_max} records are bad; a worker that understands them, or "
-            "PLAYHEAD_WORKER_BAD_MAX=0, goes on"
+            f"{self._bad_max} of {2 * self._bad_max} records are bad; a worker that can decode them, or "
+            "PLAYHEAD_WORKER_BAD_MAX=0, continues"
         )

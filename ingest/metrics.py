@@ -99,5 +99,5 @@ class Metrics:
         )
 
     def show_bodies(self, held_bytes: Callable[[], float]) -> None:
-        """Ask here what bodies in flight hold, whenever somebody looks."""
+        """Report the bytes of bodies in flight at each scrape."""
         self._bodies.set_function(held_bytes)

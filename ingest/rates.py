@@ -76,7 +76,7 @@ class Senders(msgspec.Struct, frozen=True):
     def network(self, peer: str | None, headers: dict[bytes, bytes]) -> bytes | None:
         """Return the bytes of the sender's network; None for this machine, and for an invalid address.
 
-        The sender is the last address that is no proxy of ours: what stands before it anybody may have written.
+        The sender is the last address that is not a trusted proxy: those before it could be forged.
         """
         address = None
         if peer is not None:

@@ -60,7 +60,7 @@ class Refusals:
 def _is_kept(fault: Fault, method: str) -> bool:
     """Return whether a refusal is kept: the request may have been an event, or was meant as one.
 
-    A GET without a session is how clients ask whether there is one, and a wrong key is nobody we know.
+    A GET without a session is how clients ask whether there is one, and a wrong key may be anyone's.
     """
     if not isinstance(fault, Refusal) or isinstance(fault, KeyRefused):
         return False

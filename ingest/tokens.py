@@ -35,7 +35,7 @@ class TrackingSession(msgspec.Struct, frozen=True, omit_defaults=True):
     user_id: str | None = None
 
 
-class Presented(msgspec.Struct, frozen=True):
+class NamedSession(msgspec.Struct, frozen=True):
     """A tracking session that a request named, and whether we issued it."""
 
     session: TrackingSession
@@ -54,7 +54,7 @@ def _sign(claims: dict[str, str], key: bytes) -> str:
     return f"{hashlib.sha256(key).hexdigest()[:2]}.{mac.decode()}"
 
 
-def read_token(text: str, keys: Sequence[bytes], *, source: str) -> Presented | None:
+def read_token(text: str, keys: Sequence[bytes], *, source: str) -> NamedSession | None:
     """Return the session of a token or a bare id; None if the text is neither.
 
     `source` is what a session has of which only the id is known.
@@ -64,7 +64,7 @@ def read_token(text: str, keys: Sequence[bytes], *, source: str) -> Presented | 
         return None
     started = verify_tracking_session(keys, text)
     if started is not None:
-        return Presented(TrackingSession(text, write_time(started), source), verified=True)
+        return NamedSession(TrackingSession(text, write_time(started), source), verified=True)
     claims = _read_claims(text)
     if claims is None:
         return None
@@ -77,7 +77,7 @@ def read_token(text: str, keys: Sequence[bytes], *, source: str) -> Presented | 
         )
     except (KeyError, ValueError):
         return None
-    return Presented(session, verified) if session.session_id else None
+    return NamedSession(session, verified) if session.session_id else None
 
 
 def _read_claims(text: str) -> dict[str, str] | None:

@@ -25,7 +25,7 @@ from ingest.identity import is_nobody, pseudonym
 from ingest.intake import Intake, Request
 from ingest.names import is_consent
 from ingest.replies import cors, version_headers
-from ingest.tokens import COOKIE, Presented, TrackingSession, is_plain, read_token, write_time, write_token
+from ingest.tokens import COOKIE, NamedSession, TrackingSession, is_plain, read_token, write_time, write_token
 from schemas.faults import InvalidTracking, KeyRefused
 from schemas.ids import Entropy, mint_event_id, mint_tracking_session
 from schemas.media import read_json
@@ -86,7 +86,7 @@ def check_key(request: Request, api_keys: frozenset[str]) -> None:
         raise KeyRefused("Expected a valid API key in the header X-API-Key")
 
 
-def find_session(request: Request, rules: TrackingRules) -> Presented | None:
+def find_session(request: Request, rules: TrackingRules) -> NamedSession | None:
     """Return the session named by the cookie, else by X-JAY-TRACKING, else by __Secure-jay_tracking."""
     for text in _presented_texts(request):
         if (presented := read_token(text, rules.mac_keys, source=rules.source)) is not None:
@@ -115,7 +115,7 @@ class AskedUser(msgspec.Struct, frozen=True):
 def read_user(request: Request) -> AskedUser:
     """Read the user id: from the query, else from `user_id` of the body, else from `userId`.
 
-    An empty body is no mistake, and a user id that is empty, or nobody's, does not count. Raises NotJson or
+    An empty body is not a mistake, and an empty or placeholder user id does not count. Raises NotJson or
     InvalidTracking.
     """
     given: list[Any] = [request.query_value("user_id")]
@@ -229,7 +229,7 @@ class Tracking:
         consent = "denied" if denied else "given" if user else None
         await self._append(request, TRACKING_CREATED, session.session_id, data, consent)
 
-    async def _append_deleted(self, request: Request, presented: Presented) -> None:
+    async def _append_deleted(self, request: Request, presented: NamedSession) -> None:
         session_id = presented.session.session_id
         if not presented.verified:
             session_id = pseudonym(self._rules.pseudonym_key, FOREIGN, session_id)

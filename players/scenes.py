@@ -224,7 +224,7 @@ def _toggle_state(tape: Tape) -> None:
 
 def _mid_roll(tape: Tape) -> None:
     _ad_break(tape, pod_index=2 + tape.metrics.ad_breaks, name="mid-roll")
-    if tape.rng.random() < 0.6:  # the others go on playing without saying so
+    if tape.rng.random() < 0.6:  # the others continue without an event
         tape.post("play")
 
 

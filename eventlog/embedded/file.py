@@ -1,29 +1,29 @@
 """The embedded log: one SQLite file for one machine, written by any number of processes, owned by one reader.
 
-Layout 2 (`PRAGMA user_version`; 1 was release 0.1.0, and `playhead init` migrates it while writers go on). Table
+Layout 2 (`PRAGMA user_version`; release 0.1.0 had 1, and `playhead init` migrates it while writers run). Table
 `records`: `id` = partition * 2**48 + offset, so that a partition is one range of the table's own key and needs no
-index. Table `partitions`: where each one begins and ends; offsets are given out from there and not from what
-`records` holds, so they go on after retention has emptied it. Table `identity`: a UUID, by which the log is told
-from one that is made in its place.
+index. Table `partitions`: the first and next offset of each; offsets are assigned from it and not from `records`,
+so they continue after retention has emptied that. Table `identity`: a UUID that distinguishes the log from a
+replacement.
 
-The file. A file that is removed or replaced lives on for those who have it open: what they write is durable, and
-lost. So the path is looked at before each transaction, again before it is acknowledged, and at each look of a
-reader. A writer goes on by itself once the path names a log of the same UUID again; with another one it goes on
-refusing until it is restarted, which is when an operator has decided.
+The file. A file that is removed or replaced lives on for processes that have it open: what they write is durable,
+but lost. So the path is checked before each transaction, again before it is acknowledged, and at each look of a
+reader. A writer resumes by itself once the path has a log of the same UUID again; with another one it keeps
+refusing until it is restarted, which counts as an operator's decision.
 
 Durability. WAL with synchronous=FULL: COMMIT returns after fsync of the WAL, and readers see a record only after
-that. A COMMIT that failed is reported as LogUnavailable for all of its group, and the connection is thrown away:
-what SQLite keeps in memory after an I/O error is not worth trusting.
+that. A failed COMMIT is reported as LogUnavailable for its whole group, and the connection is discarded, because
+SQLite's state in memory after an I/O error cannot be trusted.
 
-Threads. Each writer and each reader has one thread, which alone touches its connection. No rows are inserted one
-by one: each call into SQLite gives the interpreter lock away and has to wait to get it back, so a group is a
-handful of calls. The writer takes a group only once it holds the file's write lock; whatever waits for that lock
-is still in the queue and can be withdrawn. Processes take turns by an flock on `log.sqlite.writer`, because SQLite
-waits for a lock by sleeping and looking again, and who sleeps loses to who is awake.
+Threads. Each writer and each reader has one thread, which is the only one that uses its connection. Rows are not
+inserted one by one: each call into SQLite releases the interpreter lock and has to wait for it again, so a group
+takes only a few calls. The writer takes a group only once it holds the file's write lock; appends that wait for
+that lock are still in the queue and can be withdrawn. Processes take turns by an flock on `log.sqlite.writer`,
+because SQLite waits for a lock by sleeping and retrying, which starves those that sleep.
 
-Reading. A reader owns all partitions while it holds an flock on `log.sqlite.reader`; the kernel gives the lock
-back when the process dies, so a standby takes over after kill -9 as well. Waiting for records is a poll of
-`PRAGMA data_version`, a look at shared memory.
+Reading. A reader owns all partitions while it holds an flock on `log.sqlite.reader`; the kernel releases the lock
+when the process dies, so a standby also takes over after kill -9. Waiting for records polls `PRAGMA data_version`,
+which reads shared memory.
 """
 
 import contextlib

@@ -26,7 +26,7 @@ POLL_S = 0.02
 STANDBY_POLL_S = 0.1
 
 
-class Found(msgspec.Struct):
+class Look(msgspec.Struct):
     """The result of one look into the file: chunks, faults, and partitions not acquired yet."""
 
     chunks: list[Chunk]
@@ -131,7 +131,7 @@ class EmbeddedReader:
                 await asyncio.sleep(min(STANDBY_POLL_S, left_s))
         return True
 
-    async def _look_in_thread(self, wanted: dict[int, int], records_max: int, deadline: float) -> Found:
+    async def _look_in_thread(self, wanted: dict[int, int], records_max: int, deadline: float) -> Look:
         """Look; a read that is cancelled does not keep the thread waiting."""
         interrupt = threading.Event()
         try:
@@ -174,12 +174,12 @@ class EmbeddedReader:
         records_max: int,
         deadline: float,
         interrupt: threading.Event,
-    ) -> Found:
+    ) -> Look:
         """Look until there is something to return, or until the deadline."""
         file = self._connected()
         connection = file.connection
         seen = -1
-        found = Found([], [], [])
+        found = Look([], [], [])
         while True:
             file.check()
             version = connection.execute("PRAGMA data_version").fetchone()[0]
@@ -190,13 +190,13 @@ class EmbeddedReader:
             if left_s <= 0 or found.faults or found.new or any(chunk.records for chunk in found.chunks):
                 return found
             if interrupt.wait(min(POLL_S, left_s)):
-                return Found([], [], [])
+                return Look([], [], [])
 
     def _find(
         self, connection: sqlite3.Connection, wanted: dict[int, int], held: frozenset[int], records_max: int
-    ) -> Found:
+    ) -> Look:
         """Read in one transaction: where partitions begin and end, and the records from the wanted offsets on."""
-        found = Found([], [], [])
+        found = Look([], [], [])
         connection.execute("BEGIN")
         try:
             bounds = connection.execute("SELECT partition, first_offset, next_offset FROM partitions").fetchall()

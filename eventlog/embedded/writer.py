@@ -102,7 +102,7 @@ class EmbeddedWriter:
                         logger.warning("log unavailable", path=str(self._path), error=str(error))
                     failing = True
                     self._disconnect()
-                    if isinstance(error, Fault):  # the log is not there any more: no deadline will help
+                    if isinstance(error, Fault):  # the log is gone: no deadline will help
                         self._fail_what_waits(str(error))
                     # else the queue is left alone, so what comes may still make it within its deadline
                     time.sleep(RETRY_S)
@@ -110,7 +110,7 @@ class EmbeddedWriter:
         self._report(self._ended.set)
 
     def _report(self, report: Callable[..., None], *arguments: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for an answer any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed: no task waits for a result
             self._loop.call_soon_threadsafe(report, *arguments)
 
     def _commit_group(self) -> None:

@@ -85,7 +85,7 @@ async def _create(admin: AIOKafkaAdminClient, settings: Settings) -> None:
 
 
 def _accept(response: Any, settings: Settings) -> None:
-    """Raise NotReady where the brokers did not do what they were asked; somebody else may have done it."""
+    """Raise NotReady if the brokers refused a request, unless another process has done the same."""
     for answer in response.to_object()["topic_errors"]:
         error = for_code(answer["error_code"])
         if error not in (NoError, TopicAlreadyExistsError):

@@ -226,7 +226,7 @@ class KafkaWriter:
 
 
 def _look_at(outcome: asyncio.Future[Any]) -> None:
-    """Take note of an outcome that nobody waits for any more, or asyncio says that nobody did."""
+    """Retrieve an outcome that no task waits for any more; otherwise asyncio logs it as never retrieved."""
     if not outcome.cancelled():
         outcome.exception()
 

@@ -49,7 +49,7 @@ def parse_partitions(text: str) -> list[int] | None:
 async def accept_new_logs(settings: Settings, partitions: Collection[int] | None) -> None:
     """Let the lake continue with replaced logs, for these partitions (None: all that changed).
 
-    Each is read from its first record. Raises NotReady, and changes nothing, where there is no such partition,
+    Each is read from its first record. Raises NotReady, and changes nothing, if there is no such partition,
     where one that was named still has the log that the lake has read, or where all have.
     """
     place = location(settings)

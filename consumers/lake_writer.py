@@ -70,7 +70,7 @@ class LakeWriter:
     def load(self, partition: int, kept: HeldPartition | None) -> HeldPartition:
         """Return the state of a partition as its ledger says: the kept one if the ledger still fits.
 
-        Raises NotReady where the partition has no tables, SchemaMismatch where the lake was migrated meanwhile.
+        Raises NotReady if the partition has no tables, SchemaMismatch if the lake was migrated meanwhile.
         """
         with self.connection() as connection:
             return self._load(connection, partition, kept)

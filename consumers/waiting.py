@@ -30,7 +30,7 @@ class Waiting(msgspec.Struct, frozen=True):
 async def look(settings: Settings, *, within_s: float) -> tuple[list[Waiting], list[Finding]]:
     """Wait until the records now in the log are in the lake, or `within_s` are over; return what then waits.
 
-    Raises NotReady where there is no lake. A log that cannot be reached, or a ledger that cannot be read, is a
+    Raises NotReady if there is no lake. A log that cannot be reached, or a ledger that cannot be read, is a
     finding.
     """
     try:

@@ -73,7 +73,7 @@ class Worker:
     async def run(self, stop: asyncio.Event, *, until_read: bool = False) -> None:
         """Work until `stop` is set; or, `until_read`, until the log as it is now is in the lake.
 
-        Raises NotReady or LedgerBroken where it must not go on: `until_read`, also where a partition is halted.
+        Raises NotReady or LedgerBroken if it must not go on: `until_read`, also where a partition is halted.
         Where lake or log keep it from ending in time it ends the process: nothing is lost by that.
         """
         self._until_read = until_read
@@ -357,7 +357,7 @@ class Worker:
     async def _recover(self, error: duckdb.Error | OSError) -> None:
         """After the lake refused: wait a little longer each time; a broken connection is opened again.
 
-        Raises SchemaMismatch where the reason is that the lake lacks a column: that does not pass like an outage.
+        Raises SchemaMismatch if the reason is that the lake lacks a column: that does not pass like an outage.
         """
         self._failures += 1
         wait_s = min(0.05 * 2**self._failures, RETRY_S_MAX)

@@ -39,7 +39,7 @@ _index = re.compile(r"at `\$\[(\d+)\]`").search
 def cut(body: bytes) -> list[msgspec.Raw]:
     """Split an array into its events, each still JSON as it was sent. Neither strings nor depths are checked.
 
-    Raises NotJson, TooLarge where there are more than `EVENTS_MAX`, InvalidEvent where it is no array of objects.
+    Raises NotJson, TooLarge if there are more than `EVENTS_MAX`, InvalidEvent if it is not an array of objects.
     """
     _Element.count = itertools.count()
     try:

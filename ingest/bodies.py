@@ -178,7 +178,7 @@ def check_announced_size(announced: bytes, headers: dict[bytes, bytes], limits: 
 async def unpack(body: bytes, encoding: bytes, limits: BodyLimits, share: Share) -> bytes:
     """Undo the Content-Encoding, a slice at a time.
 
-    Raises NotJson where it is no gzip; TooLarge before more is unpacked than the route takes, or than
+    Raises NotJson if it is not gzip; TooLarge before more is unpacked than the route takes, or than
     `UNPACKED_RATIO_MAX` times what was sent (a body of the size of an event may be packed as well as it can be);
     Overloaded.
     """

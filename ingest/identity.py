@@ -125,7 +125,7 @@ class Pseudonymizer:
     def over(self, value: Any, *, denied: bool, reads_texts: bool = True) -> Replaced:
         """Pseudonymize one JSON value at any depth; the argument is not changed.
 
-        `reads_texts` is False where it is known that no text in it holds an identity.
+        `reads_texts` is False if it is known that no text in it holds an identity.
         """
         found: set[Namespace] = set()
         pseudonymized = self._walk(value, frozenset() if denied else self._kept, found, reads_texts)

@@ -50,7 +50,7 @@ class MediaRules(msgspec.Struct, frozen=True):
 
 
 def read_rules(settings: Settings) -> MediaRules:
-    """Pick them from the settings. Raises NotReady where a key is missing."""
+    """Pick them from the settings. Raises NotReady if a key is missing."""
     return MediaRules(
         mac_keys=settings.keys_of_mac(),
         pseudonymizer=read_pseudonymizer(Pseudonymizer, settings),

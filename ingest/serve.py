@@ -39,7 +39,7 @@ logger = structlog.get_logger(__name__)
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then complete requests in flight, within the shutdown timeout.
 
-    Raises NotReady where a secret or the log is missing, LogUnavailable where the log does not answer, OSError
+    Raises NotReady if a secret or the log is missing, LogUnavailable if the log does not answer, OSError
     where the port is taken.
     """
     check_secrets(settings)

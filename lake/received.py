@@ -13,7 +13,7 @@ class Received(msgspec.Struct, frozen=True):
     """What was received since a moment.
 
     `sessions` has one row for each session with events since then: `session_id`, `stored` (events since then),
-    `started_by`, `has_user_id` and the columns asked for, which are None where the session has no row yet.
+    `started_by`, `has_user_id` and the columns asked for, which are None if the session has no row yet.
     `duplicates` are those of the whole lake: their rows do not say when they were received.
     """
 
@@ -36,7 +36,7 @@ def read_received(
     """Return what was received since `since_ms` (milliseconds since 1970).
 
     `started_by` is the value of `run_key` in the custom metadata of the session's start, looked for among events
-    received since `starts_since_ms`: empty where the start has no such key, None where there is no start. Those
+    received since `starts_since_ms`: empty if the start has no such key, None if there is no start. Those
     of `columns` that are `moments` come in milliseconds since `moments_from_ms`.
     """
     since = f"received_at >= make_timestamptz({since_ms * 1000})"

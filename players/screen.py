@@ -74,7 +74,7 @@ class Sent(msgspec.Struct, frozen=True, gc=False):
 class Span(msgspec.Struct, frozen=True):
     """The right answers for one number: from `low_s` to `high_s`, and "unknown" where `or_unknown`.
 
-    `low_s` and `high_s` differ where the events do not decide; both are None where there is no such number.
+    `low_s` and `high_s` differ where the events do not decide; both are None if there is no such number.
     """
 
     low_s: float | None
@@ -96,7 +96,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     `watch` is how long content played, by the clock on the wall. `rebuffer` is how long the viewer waited after
     the first frame, reported or not, and `seeking` the part of it that a seek caused. `unique` is how much of the
     content was on the screen at least once, `played` the same with every pass. `ads` counts those in breaks.
-    `rate` is the speed of playing, None where it changed. `playing` is when content played, by the true clock.
+    `rate` is the speed of playing, None if it changed. `playing` is when content played, by the true clock.
     `watched_s` is the watch time itself, for totals. `interval_s` is the longest time between two pings,
     `unreported` how many changes no event reported, so that each is known to one ping interval.
     """

@@ -137,7 +137,7 @@ class SessionTruth(msgspec.Struct, frozen=True):
     """One session whose id is known, because its start was answered.
 
     `accepted` events were answered 2xx: each must be a row. `unknown` requests ended without a 2xx or a 4xx (a
-    5xx, a timeout, a lost connection): each may be a row. `metrics` is None where an event in the middle is
+    5xx, a timeout, a lost connection): each may be a row. `metrics` is None if an event in the middle is
     missing or unknown, so that nothing certain can be said; `clock_offset_ms` is the player's clock minus the
     true one.
     """
@@ -196,7 +196,7 @@ class Truth(msgspec.Struct, frozen=True):
 class LakeSession(msgspec.Struct, frozen=True):
     """One session in the lake. `metrics` has whichever columns were asked for.
 
-    `started_by` is the run that its sessionStart names, empty where it names none; None: there is no sessionStart.
+    `started_by` is the run that its sessionStart names, empty if it names none; None: there is no sessionStart.
     """
 
     session_id: str

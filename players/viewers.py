@@ -51,7 +51,7 @@ async def simulate(
 
     `pace_s` is the mean time between two events of a viewer. Without `api_key` nobody opens tracking sessions.
     When the time is over, or the task is cancelled, requests under way are finished, sessions are left as they
-    are, and the truth so far is returned. Raises NotReady where nothing answers at `url` for ten seconds.
+    are, and the truth so far is returned. Raises NotReady if nothing answers at `url` for ten seconds.
     """
     stage = _Stage(url=url, seed=seed, api_key=api_key, pace_s=pace_s)
     began_ms = stage.now_ms()

@@ -79,8 +79,8 @@ def path_of_log(settings: Settings) -> Path:
 def make(path: Path, *, partitions: int) -> int:
     """Make the log with this many partitions if there is none, migrate an older one; return how many it has.
 
-    Safe to repeat, to kill, and to run in two processes at once, while writers run. Raises NotReady where the
-    file is something else, SchemaMismatch where it is of a newer layout.
+    Safe to repeat, to kill, and to run in two processes at once, while writers run. Raises NotReady if the
+    file is something else, SchemaMismatch if it is of a newer layout.
     """
     with _made_by_hand(path) as connection:
         count = _count_partitions(connection)

@@ -141,7 +141,7 @@ async def why_unreachable(settings: Settings, error: BaseException) -> Fault:
 
 
 async def _why_no_connection(server: str, options: dict[str, Any]) -> NotReady | str | None:
-    """Return why a broker cannot be spoken to: that it refuses us, or another reason; None where it can."""
+    """Return why a broker cannot be spoken to: that it refuses us, or another reason; None if it can."""
     host, _, port = server.rpartition(":")
     try:
         connection = await create_conn(host.strip("[]"), int(port), **options)
@@ -200,7 +200,7 @@ async def _ended(ending: Coroutine[Any, Any, None], *, within_s: float) -> bool:
 
 
 def end_of_batch(batches: bytes) -> int | None:
-    """Return the offset behind the first of these batches, as they come from a broker; None where it is not said.
+    """Return the offset behind the first of these batches, as they come from a broker; None if it is not said.
 
     The next batch says it best: brokers find their way by those numbers. Else the first one's own header has it.
     """

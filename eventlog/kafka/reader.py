@@ -65,7 +65,7 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
         self._heard_ms = 0
 
     async def start(self) -> None:
-        """Connect. Raises NotReady where there is no such topic or we are refused, else LogUnavailable."""
+        """Connect. Raises NotReady if there is no such topic or we are refused, else LogUnavailable."""
         options = client_options(self._settings)
         session_ms = int(self._settings.kafka_session_timeout_s * 1000)
         consumer = AIOKafkaConsumer(
@@ -211,7 +211,7 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
         return self._chunks(readable, found)
 
     async def _fetch_carefully(self, partition: int, records_max: int, timeout_s: float) -> list[Chunk]:
-        """Fetch from one partition all that can be read. Raises LogCorrupt where that is nothing."""
+        """Fetch from one partition all that can be read. Raises LogCorrupt if that is nothing."""
         messages: list[Any] = []
         try:
             while len(messages) < records_max:
@@ -285,7 +285,7 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
         return following if following is not None and offset < following <= end else offset + 1
 
     def _chunk(self, partition: int, messages: Sequence[Any]) -> Chunk | None:
-        """Make the chunk of one partition and move its position; None where not enough is known yet."""
+        """Make the chunk of one partition and move its position; None if not enough is known yet."""
         assert self._consumer is not None
         position = self._positions[partition]
         records: list[Record] = []
@@ -377,7 +377,7 @@ async def _stop_consumer(consumer: AIOKafkaConsumer) -> None:
 
 
 async def open_kafka_reader(settings: Settings, owner: Owner) -> KafkaReader:
-    """Join the group that reads the topic. Raises NotReady, or LogUnavailable where no broker answers."""
+    """Join the group that reads the topic. Raises NotReady, or LogUnavailable if no broker answers."""
     reader = KafkaReader(settings, owner)
     await reader.start()
     return reader

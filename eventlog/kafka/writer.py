@@ -59,7 +59,7 @@ class KafkaWriter:
         self._under_way_since: dict[int, float] = {}
 
     async def start(self) -> None:
-        """Connect. Raises NotReady where there is no such topic or we are refused, else LogUnavailable."""
+        """Connect. Raises NotReady if there is no such topic or we are refused, else LogUnavailable."""
         try:
             self._adopt(await self._started_producer())
         except UNREACHABLE as error:
@@ -249,7 +249,7 @@ async def _give_up(producer: AIOKafkaProducer) -> None:
 
 
 async def open_kafka_writer(settings: Settings) -> KafkaWriter:
-    """Open the topic for appending. Raises NotReady, or LogUnavailable where no broker answers."""
+    """Open the topic for appending. Raises NotReady, or LogUnavailable if no broker answers."""
     writer = KafkaWriter(settings)
     await writer.start()
     return writer

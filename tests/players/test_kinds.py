@@ -140,7 +140,7 @@ def test_a_loop_and_a_second_look_are_no_more_unique_content() -> None:
 def test_an_error_is_the_distance_from_the_right_answers(
     span: Span, found_s: float | None, error_s: float
 ) -> None:
-    """Inside the span it is 0; unknown is right only where allowed; a number is wrong where there is none."""
+    """Inside the span it is 0; unknown is right only where allowed; a number is wrong if there is none."""
     assert span.error_s(found_s) == error_s
 
 

@@ -91,7 +91,7 @@ class GivenBroker:
 
 
 class ContainerBroker:
-    """A broker in a container. Raises NoBroker where no container engine answers."""
+    """A broker in a container. Raises NoBroker if no container engine answers."""
 
     def __init__(self) -> None:
         if not has_container_engine():
@@ -118,7 +118,7 @@ class JvmBroker:
     `listeners` are further ones by protocol (SSL, SASL_PLAINTEXT, SASL_SSL, and MUTUAL: SSL that asks for a
     certificate), `properties` further lines of its file, `scram` users as its format tool wants them; `node` is
     its number in a cluster whose controllers have these ports; `jars_folder` as `jars()` returns it.
-    Raises NoBroker where java or mvn is missing, or Maven Central does not answer.
+    Raises NoBroker if java or mvn is missing, or Maven Central does not answer.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class JvmBroker:
         shutil.rmtree(self._folder)
 
     def end(self) -> None:
-        """End it as an operator does; where there is no archive of classes, it leaves one."""
+        """End it as an operator does; if there is no archive of classes, it leaves one."""
         assert self._process is not None
         self._process.terminate()
         self._process.wait()

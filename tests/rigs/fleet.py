@@ -93,7 +93,7 @@ class Child:
         self._process.terminate()
 
     def wait(self, timeout_s: float) -> int | None:
-        """Return its exit status, or None where it still runs after the time."""
+        """Return its exit status, or None if it still runs after the time."""
         with contextlib.suppress(psutil.TimeoutExpired):
             return int(self._process.wait(timeout_s))
         return None

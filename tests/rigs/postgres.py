@@ -57,7 +57,7 @@ class GivenServer:
 
 
 class ContainerServer:
-    """A server in a container. Raises NoServer where no container engine answers."""
+    """A server in a container. Raises NoServer if no container engine answers."""
 
     def __init__(self) -> None:
         if not has_container_engine():
@@ -78,7 +78,7 @@ class SystemServer:
 
     It refuses to run as root, so root runs it as the user `postgres`, or as `nobody`. The folder is one that this
     user can reach, which pytest's are not; or a given one, on a disk that fills up, and then WAL files are small.
-    Raises NoServer where there are no binaries.
+    Raises NoServer if there are no binaries.
     """
 
     def __init__(self, folder: Path | None = None) -> None:

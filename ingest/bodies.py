@@ -169,7 +169,10 @@ def check_announced_size(announced: bytes, headers: dict[bytes, bytes], limits: 
     Raises TooLarge.
     """
     if announced.isdigit():
-        size, bytes_max = int(announced), limits.largest
+        size = int(announced)
+        if size <= limits.event_bytes_max:
+            return
+        bytes_max = limits.largest
         allowance = 0 if b"expect" in headers else DISCARDED_BYTES_MAX
         if size > bytes_max + allowance:
             raise TooLarge(f"Expected a body of at most {bytes_max} bytes, got {size}")

@@ -35,6 +35,7 @@ from schemas.records import SOURCE_DOWNLOADED, SOURCE_MEDIA, Envelope, media_eve
 from schemas.settings import Settings
 from schemas.vocabulary import EventType
 
+TRACKING_HEADERS: Final = (b"x-jay-tracking", b"__secure-jay_tracking")
 NOT_VALID: Final = "tracking_not_valid"
 STRICT_FLAGS: Final = frozenset(("off_schema", "playhead_range"))
 
@@ -112,15 +113,14 @@ def envelope(
     flags = incoming.flags
     event, consent = rules.pseudonymizer.over_event(incoming.event, denied=denied, reads_texts=reads_texts)
     tracking_session_id = None
-    metadata: Any = incoming.event.get(METADATA)
-    keys = [key for key in TRACKING_KEYS if key in metadata] if type(metadata) is dict else []
-    texts = [*_tracking_headers(request.headers), *(metadata[key] for key in keys)]
-    if texts and consent != "denied":
-        tracking_session_id = _tracking_session(texts, rules)
+    if consent != "denied" and (named := _named(incoming, request)):
+        tracking_session_id = _tracking_session(named, rules)
         if tracking_session_id is None:
             flags = [*flags, NOT_VALID]
-        elif keys:
-            event[METADATA].update(dict.fromkeys(keys, tracking_session_id))
+        else:
+            for key in TRACKING_KEYS:
+                if key in named:
+                    event[METADATA][key] = tracking_session_id
     return media_event(
         event,
         event_id=event_id,
@@ -134,14 +134,23 @@ def envelope(
     )
 
 
-def _tracking_headers(headers: dict[bytes, bytes]) -> list[str]:
-    named = (headers.get(b"x-jay-tracking"), headers.get(b"__secure-jay_tracking"))
-    return [value.decode("latin-1") for value in named if value]
+def _named(incoming: Incoming, request: Request) -> dict[str, Any]:
+    """Return what names a tracking session, by header, then by key of custom metadata."""
+    named: dict[str, Any] = {}
+    for header in TRACKING_HEADERS:
+        if value := request.headers.get(header):
+            named[header.decode()] = value.decode("latin-1")
+    metadata = incoming.event.get(METADATA)
+    if type(metadata) is dict:
+        for key in TRACKING_KEYS:
+            if key in metadata:
+                named[key] = metadata[key]
+    return named
 
 
-def _tracking_session(texts: Sequence[Any], rules: MediaRules) -> str | None:
-    """Return the first tracking session of ours that is named: by a header, else by custom metadata."""
-    for text in texts:
+def _tracking_session(named: dict[str, Any], rules: MediaRules) -> str | None:
+    """Return the first tracking session of ours that is named."""
+    for text in named.values():
         if type(text) is str:
             presented = read_token(text, rules.mac_keys, source=rules.tracking_source)
             if presented is not None and presented.verified:

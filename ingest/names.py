@@ -72,9 +72,9 @@ _ADDRESS: Final = re.compile(
     re.IGNORECASE,
 )
 # The same in JSON's bytes, or an escape where it may go on. Bytes above ASCII count as letters.
-_ADDRESS_IN_JSON: Final = re.compile(
-    rb"@(?:[\w\x80-\xff-]+(?:\.[\w\x80-\xff-]+)*\.[A-Za-z\x80-\xff]{2}|[\w.\x80-\xff-]*\\)"
-)
+_address_in_json = re.compile(
+    rb"@(?:[\w\x80-\xff-]++(?:\.[\w\x80-\xff-]++)*\.[A-Za-z\x80-\xff]{2}|[\w.\x80-\xff-]*+\\)"
+).match
 # `name=` and `"name":` in a text. Runs are taken whole and begun once: linear in the text.
 _ASSIGNED: Final = re.compile(r"""(?<![\w.\-])([\w.\-]++)(?:\s*+=|\\*+["']\s*+:)""")
 _ASSIGNED_LOOSELY: Final = re.compile(r"""(?<![\w.\-])([\w.\-]++)\\*+["']?+\s*+[=:]""")
@@ -87,6 +87,7 @@ _SEPARATORS: Final = re.compile(r"[\W_]+")
 LEARNT_MAX: Final = 20_000
 LEARNT_CHARACTERS_MAX: Final = 64
 ASSIGNED_MAX: Final = 256
+ADDRESSES_MAX: Final = 64
 ENDS_MAX: Final = 4
 
 
@@ -183,9 +184,14 @@ class Names:
         alone is no address: organizations are called `0123456789ABCDEF@AdobeOrg` in each sessionStart.
         """
         at = body.find(b"@")
-        if at >= 0 and _ADDRESS_IN_JSON.search(body, at) is not None:
+        if at >= 0 and body.count(b"@", at) > ADDRESSES_MAX:
             return True
-        if b"%40" in body or (b"\\" in body and _ESCAPED.search(body) is not None):
+        while at >= 0:
+            if _address_in_json(body, at) is not None:
+                return True
+            at = body.find(b"@", at + 1)
+        # One character is found 10 times as fast as three.
+        if (b"%" in body and b"%40" in body) or (b"\\" in body and _ESCAPED.search(body) is not None):
             return True
         if b"=" not in body:
             return False

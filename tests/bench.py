@@ -1,6 +1,7 @@
 """Measure: acknowledged POSTs a second, events a second through the worker, time from 2xx to visible in SQL.
 
     python tests/bench.py [--log embedded|kafka] [--seconds 10] [--events 500000]
+    python tests/bench.py --against CHECKOUT [--turns 6] [--log embedded|kafka] [--seconds 10]
     python tests/bench.py --open-sessions 100000
 
 Each measured process has one core for itself (`taskset -c 0`); load, broker and reader share the other. Prints a
@@ -19,6 +20,7 @@ import random
 import re
 import secrets
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,6 +33,7 @@ from typing import Any
 import duckdb
 import httpx
 import msgspec
+import psutil
 import pyarrow as pa
 from rigs.brokers import JvmBroker, free_ports
 
@@ -73,6 +76,8 @@ def main() -> None:
     options.add_argument("--events", type=int, default=500_000)
     options.add_argument("--insert-only", action="store_true", help="only the yardstick of the worker")
     options.add_argument("--open-sessions", type=int, help="only the memory of a worker that holds so many")
+    options.add_argument("--against", type=Path, help="compare the CPU of a request with that of this checkout")
+    options.add_argument("--turns", type=int, default=6)
     chosen = options.parse_args()
     if chosen.insert_only:
         print(f"{_insert_only():,.0f}")
@@ -88,6 +93,9 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="playhead-bench-") as folder,
         _log(chosen.log, Path(folder)) as environment,
     ):
+        if chosen.against is not None:
+            _compare(Path(folder), environment, chosen.against, chosen.turns, chosen.seconds)
+            return
         rows += _posts(_settings(Path(folder) / "posts", environment), chosen.seconds)
         rows += _worker(_settings(Path(folder) / "worker", environment), chosen.events)
         rows += _visible(_settings(Path(folder) / "visible", environment), chosen.seconds)
@@ -206,19 +214,56 @@ def _posts(settings: Settings, seconds: int) -> list[tuple[str, str]]:
 def _load(settings: Settings, script: Path, seconds: int) -> str:
     """Let wrk post over 64 connections, 3 s to warm up; return rate and percentiles."""
     url = _wait_ready(settings)
-    wrk = ["taskset", "-c", OTHERS, shutil.which("wrk") or "wrk", "-t1", f"-c{CONNECTIONS}", "--latency"]
-    for duration_s in (3, seconds):
-        done = subprocess.run(
-            [*wrk, f"-d{duration_s}s", "-s", str(script), f"{url}/api/v1/sessions"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    if "Non-2xx" in done:
-        raise SystemExit(done)
+    _wrk(script, url, 3)
+    done = _wrk(script, url, seconds)
     figures = dict(re.findall(r"^\s+(50%|99%)\s+(\S+)$", done, re.MULTILINE))
     rate = float(re.findall(r"Requests/sec:\s+(\S+)", done)[0])
     return f"{rate:,.0f} (p50 {figures['50%']}, p99 {figures['99%']})"
+
+
+def _wrk(script: Path, url: str, seconds: int) -> str:
+    """Let wrk post for a while; return what it prints."""
+    wrk = ["taskset", "-c", OTHERS, shutil.which("wrk") or "wrk", "-t1", f"-c{CONNECTIONS}", "--latency"]
+    done = subprocess.run(
+        [*wrk, f"-d{seconds}s", "-s", str(script), f"{url}/api/v1/sessions"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    if "Non-2xx" in done:
+        raise SystemExit(done)
+    return done
+
+
+def _compare(folder: Path, environment: dict[str, str], other: Path, turns: int, seconds: int) -> None:
+    """Load the ingests of two checkouts in turn; print the CPU of a request, median and least, and the rates.
+
+    Where others load the machine, rates say little, and the CPU a little more.
+    """
+    programs = {"this checkout": PLAYHEAD, str(other): other / ".venv" / "bin" / "playhead"}
+    settings = {name: _settings(folder / str(number), environment) for number, name in enumerate(programs)}
+    results: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
+    for name, program in programs.items():
+        variables = {**os.environ, **environment_of(settings[name])}
+        subprocess.run([program, "topics"], env=variables, check=True, stdout=subprocess.DEVNULL)
+        (settings[name].data_dir / "post.lua").write_text(WRK_SCRIPT % json.dumps(_start(int(time.time() * 1000))))
+    for turn in range(turns):
+        for name in sorted(programs, reverse=turn % 2 == 1):
+            with _process(settings[name], [str(programs[name]), "ingest"], MEASURED) as process:
+                url = _wait_ready(settings[name])
+                _wrk(settings[name].data_dir / "post.lua", url, 3)
+                before = psutil.Process(process.pid).cpu_times()
+                done = _wrk(settings[name].data_dir / "post.lua", url, seconds)
+                after = psutil.Process(process.pid).cpu_times()
+            count = int(re.findall(r"(\d+) requests in", done)[0])
+            used_s = after.user + after.system - before.user - before.system
+            results[name].append((used_s / count * 1e6, count / seconds))
+    for name, figures in results.items():
+        cpu_us, rates = zip(*figures, strict=True)
+        print(
+            f"{name:22} CPU {statistics.median(cpu_us):.1f} us, at least {min(cpu_us):.1f};"
+            f" {statistics.median(rates):,.0f} requests/s, at most {max(rates):,.0f}"
+        )
 
 
 async def answer_at_once(scope: Any, receive: Any, send: Any) -> None:

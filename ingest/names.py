@@ -32,7 +32,7 @@ _DOCUMENTED: Final = (
     | {param.key for param in QOE}
 ) - DOCUMENTED_IDENTITIES.keys()
 
-# Parts of names, without separators, wherever they stand in one.
+# Parts of names, without separators, at any position.
 _DEVICE_PARTS: Final = re.compile(
     "deviceid|deviceuuid|deviceuid|deviceserial|devicefingerprint|browserfingerprint|androidid"
     "|advertisingid|googleadid|amazonadid|appleadid|identifierforadvert|identifierforvendor"
@@ -104,15 +104,15 @@ def is_consent(name: str) -> bool:
 
 
 def holds_address(text: str) -> bool:
-    """Return whether something like an e-mail address stands in a text."""
+    """Return whether a text contains something like an e-mail address."""
     return ("@" in text or "%40" in text) and _ADDRESS.search(text) is not None
 
 
 class Names:
-    """The meanings of names. What was found is remembered, within bounds: the same names come with every event.
+    """The meanings of names, cached within bounds: the same names recur in every event.
 
-    `content` holds the names that are known to be content, but for those whose values the protocol nests: what
-    stands in these has names of its own.
+    `content` holds the names that are known to be content, except those with nested values, which contain names of
+    their own.
     """
 
     def __init__(self, *, users: Iterable[str] = (), devices: Iterable[str] = ()) -> None:

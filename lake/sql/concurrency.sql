@@ -1,8 +1,8 @@
 -- How many sessions and viewers at once, minute by minute.
 
--- For each minute from `since` up to `until`: sessions active within it, pauses included; viewers active within it (a session without a user counts as one viewer); and the most sessions at one moment of it, of those whose main content played. Cost: 0.5 s, and 0.2 s for each week asked for.
+-- For each minute from `since` up to `until`: sessions active within it, including pauses; viewers active within it (a session without a user counts as one viewer); and the most sessions at one moment of it, among those whose main content played. Cost: 0.5 s, and 0.2 s per week of the range.
 CREATE OR REPLACE MACRO concurrency_between(since, until) AS TABLE
--- An argument may be a question itself, and is asked wherever it stands: so it stands once.
+-- An argument may be a subquery, which runs at each use, so each argument is used once.
 WITH bounds AS MATERIALIZED (
     SELECT
         since_at, until_at, epoch_ms(since_at) // 60000 AS low, (epoch_ms(until_at) + 59999) // 60000 AS high
@@ -66,7 +66,7 @@ FROM concurrency_between(
 
 -- What main content did, event by event, in the sessions active from `since` up to `until`, of one content or channel if named: from each event that counts to the next one. from_ms, to_ms: when, by the true clock, milliseconds since 1970. doing: joining, playing, paused, buffering, completed; in a break: of ads; unknown: playing by its word, but silent for over a minute, and the playhead does not bear it out (the gap of sessions.gap_s). Stalls, and standing at the content's end, count as playing. was_started: main content had played by then. playhead_s: null if unknown. Cost: grows with the events of the sessions asked for, 2 s for a million.
 CREATE OR REPLACE MACRO timeline_between(since, until, content := '', on_channel := '') AS TABLE
--- Other macros hand over questions about a table of theirs called asked or schedule: no table here may be.
+-- Other macros pass subqueries on their own tables `asked` and `schedule`, so no table here may have those names.
 WITH bounds AS MATERIALIZED (
     SELECT since::TIMESTAMPTZ AS since_at, until::TIMESTAMPTZ AS until_at
 ), chosen AS MATERIALIZED (
@@ -155,7 +155,7 @@ SELECT
     END AS doing
 FROM stretches;
 
--- For each minute from `since` up to `until`: sessions that played main content in the mean (seconds played in it by 60); of one content if named. Made from events, because sessions do not say when they paused; what counts as playing is in timeline_between. Cost: as timeline_between.
+-- For each minute from `since` up to `until`: mean number of sessions that played main content (seconds played in it divided by 60); of one content if named. Computed from events, because sessions do not show when they paused; what counts as playing is in timeline_between. Cost: as timeline_between.
 CREATE OR REPLACE MACRO audience_by_minute(since, until, content := '') AS TABLE
 WITH asked AS MATERIALIZED (
     SELECT since_at, until_at, epoch_ms(since_at) AS low_ms, epoch_ms(until_at) AS high_ms
@@ -181,7 +181,7 @@ SELECT make_timestamptz(minute * 60000000) AS minute, coalesce(played_ms, 0) / 6
 FROM minutes LEFT JOIN played USING (minute)
 ORDER BY minute;
 
--- Audience of programmes by the caller's schedule: `slots` is a list of {programme, since, until}, of one content or channel if named. For each slot the sessions and viewers (a session without a user counts as one viewer) that played any main content in it, the seconds they played in it, and the audience in its average minute: those by the seconds of the slot, also where it is not over yet. What counts as playing is in timeline_between; ads in breaks do not. Cost: as timeline_between, over the time of all slots.
+-- Audience of programmes, by the caller's schedule: `slots` is a list of {programme, since, until}, of one content or channel if named. For each slot the sessions and viewers (a session without a user counts as one viewer) that played any main content in it, the seconds they played in it, and the audience in its average minute: seconds played divided by the seconds of the slot, even if it is not over yet. What counts as playing is in timeline_between; ads in breaks do not. Cost: as timeline_between, over the time of all slots.
 CREATE OR REPLACE MACRO programme_audience(slots, content := '', on_channel := '') AS TABLE
 WITH schedule AS MATERIALIZED (
     SELECT DISTINCT

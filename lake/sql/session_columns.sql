@@ -1,12 +1,12 @@
 -- The columns of a session: the same in session_versions and in the open sessions of each partition.
     session_id VARCHAR,            -- media session, 64 hexadecimal characters
-    version INTEGER,               -- 1 at first; 1 more each time it was reopened
+    version INTEGER,               -- 1 at first, incremented each time the session is reopened
     state VARCHAR,                 -- provisional while open, final when closed
     close_reason VARCHAR,          -- ended (sessionEnd), idle, stuck, too_long; null while open
-    as_of TIMESTAMPTZ,             -- partition time up to which events are counted
+    as_of TIMESTAMPTZ,             -- watermark of the partition up to which events are counted
     as_of_offset BIGINT,           -- log offset up to which events are counted
     log_partition INTEGER,         -- partition of the log
-    late_events BIGINT,            -- events that came after the session had closed
+    late_events BIGINT,            -- events that arrived after the session had first closed
     started_at TIMESTAMPTZ,        -- start, corrected by clock_offset_ms
     ended_at TIMESTAMPTZ,          -- last counted event, corrected by clock_offset_ms
     start_ts TIMESTAMPTZ,          -- start, by the player's own clock
@@ -14,32 +14,32 @@
     last_event_ts TIMESTAMPTZ,     -- newest event, counted or not, by the player's own clock
     first_received_at TIMESTAMPTZ, -- arrival of its first event
     last_received_at TIMESTAMPTZ,  -- arrival of its newest event
-    last_moved_at TIMESTAMPTZ,     -- arrival of the newest event with another playhead than the one before
+    last_moved_at TIMESTAMPTZ,     -- arrival of the newest event whose playhead differs from the previous one
     events BIGINT,                 -- events that count
-    events_after_end BIGINT,       -- events later than sessionEnd or the longest session; stored, not counted
+    events_after_end BIGINT,       -- events later than the end or the longest session; stored, not counted
     repeats BIGINT,                -- events equal to an earlier one; stored, not counted
     has_start BOOLEAN,             -- whether its sessionStart is known
     is_started BOOLEAN,            -- main content played
-    is_completed BOOLEAN,          -- sessionComplete came
-    is_resumed BOOLEAN,            -- the player said it resumes an earlier viewing
+    is_completed BOOLEAN,          -- sessionComplete was received
+    is_resumed BOOLEAN,            -- the player reported that it resumes an earlier viewing
     is_downloaded BOOLEAN,         -- watched offline and uploaded later
     is_live BOOLEAN,               -- live content: playheads are seconds of the day
-    is_failed BOOLEAN,             -- it ended with an error and never played on
-    is_capped BOOLEAN,             -- a list below reached its longest length, further entries are only counted
+    is_failed BOOLEAN,             -- it ended with an error and did not play again
+    is_capped BOOLEAN,             -- a list below reached its maximum length; further entries are only counted
     content_id VARCHAR,            -- media.id
     content_name VARCHAR,          -- media.name
     content_type VARCHAR,          -- media.contentType, as sent
     stream_type VARCHAR,           -- media.streamType: video or audio
-    length_s DOUBLE,               -- length of the content, seconds; null where unknown
+    length_s DOUBLE,               -- length of the content, seconds; null if unknown
     player_name VARCHAR,           -- media.playerName
     channel VARCHAR,               -- media.channel
     app_version VARCHAR,           -- media.sdkVersion
-    user_id VARCHAR,               -- pseudonym of the user; null where any event of the session denied consent
+    user_id VARCHAR,               -- pseudonym of the user; null if any event of the session denied consent
     user_id_source VARCHAR,        -- key of the body that the user id came from
     user_id_auth_state INTEGER,    -- authState with it: 0 unknown, 1 authenticated, 2 logged out
-    device_id VARCHAR,             -- pseudonym of the device; null where any event of the session denied consent
+    device_id VARCHAR,             -- pseudonym of the device; null if any event of the session denied consent
     device_id_source VARCHAR,      -- key of the body that the device id came from
-    tracking_session_id VARCHAR,   -- tracking session that its calls named; null where any of them denied consent
+    tracking_session_id VARCHAR,   -- tracking session that its requests named; null if any of them denied consent
     tracking_verified BOOLEAN,     -- whether Playhead issued that tracking session
     consent VARCHAR,               -- denied if any event of the session denied it, else given if a user identity came, else null
     startup_s DOUBLE,              -- from sessionStart to the first main play, ads left out, seconds
@@ -50,32 +50,32 @@
     media_time_s DOUBLE,           -- content_time_s + ad_time_s
     pause_time_s DOUBLE,           -- paused, seconds
     buffer_time_s DOUBLE,          -- buffering, seconds
-    rebuffer_time_s DOUBLE,        -- the part of it after main content had started, seconds
+    rebuffer_time_s DOUBLE,        -- the part of buffer_time_s after main content had started, seconds
     stall_time_s DOUBLE,           -- playing by its word, but the playhead stands, seconds
     gap_s DOUBLE,                  -- unknown: longer without any event than pings allow, seconds
     idle_s DOUBLE,                 -- nothing that counts: between the ads of a break, after completion, at the end of the content, seconds
-    pauses BIGINT,                 -- pauses begun
-    buffers BIGINT,                -- bufferings begun
-    rebuffers BIGINT,              -- of those, after main content had started
-    stalls BIGINT,                 -- stalls found
-    seeks BIGINT,                  -- jumps of the playhead, as far as the events show them
+    pauses BIGINT,                 -- number of pauses
+    buffers BIGINT,                -- number of bufferings
+    rebuffers BIGINT,              -- number of bufferings after main content had started
+    stalls BIGINT,                 -- number of stalls
+    seeks BIGINT,                  -- jumps of the playhead, as far as events show them
     errors BIGINT,                 -- error events
-    errors_before_start BIGINT,    -- of those, before main content played
+    errors_before_start BIGINT,    -- error events before main content played
     bitrate_changes BIGINT,        -- bitrateChange events
     average_bitrate_bps DOUBLE,    -- bitrate weighted by playing time, as reported
     dropped_frames BIGINT,         -- last media.qoe.droppedFrames
     ads_started BIGINT,            -- ads started inside an ad break
-    ads_completed BIGINT,          -- of those, completed
-    ads_skipped BIGINT,            -- of those, skipped
+    ads_completed BIGINT,          -- ads completed inside an ad break
+    ads_skipped BIGINT,            -- ads skipped inside an ad break
     ads_aborted BIGINT,            -- of those, ended by something else
     ads_outside_break BIGINT,      -- ads without an ad break; their time counts as content
     ad_breaks BIGINT,              -- ad breaks started
-    ad_breaks_completed BIGINT,    -- of those, completed
+    ad_breaks_completed BIGINT,    -- ad breaks completed
     chapters_started BIGINT,       -- chapters started
-    chapters_completed BIGINT,     -- of those, completed
-    states BIGINT,                 -- distinct player states, 10 at most
-    concurrent_states_max BIGINT,  -- most player states on at once
-    progress_pct INTEGER,          -- highest marker of 10, 25, 50, 75, 95 passed; 0 none; null: no length
+    chapters_completed BIGINT,     -- chapters completed
+    states BIGINT,                 -- distinct player states, at most 10
+    concurrent_states_max BIGINT,  -- most player states that were on at once
+    progress_pct INTEGER,          -- highest marker of 10, 25, 50, 75, 95 passed; 0: none; null: unknown length
     first_playhead_s DOUBLE,       -- first playhead of main content, seconds
     last_playhead_s DOUBLE,        -- last playhead, seconds
     unique_played_s DOUBLE,        -- length of the union of played intervals, seconds of content
@@ -87,7 +87,7 @@
     player_states STRUCT(name VARCHAR, starts BIGINT, time_s DOUBLE, is_on BOOLEAN)[], -- player states; see view player_states
     played_intervals STRUCT(start_s DOUBLE, end_s DOUBLE, passes BIGINT)[], -- ranges of content played; see view played_intervals
     playback_errors STRUCT("at" TIMESTAMPTZ, playhead_s DOUBLE, error_id VARCHAR, source VARCHAR, is_before_start BOOLEAN)[], -- errors; see view playback_errors
-    events_ignored BIGINT,         -- sessionEnds without effect, far before what had come; stored, not counted; null before schema 2
+    events_ignored BIGINT,         -- sessionEnds without effect, dated far before earlier arrivals; stored, not counted; null before schema 2
     events_over_limit BIGINT,      -- events after its first 20,000 by offset; stored, not counted; null before schema 2
     flags VARCHAR[],               -- what is odd: end_ignored, over_limit, tracking_changed, bitrate_kbps, playhead_units, out_of_place; null before schema 2
     last_doing VARCHAR,            -- what the player did after the last counted event: joining, playing, ad, paused, ad_paused, buffering, ad_buffering, idle; null before schema 2

@@ -107,7 +107,7 @@ def _described(timeline: Timeline) -> Iterator[str]:
     if timeline.is_uploaded:
         yield "it was uploaded afterwards, so its clock cannot be checked"
     if timeline.is_retried_start:
-        yield "a retried start, which does not count: another session has the same start and more events"
+        yield "a retried start, which does not count: another session was started by the same request"
     for version in timeline.versions:
         why = f" ({version.close_reason})" if version.close_reason else ""
         upto = f"{version.events} events up to offset {version.as_of_offset - 1}"

@@ -146,6 +146,7 @@ def _without_nul(envelope: Envelope) -> Envelope:
         trackingsession=_printable(envelope.trackingsession),
         consent=_printable(envelope.consent),
         flags=_printable(envelope.flags),
+        requesthashes=_printable(envelope.requesthashes),
     )
 
 
@@ -188,6 +189,7 @@ def _media(record: Record, envelope: Envelope, received_ms: int, *, is_clock_wro
         envelope.trackingverified,
         None if consent is None else intern(consent),
         intern(envelope.source),
+        envelope.requesthashes,
     )
 
 

@@ -25,14 +25,16 @@ class Request(msgspec.Struct):
     """One request.
 
     The names of `headers` are in lower case; a header sent twice has its values joined by commas (RFC 9110, 5.3).
-    `parameter` is the part of the path that varies. `received` is by our clock, UTC. `body` is unpacked, and
-    empty until the request was taken. Its events are charged to `sender`; `share` is what it holds of the budget.
+    `parameter` is the part of the path that varies. `received` is by our clock, UTC. `peer` is the address of the
+    connection's other end, maybe a proxy's. `body` is unpacked, and empty until the request was taken. Its events
+    are charged to `sender`; `share` is what it holds of the budget.
     """
 
     headers: dict[bytes, bytes]
     query: bytes
     parameter: str | None
     received: datetime
+    peer: str
     body: bytes = b""
     sender: Sender = _NOBODY
     share: Share | None = None
@@ -75,7 +77,9 @@ class Intake:
 
     def open(self, scope: Scope, parameter: str | None = None) -> Request:
         """Make a request from what precedes its body."""
-        return Request(read_headers(scope), scope["query_string"], parameter, self._clock())
+        client = scope.get("client")
+        peer = client[0] if client else ""
+        return Request(read_headers(scope), scope["query_string"], parameter, self._clock(), peer)
 
     async def take(
         self,

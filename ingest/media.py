@@ -19,6 +19,7 @@ from ingest.identity import METADATA, Pseudonymizer, read_pseudonymizer
 from ingest.intake import Intake, Request
 from ingest.names import TRACKING_KEYS
 from ingest.replies import NO_CONTENT, created
+from ingest.retries import request_hashes
 from ingest.tokens import read_token
 from schemas.faults import InvalidEvent, NotJson, SessionOver, UnknownSession
 from schemas.ids import (
@@ -44,6 +45,7 @@ class MediaRules(msgspec.Struct, frozen=True):
     """What of the settings decides about media events."""
 
     mac_keys: Sequence[bytes]
+    pseudonym_key: bytes
     pseudonymizer: Pseudonymizer
     tracking_source: str
     strict: bool
@@ -54,6 +56,7 @@ def read_rules(settings: Settings) -> MediaRules:
     """Pick them from the settings. Raises NotReady if a key is missing."""
     return MediaRules(
         mac_keys=settings.keys_of_mac(),
+        pseudonym_key=settings.key_of_pseudonyms(),
         pseudonymizer=read_pseudonymizer(Pseudonymizer, settings),
         tracking_source=settings.tracking_source,
         strict=settings.strict,
@@ -189,7 +192,9 @@ class Media:
         if incoming.is_downloaded:
             raise InvalidEvent("Expected an array of events where `media.downloaded` is true")
         session, event_id = self._new_session(request, now_ms)
-        await self._accept.append(session.partition, self._wrap(incoming, request, session, event_id))
+        wrapped = self._wrap(incoming, request, session, event_id)
+        wrapped.requesthashes = ",".join(request_hashes(self._rules.pseudonym_key, request))
+        await self._accept.append(session.partition, wrapped)
         return created(session.id)
 
     def _new_session(self, request: Request, now_ms: int) -> tuple[MediaSession, str]:

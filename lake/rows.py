@@ -14,6 +14,7 @@ from sessions.event import Bad, Event, Tracking
 from sessions.facts import COLUMNS, SessionFacts
 
 SESSIONS_A_PIECE = 2_000
+HASH_CHARACTERS = 16
 _MS = pa.timestamp("ms", "UTC")
 _TEXTS = pa.list_(pa.string())
 
@@ -37,6 +38,7 @@ def rows_of(every: Iterable[Changes], *, topic: str) -> dict[str, pa.Table]:
                 "why": pa.array([why for part in changes for _, _, why in part.duplicates], pa.string()),
             }
         ),
+        "start_requests": _start_requests([event for part in changes for event in part.events]),
         "session_versions": session_rows((row, part.partition) for part in changes for row in part.closed),
     }
 
@@ -63,6 +65,24 @@ def _events(rows: list[tuple[Event, int]], topic: str) -> pa.Table:
             "topic": pa.array([topic] * len(events), pa.string()),
             "log_partition": pa.array([partition for _, partition in rows], pa.int32()),
             "log_offset": pa.array([event.offset for event in events], pa.int64()),
+        }
+    )
+
+
+def _start_requests(events: list[Event]) -> pa.Table:
+    # The ingest gives one or two; who else writes to the log may give anything.
+    hashes = [
+        (event, text)
+        for event in events
+        if event.request_hashes
+        for text in event.request_hashes.split(",")[:2]
+        if len(text) == HASH_CHARACTERS
+    ]
+    return pa.table(
+        {
+            "session_id": pa.array([event.session_id for event, _ in hashes], pa.string()),
+            "request_hash": pa.array([text for _, text in hashes], pa.string()),
+            "received_at": pa.array([event.received_ms for event, _ in hashes], _MS),
         }
     )
 

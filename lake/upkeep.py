@@ -4,6 +4,7 @@ It runs in short-lived processes (`playhead upkeep`), because DuckLake's mainten
 open-session tables are never compacted, since each write replaces them whole.
 """
 
+import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ import msgspec
 import structlog
 
 from lake.catalog import METADATA, NAME, Location
-from lake.disk import flush
+from lake.disk import flush, flush_new_files
 from lake.orphans import Sweep, name_of, names_in_use, shown, sweep
 from lake.schema import open_to_write
 from schemas.faults import NotReady
@@ -21,9 +22,11 @@ from schemas.settings import Settings
 
 logger = structlog.get_logger(__name__)
 
-MERGED = ("events", "tracking_events", "quarantine", "duplicates", "session_versions")
+_REQUESTS = ("start_requests", "start_copies")
+MERGED = ("events", "tracking_events", "quarantine", "duplicates", "session_versions", *_REQUESTS)
 FILES_A_STEP = 100
 FILES_WORTH_MERGING = 20
+REQUESTS_KEPT = timedelta(hours=1)
 CLOCKS_DIFFER_MAX = timedelta(minutes=1)
 
 
@@ -57,6 +60,7 @@ class Maintenance(msgspec.Struct, frozen=True):
     snapshots_expired: int
     files_deleted: int
     orphans: Sweep
+    requests_forgotten: int
 
 
 def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], datetime]) -> Maintenance:
@@ -70,6 +74,7 @@ def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], da
     try:
         time = now()
         check_clock(connection, place, time)
+        forgotten = _forget_requests(connection, place, time)
         merged = [table for table in MERGED if _merge(connection, table, place)]
         expired = _expire(connection, ages, time)
         deleted = _clean_up(connection, place, time - ages.grace)
@@ -82,7 +87,7 @@ def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], da
             kept=ages.orphans_aside,
             interval=ages.orphans_interval,
         )
-        return Maintenance(merged, expired, deleted, swept)
+        return Maintenance(merged, expired, deleted, swept, forgotten)
     finally:
         connection.close()
 
@@ -110,6 +115,34 @@ def check_clock(connection: duckdb.DuckDBPyConnection, place: Location, now: dat
             f"this machine's clock is {abs(ahead).total_seconds():.0f} s {direction} {other}; "
             "nothing is expired or deleted until they agree: correct the clock that is wrong"
         )
+
+
+def _forget_requests(connection: duckdb.DuckDBPyConnection, place: Location, now: datetime) -> int:
+    """Write down which starts are retries, and delete the hashes of requests that have served; return how many.
+
+    They have served an hour after the newest watermark: a lake that lags behind its log judges them first.
+    """
+    if not connection.execute("SELECT 1 FROM start_requests LIMIT 1").fetchall():
+        return 0
+    connection.execute("BEGIN")
+    try:
+        connection.execute(
+            "INSERT INTO start_copies SELECT DISTINCT session_id FROM judged_starts "
+            "WHERE is_copy AND session_id NOT IN (SELECT session_id FROM start_copies)"
+        )
+        rows = connection.execute(
+            "DELETE FROM start_requests WHERE received_at < "
+            "(SELECT max(coalesce(watermark, partition_time)) FROM ledger) - ?::INTERVAL",
+            [REQUESTS_KEPT],
+        ).fetchall()
+        touched = [table for table in _REQUESTS if Path(place.files, "main", table).exists()]
+        flush_new_files(place, touched, since_ms=int(now.timestamp() * 1000))
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(duckdb.Error):
+            connection.execute("ROLLBACK")
+        raise
+    return int(rows[0][0])
 
 
 def _clean_up(connection: duckdb.DuckDBPyConnection, place: Location, older_than: datetime) -> int:

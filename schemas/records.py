@@ -32,6 +32,7 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):
     `trackingsession` is the tracking session that a media call named; it is absent if consent was denied.
     `trackingverified` says whether we issued it: always true, except in records from before 0.2.
     `consent` is `given` (a user identity and no denial), `denied` (a signal that is not a grant), or absent.
+    `requesthashes` of a sessionStart are keyed hashes of its request, joined by commas (`ingest/retries.py`).
     """
 
     specversion: str
@@ -46,6 +47,7 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):
     trackingverified: bool = False
     consent: str | None = None
     flags: str = ""
+    requesthashes: str = ""
     data: Any
 
 

@@ -74,6 +74,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     tracking_verified: bool = False
     consent: str | None = None
     source: str = ""
+    request_hashes: str = ""
 
     def says_the_same(self, other: "Event") -> bool:
         """Return whether two events of a session are the same words of the player, however spelled as JSON."""

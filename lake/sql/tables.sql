@@ -40,6 +40,18 @@ CREATE TABLE IF NOT EXISTS tracking_events (
     log_offset BIGINT              -- offset in that partition
 );
 
+-- Recent sessionStarts by keyed hashes of their requests, by which retries are told; upkeep deletes them after an hour.
+CREATE TABLE IF NOT EXISTS start_requests (
+    session_id VARCHAR,            -- media session
+    request_hash VARCHAR,          -- HMAC of the request's body, address and user agent, 64 bits, under a key of the day
+    received_at TIMESTAMPTZ        -- arrival at the ingest
+);
+
+-- Sessions that were found to be retried starts before upkeep deleted the hashes; see judged_starts.
+CREATE TABLE IF NOT EXISTS start_copies (
+    session_id VARCHAR             -- media session that nobody used at the time
+);
+
 -- Records that are not events: refused bodies (source ingest) and records that cannot be decoded (source worker).
 CREATE TABLE IF NOT EXISTS quarantine (
     log_partition INTEGER,         -- partition of the log

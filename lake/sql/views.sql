@@ -14,6 +14,46 @@ SELECT
 FROM tracking_events
 GROUP BY tracking_session_id;
 
+-- Recent sessionStarts that are older than a minute, by the newest watermark, and which of them are copies (is_copy): the player did not hear that its start was taken, and sent the same request again (start_requests). A copy was not used (its session has no other event) and has a twin of the same request that was used, within a minute; there are never more copies than twins. If none of them was used, the first counts and the others are copies of it.
+CREATE OR REPLACE VIEW judged_starts AS
+WITH used AS (
+    SELECT session_id FROM session_versions
+    WHERE events > 1 AND session_id IN (SELECT session_id FROM start_requests)
+    UNION
+    SELECT session_id FROM ({open_sessions})
+    WHERE events > 1 AND session_id IN (SELECT session_id FROM start_requests)
+), starts AS (
+    SELECT
+        session_id, request_hash, received_at,
+        session_id IN (SELECT session_id FROM used) AS is_used,
+        coalesce(received_at - lag(received_at) OVER by_request <= INTERVAL 1 MINUTE, false) AS goes_on
+    FROM start_requests
+    WHERE received_at <= (SELECT max(coalesce(watermark, partition_time)) FROM ledger) - INTERVAL 1 MINUTE
+    WINDOW by_request AS (PARTITION BY request_hash ORDER BY received_at, session_id)
+), runs AS (
+    SELECT
+        *,
+        count(*) FILTER (WHERE NOT goes_on)
+            OVER (PARTITION BY request_hash ORDER BY received_at, session_id ROWS UNBOUNDED PRECEDING) AS run
+    FROM starts
+), placed AS (
+    SELECT
+        *,
+        row_number() OVER (PARTITION BY request_hash, run, is_used ORDER BY received_at, session_id) AS place,
+        bool_or(is_used) OVER (PARTITION BY request_hash, run) AS has_used
+    FROM runs
+)
+SELECT
+    session_id, request_hash, each.received_at, each.is_used,
+    NOT each.is_used AND if(
+        each.has_used,
+        coalesce(abs(epoch_ms(each.received_at) - epoch_ms(twin.received_at)) <= 60000, false),
+        each.place > 1
+    ) AS is_copy
+FROM placed AS each
+LEFT JOIN (SELECT request_hash, run, place, received_at, NOT is_used AS is_used FROM placed WHERE is_used) AS twin
+    USING (request_hash, run, place, is_used);
+
 -- Sessions, one row each: the newest version, open ones included; the user may come from the tracking session it named.
 -- A session in which consent was denied has no user and no device, whatever was sent before or after the denial.
 CREATE OR REPLACE VIEW sessions AS
@@ -26,18 +66,8 @@ WITH every AS NOT MATERIALIZED (
 ), newest AS NOT MATERIALIZED (
     SELECT * EXCLUDE (is_closed) FROM every
     QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY version DESC, is_closed DESC) = 1
-), retried_starts AS NOT MATERIALIZED (
-    SELECT DISTINCT retried.session_id
-    FROM every AS retried JOIN every AS used
-        ON used.start_ts = retried.start_ts
-        AND used.content_id = retried.content_id
-        AND used.player_name = retried.player_name
-        AND used.channel = retried.channel
-        AND used.length_s IS NOT DISTINCT FROM retried.length_s
-        AND used.app_version IS NOT DISTINCT FROM retried.app_version
-        AND used.user_id IS NOT DISTINCT FROM retried.user_id
-        AND used.device_id IS NOT DISTINCT FROM retried.device_id
-    WHERE retried.has_start AND retried.events = 1 AND used.has_start AND used.events > 1
+), copies AS NOT MATERIALIZED (
+    SELECT session_id FROM start_copies UNION SELECT session_id FROM judged_starts WHERE is_copy
 )
 SELECT
     newest.* REPLACE (
@@ -51,11 +81,11 @@ SELECT
         if(newest.consent = 'denied', NULL, newest.device_id) AS device_id,
         if(newest.consent = 'denied', NULL, newest.device_id_source) AS device_id_source
     ),
-    newest.events = 1 AND retried_starts.session_id IS NOT NULL AS is_retried_start
+    newest.events = 1 AND copies.session_id IS NOT NULL AS is_retried_start
 FROM newest
 LEFT JOIN tracking_sessions AS tracking ON tracking.tracking_session_id
     = if(newest.tracking_verified AND newest.consent IS DISTINCT FROM 'denied', newest.tracking_session_id, NULL)
-LEFT JOIN retried_starts ON retried_starts.session_id = newest.session_id;
+LEFT JOIN copies ON copies.session_id = newest.session_id;
 
 -- Every media event, with after_end: it is later than its session's end, or than 24 hours after its start.
 CREATE OR REPLACE VIEW events_checked AS

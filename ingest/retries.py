@@ -1,0 +1,36 @@
+"""By what a retried request is known again: the same body, from the same address, by the same user agent.
+
+A player that does not hear the reply to its sessionStart posts it again, and the first session stays unused. The
+log has a keyed hash of each start's request, 64 bits, so that the lake can tell such copies from two viewers who
+start at once. The key is derived from the pseudonym key and the day (UTC): hashes of two days cannot be compared,
+and without the key none can be made again. In the first minute of a day a start also has the hash of the last one.
+Pure.
+"""
+
+import functools
+import hmac
+from datetime import date, timedelta
+from typing import Final
+
+from ingest.intake import Request
+
+RETRIED_WITHIN: Final = timedelta(minutes=1)
+
+
+def request_hashes(key: bytes, request: Request) -> list[str]:
+    """Return the hashes of a request, 16 hexadecimal characters each: one, or two in the first minute of a day.
+
+    `key` is the pseudonym key. The address is what proxies say it is, for it is compared with nothing but itself.
+    """
+    headers = request.headers
+    named = (headers.get(b"forwarded", b""), headers.get(b"x-forwarded-for", b""))
+    address = b"\0".join(named) if any(named) else request.peer.encode()
+    said = b"\0".join((address, headers.get(b"user-agent", b""), request.body))
+    received = request.received
+    days = dict.fromkeys((received.date(), (received - RETRIED_WITHIN).date()))
+    return [hmac.digest(_key_of(key, day), said, "sha256")[:8].hex() for day in days]
+
+
+@functools.lru_cache(maxsize=4)
+def _key_of(key: bytes, day: date) -> bytes:
+    return hmac.digest(key, b"retried starts\0" + day.isoformat().encode(), "sha256")

@@ -58,11 +58,13 @@ def initialize(place: Location, *, partitions: int, migrate: bool = True) -> Non
             check_schema(connection, place)
         new = range(known, partitions)
         connection.execute("BEGIN")
-        has_leftovers = not known and _names_of_tables(connection)
+        leftovers = set() if known else _names_of_tables(connection)
         shared = "" if known else _with_session_columns("tables")
         tables = shared + "".join(_of_partition(_with_session_columns("open_sessions"), number) for number in new)
-        if has_leftovers:  # left by a killed `init`, perhaps of an older schema
+        if leftovers:  # left by a killed `init`, perhaps of an older schema
             _take_steps(connection, range(2, SCHEMA + 1), partitions)
+            if "definitions" in leftovers:
+                _comment(connection, sql_text("definitions"))
         _run(connection, tables)
         first_columns = _FIRST_COLUMN.findall(tables)
         for table, column in first_columns:

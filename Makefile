@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: help run test test-fast test-image check format lock notebooks soak bench truth stack clean
+.PHONY: help run test test-fast test-image check format lock notebooks recount soak bench truth stack clean
 
 help:  ## this list
 	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ format: .venv/.installed  ## fix the format
 
 notebooks: .venv/.installed  ## open the notebooks in a browser
 	$(RUN)/marimo run notebooks/01_today.py
+
+recount: .venv/.installed  ## fold and recount any SESSIONS (20,000), and compare every number of them
+	SESSIONS=$(or $(SESSIONS),20000) FIRST=$(or $(FIRST),0) $(RUN)/pytest tests/sessions/test_recount.py --numprocesses 2
 
 soak: .venv/.installed  ## random kills under load (KAFKA=1: of brokers and databases too); the verdict uses none of our code
 	PYTHONPATH=tests $(RUN)/python -m soak $(if $(KAFKA),--kafka --ingests 2 --workers 2) --events $(or $(EVENTS),1000000) --kills $(or $(KILLS),200) --seed $(or $(SEED),1)

@@ -5,6 +5,7 @@ which shares no code with the fold.
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -16,15 +17,13 @@ from lake.history import read_histories
 from schemas.records import SOURCE_DOWNLOADED
 from sessions.event import Event, read_object
 from sessions.facts import COLUMNS
-from sessions.recount import Recount, Told
-from sessions.state import GAP_MS
+from sessions.recount import DURATIONS, Recount, Told, joined
 
 EVENTS_MAX = 2_000
 EVENTS_FOLDED = 20_000  # of a session; the rest is over the limit
 SPAN_MS_MAX = 90_000_000
-LISTS = ("ads", "breaks", "chapters", "player_states", "played_intervals")
+LISTS = ("ads", "breaks", "chapters", "player_states", "played_intervals", "spans")
 STORED = ("events", "repeats", "events_after_end", "events_ignored", "events_over_limit")
-SINCE_SCHEMA_2 = ("events_ignored", "events_over_limit")  # null in versions that closed before
 CLOSE = 1e-6
 
 
@@ -39,9 +38,9 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Audit(msgspec.Struct, frozen=True):
-    """The result of a recount. `passed_over` counts sessions of the sample that cannot be recounted: those with
-    more than EVENTS_MAX events, with more than 25 hours by their clock, with truncated lists, with events removed
-    by retention or erasure, or closed before ends could be ignored.
+    """What was recounted. `passed_over` are sessions of the sample too long to count millisecond by millisecond
+    (more than EVENTS_MAX events, or more than 25 hours by their clock), and those whose events retention or
+    erasure removed, or that closed before the rules of today. Lists that were cut short are not compared.
     """
 
     sample: int
@@ -74,13 +73,11 @@ def audit(place: Location, *, sample: int, seed: int, length_ms: int) -> Audit:
         history = histories.get(row["session_id"])
         events = [event for event in history.events if event.offset < row["as_of_offset"]] if history else []
         is_cut = has_removals and len(events) < sum(row[name] or 0 for name in STORED)
-        if is_cut or row["is_capped"] or not _is_countable(events):
+        if is_cut or row["played_error_s"] is None or not _is_countable(events):
             continue
         expected = recount(events, length_ms=length_ms)
-        if row["events_ignored"] is None:
-            if expected["events_ignored"]:
-                continue
-            expected = {name: value for name, value in expected.items() if name not in SINCE_SCHEMA_2}
+        if row["is_capped"]:
+            expected = {name: value for name, value in expected.items() if name not in LISTS}
         recounted, numbers = recounted + 1, numbers + len(expected)
         differences += _differences(row, expected)
     return Audit(len(rows), recounted, len(rows) - recounted, numbers, differences)
@@ -127,6 +124,7 @@ def recount(events: Iterable[Event], *, length_ms: int) -> Mapping[str, Any]:
                 read_object(event.qoe),
                 is_repeat=words in said,
                 is_over_limit=is_over_limit,
+                metadata=read_object(event.custom_metadata),
             )
         )
         if not is_over_limit:
@@ -135,7 +133,7 @@ def recount(events: Iterable[Event], *, length_ms: int) -> Mapping[str, Any]:
         event.type.starts and event.source == SOURCE_DOWNLOADED and "repeat" not in event.flags
         for event in in_order_of_arrival
     )
-    return Recount(told, gap_ms=GAP_MS, length_ms=length_ms, is_downloaded=is_downloaded).numbers()
+    return Recount(told, length_ms=length_ms, is_downloaded=is_downloaded).numbers()
 
 
 def _words(event: Event) -> Any:
@@ -169,16 +167,22 @@ def _comparable(name: str, value: Any) -> Any:
     if value is None:
         return None
     if name in COLUMNS:
-        return round(value.timestamp() * 1000)
+        return _ms(value)
     if name in ("ads", "breaks", "chapters"):
         return [(round(entry["time_s"] * 1000), entry["outcome"]) for entry in value]
     if name == "player_states":
         return {entry["name"]: (entry["starts"], round(entry["time_s"] * 1000)) for entry in value}
     if name == "played_intervals":
         return [(entry["start_s"], entry["end_s"], entry["passes"]) for entry in value]
-    if name.endswith("_time_s") or name in ("startup_s", "join_s", "gap_s", "idle_s"):
+    if name == "spans":
+        return joined((entry["doing"], _ms(entry["started_at"]), _ms(entry["ended_at"])) for entry in value)
+    if name in DURATIONS:
         return round(value * 1000)
     return value
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
 
 
 def _is_equal(found: Any, expected: Any) -> bool:

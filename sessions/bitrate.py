@@ -1,8 +1,10 @@
 """The quality of what played: bitrate, dropped frames, time to start, as the player measured them.
 
-* Bitrate: the mean over content time with a known bitrate, as reported. Time that turns out to be a stall is no
-  content time, and leaves the mean (`playhead.py`). The documentation has bits per second on some pages and kbit/s
-  on others, and nothing is converted: a session whose bitrates are all under 100,000 has the flag `bitrate_kbps`.
+* Bitrate: the mean over content time with a known bitrate, as reported: each interval counts with the bitrate that
+  was known before it. Time that turns out not to be content leaves the mean, and time that turns out to be content
+  joins it, each with the bitrate of its time (`evidence.py`, `speed.py`). The documentation has bits per second on
+  some pages and kbit/s on others, and nothing is converted: a session whose bitrates are all under 100,000 has the
+  flag `bitrate_kbps`.
 * Dropped frames and time to start: the value that came last.
 * `media.qoe.bitrate` in `params` counts as in qoeData, and `bitrate` in qoeData as `media.qoe.bitrate`; so do the
   other keys. Of one event qoeData wins, and in it the documented name.
@@ -12,7 +14,7 @@ from typing import Any
 
 from sessions.event import Event
 from sessions.params import number
-from sessions.state import CONTENT, State
+from sessions.state import State
 
 BITRATE_BPS_MIN = 100_000  # a video of fewer bits per second is none that anybody watches
 BITRATE_KBPS = "bitrate_kbps"
@@ -22,7 +24,6 @@ def measure(state: State, qoe: dict[str, Any]) -> None:
     """Take what is new in qoeData."""
     bitrate = qoe.get("media.qoe.bitrate", qoe.get("bitrate"))
     if bitrate is not None and bitrate != state.bitrate and (bitrate := number(bitrate)):
-        _weigh_bitrate(state)
         state.bitrate = bitrate
         state.bitrate_max = max(state.bitrate_max, bitrate)
     dropped = qoe.get("media.qoe.droppedFrames", qoe.get("droppedFrames"))
@@ -33,28 +34,9 @@ def measure(state: State, qoe: dict[str, Any]) -> None:
         state.time_to_start_ms = int(delay_ms)
 
 
-def _weigh_bitrate(state: State) -> None:
-    """Close the time of the bitrate so far; remember what of it may still turn out to be a stall."""
-    content, standing = state.times[CONTENT], state.standing_ms
-    if state.bitrate is not None:
-        state.weight_ms += content - state.bitrate_base_ms
-        state.weighted += state.bitrate * (content - state.bitrate_base_ms)
-        state.standing_weight_ms += standing - state.bitrate_standing_ms
-        state.standing_weighted += state.bitrate * (standing - state.bitrate_standing_ms)
-    state.bitrate_base_ms, state.bitrate_standing_ms = content, standing
-
-
 def change_bitrate(state: State, event: Event) -> None:
     """Count a change of bitrate; its value is in qoeData."""
     state.bitrate_changes += 1
-
-
-def _average_bitrate(state: State) -> float | None:
-    if state.bitrate is None:
-        return None
-    open_ms = state.times[CONTENT] - state.bitrate_base_ms
-    weight_ms = state.weight_ms + open_ms
-    return (state.weighted + state.bitrate * open_ms) / weight_ms if weight_ms else None
 
 
 def flags_of_quality(state: State) -> list[str]:
@@ -64,9 +46,12 @@ def flags_of_quality(state: State) -> list[str]:
 
 def facts_of_quality(state: State) -> dict[str, Any]:
     """Return what is known of quality, by the names of `SessionFacts`."""
+    weight_ms, weighted = state.weight_ms, state.weighted
+    if not state.has_moved:
+        weight_ms, weighted = weight_ms + state.still_weight_ms, weighted + state.still_weighted
     return {
         "time_to_start_ms": state.time_to_start_ms,
         "bitrate_changes": state.bitrate_changes,
-        "average_bitrate_bps": _average_bitrate(state),
+        "average_bitrate_bps": weighted / weight_ms if weight_ms else None,
         "dropped_frames": state.dropped_frames,
     }

@@ -24,10 +24,23 @@ COLUMNS = {
 }
 
 Outcome = Literal["completed", "skipped", "aborted", "open"]
+Doing = Literal[
+    "joining",
+    "playing",
+    "ad",
+    "paused",
+    "buffering",
+    "idle",
+    "stalled",
+    "unknown",
+    "ad_paused",
+    "ad_buffering",
+    "ad_outside",
+]
 
 
 class Ad(msgspec.Struct, frozen=True, gc=False, rename=COLUMNS):
-    """One ad inside an ad break. `time_s` is the time it played, without pauses and buffering in it.
+    """One ad, inside an ad break or outside. `time_s` is the time it played, without pauses and buffering in it.
 
     `aborted`: something else ended it (the break's end, another ad, sessionEnd); `open`: nothing has yet.
     """
@@ -82,6 +95,16 @@ class PlayerState(msgspec.Struct, frozen=True, gc=False, rename=COLUMNS):
     is_on: bool
 
 
+class Span(msgspec.Struct, frozen=True, gc=False, rename=COLUMNS):
+    """What a session did from one moment to another (`spans.py`), and the playheads then; None: unknown."""
+
+    doing: Doing
+    started_ms: int
+    ended_ms: int
+    head_from_s: float | None
+    head_to_s: float | None
+
+
 class PlayedInterval(msgspec.Struct, frozen=True, gc=False, rename=COLUMNS):
     """A range of the content, in seconds of playhead, and how often it was played.
 
@@ -104,7 +127,13 @@ class PlaybackError(msgspec.Struct, frozen=True, gc=False, rename=COLUMNS):
 
 
 class SessionFacts(msgspec.Struct, frozen=True, kw_only=True, rename=COLUMNS):
-    """One session, as far as its events tell. Each number is defined at the head of the file that counts it."""
+    """One session, as far as its events tell. Each number is defined at the head of the file that counts it.
+
+    `fast_forward_s` is a part of `content_time_s`, `seek_buffer_time_s` of `rebuffer_time_s`, `seek_buffers` of
+    `rebuffers`; `media_time_s` is content_time_s + ad_time_s + ad_time_outside_breaks_s. `playback_rate` is
+    None where nothing says at what speed content played, `startup_s` where it did not start or nothing says how
+    long that took.
+    """
 
     session_id: str
     started_ms: int
@@ -142,19 +171,25 @@ class SessionFacts(msgspec.Struct, frozen=True, kw_only=True, rename=COLUMNS):
     join_s: float
     content_time_s: float
     ad_time_s: float
+    ad_time_outside_breaks_s: float
     media_time_s: float
     pause_time_s: float
     buffer_time_s: float
     rebuffer_time_s: float
+    seek_buffer_time_s: float
     stall_time_s: float
     gap_s: float
     idle_s: float
+    fast_forward_s: float
+    playback_rate: float | None
 
     pauses: int
     buffers: int
     rebuffers: int
+    seek_buffers: int
     stalls: int
     seeks: int
+    loops: int
     errors: int
     errors_before_start: int
     bitrate_changes: int
@@ -177,6 +212,7 @@ class SessionFacts(msgspec.Struct, frozen=True, kw_only=True, rename=COLUMNS):
     first_playhead_s: float | None
     last_playhead_s: float | None
     unique_played_s: float
+    played_error_s: float
 
     clock_offset_ms: int
     clock_spread_ms: int
@@ -202,6 +238,7 @@ class SessionFacts(msgspec.Struct, frozen=True, kw_only=True, rename=COLUMNS):
     player_states: list[PlayerState]
     played_intervals: list[PlayedInterval]
     playback_errors: list[PlaybackError]
+    spans: list[Span]
 
 
 Dated = TypeVar("Dated", Ad, AdBreak, Chapter)

@@ -35,25 +35,55 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from schemas.vocabulary import EVENT_TYPES, EventType
-from sessions.ads import close_ad, close_break, facts_of_ads, finish_break, play_ad, start_ad, start_break
+from sessions.ads import (
+    close_ad,
+    close_break,
+    end_overdue_ad,
+    facts_of_ads,
+    finish_break,
+    play_ad,
+    play_outside,
+    start_ad,
+    start_break,
+)
 from sessions.bitrate import change_bitrate, facts_of_quality, measure
 from sessions.chapters import close_chapter, facts_of_chapters, start_chapter
 from sessions.event import Event, read_object
+from sessions.evidence import observe_from_here, see_it_move
 from sessions.facts import SessionFacts
-from sessions.oddities import flags_of_oddities, note_place
+from sessions.flags import flags_of
+from sessions.oddities import note_place
 from sessions.params import QUALITY, Start, quality_in, read_start
 from sessions.pings import facts_of_pings, note_ping
+from sessions.played import facts_of_played
 from sessions.player import complete, facts_of_player, fail, move
-from sessions.playhead import facts_of_playhead, forget_standing, jump, play_content
-from sessions.state import AD, BUFFER, CONTENT, FAR_FUTURE, FAR_PAST, PAUSE, State
+from sessions.playhead import facts_of_playhead, jump_waiting, play_content, take_head
+from sessions.silence import WAITING_MS, limit_ms
+from sessions.spans import count, end_span, facts_of_spans
+from sessions.speed import NAMES_RATE, begin_speed, facts_of_speed, name_rate
+from sessions.state import (
+    AD,
+    BUFFER,
+    CONTENT,
+    FAR_FUTURE,
+    FAR_PAST,
+    GAP,
+    INFINITE,
+    JOIN,
+    OUTSIDE,
+    PAUSE,
+    State,
+)
 from sessions.states import change_state, end_states, facts_of_states, update_states
+from sessions.unsaid import play_resumed, play_unsaid
 
 # A day of pings every 10 s is 8,640 events. To fold this many again takes a worker a third of a second.
 EVENTS_MAX = 20_000
 END_TOLERANCE_MS = 300_000  # posts overtake each other by seconds, and clocks are set by less while a player runs
-REPEAT, OVER_LIMIT, END_IGNORED, TRACKING_CHANGED = "repeat", "over_limit", "end_ignored", "tracking_changed"
+REPEAT, OVER_LIMIT, END_IGNORED = "repeat", "over_limit", "end_ignored"
 DENIED = "denied"  # consent of an event; one such event makes it the consent of its session, whenever it came
 UPLOAD_MS_MIN = 10_000
+RESUMED_MS = 5_000
 PLAYHEAD_S_END = 1e13
 
 _MOVES = {"playing": CONTENT, "paused": PAUSE, "buffering": BUFFER}
@@ -100,8 +130,7 @@ class Fold(State, gc=False):
             if event.consent == DENIED:
                 self.consent = DENIED
             return
-        if self.start is None:
-            _await_start(self, event)
+        begins = self.start is None and _await_start(self, event)
         if received > self.last_received_ms:
             self.last_received_ms = received
         if received < self.first_received_ms:
@@ -125,21 +154,9 @@ class Fold(State, gc=False):
         if head != self.head and received > self.last_moved_received_ms:
             self.last_moved_received_ms = received
 
-        doing = self.doing
-        if doing == CONTENT:
-            play_content(self, now, head)
-        elif doing == AD:
-            play_ad(self, now)
-        else:
-            if head != self.head and doing in (PAUSE, BUFFER) and self.is_started:
-                jump(self, now, head, 0.0)
-            self.times[doing] += now - self.now_ms
-
-        self.now_ms = now
-        self.head = head
-        self.events += 1
-        if head >= 0.0:
-            self.head_last = head
+        if self.resumed_ms < FAR_FUTURE:
+            _judge_resumed(self, row, now)
+        _pass_time(self, now, head, begins=begins)
         if event.params is not None and _QUALITY in event.params:
             self.qoe = None
             measure(self, quality_in(read_object(event.params)))
@@ -149,6 +166,10 @@ class Fold(State, gc=False):
         effects = EFFECTS.get(row.name)
         for effect in effects_of(row) if effects is None else effects:
             effect(self, event)
+        if self.doing == OUTSIDE and self.main == CONTENT:
+            end_overdue_ad(self)
+        if row.state or _names_rate(event):
+            name_rate(self, event)
         tracking = event.tracking_session_id
         if tracking is not None and (
             tracking != self.tracking_session_id
@@ -176,7 +197,7 @@ class Fold(State, gc=False):
             events_after_end=self.events_after_end,
             events_ignored=self.events_ignored,
             events_over_limit=self.events_over_limit,
-            flags=_flags(self),
+            flags=flags_of(self),
             start_ms=self.start_ms,
             end_ms=self.end_ms,
             last_event_ms=last_ms,
@@ -185,12 +206,15 @@ class Fold(State, gc=False):
             last_moved_received_ms=self.last_moved_received_ms,
             **_facts_of_start(self, start),
             **facts_of_player(self, offset_ms),
-            **facts_of_playhead(self, start.end_s),
+            **facts_of_speed(self),
+            **facts_of_playhead(self),
+            **facts_of_played(self),
             **facts_of_quality(self),
             **facts_of_ads(self, offset_ms),
             **facts_of_chapters(self, offset_ms),
             **facts_of_states(self),
             **facts_of_pings(self),
+            **facts_of_spans(self, offset_ms),
         )
 
 
@@ -216,20 +240,86 @@ def _takes_no_effect(state: State, flags: tuple[str, ...]) -> bool:
     return False
 
 
-def _await_start(state: State, event: Event) -> None:
-    """Begin with the first event, and once more with the sessionStart, if another came before it."""
+def _judge_resumed(state: State, row: EventType, now: int) -> None:
+    """Decide whether a play after the ads of a break was one of main content."""
+    if row.ad or row.ad_break:
+        state.resumed_ms = FAR_FUTURE
+    elif now >= state.resumed_ms + RESUMED_MS or row.chapter or row.is_error or row.starts:
+        play_resumed(state)
+    elif state.bitrate is not None:
+        state.resumed_weight_ms += now - state.now_ms
+        state.resumed_weighted += state.bitrate * (now - state.now_ms)
+
+
+def _pass_time(state: State, now: int, head: float, *, begins: bool) -> None:
+    """Count the time up to this event, and take its playhead; see whether it contradicts what was claimed."""
+    doing, is_silent = state.doing, False
+    if doing == CONTENT:
+        play_content(state, now, head)
+    else:
+        is_silent = now - state.now_ms > WAITING_MS and now - state.now_ms > limit_ms(state)
+        _play_other(state, now, head, is_silent=is_silent)
+    state.now_ms = now
+    state.head = head
+    state.events += 1
+    if head != state.head_last:
+        take_head(state, head)
+    if begins or is_silent:
+        observe_from_here(state)
+        begin_speed(state, now, head)
+    elif doing != CONTENT and (doing != OUTSIDE or state.main == JOIN):
+        run = see_it_move(state)
+        if run is not None:
+            play_unsaid(state, run)
+
+
+def _play_other(state: State, now: int, head: float, *, is_silent: bool) -> None:
+    """Count the time up to this event, with the player in something else than main content."""
+    doing = state.doing
+    if is_silent:
+        count(state, GAP, now - state.now_ms)
+        if not state.is_started and doing in (JOIN, BUFFER):
+            state.is_startup_unknown = True
+        return
+    if doing == AD:
+        play_ad(state, now)
+    elif doing == OUTSIDE:
+        play_outside(state, now, head)
+    else:
+        count(state, doing, now - state.now_ms)
+        if head != state.head and doing in (PAUSE, BUFFER) and state.is_started:
+            jump_waiting(state, now, head)
+
+
+def _names_rate(event: Event) -> bool:
+    params, metadata = event.params, event.custom_metadata
+    return (params is not None and NAMES_RATE in params) or (metadata is not None and NAMES_RATE in metadata)
+
+
+def _await_start(state: State, event: Event) -> bool:
+    """Begin with the first event, and again with the sessionStart if another came before it; return whether."""
     now = event.order_ms
     is_first = state.first_received_ms == FAR_FUTURE
     if is_first:
+        state.is_recorded = not state.only_claims
         state.session_id = event.session_id
         state.first_ms = now
         state.last_moved_received_ms = event.received_ms
     if event.type.starts and REPEAT not in event.flags:
         state.start = read_start(read_object(event.params), source=event.source)
-    if is_first or (state.start is not None and state.end_ms is None):
-        state.start_ms = state.now_ms = now
-        state.until_ms = now + state.length_ms
-        forget_standing(state)
+        state.is_recorded = not (state.only_claims or state.start.is_live)
+        state.end_s = INFINITE if state.start.end_s is None else state.start.end_s
+    if not is_first and (state.start is None or state.end_ms is not None):
+        return False
+    if state.resumed_ms < FAR_FUTURE:
+        _judge_resumed(state, event.type, now)
+    if not state.is_recorded:
+        state.reset_head = -1.0
+    begin_speed(state, now, -1.0)
+    end_span(state, state.now_ms, state.head)
+    state.start_ms = state.now_ms = now
+    state.until_ms = now + state.length_ms
+    return True
 
 
 def _name_tracking(state: State, event: Event, tracking: str) -> None:
@@ -287,17 +377,6 @@ def _facts_of_start(state: State, start: Start) -> dict[str, Any]:
         "tracking_session_id": None if is_denied else state.tracking_session_id,
         "tracking_verified": state.tracking_verified and not is_denied,
     }
-
-
-def _flags(state: State) -> list[str]:
-    flags = []
-    if state.events_ignored:
-        flags.append(END_IGNORED)
-    if state.events_over_limit:
-        flags.append(OVER_LIMIT)
-    if state.has_tracking_changed:
-        flags.append(TRACKING_CHANGED)
-    return flags + flags_of_oddities(state)
 
 
 def _clock_offset_ms(state: State, last_ms: int) -> int:

@@ -10,7 +10,7 @@ Whoever is watching is heard from again within three of these intervals; the rul
 from typing import Any
 
 from sessions.event import Event
-from sessions.state import AD, AD_BUFFER, AD_PAUSE, BUFFER, CONTENT, FAR_PAST, IDLE, JOIN, PAUSE, State
+from sessions.state import AD, AD_BUFFER, AD_PAUSE, BUFFER, CONTENT, FAR_PAST, IDLE, JOIN, OUTSIDE, PAUSE, State
 
 _DOING = {
     JOIN: "joining",
@@ -21,6 +21,7 @@ _DOING = {
     IDLE: "idle",
     AD_PAUSE: "ad_paused",
     AD_BUFFER: "ad_buffering",
+    OUTSIDE: "ad_outside",
 }
 
 

@@ -1,9 +1,8 @@
 """The state of one session: every field that its fold keeps from event to event.
 
-The functions that change it are in one file a subject: `fold.py`, `player.py`, `playhead.py`, `bitrate.py`,
-`ads.py`, `chapters.py`, `states.py`, `oddities.py`. Each begins with the rules that it implements. It is one
-Struct and not one a subject, because 100,000 sessions may be open: a nested Struct takes more memory, and each
-event more time.
+The functions that change it are in one file a subject, each of which begins with the rules that it implements. It
+is one Struct and not one a subject, because 100,000 sessions may be open: a nested Struct takes more memory, and
+each event more time.
 """
 
 from collections.abc import Mapping
@@ -17,13 +16,17 @@ from sessions.facts import Ad, AdBreak, Chapter, PlaybackError
 from sessions.params import Start
 from sessions.ranges import Range
 
-GAP_MS = 60_000
 LENGTH_MS = 86_400_000
 LIST_MAX = 200
 FAR_PAST, FAR_FUTURE = -(1 << 60), 1 << 60
+INFINITE = float("inf")
 
-# What the player does; the index of its duration in `State.times`.
-JOIN, CONTENT, AD, PAUSE, BUFFER, IDLE, STALL, GAP, AD_PAUSE, AD_BUFFER = range(10)
+# What the player does; the index of its duration in `State.times`. The first nine it claims. Of the others, GAP,
+# AD_OVER and UNBORNE are unknown, AT_END, AFTER_ERROR and AT_ZERO idle; NEVER_MOVED is unknown or a stall, and
+# STILL content or a stall.
+JOIN, CONTENT, AD, PAUSE, BUFFER, IDLE, AD_PAUSE, AD_BUFFER, OUTSIDE = range(9)
+STALL, GAP, AD_OVER, UNBORNE, NEVER_MOVED, STILL, AT_END, AFTER_ERROR, AT_ZERO = range(9, 18)
+WHATS = 18
 Entry = TypeVar("Entry")
 
 
@@ -33,6 +36,60 @@ class OpenState(msgspec.Struct, frozen=True, gc=False):
     starts: int = 0
     time_ms: int = 0
     since_ms: int | None = None
+
+
+class Run(msgspec.Struct, frozen=True, gc=False):
+    """A run of observations in which the playhead contradicts the claim (`evidence.py`).
+
+    It began at `since_ms` (of an unsaid play: content began then), at the playhead `head`; `base_ms` is its last
+    observation. Of its time, `weight_ms` is content with a known bitrate, `weighted` that time by its bitrate, and
+    `unborne_ms` unknown so far. Once decided, `counts_as` is what it is. What follows is as before it.
+    """
+
+    first_ms: int
+    since_ms: int
+    head: float
+    base_ms: int
+    observations: int = 0
+    weight_ms: int = 0
+    weighted: float = 0.0
+    unborne_ms: int = 0
+    counts_as: int = -1
+    spilled_ms: int = 0
+    seeks: int = 0
+    head_max: float = -1.0
+    sought_ms: int = FAR_PAST
+    is_buffer_sought: bool = False
+
+
+class Short(msgspec.Struct, frozen=True, gc=False):
+    """What the playhead did not bear out of the interval that ended with an event: the end of it."""
+
+    events: int
+    ms: int
+    is_unborne: bool
+    bitrate: float | None
+
+
+class Odd(msgspec.Struct, frozen=True, gc=False):
+    """What the rate in force does not explain of an interval: a jump, and time that was not borne out."""
+
+    jump: tuple[float, float] | None = None
+    unborne_ms: int = 0
+
+
+NOTHING_ODD = Odd()
+
+
+class SpeedSeen(msgspec.Struct, frozen=True, gc=False):
+    """An observation of the speed that does not fit the rate in force (`speed.py`)."""
+
+    since_ms: int
+    head: float
+    ms: int
+    moved_s: float
+    bitrate: float | None
+    odd: Odd = NOTHING_ODD
 
 
 _NO_STATES: Mapping[str, OpenState] = MappingProxyType({})
@@ -45,12 +102,14 @@ class State(msgspec.Struct, gc=False):
     costs little.
     """
 
-    gap_ms: int = GAP_MS
     length_ms: int = LENGTH_MS
+    only_claims: bool = False  # what the player says is believed, whatever playheads and silences say
 
     # The session: what counts, its start and end, arrivals.
     session_id: str = ""
     start: Start | None = None
+    is_recorded: bool = True
+    end_s: float = INFINITE
     first_ms: int = 0
     start_ms: int = 0
     now_ms: int = 0
@@ -79,18 +138,62 @@ class State(msgspec.Struct, gc=False):
     doing: int = JOIN
     main: int = JOIN
     in_break: bool = False
+    resumed_ms: int = FAR_FUTURE
+    resumed_head: float = -1.0
+    resumed_spilled_ms: int = 0
+    resumed_weight_ms: int = 0
+    resumed_weighted: float = 0.0
     break_player: int = CONTENT
-    times: list[int] = msgspec.field(default_factory=lambda: [0] * 10)
+    times: list[int] = msgspec.field(default_factory=lambda: [0] * WHATS)
     is_started: bool = False
     is_completed: bool = False
     startup_ms: int = 0
     startup_buffer_ms: int = 0
+    is_startup_unknown: bool = False
     plays: int = 0
     pauses: int = 0
     buffers: int = 0
     rebuffers: int = 0
+    rebuffer_base_ms: int = -1
+    is_buffer_sought: bool = False
+    seek_buffers: int = 0
+    seek_buffer_ms: int = 0
 
-    # The playhead (-1: unknown), the range being played, the move that may be a slip, the run in which it stands.
+    # One account of what happened: spans, and the one that is open (-1: none).
+    spans: bytes = b""
+    span_is: int = -1
+    span_ms: int = 0
+    span_head: float = -1.0
+
+    # Evidence: the event that an observation begins with, and the run of those that contradict the claim.
+    base_ms: int = 0
+    base_head: float = -1.0
+    base_bitrates: tuple[tuple[int, float | None], ...] = ()  # until when, of events that were passed over since
+    base_spilled_ms: int = 0
+    base_seeks: int = 0
+    base_head_max: float = -1.0
+    base_sought_ms: int = FAR_PAST
+    base_is_buffer_sought: bool = False
+    short: Short | None = None
+    run: Run | None = None
+    plays_unsaid: int = 0
+    breaks_unclosed: int = 0
+
+    # Speed: the rate in force, who named it, the observation and those before that do not fit it.
+    rate: float = 1.0
+    is_rate_named: bool = False
+    named_rate: float | None = None  # the last one
+    rate_state: str | None = None
+    rate_ms: int = 0
+    rate_head: float = -1.0
+    rate_window: tuple[SpeedSeen, ...] = ()
+    has_steady_rate: bool = False
+    forward_rate: float = 0.0
+    fast_forward_ms: int = 0
+    steady_ms: int = 0
+    steady_s: float = 0.0
+
+    # The playhead (-1: unknown), the range being played, the move that may be a slip, the reset that may be final.
     head: float = -1.0
     head_first: float = -1.0
     head_last: float = -1.0
@@ -98,27 +201,32 @@ class State(msgspec.Struct, gc=False):
     range_from: float = -1.0
     range_to: float = -1.0
     ranges: tuple[Range, ...] = ()
-    are_ranges_full: bool = False
+    filled_s: float = 0.0
+    joined: int = 0
+    has_moved: bool = False
+    loops: int = 0
+    loop_events: int = -1
     seeks: int = 0
+    sought_ms: int = FAR_PAST
     slip_head: float = 0.0
     slip_head_max: float = -1.0
-    slip_advance_s: float = 0.0
+    slip_due_s: float = 0.0
     slip_events: int = -1
-    observations: int = 0
-    observed_ms: int = 0
-    standing_ms: int = 0
+    reset_head: float = -1.0
+    reset_events: int = -1
+    is_reset_sought: bool = False
+    is_reset_loop: bool = False
     stalls: int = 0
+    stands_never_moved: int = 0
+    still_weight_ms: int = 0
+    still_weighted: float = 0.0
 
-    # Quality. What was weighed while the playhead stood may turn out to be a stall.
+    # Quality.
     qoe: bytes | None = None
     bitrate: float | None = None
     bitrate_max: float = 0.0
-    bitrate_base_ms: int = 0
-    bitrate_standing_ms: int = 0
     weight_ms: int = 0
     weighted: float = 0.0
-    standing_weight_ms: int = 0
-    standing_weighted: float = 0.0
     bitrate_changes: int = 0
     dropped_frames: int | None = None
     time_to_start_ms: int | None = None
@@ -130,6 +238,7 @@ class State(msgspec.Struct, gc=False):
 
     # Ad breaks and ads.
     ad: Ad | None = None
+    is_ad_outside: bool = False
     ad_base_ms: int = 0
     ads: tuple[Ad, ...] = ()
     ads_started: int = 0
@@ -146,6 +255,7 @@ class State(msgspec.Struct, gc=False):
     # Chapters.
     chapter: Chapter | None = None
     chapter_base_ms: int = 0
+    chapter_base_still_ms: int = 0
     chapters: tuple[Chapter, ...] = ()
     chapters_started: int = 0
     chapters_completed: int = 0
@@ -159,6 +269,7 @@ class State(msgspec.Struct, gc=False):
     errors_before_start: int = 0
     error_plays: int = -1
     error_head: float = -1.0
+    error_events: int = -1
     playback_errors: tuple[PlaybackError, ...] = ()
 
     # What made no sense where it came.

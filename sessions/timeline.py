@@ -13,6 +13,7 @@ from sessions.facts import SessionFacts
 from sessions.fold import Fold
 
 NOT_SUMS = frozenset(("average_bitrate_bps", "dropped_frames", "progress_pct", "startup_s"))
+UNCLAIMED = frozenset(("events_over_limit",))  # no claim gives it
 SLOW_MS = 5_000
 FLAGS_MEAN = {
     "repeat": "said before: stored, not counted",
@@ -28,7 +29,7 @@ FLAGS_MEAN = {
 }
 
 # What the player does, by the numbers of the fold.
-PLAYER = ("joins", "plays", "ad", "paused", "buffers", "idle", "stalls", "gap", "ad paused", "ad buffers")
+PLAYER = ("joins", "plays", "ad", "paused", "buffers", "idle", "ad paused", "ad buffers", "ad outside")
 
 NUMBERS = (
     *(
@@ -39,12 +40,15 @@ NUMBERS = (
         "join_s",
         "content_time_s",
         "ad_time_s",
+        "ad_time_outside_breaks_s",
         "pause_time_s",
     ),
-    *("buffer_time_s", "rebuffer_time_s", "stall_time_s", "gap_s", "idle_s", "pauses", "buffers", "rebuffers"),
+    *("buffer_time_s", "rebuffer_time_s", "seek_buffer_time_s", "stall_time_s", "gap_s", "idle_s"),
+    *("fast_forward_s", "pauses", "buffers", "rebuffers", "seek_buffers"),
     *(
         "stalls",
         "seeks",
+        "loops",
         "errors",
         "errors_before_start",
         "bitrate_changes",
@@ -53,6 +57,7 @@ NUMBERS = (
     ),
     *("ads_started", "ads_completed", "ads_skipped", "ads_aborted", "ads_outside_break", "ad_breaks"),
     *("ad_breaks_completed", "chapters_started", "chapters_completed", "progress_pct", "unique_played_s"),
+    "played_error_s",
     *("repeats", "events_after_end", "events_ignored", "events_over_limit"),
 )
 
@@ -91,6 +96,14 @@ class Part(msgspec.Struct, frozen=True):
     added: float
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """A number of the session, and what the player's claims alone would have given."""
+
+    name: str
+    value: float | None
+    claimed: float | None
+
+
 class Number(msgspec.Struct, frozen=True):
     """A number of the session, what the lake has for it, and the events that it came from."""
 
@@ -119,6 +132,19 @@ def lines_of(events: list[Event], length_ms: int, *, over_limit: int) -> tuple[S
         players.append("over" if is_over else PLAYER[fold.doing])
     facts = known[-1]
     return facts, [_line(events, i, players[i], known) for i in range(len(events))]
+
+
+def claims_of(facts: SessionFacts, events: list[Event], length_ms: int) -> list[Claim]:
+    """Return the numbers that are others than the player's word alone would have given."""
+    fold = Fold(length_ms=length_ms, only_claims=True)
+    for event in events:
+        fold.step(event)
+    claimed = fold.facts()
+    return [
+        Claim(name, value, said)
+        for name in NUMBERS
+        if (value := getattr(facts, name)) != (said := getattr(claimed, name)) and name not in UNCLAIMED
+    ]
 
 
 def _line(events: list[Event], i: int, player: str, known: list[SessionFacts]) -> Line:

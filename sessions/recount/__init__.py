@@ -1,13 +1,12 @@
-"""The numbers of a session the slow way: label every millisecond, then ask the whole session.
+"""The numbers of a session the slow way: all events in a list, and a label for every millisecond.
 
-Nothing here shares code or tables with the fold, on purpose: `playhead verify --metrics` and the tests hold the
-two against each other. The fold carries a state from event to event; this looks at the whole list of events, again
-for each question: what the player did in a millisecond is found by looking back for the last event that decides
-it, durations are counted millisecond by millisecond, and a second of content was played as often as there are
-stretches that cover it.
+Nothing here shares code or tables with the fold, on purpose: `playhead verify --metrics` and the tests compare
+the two. The fold carries a small state from event to event, and adds. This keeps every event and every
+interval; what is found later about an earlier interval is painted over its milliseconds, and only at the end
+they are counted. A second of content was played as often as there are ranges that cover it.
 """
 
-from sessions.recount.numbers import Recount
+from sessions.recount.numbers import DURATIONS, Recount, joined
 from sessions.recount.told import Told
 
-__all__ = ["Recount", "Told"]
+__all__ = ["DURATIONS", "Recount", "Told", "joined"]

@@ -1,86 +1,86 @@
 """Every number of a session, counted from its labels and from the whole list of its events."""
 
+from collections.abc import Iterable
+from itertools import groupby
 from typing import Any
 
+from sessions.recount.claims import Piece
+from sessions.recount.content import LABELS, NOTHING
 from sessions.recount.labels import Labels
-from sessions.recount.played import Played
-from sessions.recount.told import MOVES, Session, Told, positive, state_name
+from sessions.recount.told import Session, Told, positive
+
+SEEK_MS = 2_000
+RANGES_MAX = 256
+DURATIONS = frozenset(("startup_s", "join_s", "gap_s", "idle_s", "fast_forward_s", "ad_time_outside_breaks_s"))
+DURATIONS |= {f"{name}_time_s" for name in ("content", "ad", "media", "pause", "buffer", "rebuffer", "stall")}
+DURATIONS |= {"seek_buffer_time_s"}
+DOING = {
+    "join": "joining",
+    "content": "playing",
+    "ad": "ad",
+    "pause": "paused",
+    "buffer": "buffering",
+    "idle": "idle",
+    "stall": "stalled",
+    "gap": "unknown",
+    "ad-pause": "ad_paused",
+    "ad-buffer": "ad_buffering",
+    "outside": "ad_outside",
+}
+
+
+def joined(spans: Iterable[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    """Return spans with neighbours of one kind as one."""
+    found: list[tuple[str, int, int]] = []
+    for doing, since, until in spans:
+        if found and found[-1][0] == doing and found[-1][2] == since:
+            found[-1] = (doing, found[-1][1], until)
+        else:
+            found.append((doing, since, until))
+    return found
 
 
 class Recount:
     """One session, told in any order. `numbers()` has what the fold's facts must equal."""
 
-    def __init__(self, told: list[Told], *, gap_ms: int, length_ms: int, is_downloaded: bool = False) -> None:
+    def __init__(self, told: list[Told], *, length_ms: int, is_downloaded: bool = False) -> None:
         self.session = Session(told, length_ms=length_ms, is_downloaded=is_downloaded)
-        self.labels = Labels(self.session, gap_ms=gap_ms)
-        self.played = Played(self.session, self.labels)
+        self.labels = Labels(self.session)
+        self.played, self.claims = self.labels.played, self.labels.claims
         self.events = self.session.events
         self.names = [event.name for event in self.events]
-        # The index of the first play of main content.
-        self.begins_at = next((i for i in range(len(self.events)) if self.is_main_play(i)), None)
-
-    def is_main_play(self, i: int) -> bool:
-        return self.names[i] == "play" and self.session.moves_main(i)
 
     # ---- lists
 
-    def pieces(self, starts: str, ends: dict[str, str], *, in_break: bool) -> list[tuple[int, int, str]]:
-        """Return (index of the start, index of the end, outcome) of ads, breaks or chapters."""
+    def pieces(self, pieces: list[Piece], label: str | None) -> list[tuple[int, str]]:
+        """Return (time, outcome) of ads, breaks or chapters: the time of a label, or by the clock."""
         found = []
-        for i, event in enumerate(self.events):
-            if event.name != starts or (in_break and not self.session.in_break(i)):
-                continue
-            last = len(self.events) - 1
-            stop = next((k for k in range(i + 1, last + 1) if self.events[k].name in ends), None)
-            found.append((i, last, "open") if stop is None else (i, stop, ends[self.events[stop].name]))
+        for piece in pieces:
+            until = self.events[-1].ms if piece.until_ms is None else piece.until_ms
+            time = until - piece.since_ms
+            if label is not None:
+                time = self.labels.sum_ms("outside" if piece.is_outside else label, piece.since_ms, until)
+            found.append((time + (piece.kept_ms if self.played.ranges else 0), piece.outcome))
         return found
 
-    def ads(self) -> list[tuple[int, str]]:
-        ends = {"adComplete": "completed", "adSkip": "skipped"}
-        ends |= dict.fromkeys(("adStart", "adBreakStart", "adBreakComplete", "sessionEnd"), "aborted")
-        return [
-            (self.labels.count("ad", self.events[i].ms, self.events[k].ms), outcome)
-            for i, k, outcome in self.pieces("adStart", ends, in_break=True)
-        ]
-
-    def breaks(self) -> list[tuple[int, str]]:
-        ends = {"adBreakComplete": "completed", "adBreakStart": "aborted", "sessionEnd": "aborted"}
-        return [
-            (self.events[k].ms - self.events[i].ms, outcome)
-            for i, k, outcome in self.pieces("adBreakStart", ends, in_break=False)
-        ]
-
-    def chapters(self) -> list[tuple[int, str]]:
-        ends = {"chapterComplete": "completed", "chapterSkip": "skipped"}
-        ends |= {"chapterStart": "aborted", "sessionEnd": "aborted"}
-        return [
-            (self.labels.count("content", self.events[i].ms, self.events[k].ms), outcome)
-            for i, k, outcome in self.pieces("chapterStart", ends, in_break=False)
-        ]
-
     def states(self) -> dict[str, tuple[int, int]]:
-        changes: list[tuple[int, Any, bool]] = []
-        for event in self.events:
-            if event.name in ("stateStart", "stateEnd"):
-                changes.append((event.ms, event.params.get("media.state.name"), event.name == "stateStart"))
-            for key, on in (("statesEnd", False), ("statesStart", True)):
-                for entry in event.params.get(key) or [] if event.name == "statesUpdate" else []:
-                    changes.append((event.ms, entry.get("media.state.name"), on))
-        changes = [(ms, name, on) for ms, said, on in changes if (name := state_name(said)) is not None]
-        names = list(dict.fromkeys(name for _, name, _ in changes))[:10]
+        changes = [
+            (event.ms, name, key == "statesStart")
+            for event in self.events
+            for key in ("statesEnd", "statesStart")
+            for name in event.states(key)
+        ]
         result = {}
-        for name in names:
-            lit = bytearray(len(self.labels.labels))
-            starts, since = 0, None
+        for name in list(dict.fromkeys(name for _, name, _ in changes))[:10]:
+            starts, total, since = 0, 0, None
             for ms, other, begins in [*changes, (self.events[-1].ms, name, False)]:
                 if other != name or begins == (since is not None):
                     continue
                 if begins:
                     starts, since = starts + 1, ms
                 elif since is not None:
-                    lit[since - self.labels.first : ms - self.labels.first] = bytes([1]) * (ms - since)
-                    since = None
-            result[name] = (starts, lit.count(1))
+                    total, since = total + ms - since, None
+            result[name] = (starts, total)
         return result
 
     def average_bitrate(self) -> float | None:
@@ -93,32 +93,22 @@ class Recount:
         weight, total = 0, 0.0
         for i, (since, bitrate) in enumerate(marks):
             until = marks[i + 1][0] if i + 1 < len(marks) else self.events[-1].ms
-            played = self.labels.count("content", since, until)
+            played = self.labels.sum_ms("content", since, until)
             weight, total = weight + played, total + played * bitrate
         return total / weight if weight else None
 
+    def spans(self) -> list[tuple[str, int, int]]:
+        """Return what the session did, from when to when, whatever the playhead."""
+        found: list[tuple[str, int, int]] = []
+        at = self.events[0].ms + self.clock_offset()
+        for label, group in groupby(self.labels.labels):
+            until = at + sum(1 for _ in group)
+            if label != NOTHING:
+                found.append((DOING[LABELS[label]], at, until))
+            at = until
+        return found
+
     # ---- counts
-
-    def begun(self, move: str) -> list[int]:
-        """Return the indexes of the events with which the player began to be paused, or to buffer."""
-        found, session = [], self.session
-        for i, event in enumerate(self.events):
-            if MOVES.get(event.name) != move:
-                continue
-            was = "starting" if i == 0 else session.of_break(i - 1) if session.moves_ad(i) else session.main(i - 1)
-            if was != move:
-                found.append(i)
-        return found
-
-    def main_heads(self, *, but: set[int] | None = None) -> list[float]:
-        found = []
-        for i in range(len(self.events)):
-            begins = self.events[i].name == "play" and self.session.moves_main(i)
-            plays = i > 0 and self.session.doing(i - 1) == "content"
-            head = self.session.heads[i]
-            if head is not None and (begins or plays) and i not in (but or ()):
-                found.append(head)
-        return found
 
     def last_dropped(self) -> int | None:
         found: int | None = None
@@ -131,7 +121,15 @@ class Recount:
     def is_failed(self) -> bool:
         errors = [i for i, event in enumerate(self.events) if event.name == "error"]
         later = {event.name for event in self.events[errors[-1] :]} if errors else set()
-        return bool(errors) and "play" not in later and self.session.heads[errors[-1]] == self.session.heads[-1]
+        return bool(errors) and "play" not in later and self.place(errors[-1]) == self.place(len(self.events) - 1)
+
+    def place(self, i: int) -> float | None:
+        """Return the playhead of an event; where a player was torn down, the one before that."""
+        reset = self.played.reset_at()
+        head = self.session.heads[i]
+        if reset is None or i < reset or head is None:
+            return head
+        return next(other for other in reversed(self.session.heads[:reset]) if other is not None)
 
     def clock_offset(self) -> int:
         arrivals = [event.received_ms for event in self.session.all]
@@ -150,12 +148,31 @@ class Recount:
     def progress(self) -> int | None:
         if self.session.end_s is None:
             return None
-        heads = self.main_heads(but=self.played.slips)
-        passed = [pct for pct in (10, 25, 50, 75, 95) for head in heads if head * 100 >= pct * self.session.end_s]
+        heads = [self.session.heads[i] for i in self.labels.counted_heads if i not in self.played.slips]
+        passed = [
+            pct
+            for pct in (10, 25, 50, 75, 95)
+            for head in heads
+            if head is not None and head * 100 >= pct * self.session.end_s
+        ]
         return max(passed, default=0)
 
     def clipped(self, head: float | None) -> float | None:
         return min(head, self.session.end_s) if head is not None and self.session.end_s is not None else head
+
+    def seek_buffers(self) -> tuple[int, int]:
+        """Return how many bufferings followed a jump or contain one, and how long they were."""
+        count, total, begun = 0, 0, set(self.claims.rebuffers)
+        for i in self.claims.rebuffers:
+            ends = (k for k in range(i + 1, len(self.events)) if self.claims.mains[k] != "buffering" or k in begun)
+            stop = next(ends, None)
+            last = len(self.events) - 1 if stop is None else stop
+            since = self.events[i].ms
+            near = [k for k in self.played.found if k <= last and self.events[k].ms >= since - SEEK_MS]
+            if near:
+                count += 1
+                total += self.labels.sum_ms("buffer", since, self.events[last].ms)
+        return count, total
 
     # ---- all of them
 
@@ -194,72 +211,87 @@ class Recount:
             "last_moved_received_ms": self.last_moved(),
         }
 
+    def startup(self) -> int | None:
+        """Return how long main content took to start; None where nothing says so."""
+        first_ms = self.claims.started_ms
+        if first_ms is None or self.labels.is_startup_unknown or self.labels.is_start_unsaid:
+            return None
+        return self.labels.sum_ms("join", None, first_ms) + self.labels.sum_ms("buffer", None, first_ms)
+
     def durations(self) -> dict[str, Any]:
         """Return how long each was that the player did."""
-        count, begun = self.labels.count, self.begins_at
-        first_ms = self.events[-1].ms if begun is None else self.events[begun].ms
-        early = count("join", None, first_ms) + count("buffer", None, first_ms)
+        count, first_ms = self.labels.sum_ms, self.claims.started_ms
         return {
-            "startup_s": None if begun is None else early,
+            "startup_s": self.startup(),
             "join_s": count("join"),
             "content_time_s": count("content"),
             "ad_time_s": count("ad"),
-            "media_time_s": count("content") + count("ad"),
+            "ad_time_outside_breaks_s": count("outside"),
+            "media_time_s": count("content") + count("ad") + count("outside"),
             "pause_time_s": count("pause") + count("ad-pause"),
             "buffer_time_s": count("buffer") + count("ad-buffer"),
-            "rebuffer_time_s": 0 if begun is None else count("buffer", first_ms),
+            "rebuffer_time_s": 0 if first_ms is None else count("buffer", first_ms),
+            "seek_buffer_time_s": self.seek_buffers()[1],
             "stall_time_s": count("stall"),
             "gap_s": count("gap"),
             "idle_s": count("idle"),
+            "fast_forward_s": self.labels.speed.fast_ms,
         }
 
     def counts(self) -> dict[str, Any]:
         """Return how often each happened."""
-        names, buffers = self.names, self.begun("buffering")
-        begun = len(names) if self.begins_at is None else self.begins_at
+        begun = self.claims.started_at
         return {
-            "is_started": self.begins_at is not None,
-            "pauses": len(self.begun("paused")),
-            "buffers": len(buffers),
-            "rebuffers": sum(i > begun and not self.session.in_break(i) for i in buffers),
+            "is_started": begun is not None,
+            "pauses": len(self.claims.pauses),
+            "buffers": len(self.claims.buffers),
+            "rebuffers": len(self.claims.rebuffers),
+            "seek_buffers": self.seek_buffers()[0],
             "stalls": self.labels.stalls,
-            "seeks": self.played.seeks,
-            "errors": names.count("error"),
-            "errors_before_start": names[:begun].count("error"),
-            "bitrate_changes": names.count("bitrateChange"),
+            "seeks": self.played.seeks(),
+            "loops": len(self.played.loops_at()),
+            "errors": self.names.count("error"),
+            "errors_before_start": self.names[: len(self.names) if begun is None else begun].count("error"),
+            "bitrate_changes": self.names.count("bitrateChange"),
             "average_bitrate_bps": self.average_bitrate(),
             "dropped_frames": self.last_dropped(),
+            "playback_rate": self.labels.speed.told(),
         }
 
     def playhead_numbers(self) -> dict[str, Any]:
         """Return what the playhead says of the content."""
-        known, heads = [head for head in self.session.heads if head is not None], self.main_heads()
-        passes = self.played.passes()
-        return {
+        reset, heads = self.played.reset_at(), self.session.heads
+        known = [head for head in heads[:reset] if head is not None]
+        first_at = self.labels.first_at
+        found = {
             "progress_pct": self.progress(),
-            "first_playhead_s": self.clipped(heads[0] if heads else None),
+            "first_playhead_s": self.clipped(None if first_at is None else heads[first_at]),
             "last_playhead_s": self.clipped(known[-1] if known else None),
-            "unique_played_s": sum(high - low for low, high, _ in passes),
-            "played_intervals": passes,
         }
+        if len(self.played.ranges) > RANGES_MAX:  # the fold may have joined some
+            return found
+        passes = self.played.passes()
+        unique_s = sum(high - low for low, high, _ in passes)
+        return {**found, "unique_played_s": unique_s, "played_error_s": 0, "played_intervals": passes}
 
     def list_numbers(self) -> dict[str, Any]:
-        """Return ads, breaks, chapters and player states, and their counts."""
-        ads, breaks, chapters, states = self.ads(), self.breaks(), self.chapters(), self.states()
-        outcomes = [outcome for _, outcome in ads]
+        """Return ads, breaks, chapters, player states and spans, and their counts."""
+        claims, states = self.claims, self.states()
+        inside = [ad.outcome for ad in claims.ads if not ad.is_outside]
         return {
-            "ads_started": len(ads),
-            "ads_completed": outcomes.count("completed"),
-            "ads_skipped": outcomes.count("skipped"),
-            "ads_aborted": outcomes.count("aborted"),
-            "ads_outside_break": self.names.count("adStart") - len(ads),
-            "ad_breaks": self.names.count("adBreakStart"),
-            "ad_breaks_completed": [outcome for _, outcome in breaks].count("completed"),
-            "chapters_started": len(chapters),
-            "chapters_completed": [outcome for _, outcome in chapters].count("completed"),
+            "ads_started": len(inside),
+            "ads_completed": inside.count("completed"),
+            "ads_skipped": inside.count("skipped"),
+            "ads_aborted": inside.count("aborted"),
+            "ads_outside_break": len(claims.ads) - len(inside),
+            "ad_breaks": len(claims.breaks),
+            "ad_breaks_completed": [piece.outcome for piece in claims.breaks].count("completed"),
+            "chapters_started": len(claims.chapters),
+            "chapters_completed": [piece.outcome for piece in claims.chapters].count("completed"),
             "states": len(states),
-            "ads": ads,
-            "breaks": breaks,
-            "chapters": chapters,
+            "ads": self.pieces(claims.ads, "ad"),
+            "breaks": self.pieces(claims.breaks, None),
+            "chapters": self.pieces(claims.chapters, "content"),
             "player_states": states,
+            "spans": self.spans(),
         }

@@ -1,5 +1,6 @@
 """A session as its player told it: the events that count, in order, and what held after each of them."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,10 +37,29 @@ class Told:
     qoe: dict[str, Any] = field(default_factory=dict)
     is_repeat: bool = False
     is_over_limit: bool = False
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     def quality(self, name: str) -> list[Any]:
         """Return what the event says of a quality, what is believed most at the end."""
         return [self.params.get(f"media.qoe.{name}"), self.qoe.get(f"media.qoe.{name}", self.qoe.get(name))]
+
+    def states(self, key: str) -> list[str]:
+        """Return the player states that the event starts ("statesStart") or ends ("statesEnd")."""
+        said: list[Any] = []
+        if self.name == ("stateStart" if key == "statesStart" else "stateEnd"):
+            said = [self.params.get("media.state.name")]
+        elif self.name == "statesUpdate" and isinstance(self.params.get(key), list):
+            said = [entry.get("media.state.name") for entry in self.params[key] if isinstance(entry, dict)]
+        return [name for name in map(state_name, said) if name is not None]
+
+
+def speed_of(value: Any, *, pattern: re.Pattern[str] | None = None) -> float | None:
+    """Return a speed that a player names: a number, or a text where there is a pattern for it."""
+    if isinstance(value, str) and pattern is not None:
+        found = pattern.fullmatch(value.strip())
+        value = next((float(part) for part in found.groups() if part), None) if found else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and 0 < value <= 16 else None
 
 
 def state_name(name: Any) -> str | None:
@@ -96,70 +116,25 @@ class Session:
             for event in told
         )
 
-    # ---- looking back from the event with index `i`: what holds from it on
-
-    def in_break(self, i: int) -> bool:
-        for event in reversed(self.events[: i + 1]):
-            if event.name in ("adBreakStart", "adBreakComplete"):
-                return event.name == "adBreakStart"
-        return False
-
-    def break_start(self, i: int) -> Told:
-        return next(event for event in reversed(self.events[: i + 1]) if event.name == "adBreakStart")
-
-    def moves_ad(self, i: int) -> bool:
-        """A move inside a break; but a pause at the very moment the break starts is main content's."""
-        event = self.events[i]
-        if event.name not in MOVES or not self.in_break(i):
-            return False
-        return event.name != "pauseStart" or event.ms != self.break_start(i).ms
-
-    def moves_main(self, i: int) -> bool:
-        return self.events[i].name in MOVES and not self.moves_ad(i)
-
-    def main(self, i: int) -> str:
-        for k in range(i, -1, -1):
-            if self.events[k].name == "sessionComplete":
-                return "idle"
-            if self.moves_main(k):
-                return MOVES[self.events[k].name]
-        return "starting"
-
-    def of_break(self, i: int) -> str:
-        for k in range(i, -1, -1):
-            if self.moves_ad(k):
-                return MOVES[self.events[k].name]
-            if self.events[k].name in ("adBreakStart", "adStart"):
-                return "playing"
-        raise AssertionError("asked outside of a break")
-
-    def ad(self, i: int) -> Told | None:
-        for event in reversed(self.events[: i + 1]):
-            if event.name == "adStart":
-                return event
-            if event.name in ("adComplete", "adSkip", "adBreakStart", "adBreakComplete"):
-                return None
-        return None
-
-    def doing(self, i: int) -> str:
-        if self.in_break(i):
-            player = self.of_break(i)
-            if player == "playing":
-                return "idle" if self.ad(i) is None else "ad"
-            return {"paused": "ad-pause", "buffering": "ad-buffer"}[player]
-        return {
-            "starting": "join",
-            "playing": "content",
-            "paused": "pause",
-            "buffering": "buffer",
-            "idle": "idle",
-        }[self.main(i)]
-
-    def is_started(self, i: int) -> bool:
-        return any(self.events[k].name == "play" and self.moves_main(k) for k in range(i + 1))
+    # ---- what holds at the event with index `i`
 
     def knows_start(self, i: int) -> bool:
         if self.start is None:
             return False
         passed = (self.start.ms, PLACE["sessionStart"], self.start.offset)
         return passed <= (self.events[i].ms, PLACE[self.events[i].name], self.events[i].offset)
+
+    def is_recorded(self, i: int) -> bool:
+        """Not known to be live."""
+        return not (self.is_live and self.knows_start(i))
+
+    def end_at(self, i: int) -> float | None:
+        """The end of recorded content, as far as it is known by then."""
+        return self.end_s if self.knows_start(i) else None
+
+    def begins_at(self, i: int) -> bool:
+        """The interval up to this event has no length: it leads up to the sessionStart."""
+        return self.begins and self.events[i] is self.start
+
+    def length_ms(self, i: int) -> int:
+        return 0 if self.begins_at(i) else self.events[i].ms - self.events[i - 1].ms

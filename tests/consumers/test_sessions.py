@@ -844,8 +844,8 @@ def test_an_end_far_before_what_had_come_does_not_close_the_session() -> None:
         end = make_event("sessionEnd", ts=NOON_MS + 12_000, offset=12, playhead_s=12)
         lake.commit(lake.take(sessions, [more]))
         lake.commit(lake.take(sessions, [end]))
-        assert [(row.close_reason, row.facts.events, row.facts.flags) for row in lake.versions] == [
-            ("ended", 12, ["end_ignored"])
+        assert [(row.close_reason, row.facts.events, row.facts.events_ignored) for row in lake.versions] == [
+            ("ended", 12, 1)
         ]
 
 
@@ -858,7 +858,7 @@ def test_an_end_that_turns_out_false_within_its_batch_does_not_close_the_session
     ping = make_event("ping", ts=NOON_MS + 10 * MINUTE_MS, offset=2, received_ms=NOON_MS + 10 * MINUTE_MS + 1)
     lake.commit(lake.take(sessions, [start, end, ping], renew_open=True))
     assert not lake.versions
-    assert [(row.facts.events, row.facts.flags) for row in lake.open] == [(2, ["end_ignored"])]
+    assert [(row.facts.events, row.facts.events_ignored) for row in lake.open] == [(2, 1)]
 
 
 def test_limits_are_those_given() -> None:

@@ -133,7 +133,8 @@ def test_a_playhead_many_times_the_length_has_another_unit(
 ) -> None:
     """Milliseconds, probably: they are counted as they came, and the session is flagged."""
     start = {**FILM, "media.length": length_s}
-    assert watched((10, "ping", playhead), (20, "ping", playhead), start=start).flags == flags
+    found = watched((10, "ping", playhead), (20, "ping", playhead), start=start).flags
+    assert [flag for flag in found if flag != "stood_at_end"] == flags
 
 
 @pytest.mark.parametrize(("playhead", "flags"), [(1_763_000_000, ["playhead_units"]), (80_000, [])])

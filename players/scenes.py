@@ -107,9 +107,11 @@ def _seek(tape: Tape) -> None:
         _stop(tape, "content")
         tape.wait(0.6, "paused")
     else:
-        tape.add(buffers=1, rebuffers=1)
+        tape.add(buffers=1, rebuffers=1, seek_buffers=0 if tape.is_live else 1)
+        tape.unclear = ("seek_buffers", "seek_buffer_time_s")
         tape.post("bufferStart")
-        tape.wait(0.6, "rebuffering")
+        tape.wait(0.6, "rebuffering" if tape.is_live else "seeking")
+        tape.unclear = ()
     if tape.is_live:
         tape.post("play")
         return
@@ -136,8 +138,11 @@ def _buffer(tape: Tape) -> None:
 def _stall(tape: Tape) -> None:
     """Stall without an event: the bitrate drops, the playhead does not move, then playing continues.
 
-    One event cannot show that, nor can two: only a third one that says the same playhead does.
+    One observation cannot show that, nor can two: only a third one that says the same playhead does. A live
+    playhead shows nothing.
     """
+    if tape.is_live:
+        return
     tape.add(stalls=1)
     tape.unclear = (
         "stalls",
@@ -148,8 +153,9 @@ def _stall(tape: Tape) -> None:
         "chapter_time_s",
     )
     _change_bitrate(tape)
-    tape.wait(4.0, "stalled")
-    tape.post("ping")
+    for _ in range(2):
+        tape.wait(4.0, "stalled")
+        tape.post("ping")
     tape.unclear = ()
     tape.wait(4.0, "stalled")
     tape.post("ping")
@@ -160,7 +166,7 @@ def _stall(tape: Tape) -> None:
 def _go_away(tape: Tape) -> None:
     """Close the lid while playing, and open it again later."""
     tape.post("ping")
-    tape.wait(tape.rng.choice((65.0, 100.0, 180.0)), "away")
+    tape.wait(tape.rng.choice((100.0, 180.0) if tape.is_live else (65.0, 100.0, 180.0)), "away")
     tape.post("ping")
 
 
@@ -299,10 +305,14 @@ def _ad_params(tape: Tape, position: int, length_s: float) -> dict[str, Any]:
 
 
 def _stitched_ad(tape: Tape) -> None:
-    """Play an ad that is part of the stream, without a break: it is reported, but the player plays content."""
+    """Play an ad that is part of the stream, without a break. A recorded playhead that moves on says content."""
     tape.add(ads_outside_break=1)
+    tape.ad = "None/1"
     tape.post("adStart", _ad_params(tape, 1, 6.0), metadata={"ad.slot": "stitched"})
-    _watch(tape, 6.0)
+    if tape.is_live or tape.rng.random() < 0.5:
+        tape.wait(6.0, "ad outside")
+    else:
+        _watch(tape, 6.0)
     tape.post("adComplete")
 
 

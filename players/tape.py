@@ -23,8 +23,10 @@ Activity = Literal[
     "first buffering",
     "content",
     "ad",
+    "ad outside",
     "paused",
     "rebuffering",
+    "seeking",
     "ad buffering",
     "stalled",
     "away",
@@ -37,8 +39,10 @@ _DURATIONS: dict[Activity, tuple[str, ...]] = {
     "first buffering": ("buffer_time_s",),
     "content": ("content_time_s", "media_time_s"),
     "ad": ("ad_time_s", "media_time_s"),
+    "ad outside": ("ad_time_outside_breaks_s", "media_time_s"),
     "paused": ("pause_time_s",),
     "rebuffering": ("buffer_time_s", "rebuffer_time_s"),
+    "seeking": ("buffer_time_s", "rebuffer_time_s", "seek_buffer_time_s"),
     "ad buffering": ("buffer_time_s",),
     "stalled": ("stall_time_s",),
     "away": ("gap_s",),
@@ -186,7 +190,7 @@ class Tape:
             self.add_to("state_time_s", state, seconds)
         if self.ad_break:
             self.add_to("ad_break_time_s", self.ad_break, seconds)
-        if activity == "ad":
+        if activity in ("ad", "ad outside"):
             self.add_to("time_of_ads_s", self.ad, seconds)
         elif activity == "content":
             self._play(seconds)

@@ -27,7 +27,7 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Those in parts sum up a list of the session: `state_*` player_states by name, `errors_by_source` by
     "source/id", `chapter_time_s` by index, `chapters_by_outcome`, `ad_break_time_s` by index, `time_of_ads_s` by
-    "break/position", `played_passes` how often each range "from-to" was played.
+    "break/position" ("None/1" outside of a break), `played_passes` how often each range "from-to" was played.
 
     Moments (`*_ts` by the player's own clock, `*_at` by the true one) are milliseconds since the run began.
     """
@@ -55,10 +55,12 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     join_s: float = 0.0
     content_time_s: float | None = 0.0
     ad_time_s: float = 0.0
+    ad_time_outside_breaks_s: float = 0.0
     media_time_s: float | None = 0.0
     pause_time_s: float = 0.0
     buffer_time_s: float = 0.0
     rebuffer_time_s: float = 0.0
+    seek_buffer_time_s: float | None = 0.0
     stall_time_s: float | None = 0.0
     gap_s: float = 0.0
     idle_s: float = 0.0
@@ -66,6 +68,7 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pauses: int = 0
     buffers: int = 0
     rebuffers: int = 0
+    seek_buffers: int | None = 0
     stalls: int | None = 0
     seeks: int | None = 0
 

@@ -12,7 +12,18 @@ from schemas.settings import Settings
 from schemas.terminal import printable
 from sessions.event import Event
 from sessions.fold import without_false_ends
-from sessions.timeline import NOT_SUMS, Change, Line, Number, is_uploaded, lines_of, numbers_of
+from sessions.rules import RULES
+from sessions.timeline import (
+    NOT_SUMS,
+    Change,
+    Claim,
+    Line,
+    Number,
+    claims_of,
+    is_uploaded,
+    lines_of,
+    numbers_of,
+)
 
 PARTS_MAX = 12
 
@@ -33,7 +44,10 @@ class Timeline(msgspec.Struct, frozen=True):
     clock_spread_ms: int
     is_retried_start: bool
     is_uploaded: bool
+    playback_rate: float | None
     events_after_close: int
+    flags: list[str]
+    claims: list[Claim]
     versions: list[Version]
     lines: list[Line]
     numbers: list[Number]
@@ -81,7 +95,10 @@ def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
         clock_spread_ms=facts.clock_spread_ms,
         is_retried_start=bool(row.get("is_retried_start")),
         is_uploaded=is_uploaded(facts),
+        playback_rate=facts.playback_rate,
         events_after_close=len(history.events) - len(counted),
+        flags=facts.flags,
+        claims=claims_of(facts, events, length_ms) if facts.flags else [],
         versions=versions,
         lines=lines,
         numbers=numbers_of(facts, lines, row),
@@ -104,6 +121,8 @@ def _described(timeline: Timeline) -> Iterator[str]:
         f"the player's clock is {timeline.clock_offset_ms} ms behind; "
         f"its slowest event took {timeline.clock_spread_ms} ms longer than its fastest"
     )
+    if timeline.playback_rate not in (None, 1.0):
+        yield f"played at {timeline.playback_rate}x"
     if timeline.is_uploaded:
         yield "it was uploaded afterwards, so its clock cannot be checked"
     if timeline.is_retried_start:
@@ -129,6 +148,13 @@ def _described(timeline: Timeline) -> Iterator[str]:
     for number in timeline.numbers:
         if number.value or number.parts or number.is_other:
             yield _arithmetic(number)
+    if timeline.flags:
+        yield ""
+        meanings = {rule.flag: rule.meaning for rule in RULES}
+        for flag in timeline.flags:
+            yield f"flag {flag}: {meanings[flag]}"
+        for claim in timeline.claims:
+            yield f"by the player's word alone, {claim.name} would be {_figure(claim.claimed)}"
 
 
 def _moment(ms: int) -> str:

@@ -9,6 +9,7 @@ import duckdb
 
 from lake.catalog import NAME, Location, connect
 from lake.tables import definitions_sql, initialize
+from sessions.rules import RULES
 
 DICTIONARY = Path(__file__).parent / "DICTIONARY.md"
 HEAD = """# The data dictionary
@@ -34,7 +35,10 @@ _MACRO = re.compile(r"CREATE OR REPLACE MACRO (\w+)\((.*)\) AS TABLE")
 
 def render(connection: duckdb.DuckDBPyConnection) -> str:
     """Return the dictionary of an attached lake as Markdown."""
-    return "\n".join([HEAD, *_tables(connection), *_views(connection), *_macros(), *_metrics(connection)]) + "\n"
+    return (
+        "\n".join([HEAD, *_tables(connection), *_views(connection), *_macros(), *_flags(), *_metrics(connection)])
+        + "\n"
+    )
 
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
@@ -82,6 +86,12 @@ def _macros() -> Iterator[str]:
         if match := _MACRO.match(line):
             yield f"### {match[1]}({match[2]})\n\n{' '.join(above)}\n"
         above = [*above, line[3:]] if line.startswith("-- ") else []
+
+
+def _flags() -> Iterator[str]:
+    yield "## Flags of sessions\n"
+    yield "The table session_flags: the rules that `sessions.flags` may name. `data_quality` counts them.\n"
+    yield from _rows(("flag", "meaning", "example"), [(rule.flag, rule.meaning, rule.example) for rule in RULES])
 
 
 def _metrics(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:

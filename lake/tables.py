@@ -22,6 +22,7 @@ from lake.metrics import catalog_rows, columns_sql, fill_catalog
 from lake.schema import SCHEMA, check_schema, partitions_of, refuse_newer, schema_of
 from schemas.faults import SchemaMismatch
 from schemas.vocabulary import EVENT_TYPES, EventType
+from sessions.rules import RULES
 
 _COLUMN = re.compile(r'^ {4}("?\w+"?) .*?-- (.+)$')
 _CREATE = re.compile(r"^CREATE (?:OR REPLACE )?(TABLE|VIEW) (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
@@ -222,10 +223,11 @@ def _define(connection: duckdb.DuckDBPyConnection, partitions: int) -> None:
         _run(connection, sql_text("definitions"))
     text = _views(partitions) + definitions_sql()
     # Views must be created again when their tables have new columns, even if their text is the same.
-    wanted = hashlib.sha256((text + repr(catalog_rows()) + str(SCHEMA)).encode()).hexdigest()
+    wanted = hashlib.sha256((text + repr(catalog_rows()) + repr(RULES) + str(SCHEMA)).encode()).hexdigest()
     if connection.execute("SELECT sha256 FROM definitions").fetchall() != [(wanted,)]:
         _run(connection, text)
         fill_catalog(connection)
+        _fill_session_flags(connection)
         connection.execute("DELETE FROM definitions")
         connection.execute("INSERT INTO definitions VALUES (?)", [wanted])
 
@@ -278,6 +280,12 @@ def _fill_event_types(connection: duckdb.DuckDBPyConnection) -> None:
     places = ", ".join(["(?, ?, ?, ?, ?)"] * len(EVENT_TYPES))
     connection.execute("DELETE FROM event_types")
     connection.execute(f"INSERT INTO event_types VALUES {places}", values)
+
+
+def _fill_session_flags(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("DELETE FROM session_flags")
+    values = [value for rule in RULES for value in (rule.flag, rule.meaning, rule.example)]
+    connection.execute(f"INSERT INTO session_flags VALUES {', '.join(['(?, ?, ?)'] * len(RULES))}", values)
 
 
 def _does(row: EventType) -> str:

@@ -63,8 +63,9 @@ WITH counts AS (
     UNION ALL
     SELECT 'flag ' || flag, events, (SELECT count(*) FROM events), 'events' FROM flagged_events
     UNION ALL
-    SELECT 'session flag ' || flag, count(*), (SELECT sessions FROM counts), 'sessions'
-    FROM (SELECT unnest(flags) AS flag FROM sessions) GROUP BY flag
+    SELECT 'session flag ' || any_value(f.flag), count(s.flag), (SELECT sessions FROM counts), 'sessions'
+    FROM session_flags AS f LEFT JOIN (SELECT unnest(flags) AS flag FROM sessions) AS s ON s.flag = f.flag
+    GROUP BY f.flag
     UNION ALL
     SELECT 'quarantined: ' || reason, count(*), (SELECT count(*) FROM quarantine), 'records'
     FROM quarantine GROUP BY reason

@@ -42,18 +42,18 @@
     tracking_session_id VARCHAR,   -- tracking session that its requests named; null if any of them denied consent
     tracking_verified BOOLEAN,     -- whether Playhead issued that tracking session
     consent VARCHAR,               -- denied if any event of the session denied it, else given if a user identity came, else null
-    startup_s DOUBLE,              -- from sessionStart to the first main play, ads left out, seconds
+    startup_s DOUBLE,              -- from sessionStart to the first main play, ads left out, seconds; null where nothing says
     time_to_start_ms BIGINT,       -- media.qoe.timeToStart as the player reported it, milliseconds
     join_s DOUBLE,                 -- before the first main play, ads left out, seconds
     content_time_s DOUBLE,         -- main content playing, seconds of wall clock
     ad_time_s DOUBLE,              -- ads playing, seconds of wall clock
-    media_time_s DOUBLE,           -- content_time_s + ad_time_s
+    media_time_s DOUBLE,           -- content_time_s + ad_time_s + ad_time_outside_breaks_s
     pause_time_s DOUBLE,           -- paused, seconds
     buffer_time_s DOUBLE,          -- buffering, seconds
     rebuffer_time_s DOUBLE,        -- the part of buffer_time_s after main content had started, seconds
     stall_time_s DOUBLE,           -- playing by its word, but the playhead stands, seconds
-    gap_s DOUBLE,                  -- unknown: longer without any event than pings allow, seconds
-    idle_s DOUBLE,                 -- nothing that counts: between the ads of a break, after completion, at the end of the content, seconds
+    gap_s DOUBLE,                  -- unknown: silence longer than allowed, or what neither playhead nor ad's length bears out, seconds
+    idle_s DOUBLE,                 -- nothing that counts: between the ads of a break, after completion, standing at the end or after an error, seconds
     pauses BIGINT,                 -- number of pauses
     buffers BIGINT,                -- number of bufferings
     rebuffers BIGINT,              -- number of bufferings after main content had started
@@ -68,7 +68,7 @@
     ads_completed BIGINT,          -- ads completed inside an ad break
     ads_skipped BIGINT,            -- ads skipped inside an ad break
     ads_aborted BIGINT,            -- of those, ended by something else
-    ads_outside_break BIGINT,      -- ads without an ad break; their time counts as content
+    ads_outside_break BIGINT,      -- ads without an ad break; their time is ad_time_outside_breaks_s, not ad_time_s
     ad_breaks BIGINT,              -- ad breaks started
     ad_breaks_completed BIGINT,    -- ad breaks completed
     chapters_started BIGINT,       -- chapters started
@@ -77,11 +77,11 @@
     concurrent_states_max BIGINT,  -- most player states that were on at once
     progress_pct INTEGER,          -- highest marker of 10, 25, 50, 75, 95 passed; 0: none; null: unknown length
     first_playhead_s DOUBLE,       -- first playhead of main content, seconds
-    last_playhead_s DOUBLE,        -- last playhead, seconds
+    last_playhead_s DOUBLE,        -- last playhead, seconds; a reset to 0 at the very end is none
     unique_played_s DOUBLE,        -- length of the union of played intervals, seconds of content
     clock_offset_ms BIGINT,        -- how far the player's clock is behind ours, estimated, milliseconds
     clock_spread_ms BIGINT,        -- spread of received_at - client_ts over its events, milliseconds
-    ads STRUCT(ad_id VARCHAR, name VARCHAR, advertiser VARCHAR, campaign_id VARCHAR, creative_id VARCHAR, player_name VARCHAR, length_s DOUBLE, break_index BIGINT, position BIGINT, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, time_s DOUBLE, outcome VARCHAR)[], -- ads inside breaks; see view ads
+    ads STRUCT(ad_id VARCHAR, name VARCHAR, advertiser VARCHAR, campaign_id VARCHAR, creative_id VARCHAR, player_name VARCHAR, length_s DOUBLE, break_index BIGINT, position BIGINT, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, time_s DOUBLE, outcome VARCHAR)[], -- ads, also those outside of breaks; see view ads
     breaks STRUCT("index" BIGINT, name VARCHAR, offset_s DOUBLE, ads BIGINT, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, time_s DOUBLE, outcome VARCHAR)[], -- ad breaks; see view ad_breaks
     chapters STRUCT("index" BIGINT, name VARCHAR, offset_s DOUBLE, length_s DOUBLE, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, time_s DOUBLE, outcome VARCHAR)[], -- chapters; see view chapters
     player_states STRUCT(name VARCHAR, starts BIGINT, time_s DOUBLE, is_on BOOLEAN)[], -- player states; see view player_states
@@ -89,7 +89,15 @@
     playback_errors STRUCT("at" TIMESTAMPTZ, playhead_s DOUBLE, error_id VARCHAR, source VARCHAR, is_before_start BOOLEAN)[], -- errors; see view playback_errors
     events_ignored BIGINT,         -- sessionEnds without effect, dated far before earlier arrivals; stored, not counted; null before schema 2
     events_over_limit BIGINT,      -- events after its first 20,000 by offset; stored, not counted; null before schema 2
-    flags VARCHAR[],               -- what is odd: end_ignored, over_limit, tracking_changed, bitrate_kbps, playhead_units, out_of_place; null before schema 2
-    last_doing VARCHAR,            -- what the player did after the last counted event: joining, playing, ad, paused, ad_paused, buffering, ad_buffering, idle; null before schema 2
+    flags VARCHAR[],               -- rules that decided something of its numbers; see session_flags; null before schema 2
+    last_doing VARCHAR,            -- what the player did after the last counted event: joining, playing, ad, ad_outside, paused, ad_paused, buffering, ad_buffering, idle; null before schema 2
     ping_interval_s DOUBLE,        -- time from ping to ping, the longer of the last two, seconds; null if unknown, and before schema 2
-    open_ad_length_s DOUBLE        -- length of the ad that was open after the last counted event, seconds; null without one, and before schema 2
+    open_ad_length_s DOUBLE,       -- length of the ad that was open after the last counted event, seconds; null without one, and before schema 2
+    playback_rate DOUBLE,          -- seconds of content a second while it played steadily; null where unknown, and before schema 2
+    fast_forward_s DOUBLE,         -- the part of content_time_s in which the playhead ran faster than twice the clock; null before schema 2
+    ad_time_outside_breaks_s DOUBLE, -- ads outside of breaks playing, seconds of wall clock; null before schema 2
+    seek_buffer_time_s DOUBLE,     -- the part of rebuffer_time_s that a seek caused; null before schema 2
+    seek_buffers BIGINT,           -- the part of rebuffers that a seek caused; null before schema 2
+    loops BIGINT,                  -- how often content began again where it ends; null before schema 2
+    played_error_s DOUBLE,         -- how far unique_played_s may be wrong, as too many ranges were played; null before schema 2
+    spans STRUCT(doing VARCHAR, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, head_from_s DOUBLE, head_to_s DOUBLE)[] -- what happened, from when to when: joining, playing, ad, ad_outside, paused, ad_paused, buffering, ad_buffering, stalled, idle, unknown; see view spans; null before schema 2

@@ -107,6 +107,13 @@ CREATE TABLE IF NOT EXISTS schema_number (
 -- Closed sessions, one row per version: a late event reopens a session, which then closes again as the next version.
 CREATE TABLE IF NOT EXISTS session_versions ({session_columns});
 
+-- The rules that a session's flags may name.
+CREATE TABLE IF NOT EXISTS session_flags (
+    flag VARCHAR,                  -- name of the rule, as in sessions.flags
+    meaning VARCHAR,               -- what a session with the flag is
+    example VARCHAR                -- what may happen, and what it gives
+);
+
 -- The event types of the protocol and their effects.
 CREATE TABLE IF NOT EXISTS event_types (
     event_type VARCHAR,            -- name on the wire

@@ -100,27 +100,31 @@ FROM events AS e LEFT JOIN sessions AS s USING (session_id);
 
 -- Ads of the newest version of each session.
 CREATE OR REPLACE VIEW ads AS
-SELECT session_id, content_id, state, unnest(ads, recursive := true) FROM sessions;
+SELECT session_id, content_id, state, is_capped, unnest(ads, recursive := true) FROM sessions;
 
 -- Ad breaks of the newest version of each session.
 CREATE OR REPLACE VIEW ad_breaks AS
-SELECT session_id, content_id, state, unnest(breaks, recursive := true) FROM sessions;
+SELECT session_id, content_id, state, is_capped, unnest(breaks, recursive := true) FROM sessions;
 
 -- Chapters of the newest version of each session.
 CREATE OR REPLACE VIEW chapters AS
-SELECT session_id, content_id, state, unnest(chapters, recursive := true) FROM sessions;
+SELECT session_id, content_id, state, is_capped, unnest(chapters, recursive := true) FROM sessions;
 
 -- Player states (fullscreen, mute, ...) of the newest version of each session.
 CREATE OR REPLACE VIEW player_states AS
-SELECT session_id, content_id, state, unnest(player_states, recursive := true) FROM sessions;
+SELECT session_id, content_id, state, is_capped, unnest(player_states, recursive := true) FROM sessions;
 
 -- Ranges of content played, of the newest version of each session; they do not overlap within a session.
 CREATE OR REPLACE VIEW played_intervals AS
-SELECT session_id, content_id, state, unnest(played_intervals, recursive := true) FROM sessions;
+SELECT session_id, content_id, state, is_capped, unnest(played_intervals, recursive := true) FROM sessions;
+
+-- What each session did, from when to when, of its newest version: without overlap, in order; null before schema 2.
+CREATE OR REPLACE VIEW spans AS
+SELECT session_id, content_id, state, is_capped, unnest(spans, recursive := true) FROM sessions;
 
 -- Errors that players reported, of the newest version of each session.
 CREATE OR REPLACE VIEW playback_errors AS
-SELECT session_id, content_id, state, unnest(playback_errors, recursive := true) FROM sessions;
+SELECT session_id, content_id, state, is_capped, unnest(playback_errors, recursive := true) FROM sessions;
 
 -- Users by pseudonym, over the sessions that consent allows to link; retried starts are excluded.
 CREATE OR REPLACE VIEW viewers AS

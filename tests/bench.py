@@ -36,6 +36,9 @@ import msgspec
 import psutil
 import pyarrow as pa
 from rigs.brokers import JvmBroker, free_ports
+from rigs.commands import PLAYHEAD
+from rigs.processes import Process, started
+from rigs.waiting import until
 
 from eventlog import Appended
 from eventlog.adapters import create_log, open_writer
@@ -44,7 +47,6 @@ from schemas import records
 from schemas.ids import MediaSession, mint_event_id, mint_media_session
 from schemas.settings import Settings, environment_of, read_settings
 
-PLAYHEAD = Path(sys.executable).parent / "playhead"
 MEASURED, OTHERS = "0", "1"
 CONNECTIONS = 64
 EVENTS_BEFORE = 12  # of each session that stays open
@@ -135,13 +137,12 @@ def _settings(folder: Path, environment: dict[str, str]) -> Settings:
 
 
 @contextlib.contextmanager
-def _process(settings: Settings, command: list[str], core: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(["taskset", "-c", core, *command], env={**os.environ, **environment_of(settings)})
-    try:
+def _process(settings: Settings, command: Sequence[object], core: str) -> Iterator[Process]:
+    variables = {**os.environ, **environment_of(settings)}
+    log = settings.data_dir / "bench.log"
+    with started(["taskset", "-c", core, *command], log=log, env=variables) as process:
         yield process
-    finally:
-        process.terminate()
-        process.wait(20)
+        process.end()
 
 
 def _run(settings: Settings, *verbs: str) -> None:
@@ -153,13 +154,8 @@ def _run(settings: Settings, *verbs: str) -> None:
 
 def _wait_ready(settings: Settings) -> str:
     url = f"http://127.0.0.1:{settings.http_port}"
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"{url}/health/ready").status_code == 200:
-                return url
-        time.sleep(0.05)
-    raise SystemExit("the ingest is not ready")
+    until(lambda: httpx.get(f"{url}/health/ready").status_code == 200, "the ingest is not ready")
+    return url
 
 
 def _event(event_type: str, *, ts: int, playhead: float, params: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -202,7 +198,7 @@ def _posts(settings: Settings, seconds: int) -> list[tuple[str, str]]:
     script = settings.data_dir / "post.lua"
     body = json.dumps(_start(int(time.time() * 1000)))
     script.write_text(WRK_SCRIPT % body)
-    with _process(settings, [str(PLAYHEAD), "ingest"], MEASURED):
+    with _process(settings, [PLAYHEAD, "ingest"], MEASURED):
         acknowledged = _load(settings, script, seconds)
     at_once = [sys.executable, "-m", "uvicorn", "bench:answer_at_once", "--app-dir", str(Path(__file__).parent)]
     options = ["--port", str(settings.http_port), "--no-access-log", "--log-level", "warning"]
@@ -283,7 +279,7 @@ def _worker(settings: Settings, events: int) -> list[tuple[str, str]]:
     asyncio.run(_fill(settings, events))
     with (
         connect(location(settings), read_only=True) as lake,
-        _process(settings, [str(PLAYHEAD), "worker"], MEASURED),
+        _process(settings, [PLAYHEAD, "worker"], MEASURED),
     ):
         began = None
         while (read := _inserted(lake)) < events:
@@ -311,7 +307,7 @@ def _open_sessions(settings: Settings, sessions: int) -> None:
     events = EVENTS_BEFORE * sessions
     with connect(location(settings), read_only=True) as lake:
         for start in ("started", "started again"):
-            with _process(settings, [str(PLAYHEAD), "worker"], MEASURED) as worker:
+            with _process(settings, [PLAYHEAD, "worker"], MEASURED) as worker:
                 for number in range(1, NEWS + 1):
                     asyncio.run(_play(settings, viewers, events=1))
                     events += sessions
@@ -352,12 +348,10 @@ def _value(session_id: str, event: dict[str, Any]) -> bytes:
     )
 
 
-def _wait_written(lake: duckdb.DuckDBPyConnection, events: int, worker: subprocess.Popen[bytes]) -> None:
+def _wait_written(lake: duckdb.DuckDBPyConnection, events: int, worker: Process) -> None:
     """Wait until so many events are in the lake, and the rows of all open sessions with them."""
     statement = "SELECT sum(inserted), sum(next_offset - open_as_of_offset) FROM ledger"
-    while lake.execute(statement).fetchone() != (events, 0):
-        assert worker.poll() is None
-        time.sleep(0.2)
+    worker.wait_for(lambda: lake.execute(statement).fetchone() == (events, 0), within_s=3600)
 
 
 def _peak_mb(pid: int) -> int:
@@ -459,8 +453,8 @@ def _visible(settings: Settings, seconds: int) -> list[tuple[str, str]]:
     """Post 100 events a second, and look in SQL when each appears."""
     _run(settings, "topics", "init")
     with (
-        _process(settings, [str(PLAYHEAD), "ingest"], OTHERS),
-        _process(settings, [str(PLAYHEAD), "worker"], MEASURED),
+        _process(settings, [PLAYHEAD, "ingest"], OTHERS),
+        _process(settings, [PLAYHEAD, "worker"], MEASURED),
     ):
         url = _wait_ready(settings)
         delays = sorted(asyncio.run(_post_and_look(settings, url, seconds)))

@@ -11,19 +11,18 @@ import os
 import shlex
 import signal
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 from rigs.brokers import free_ports, some_broker
-from rigs.fleet import Child
+from rigs.commands import PLAYHEAD
 from rigs.postgres import new_database, some_server
+from rigs.processes import Process
+from rigs.waiting import until_async
 
 from commands.own_secrets import with_own_secrets
 from schemas.settings import environment_of, read_settings
-
-READY_WITHIN_S = 60.0
 
 
 class Stack:
@@ -31,11 +30,12 @@ class Stack:
 
     def __init__(self, folder: Path, environment: dict[str, str], ports: list[int]) -> None:
         self.folder, self.environment, self.ports = folder, environment, ports
-        self.children: dict[str, Child] = {}
+        self.children: dict[str, Process] = {}
 
-    def start(self, name: str, *arguments: str, **changes: str) -> Child:
+    def start(self, name: str, *arguments: str, **changes: str) -> Process:
         """Start `playhead <arguments>`; what it says goes to <name>.log."""
-        child = Child(arguments, {**os.environ, **self.environment, **changes}, self.folder / f"{name}.log")
+        environment = {**os.environ, **self.environment, **changes}
+        child = Process([PLAYHEAD, *arguments], log=self.folder / f"{name}.log", env=environment)
         self.children[name] = child
         return child
 
@@ -43,30 +43,27 @@ class Stack:
         """Raise where a process has ended."""
         for name, child in self.children.items():
             if not child.is_alive():
-                raise SystemExit(f"{name} has ended: {child.log[-2000:]}")
+                raise SystemExit(f"{name} has ended: {child.output[-2000:]}")
 
     async def until_ready(self) -> None:
         """Wait until every ingest takes events."""
-        deadline = time.monotonic() + READY_WITHIN_S
         async with httpx.AsyncClient(timeout=5.0) as client:
-            for port in self.ports:
-                while True:
-                    self.check()
-                    with contextlib.suppress(httpx.HTTPError):
-                        if (await client.get(f"http://127.0.0.1:{port}/health/ready")).status_code == 200:
-                            break
-                    if time.monotonic() > deadline:
-                        raise SystemExit(f"nothing takes events at port {port}")
-                    await asyncio.sleep(0.1)
+
+            async def are_ready() -> bool:
+                self.check()
+                replies = [await client.get(f"http://127.0.0.1:{port}/health/ready") for port in self.ports]
+                return all(reply.status_code == 200 for reply in replies)
+
+            await until_async(are_ready, "not all ingests take events")
 
     def end(self) -> None:
         """Tell all to end, those that take events first; kill what does not."""
         for child in self.children.values():
             if child.is_alive():
-                child.ask_to_end()
+                child.send(signal.SIGTERM)
         for child in self.children.values():
             child.wait(10.0)
-            child.end()
+            child.kill_all()
 
 
 @contextlib.contextmanager
@@ -84,7 +81,7 @@ def running_stack(folder: Path, *, ports: list[int], workers: int, partitions: i
         try:
             for verb in ("topics", "init"):
                 if stack.start(verb, verb).wait(60.0) != 0:
-                    raise SystemExit(stack.children[verb].log)
+                    raise SystemExit(stack.children[verb].output)
                 del stack.children[verb]
             for port in ports:
                 stack.start(f"ingest-{port}", "ingest", PLAYHEAD_HTTP_PORT=str(port))

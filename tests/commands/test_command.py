@@ -27,6 +27,8 @@ import httpx
 import psutil
 import pytest
 from rigs.commands import PLAYHEAD, SECRETS, Running, ask, environment, playhead, started
+from rigs.processes import Process
+from rigs.waiting import until
 
 from eventlog.adapters import open_writer, read_ends
 from players.personas import make_persona
@@ -192,7 +194,7 @@ def test_up_says_what_waits_where_the_worker_does_not_catch_up(viewers: str, tmp
         url = running.wait_for(lambda: URL.search(running.output))[1]
         start(url)
         running.wait_for(lambda: 0 < records_of_lake(tmp_path) <= records_of_log(tmp_path))
-        os.kill(running.children()["worker"], signal.SIGSTOP)
+        os.kill(running.by_verb()["worker"], signal.SIGSTOP)
         read, posted = records_of_lake(tmp_path), records_of_log(tmp_path)
         start(url)
         running.wait_for(lambda: records_of_log(tmp_path) > posted)
@@ -256,7 +258,7 @@ def test_a_signal_ends_all_of_it(number: signal.Signals, tmp_path: Path) -> None
     with started("up", "--viewers", "5", "--port", "0", cwd=tmp_path) as running:
         running.wait_for(lambda: (tmp_path / "data" / "logs" / "viewers.log").exists())
         running.wait_for(lambda: ask("SELECT count(*) AS n FROM events", cwd=tmp_path)[0]["n"] > 10)
-        children = running.children()
+        children = running.by_verb()
         assert children.keys() == {"ingest", "worker", "simulate"}
         began = time.monotonic()
         assert running.end(number) == 0, running.output
@@ -279,29 +281,26 @@ def test_a_slow_client_does_not_hold_up_the_end(tmp_path: Path) -> None:
 def test_a_signal_during_the_start_ends_it_too(tmp_path: Path) -> None:
     """As soon as there are children, they are ended."""
     with started("up", "--viewers", "5", "--port", "0", cwd=tmp_path) as running:
-        running.wait_for(lambda: running.children())
+        running.wait_for(lambda: running.by_verb())
         assert running.end(signal.SIGINT) == 0, running.output
 
 
 def test_no_child_outlives_it(tmp_path: Path) -> None:
     """Killed without a chance to end them, it takes its children along."""
     with started("up", "--viewers", "2", "--port", "0", cwd=tmp_path) as running:
-        running.wait_for(lambda: "simulate" in running.children())
-        children = running.children().values()
+        running.wait_for(lambda: "simulate" in running.by_verb())
+        children = running.by_verb().values()
         running.end(signal.SIGKILL)
-        deadline = time.monotonic() + 15
-        while any(Path(f"/proc/{pid}").exists() for pid in children):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), within_s=15)
 
 
 @pytest.mark.parametrize("verb", ["worker", "ingest"])
 def test_a_child_that_dies_is_said_and_ends_all(verb: str, tmp_path: Path) -> None:
     """Exit status 1; who died, of what, and where its last lines are."""
     with started("up", "--viewers", "2", "--port", "0", cwd=tmp_path) as running:
-        running.wait_for(lambda: "simulate" in running.children())
-        os.kill(running.children()[verb], signal.SIGKILL)
-        assert running.process.wait(30) == 1
+        running.wait_for(lambda: "simulate" in running.by_verb())
+        os.kill(running.by_verb()[verb], signal.SIGKILL)
+        assert running.wait(30) == 1
         assert f"playhead: {verb} ended by itself, killed by SIGKILL; see data/logs/{verb}.log" in running.output
 
 
@@ -325,7 +324,8 @@ def test_up_on_a_terminal_shows_a_live_table(tmp_path: Path) -> None:
     arguments: list[str | Path] = [PLAYHEAD, "up", "--viewers", "5", "--for", "6s", "--port", "0"]
     variables = environment({"TERM": "xterm-256color"})
     del variables["COLUMNS"]
-    process = subprocess.Popen(arguments, cwd=tmp_path, env=variables, stdin=slave, stdout=slave, stderr=slave)
+    terminal = {"stdin": slave, "stdout": slave, "stderr": slave}
+    process = Process(arguments, log=tmp_path / "none", env=variables, cwd=tmp_path, **terminal)
     os.close(slave)
     screen = b""
     try:
@@ -333,8 +333,7 @@ def test_up_on_a_terminal_shows_a_live_table(tmp_path: Path) -> None:
             screen += part
         assert process.wait(10) == 0, screen.decode()
     finally:
-        process.kill()
-        process.wait()
+        process.kill_all()
         os.close(master)
     text = screen.decode()
     assert text.count("being watched") > 3
@@ -392,7 +391,7 @@ def test_each_child_gets_only_the_secrets_that_it_needs(tmp_path: Path) -> None:
     seen: dict[str, dict[str, str]] = {}
 
     def look() -> bool:
-        for verb, pid in every_child(running.process.pid).items():
+        for verb, pid in every_child(running.pid).items():
             with contextlib.suppress(OSError):
                 seen[verb] = environment_of_process(pid)
         return seen.keys() >= wanted.keys()
@@ -423,7 +422,7 @@ def test_up_runs_in_a_folder_with_modules_of_the_same_names(hostile: Path) -> No
     with started("up", "--viewers", "1", "--port", "0", cwd=hostile, settings=settings) as running:
         log = hostile / "data" / "logs" / "worker.log"
         running.wait_for(lambda: log.exists() and '"event": "upkeep"' in log.read_text())
-        running.wait_for(lambda: "simulate" in running.children())
+        running.wait_for(lambda: "simulate" in running.by_verb())
         running.wait_for(lambda: re.search(r"[1-9]\d* events", running.output))
         assert running.end(signal.SIGINT) == 0, running.output
     assert "a module of the current folder" not in running.output

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import time_machine
 from rigs.brokers import Broker
-from rigs.ingest import Ingest, session_start, until
+from rigs.ingest import Ingest, session_start
 from rigs.lake import Lake, record_value, write_values
 from rigs.logs import KafkaRig, Ledger, read_records, reading, writing
 from rigs.session_model import NOON_MS, session_id
+from rigs.waiting import until, until_async
 from structlog.testing import capture_logs
 
 from consumers.log_clock import CLOCK_BACK_MS, LogClock
@@ -213,9 +214,7 @@ async def test_a_worker_whose_clock_is_a_day_ahead_closes_nothing(tmp_path: Path
         began_s = time.monotonic()
         working = asyncio.create_task(Worker(lake.settings).run(stop))
         try:
-            while not await asyncio.to_thread(lake.ask, "SELECT 1 FROM session_versions"):
-                assert time.monotonic() < began_s + 60
-                await asyncio.sleep(0.1)
+            await until_async(lambda: lake.ask("SELECT 1 FROM session_versions"), "it does not close")
             assert time.monotonic() > began_s + 2  # by the time that passed, not by the clock
         finally:
             stop.set()

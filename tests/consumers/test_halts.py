@@ -6,8 +6,9 @@ import functools
 import sqlite3
 from pathlib import Path
 
-from rigs.lake import Lake, playhead, wait_until
+from rigs.lake import Lake, playhead
 from rigs.logs import EmbeddedRig, writing
+from rigs.waiting import until
 
 from consumers.halts import SAID_EVERY_S, Halts
 from eventlog.adapters import create_log
@@ -53,10 +54,10 @@ async def test_what_was_read_before_a_gap_is_stored(tmp_path: Path) -> None:
     # Two batches go at once; the third has 5 records when it meets the gap, and waits for more.
     settings = lake.settings.model_copy(update={"worker_batch_records": 15, "worker_commit_interval_s": 1.0})
     with playhead(settings, "worker"):
-        wait_until(lambda: "--accept-gap 0:35-37" in (reasons(lake)[0] or ""))
-        wait_until(lambda: lake.ask("SELECT next_offset FROM ledger_p000") == [(35,)])
+        until(lambda: "--accept-gap 0:35-37" in (reasons(lake)[0] or ""))
+        until(lambda: lake.ask("SELECT next_offset FROM ledger_p000") == [(35,)])
     with playhead(lake.settings, "worker", "--accept-gap", "0:35-37"):
-        wait_until(lambda: lake.ask("SELECT next_offset, lost FROM ledger_p000") == [(45, 3)])
+        until(lambda: lake.ask("SELECT next_offset, lost FROM ledger_p000") == [(45, 3)])
     assert verify(lake.place).findings == []
 
 
@@ -69,14 +70,14 @@ async def test_a_gap_halts_its_partition_alone_until_it_is_accepted(tmp_path: Pa
     for rows in (5, 10):  # a restart finds the same
         with playhead(lake.settings, "worker"):
             await append(lake, 1, 5)
-            wait_until(lambda: "0:0-3" in (reasons(lake)[0] or ""))
+            until(lambda: "0:0-3" in (reasons(lake)[0] or ""))
             enough = f"SELECT quarantined = {rows} FROM ledger_p001"
-            wait_until(functools.partial(lake.ask, f"FROM ({enough}) AS t(is_so) WHERE is_so"))
+            until(functools.partial(lake.ask, f"FROM ({enough}) AS t(is_so) WHERE is_so"))
     (finding,) = verify(lake.place).findings
     assert (finding.code, finding.partition) == ("halted", 0)
     assert "`playhead worker --accept-gap 0:0-3`" in finding.detail
     with playhead(lake.settings, "worker", "--accept-gap", "0:0-3"):
-        wait_until(lambda: lake.ask("SELECT next_offset, lost FROM ledger_p000") == [(10, 4)])
+        until(lambda: lake.ask("SELECT next_offset, lost FROM ledger_p000") == [(10, 4)])
     assert reasons(lake) == [None, None]
     assert verify(lake.place).findings == []
 
@@ -88,11 +89,11 @@ async def test_a_flood_of_bad_records_is_red_until_a_worker_takes_it(tmp_path: P
     await append(lake, 0, 300)
     settings = lake.settings.model_copy(update={"worker_bad_max": 100})
     with playhead(settings, "worker"):
-        wait_until(lambda: "PLAYHEAD_WORKER_BAD_MAX=0" in (reasons(lake)[0] or ""))
+        until(lambda: "PLAYHEAD_WORKER_BAD_MAX=0" in (reasons(lake)[0] or ""))
     assert [finding.code for finding in verify(lake.place).findings] == ["halted"]
     assert lake.ask("SELECT count(*) FROM quarantine") == [(0,)]
     with playhead(settings.model_copy(update={"worker_bad_max": 0}), "worker"):
-        wait_until(lambda: lake.ask("SELECT next_offset FROM ledger") == [(300,)])
+        until(lambda: lake.ask("SELECT next_offset FROM ledger") == [(300,)])
     assert reasons(lake) == [None]
     assert verify(lake.place).findings == []
 
@@ -103,4 +104,4 @@ async def test_a_log_that_is_read_again_is_not_halted_any_more(tmp_path: Path) -
     await create_log(lake.settings)
     lake.do("UPDATE ledger_p000 SET halted_at = now(), halted_reason = 'the disk was away'")
     with playhead(lake.settings, "worker"):
-        wait_until(lambda: reasons(lake) == [None])
+        until(lambda: reasons(lake) == [None])

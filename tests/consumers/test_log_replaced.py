@@ -20,8 +20,9 @@ from rigs.commands import SECRETS
 from rigs.commands import playhead as run
 from rigs.ingest import Ingest, session_start
 from rigs.ingest import running as ingesting
-from rigs.lake import Lake, playhead, record_value, wait_until
+from rigs.lake import Lake, playhead, record_value
 from rigs.logs import EmbeddedRig, KafkaRig, LogRig, writing
+from rigs.waiting import until
 
 from consumers.decisions import accept_new_logs, parse_partitions
 from consumers.worker import Worker
@@ -121,23 +122,23 @@ def test_every_event_that_was_acknowledged_is_in_the_lake_after_the_log_was_lost
     with playhead(lake.settings, "worker") as worker:
         with ingesting(folder) as ingest:
             assert post(ingest, 300) == 300
-            wait_until(lambda: counts(lake, 300))
+            until(lambda: counts(lake, 300))
             lose_log(lake)
             assert post(ingest, 3) == 0
             assert httpx.get(f"{ingest.url}/health/ready").status_code == 503
             assert "is another file than the log that is open here" in ingest.output
         with ingesting(folder) as ingest:
             assert post(ingest, 100) == 100
-        wait_until(lambda: "log was replaced" in reason(lake))
+        until(lambda: "log was replaced" in reason(lake))
         assert "`playhead worker --new-log 0`" in reason(lake)
         done = run("verify", cwd=folder, settings=settings_of(lake))
         assert done.returncode == 1
         assert "log was replaced" in " ".join(done.stdout.split())
         assert counts(lake, 300)
-        assert worker.poll() is None
-        wait_until(lambda: codes_said(folder / "worker.stderr") == {"log_replaced"})
+        assert worker.is_alive()
+        until(lambda: codes_said(folder / "worker.stderr") == {"log_replaced"})
         with playhead(lake.settings, "worker", "--new-log", "0"):  # it waits; the one that runs goes on
-            wait_until(lambda: counts(lake, 400))
+            until(lambda: counts(lake, 400))
     assert reason(lake) == ""
     assert verify(lake.place).findings == []
     assert lake.ask("SELECT log_number, log_base, next_offset FROM ledger") == [(2, 300, 400)]
@@ -260,7 +261,7 @@ def test_what_retention_took_is_no_other_log(tmp_path: Path) -> None:
     asyncio.run(rig.lose_front(0, 15))
     with playhead(lake.settings, "worker"):
         asyncio.run(append(rig, 2))
-        wait_until(lambda: counts(lake, 17))
+        until(lambda: counts(lake, 17))
     assert verify(lake.place).findings == []
 
 
@@ -310,7 +311,7 @@ def test_a_topic_that_was_made_again_is_noticed(
     with contextlib.ExitStack() as stack:
         with contextlib.ExitStack() as first:
             first.enter_context(playhead(lake.settings, "worker"))
-            wait_until(lambda: counts(lake, 40))
+            until(lambda: counts(lake, 40))
             if is_running:
                 stack.push(first.pop_all())
         asyncio.run(rig.lose_end())
@@ -318,10 +319,10 @@ def test_a_topic_that_was_made_again_is_noticed(
             asyncio.run(append(rig, count, partition=partition))
         if not is_running:
             stack.enter_context(playhead(lake.settings, "worker"))
-        wait_until(lambda: lake.ask("SELECT count(*) FROM ledger WHERE halted_at IS NOT NULL") == [(2,)])
-        wait_until(lambda: code in codes_said(tmp_path / "worker.stderr"))
+        until(lambda: lake.ask("SELECT count(*) FROM ledger WHERE halted_at IS NOT NULL") == [(2,)])
+        until(lambda: code in codes_said(tmp_path / "worker.stderr"))
         assert [finding.code for finding in verify(lake.place).findings] == ["halted"] * 2
         with playhead(lake.settings, "worker", "--new-log", "all"):
-            wait_until(lambda: counts(lake, 40 + sum(new_records)))
+            until(lambda: counts(lake, 40 + sum(new_records)))
     assert verify(lake.place).findings == []
     assert lake.ask("SELECT DISTINCT log_number, log_base FROM ledger") == [(2, 20)]

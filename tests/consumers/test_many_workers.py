@@ -3,17 +3,19 @@
 import asyncio
 import contextlib
 import random
+import signal
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from rigs.brokers import Broker
-from rigs.fleet import Fleet, closed_sessions, feeding, fleet, until
+from rigs.fleet import Fleet, closed_sessions, ends_well, feeding, fleet
 from rigs.lake import record_value
 from rigs.logs import KafkaRig, writing
 from rigs.poison import CREATED, record
 from rigs.postgres import SystemServer, new_database
+from rigs.waiting import until_async
 
 from lake.catalog import Location, connect, speaks_english
 from schemas.ids import read_media_session
@@ -28,10 +30,10 @@ async def test_workers_are_added_and_ended_under_load(tmp_path: Path, kafka: Bro
                 workers.append(ships.start("worker", name=f"worker-{number}"))
                 await ships.holds(len(feed.acknowledged) + 50)
             for worker in workers[:2]:
-                await worker.terminate()
+                await ends_well(worker)
                 await ships.holds(len(feed.acknowledged) + 50)
         await ships.exact(feed)
-        await workers[2].terminate()
+        await ends_well(workers[2])
 
 
 async def test_workers_are_killed_under_load(tmp_path: Path, kafka: Broker, catalog: str) -> None:
@@ -46,9 +48,9 @@ async def test_workers_are_killed_under_load(tmp_path: Path, kafka: Broker, cata
                 await asyncio.sleep(rng.uniform(0.0, 1.0))
                 victim = workers[number % 2]
                 if way == "kill":
-                    await victim.kill()
+                    await asyncio.to_thread(victim.kill)
                 else:
-                    victim.ask_to_end()
+                    victim.send(signal.SIGTERM)
                     assert await asyncio.to_thread(victim.wait, 15.0) in (0, -15)  # -15: while it was starting
                 workers[number % 2] = ships.start("worker", name=f"worker-{number % 2}")
             await ships.holds(len(feed.acknowledged))
@@ -84,7 +86,7 @@ async def test_two_owners_of_every_partition(tmp_path: Path, kafka: Broker, cata
             ]
             await ships.holds(len(feed.acknowledged) + 300)
         await ships.exact(feed)
-        assert any("fenced" in worker.log or "lake refused" in worker.log for worker in workers)
+        assert any("fenced" in worker.output or "lake refused" in worker.output for worker in workers)
         assert all(worker.is_alive() for worker in workers)
 
 
@@ -101,7 +103,7 @@ async def test_idle_sessions_are_closed_once_by_two_owners(tmp_path: Path, kafka
             await feed.grow(300)
         await ships.holds(len(feed.acknowledged))
         sessions = set(feed.acknowledged.values())
-        await until(lambda: closed_sessions(ships.place) >= sessions, "sessions are open")
+        await until_async(lambda: closed_sessions(ships.place) >= sessions, "sessions are open")
         await ships.exact(feed)
 
 
@@ -153,7 +155,9 @@ async def test_postgresql_is_away_for_seconds(tmp_path: Path, kafka: Broker, own
             await ships.holds(50)
             await asyncio.to_thread(own_postgres.kill)
             workers.append(ships.start("worker", name="worker-1"))
-            await until(lambda: all("lake refused" in worker.log for worker in workers), "nobody has noticed")
+            await until_async(
+                lambda: all("lake refused" in worker.output for worker in workers), "nobody has noticed"
+            )
             await feed.grow(50)
             await asyncio.to_thread(own_postgres.start)
             await ships.holds(len(feed.acknowledged))
@@ -177,12 +181,14 @@ async def test_a_worker_ends_in_time_though_postgresql_says_nothing(
             await ships.holds(50)
             own_postgres.pause()
             workers.append(ships.start("worker", name="starting"))
-            await until(lambda: workers[1].is_connected(own_postgres.port), "it has not come to the catalogue")
+            await until_async(
+                lambda: workers[1].is_connected(own_postgres.port), "it has not come to the catalogue"
+            )
             await feed.grow(50)
             for worker in workers:
-                worker.ask_to_end()
+                worker.send(signal.SIGTERM)
             assert [await asyncio.to_thread(worker.wait, 5.0) for worker in workers] == [3, 3]
-            assert all('"waited_for": "the lake"' in worker.log for worker in workers)
+            assert all('"waited_for": "the lake"' in worker.output for worker in workers)
             own_postgres.resume()
             ships.start("worker", name="after")
             await ships.holds(len(feed.acknowledged))
@@ -198,19 +204,19 @@ async def test_a_flood_of_bad_records_pauses_its_partition(tmp_path: Path, kafka
         async with writing(ships.settings) as writer:
             for wanted in (60, 400):  # few are quarantined
                 await asyncio.gather(*(writer.append(0, key=b"", value=b"no event") for _ in range(wanted)))
-                await until(lambda: ships.next_offset(0) >= 60, "nothing is quarantined")
-        await until(lambda: "partition halted" in worker.log, "nobody has noticed")
+                await until_async(lambda: ships.next_offset(0) >= 60, "nothing is quarantined")
+        await until_async(lambda: "partition halted" in worker.output, "nobody has noticed")
         async with feeding(ships) as feed:
             await feed.grow(200)
         sessions = [read_media_session(id) for id in feed.acknowledged.values()]
         await ships.holds(sum(session is not None and session.partition > 0 for session in sessions))
         assert worker.is_alive()
         assert 60 <= ships.next_offset(0) < 100
-        await worker.terminate()
+        await ends_well(worker)
         again = ships.start("worker", name="again", PLAYHEAD_WORKER_BAD_MAX="0")
         await ships.complete(feed)
         assert await asyncio.to_thread(ships.ask, "SELECT count(*) FROM quarantine") == [(460,)]
-        await again.terminate()
+        await ends_well(again)
 
 
 async def test_partitions_are_added_under_load(tmp_path: Path, kafka: Broker, catalog: str) -> None:
@@ -221,7 +227,7 @@ async def test_partitions_are_added_under_load(tmp_path: Path, kafka: Broker, ca
             workers = [ships.start("worker", name=f"worker-{number}") for number in range(2)]
             await ships.holds(50)
             assert "7 partitions" in await ships.run("topics", "--partitions", "7")
-            await until(lambda: ships.next_offset(6) > 0, "nothing of partition 6 is in the lake")
+            await until_async(lambda: ships.next_offset(6) > 0, "nothing of partition 6 is in the lake")
             await ships.holds(len(feed.acknowledged))
         await ships.exact(feed)
         assert all(worker.is_alive() for worker in workers)
@@ -258,13 +264,13 @@ async def test_a_lake_behind_a_gap_is_rebuilt_table_by_table(tmp_path: Path, kaf
         async with feeding(ships) as feed:
             worker = ships.start("worker")
             await ships.holds(50)
-            await worker.terminate()
+            await ends_well(worker)
             await feed.grow(100)
         first, last = await lose(ships, kafka, records=5)
         worker = ships.start("worker", "--accept-gap", f"0:{first}-{last}", name="accepting")
         await ships.holds(len(feed.acknowledged) - 5)
         await ships.run("backup")
-        await worker.terminate()
+        await ends_well(worker)
         assert "7 partitions" in await ships.run("topics", "--partitions", "7")
         worker = ships.start("worker", name="grown")
         now_ms = time.time_ns() // 1_000_000
@@ -275,8 +281,8 @@ async def test_a_lake_behind_a_gap_is_rebuilt_table_by_table(tmp_path: Path, kaf
             await feed_after.grow(100)
         await ships.holds(len(feed.acknowledged) - 5 + len(feed_after.acknowledged) + 3)
         settled = "SELECT bool_and(open_as_of_offset = next_offset), sum(duplicates), sum(quarantined) FROM ledger"
-        await until(lambda: ships.ask(settled) == [(True, 1, 1)], "open sessions are not written")
-        await worker.terminate()
+        await until_async(lambda: ships.ask(settled) == [(True, 1, 1)], "open sessions are not written")
+        await ends_well(worker)
         anew = {**ships.elsewhere("anew"), "PLAYHEAD_LAKE_BACKUPS": str(ships.settings.backups)}
         refused = ships.start("rebuild", name="from-the-log-alone", **ships.elsewhere("nothing"))
         await ships.run("rebuild", **anew)
@@ -288,7 +294,7 @@ async def test_a_lake_behind_a_gap_is_rebuilt_table_by_table(tmp_path: Path, kaf
         )
         assert all(here[name] for name in ("events", "tracking_events", "quarantine", "duplicates", "gaps"))
         assert await asyncio.to_thread(refused.wait, 30.0) == 2
-        assert f"partition 0: offsets 0 to {last} are gone from the log" in refused.log
+        assert f"partition 0: offsets 0 to {last} are gone from the log" in refused.output
 
 
 @pytest.mark.parametrize(

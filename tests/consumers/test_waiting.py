@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 from rigs.brokers import Broker, free_ports
-from rigs.lake import ROOT, Lake, record_value, wait_until
+from rigs.lake import ROOT, Lake, record_value
 from rigs.logs import KafkaRig, writing
 from rigs.session_model import session_id
+from rigs.waiting import until_async
 
 from consumers.waiting import look
 from consumers.worker import Worker
@@ -104,10 +105,7 @@ async def test_a_partition_that_is_paused_is_red_with_the_reason(lake: Lake) -> 
     async with writing(lake.settings) as writer, working(lake):
         await append(writer, 0, *[b"?"] * 7)
         await append(writer, 1, value_of("a"))
-        deadline = time.monotonic() + 30
-        while not await asyncio.to_thread(lake.ask, "SELECT 1 FROM ledger_p000 WHERE halted_at IS NOT NULL"):
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.1)
+        await until_async(lambda: lake.ask("SELECT 1 FROM ledger_p000 WHERE halted_at IS NOT NULL"))
     status, verdict = await asyncio.to_thread(verified, lake, "--within", "60s")
     assert (status, codes(verdict)) == (1, [("halted", 0)])
     assert "records are bad" in verdict["findings"][0]["detail"]
@@ -133,7 +131,7 @@ async def test_a_lake_that_reads_on_meanwhile_is_well(lake: Lake, monkeypatch: p
         async with writing(lake.settings) as writer:
             await append(writer, 0, value_of(uuid.uuid4().hex))
         is_read = "SELECT next_offset FROM ledger_p000"
-        await asyncio.to_thread(wait_until, lambda: lake.ask(is_read) > [(ends[0],)])
+        await until_async(lambda: lake.ask(is_read) > [(ends[0],)])
         return ends
 
     async with working(lake):

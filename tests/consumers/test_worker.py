@@ -5,8 +5,6 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -17,8 +15,9 @@ from typing import Any
 import duckdb
 import msgspec
 import pytest
-from rigs.lake import Lake, playhead, record_value, rows_of_facts, wait_until, write
+from rigs.lake import Lake, playhead, record_value, rows_of_facts, write
 from rigs.poison import BAD, ODD, record
+from rigs.processes import talking
 from rigs.session_model import (
     ALL_THE_TIME,
     LIMITS,
@@ -33,6 +32,7 @@ from rigs.session_model import (
     no_time,
     session_id,
 )
+from rigs.waiting import until_async
 
 from consumers.worker import Worker
 from eventlog import Writer
@@ -461,7 +461,7 @@ async def test_kills_at_any_moment_leave_every_snapshot_and_the_end_exact(tmp_pa
                 (before,) = lake.ask("SELECT commits FROM ledger")[0]
                 commits = f"SELECT commits > {before} FROM ledger"
                 with playhead(lake.settings, "worker"):
-                    await asyncio.to_thread(wait_until, partial(holds, lake, commits))
+                    await until_async(partial(holds, lake, commits))
                     await asyncio.sleep(rng.uniform(0.0, 1.5))
         finally:
             stop.set()
@@ -505,12 +505,12 @@ async def test_an_event_is_readable_within_two_seconds(lake: Lake) -> None:
                 return waits_s.keys() == wanted.keys()
 
             await append(1)
-            await asyncio.to_thread(wait_until, all_are_read)  # the worker has started
+            await until_async(all_are_read)  # the worker has started
             appending = asyncio.create_task(append(30))
             while not appending.done():
                 await asyncio.to_thread(all_are_read)
                 await asyncio.sleep(0.05)  # who asks without a pause takes a core from the worker
-            await asyncio.to_thread(wait_until, all_are_read)
+            await until_async(all_are_read)
     del waits_s["event 0"]  # waited for the worker
     waits = sorted(waits_s.values())
     print(f"readable after {waits[len(waits) // 2]:.2f} s (median), {waits[-1]:.2f} s (longest of {len(waits)})")
@@ -523,19 +523,19 @@ async def test_a_partition_that_is_added_is_read_at_once(tmp_path: Path) -> None
     async with log_writer(lake) as writer:
         with playhead(lake.settings, "worker") as worker:
             await writer.append(0, key=b"", value=b"?")
-            await asyncio.to_thread(wait_until, lambda: lake.ask("SELECT next_offset FROM ledger") == [(1,)])
+            await until_async(lambda: lake.ask("SELECT next_offset FROM ledger") == [(1,)])
             await add_partitions(lake.settings, partitions=2)
             stderr = tmp_path / "worker.stderr"
-            await asyncio.to_thread(wait_until, lambda: "no tables for partition 1" in stderr.read_text())
+            await until_async(lambda: "no tables for partition 1" in stderr.read_text())
             await asyncio.to_thread(initialize, lake.place, partitions=2)
             other = await open_writer(lake.settings)
             await other.append(1, key=b"", value=b"?")
             await other.append(0, key=b"", value=b"?")
             await other.close()
             ledgers = "SELECT log_partition, next_offset FROM ledger ORDER BY 1"
-            await asyncio.to_thread(wait_until, lambda: lake.ask(ledgers) == [(0, 2), (1, 1)])
-            assert worker.poll() is None
-            worker.send_signal(signal.SIGTERM)
+            await until_async(lambda: lake.ask(ledgers) == [(0, 2), (1, 1)])
+            assert worker.is_alive()
+            worker.send(signal.SIGTERM)
             assert await asyncio.to_thread(worker.wait, 10) == 0
 
 
@@ -546,14 +546,10 @@ def catalogue_locked(lake: Lake) -> Iterator[None]:
         "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30);"
         "c.execute('BEGIN IMMEDIATE'); print('held', flush=True); sys.stdin.read()"
     )
-    pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", hold, lake.place.catalog], stdin=pipe, stdout=pipe) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"held\n"
-            yield
-        finally:
-            process.kill()
+    with talking("-c", hold, lake.place.catalog) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield
 
 
 async def test_a_lake_that_refuses_for_a_while_costs_time_and_nothing_else(tmp_path: Path) -> None:
@@ -563,17 +559,15 @@ async def test_a_lake_that_refuses_for_a_while_costs_time_and_nothing_else(tmp_p
     async with log_writer(lake) as writer:
         with playhead(lake.settings, "worker") as worker:
             feeding = asyncio.create_task(feed(writer, stop, seed=9))
-            await asyncio.to_thread(
-                wait_until, lambda: lake.ask("SELECT next_offset > 50 FROM ledger") == [(True,)]
-            )
+            await until_async(lambda: lake.ask("SELECT next_offset > 50 FROM ledger") == [(True,)])
             with catalogue_locked(lake):
                 stderr = tmp_path / "worker.stderr"
-                await asyncio.to_thread(wait_until, lambda: "lake refused" in stderr.read_text())
+                await until_async(lambda: "lake refused" in stderr.read_text())
             stop.set()
             count = await feeding
             read = f"SELECT next_offset = {count} FROM ledger"
-            await asyncio.to_thread(wait_until, lambda: lake.ask(read) == [(True,)])
-            assert worker.poll() is None
+            await until_async(lambda: lake.ask(read) == [(True,)])
+            assert worker.is_alive()
     assert verify(lake.place).findings == []
 
 

@@ -27,6 +27,7 @@ from rigs.logs import (
     writing,
 )
 from rigs.mock_kafka import MockKafka, running_mock
+from rigs.waiting import until_async
 
 from eventlog import Writer
 from eventlog.adapters import add_partitions, create_log, open_reader, open_writer, read_ends
@@ -87,14 +88,14 @@ async def append_all(writer: Writer, count: int, *, partition: int = 0) -> list[
 
 async def until_it_takes(writer: Writer) -> None:
     """Append until it works, as clients do."""
-    deadline = time.monotonic() + 20
-    while True:
-        try:
+
+    async def is_taken() -> bool:
+        with contextlib.suppress(LogUnavailable):
             await writer.append(0, key=b"", value=b"again")
-        except LogUnavailable:
-            assert time.monotonic() < deadline
-        else:
-            return
+            return True
+        return False
+
+    await until_async(is_taken, "it takes nothing")
 
 
 async def test_there_must_be_a_log(rig: LogRig) -> None:
@@ -592,10 +593,12 @@ async def test_partitions_can_be_added_while_all_runs(real_rig: LogRig) -> None:
         await read_records(reader, 3)
         ledger.positions[0] = 3
         assert await add_partitions(real_rig.settings(), partitions=3) == 3
-        deadline = time.monotonic() + 20
-        while writer.partitions < 3:
-            assert time.monotonic() < deadline
+
+        async def has_three() -> bool:
             await writer.check()
+            return writer.partitions == 3
+
+        await until_async(has_three)
         assert await append_all(writer, 2, partition=2) == [0, 1]
         assert {record.partition for record in await read_records(reader, 2)} == {2}
     assert sorted(set(ledger.assigned)) == [0, 1, 2]

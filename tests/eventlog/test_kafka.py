@@ -22,8 +22,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from rigs.brokers import Broker, JvmBroker, NoBroker, none_to_be_had
-from rigs.fleet import until
 from rigs.logs import KafkaRig, Ledger, read_records, reading, writing
+from rigs.processes import started
+from rigs.waiting import until_async
 
 from eventlog.adapters import create_log, open_reader, open_writer
 from schemas.faults import LogUnavailable, NotReady
@@ -44,13 +45,15 @@ async def topics_of(broker: Broker) -> list[str]:
 
 async def refused_within(within_s: float, call: Callable[[], Awaitable[object]]) -> None:
     """Call until the log is unavailable."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
+
+    async def is_refused() -> bool:
         try:
             await call()
         except LogUnavailable:
-            return
-    pytest.fail(f"still taken after {within_s} s")
+            return True
+        return False
+
+    await until_async(is_refused, "it is still taken", within_s=within_s)
 
 
 async def test_no_topic_is_made_by_using_it(kafka: Broker) -> None:
@@ -118,7 +121,7 @@ async def test_the_largest_record_goes_through(kafka: Broker) -> None:
         assert [len(record.value) for record in await read_records(reader, 3)] == [5, len(largest), 5]
 
 
-async def test_the_ten_lines_of_the_readme_read_the_topic(kafka: Broker) -> None:
+async def test_the_ten_lines_of_the_readme_read_the_topic(kafka: Broker, tmp_path: Path) -> None:
     """A plain consumer, as the page has it, prints what Playhead wrote."""
     rig = KafkaRig(kafka)
     await rig.make()
@@ -127,16 +130,9 @@ async def test_the_ten_lines_of_the_readme_read_the_topic(kafka: Broker) -> None
         await writer.append(0, key=b"k", value=value)
     (program,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     program = program.replace("localhost:9092", kafka.bootstrap_servers).replace("playhead.events", rig.topic)
-    consumer = await asyncio.create_subprocess_exec(
-        sys.executable, "-u", "-c", program, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        assert consumer.stdout is not None
-        line = await asyncio.wait_for(consumer.stdout.readline(), 30)
-    finally:
-        consumer.kill()
-        await consumer.communicate()
-    assert line == b"playhead.media.play 0123456789abcdef {'eventType': 'play'}\n"
+    with started([sys.executable, "-u", "-c", program], log=tmp_path / "consumer.log") as consumer:
+        await asyncio.to_thread(consumer.wait_for, lambda: "\n" in consumer.output)
+        assert consumer.output == "playhead.media.play 0123456789abcdef {'eventType': 'play'}\n"
 
 
 async def test_no_broker_at_the_address() -> None:
@@ -249,7 +245,7 @@ async def is_disconnected(settings: Settings) -> None:
     def none_is_left() -> bool:
         return not any(line.raddr and line.raddr.port in ports for line in psutil.Process().net_connections("tcp"))
 
-    await until(none_is_left, "a connection to the broker is left", within_s=10)
+    await until_async(none_is_left, "a connection to the broker is left", within_s=10)
 
 
 async def is_refused(settings: Settings, *, why: str) -> None:

@@ -16,6 +16,7 @@ from rigs.lake import Lake, record_value
 from rigs.logs import KafkaRig, read_chunks, read_records, reading, writing
 from rigs.mock_kafka import MockKafka, settings_of
 from rigs.session_model import session_id
+from rigs.waiting import until_async
 
 from consumers.decisions import accept_gaps
 from consumers.worker import Worker
@@ -105,16 +106,18 @@ async def test_a_batch_of_another_producer_is_read_whatever_packs_it(kafka: Brok
 async def read_until_corrupt(reader: Reader, *, within_s: float = 30) -> tuple[list[Record], LogCorrupt]:
     """Read until a partition cannot be read, and what is there of the others."""
     records: list[Record] = []
-    found: LogCorrupt | None = None
-    deadline = time.monotonic() + within_s
-    while found is None or len([record for record in records if record.partition == 1]) < 3:
-        assert time.monotonic() < deadline, (records, found)
+    faults: list[LogCorrupt] = []
+
+    async def are_there() -> bool:
         try:
             for chunk in await reader.read(records_max=1000, timeout_s=0.2):
-                records += chunk.records
+                records.extend(chunk.records)
         except LogCorrupt as fault:
-            assert found is None, "said once"
-            found = fault
+            faults.append(fault)
+        return bool(faults) and len([record for record in records if record.partition == 1]) >= 3
+
+    await until_async(are_there, lambda: (records, faults), within_s=within_s)
+    (found,) = faults  # it is named once
     return records, found
 
 
@@ -140,16 +143,16 @@ async def test_a_batch_that_nobody_can_unpack_stops_its_partition_by_name(
         assert [record.value for record in await read_records(reader, 1)] == [b"7"]
 
 
-async def fetched(reader: Reader, partition: int, *, within_s: float = 20) -> None:
+async def fetched(reader: Reader, partition: int) -> None:
     """Wait until the client has fetched records of a partition that nobody has read yet."""
     assert isinstance(reader, KafkaReader)
-    deadline = time.monotonic() + within_s
-    while True:
-        assert time.monotonic() < deadline
-        assert reader._consumer is not None
-        if any(of_topic.partition == partition for of_topic in reader._consumer._fetcher._records):
-            return
-        await asyncio.sleep(0.01)
+    assert reader._consumer is not None
+    fetcher = reader._consumer._fetcher
+
+    async def is_there() -> bool:
+        return any(of_topic.partition == partition for of_topic in fetcher._records)
+
+    await until_async(is_there, "nothing was fetched")
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
@@ -176,13 +179,15 @@ async def test_two_damaged_batches_of_two_partitions_are_named_one_after_the_oth
     async with reading(settings) as reader:
         for partition in (0, 1):
             await inject(settings, with_wrong_crc(batch_of(*FOUR[: partition + 1])), partition=partition)
-        deadline = time.monotonic() + 30
-        while len(faults) < 2:
-            assert time.monotonic() < deadline
+
+        async def are_named() -> bool:
             try:
                 await reader.read(records_max=10, timeout_s=0.2)
             except LogCorrupt as fault:
                 faults.add((fault.partition, fault.asked, fault.following))
+            return len(faults) == 2
+
+        await until_async(are_named)
     assert faults == {(0, 0, 1), (1, 0, 2)}
 
 
@@ -256,17 +261,14 @@ def value_of(event_id: str) -> bytes:
     return record_value(event_id, session_id(1, now_ms), ts=now_ms, received_ms=now_ms)
 
 
-async def halted(lake: Lake, *, within_s: float = 60) -> None:
+async def halted(lake: Lake) -> None:
     """Let a worker run until a partition is halted and the other one read."""
     stop = asyncio.Event()
     working = asyncio.create_task(Worker(lake.settings).run(stop))
-    deadline = time.monotonic() + within_s
     is_halted = "SELECT 1 FROM ledger_p000, ledger_p001 AS b WHERE ledger_p000.halted_at > '1970-01-01'"
-    is_halted += " AND b.next_offset = 2"
+    ledgers = "SELECT log_partition, next_offset, halted_reason FROM ledger"
     try:
-        while not await asyncio.to_thread(lake.ask, is_halted):
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.1)
+        await until_async(lambda: lake.ask(f"{is_halted} AND b.next_offset = 2"), lambda: lake.ask(ledgers))
     finally:
         stop.set()
         await working

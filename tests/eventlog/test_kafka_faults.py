@@ -5,7 +5,7 @@ import contextlib
 import gc
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from rigs.brokers import JvmBroker, JvmCluster
 from rigs.ingest import Ingest, running, session_start
 from rigs.logs import Ledger, read_records, reading, writing
 from rigs.mock_kafka import FETCH, PRODUCE, MockKafka, settings_of
+from rigs.waiting import until_async
 from structlog.testing import capture_logs
 
 from eventlog import Record, Writer
@@ -54,10 +55,14 @@ async def outcome(writer: Writer, partition: int, value: bytes) -> int | Fault:
 
 async def until_taken(writer: Writer, partition: int, value: bytes, *, within_s: float = 20) -> int:
     """Append until it works, as clients do."""
-    deadline = time.monotonic() + within_s
-    while isinstance(offset := await outcome(writer, partition, value), Fault):
-        assert time.monotonic() < deadline, offset
-        await asyncio.sleep(0.05)
+    last: object = None
+
+    async def taken() -> tuple[int] | None:
+        nonlocal last
+        last = await outcome(writer, partition, value)
+        return None if isinstance(last, Fault) else (last,)
+
+    (offset,) = await until_async(taken, lambda: last, within_s=within_s)
     return offset
 
 
@@ -212,14 +217,15 @@ async def test_reading_goes_on_after_errors(mock_kafka: MockKafka, code: int) ->
         assert [record.offset for record in await read_records(reader, 3)] == [2, 3, 4]
         mock_kafka.fail(FETCH, code, code)
         await writer.append(0, key=b"k", value=b"5")
-        offsets: list[int] = []
-        deadline = time.monotonic() + 20
-        while not offsets:
-            assert time.monotonic() < deadline
+
+        async def read() -> list[int]:
             try:
-                offsets += [record.offset for record in await read_records(reader, 1)]
+                return [record.offset for record in await read_records(reader, 1)]
             except LogUnavailable:
                 reader.seek(0, 5)
+                return []
+
+        offsets = await until_async(read)
     assert offsets in ([5], [2, 3, 4, 5])  # the latter if the reader rejoined the group
 
 
@@ -265,14 +271,6 @@ class Viewers:
                 self._is_over = True
 
 
-async def comes_true(condition: Callable[[], Any], *, within_s: float = 30.0) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        await asyncio.sleep(0.05)
-
-
 async def test_brokers_are_away_for_a_minute(tmp_path: Path, own_kafka: JvmBroker) -> None:
     """A minute without a broker, ten times faster: no false 2xx, refusals in time, flat memory, and it ends.
 
@@ -284,19 +282,19 @@ async def test_brokers_are_away_for_a_minute(tmp_path: Path, own_kafka: JvmBroke
     with running(tmp_path / "data", **servers, **changes) as ingest:
         viewers = Viewers(ingest)
         async with viewers.playing(32):
-            await comes_true(lambda: len(viewers.acknowledged) > 100)
+            await until_async(lambda: len(viewers.acknowledged) > 100)
             own_kafka.kill()
             began = time.monotonic()
-            await comes_true(lambda: viewers.refused)
+            await until_async(lambda: viewers.refused)
             answered = len(viewers.acknowledged)
             memory_bytes = []
             while time.monotonic() - began < OUTAGE_S:
-                memory_bytes.append(psutil.Process(ingest.process.pid).memory_info().rss)
+                memory_bytes.append(ingest.process.resident_bytes())
                 await asyncio.sleep(0.1)
             assert len(viewers.acknowledged) == answered
             await asyncio.to_thread(own_kafka.start)
             refused = list(viewers.refused)
-            await comes_true(lambda: len(viewers.acknowledged) > answered + 100)
+            await until_async(lambda: len(viewers.acknowledged) > answered + 100)
             assert await viewers.is_ready()
     half = len(memory_bytes) // 2
     assert max(memory_bytes[half:]) - max(memory_bytes[:half]) < 16_000_000, memory_bytes
@@ -373,15 +371,24 @@ async def test_the_broker_that_leads_is_killed(kafka_cluster: JvmCluster) -> Non
             leader = await leader_of(settings, 0)
             await asyncio.to_thread(kafka_cluster.brokers[leader].kill)
             before = counts(taken)
-            await comes_true(lambda: all(counts(taken)[p] > before[p] + 100 for p in range(3)))
+
+            async def is_written_on() -> bool:
+                return all(counts(taken)[p] > before[p] + 100 for p in range(3))
+
+            await until_async(is_written_on, "the others are not written on")
             is_over = True
         assert await leader_of(settings, 0) != leader
-        deadline = time.monotonic() + 30
-        while not taken.keys() <= seen.keys():
-            assert time.monotonic() < deadline, f"{len(taken.keys() - seen.keys())} records are not read"
+
+        async def all_is_read() -> bool:
             with contextlib.suppress(LogUnavailable):
-                for chunk in await reader.read(records_max=1000, timeout_s=1.0):
-                    seen.update(((chunk.partition, record.offset), record.value) for record in chunk.records)
+                while chunks := await reader.read(records_max=1000, timeout_s=1.0):
+                    for chunk in chunks:
+                        seen.update(((chunk.partition, record.offset), record.value) for record in chunk.records)
+                    if not any(chunk.records for chunk in chunks):
+                        break
+            return taken.keys() <= seen.keys()
+
+        await until_async(all_is_read, lambda: f"{len(taken.keys() - seen.keys())} records are not read")
     assert {place: seen[place] for place in taken} == taken
     for partition, count in counts(seen).items():
         assert {offset for p, offset in seen if p == partition} == set(range(count))

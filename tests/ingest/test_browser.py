@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from rigs.browser import Page, chromium, opened
-from rigs.ingest import Ingest, event, running, session_start, until
+from rigs.ingest import Ingest, event, running, session_start
+from rigs.waiting import until
 
 INSTRUMENTATION = {
     "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",

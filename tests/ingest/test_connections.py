@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from rigs.ingest import Ingest, receive_all, running, session_start, until
+from rigs.ingest import Ingest, receive_all, running, session_start
+from rigs.waiting import until
 
 BODY_TIMEOUT_S = 0.5
 START = json.dumps(session_start()).encode()

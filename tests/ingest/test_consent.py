@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from rigs.ingest import SECRETS, Ingest, event, running, session_start, until
+from rigs.ingest import SECRETS, Ingest, event, running, session_start
+from rigs.waiting import until
 
 from ingest.identity import pseudonym
 

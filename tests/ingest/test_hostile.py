@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rigs.hostile_bodies import CORPUS, START, TS, instead, keys
-from rigs.ingest import Ingest, event, receive_all, running, session_start, until
+from rigs.ingest import Ingest, event, receive_all, running, session_start
+from rigs.waiting import until
 from schemathesis.core.result import Ok
 
 from schemas.faults import NotJson
@@ -371,7 +371,7 @@ def test_a_client_that_never_reads_takes_no_memory(ingest: Ingest) -> None:
     """Replies that nobody takes stop the reading of requests, and soon end the connection; others are served."""
     events = ingest.start(json.loads(START)) + "/events"
     requests = post(events, PING) * 100
-    size_bytes = psutil.Process(ingest.process.pid).memory_info().rss
+    size_bytes = ingest.process.resident_bytes()
     with socket.create_connection(("127.0.0.1", ingest.port), timeout=1) as connection:
         sent = 0
         with contextlib.suppress(TimeoutError, ConnectionError):
@@ -380,7 +380,7 @@ def test_a_client_that_never_reads_takes_no_memory(ingest: Ingest) -> None:
                 sent += 100
         assert sent < 1_000_000
         assert ingest.post(events, PING).status_code == 204
-        assert psutil.Process(ingest.process.pid).memory_info().rss < size_bytes + 16_000_000
+        assert ingest.process.resident_bytes() < size_bytes + 16_000_000
 
 
 @pytest.mark.parametrize("path", ["/api/v1/sessions/", "/api//v1/sessions", "/api/v1/sessions//"])

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from rigs.ingest import SECRETS, Ingest, event, running, session_start, until
+from rigs.ingest import SECRETS, Ingest, event, running, session_start
+from rigs.waiting import until
 
 from ingest.accept import refused_to_keep
 from ingest.identity import Pseudonymizer, RefusedPseudonymizer, pseudonym

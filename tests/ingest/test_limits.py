@@ -17,7 +17,8 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rigs.ingest import SECRETS, Ingest, event, receive_all, running, session_start, until
+from rigs.ingest import SECRETS, Ingest, event, receive_all, running, session_start
+from rigs.waiting import until
 
 from eventlog import Writer
 from eventlog.adapters import create_log, open_writer

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from rigs.ingest import PROJECT, SECRETS, Ingest, event, running, session_start, until
+from rigs.ingest import PROJECT, SECRETS, Ingest, event, running, session_start
+from rigs.waiting import until
 
 API = {"X-API-Key": "string"}
 TRACKING = "/v1/playouts/tracking/session"

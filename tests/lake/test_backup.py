@@ -14,8 +14,9 @@ import msgspec
 import pytest
 from rigs.commands import started
 from rigs.disks import mounted
-from rigs.lake import Lake, playhead, wait_until, write
+from rigs.lake import Lake, playhead, write
 from rigs.session_model import make_bad, make_event
+from rigs.waiting import until
 
 from lake import backup as backups
 from lake.backup import MANIFEST, Manifest, back_up, drop_older, is_due, is_overdue, last_made_at, newest, restore
@@ -124,8 +125,8 @@ def test_what_a_killed_backup_left_is_no_backup_and_is_dropped_by_the_next(lake:
     rows = "SELECT 0, range, 'a', 'b' FROM range(3_000_000)"
     lake.do(f"INSERT INTO duplicates {rows}", "UPDATE ledger_p000 SET duplicates = 3_000_000")
     with playhead(lake.settings, "backup") as process:
-        wait_until(lambda: any(folder.glob("*/*")))
-        process.send_signal(signal.SIGKILL)
+        until(lambda: any(folder.glob("*/*")))
+        process.send(signal.SIGKILL)
         process.wait()
     (left,) = folder.iterdir()
     assert left.name.endswith(".unfinished")
@@ -279,9 +280,9 @@ def test_a_worker_warns_once_when_the_newest_backup_is_older_than_the_retention(
     path, _ = back_up(lake.place, lake.settings.backups, now=datetime.now(UTC))
     age_backup(path, timedelta(days=8))
     with working(lake) as log:
-        wait_until(lambda: overdue_lines(log))
+        until(lambda: overdue_lines(log))
         rounds = len([line for line in lines_of(log) if line["event"] == "upkeep done"])
-        wait_until(lambda: len([line for line in lines_of(log) if line["event"] == "upkeep done"]) >= rounds + 2)
+        until(lambda: len([line for line in lines_of(log) if line["event"] == "upkeep done"]) >= rounds + 2)
         (warning,) = overdue_lines(log)
     assert (warning["level"], warning["retention_s"]) == ("warning", 604_800.0)
     assert warning["newest_backup"].startswith(str(datetime.now(UTC).year))
@@ -294,7 +295,7 @@ def test_a_worker_does_not_warn_where_all_is_well(tmp_path: Path, case: str) -> 
     path, _ = back_up(lake.place, lake.settings.backups, now=datetime.now(UTC))
     age_backup(path, timedelta(days=6 if case == "young" else 8))
     with working(lake, log_drop_without_backup=case == "unwanted") as log:
-        wait_until(lambda: len([line for line in lines_of(log) if line["event"] == "upkeep done"]) >= 3)
+        until(lambda: len([line for line in lines_of(log) if line["event"] == "upkeep done"]) >= 3)
         assert overdue_lines(log) == []
 
 
@@ -309,7 +310,7 @@ def test_up_backs_up_by_itself_and_keeps_as_many_as_are_set(tmp_path: Path) -> N
         first = running.wait_for(lambda: newest(tmp_path / "kept"))
         assert sum(first[1].next_offsets.values()) > 0
         running.wait_for(lambda: len({line for line in running.output.splitlines() if "rows are in" in line}) >= 4)
-        assert running.end(signal.SIGINT, timeout_s=60) == 0
+        assert running.end(signal.SIGINT, within_s=60) == 0
     complete = [path for path in (tmp_path / "kept").iterdir() if not path.name.endswith(".unfinished")]
     assert 2 <= len(complete) <= 3  # the last may have been told to end before it dropped one
     assert first[0] not in complete
@@ -323,7 +324,7 @@ def test_up_makes_no_backup_of_an_empty_lake_nor_where_none_is_wanted(
     settings = {"PLAYHEAD_LAKE_BACKUP_INTERVAL_S": interval_s}
     with started("up", "--viewers", viewers, "--port", "0", cwd=tmp_path, settings=settings) as running:
         running.wait_for(lambda: running.output.count(" being watched") >= 2)  # 5 s apart
-        assert running.end(signal.SIGINT, timeout_s=60) == 0
+        assert running.end(signal.SIGINT, within_s=60) == 0
     assert not (tmp_path / "data" / "backups").exists()
 
 
@@ -333,7 +334,7 @@ def test_up_says_that_a_backup_failed_and_goes_on(tmp_path: Path) -> None:
     settings = {"PLAYHEAD_LAKE_BACKUP_INTERVAL_S": "1", "PLAYHEAD_LAKE_BACKUPS": str(tmp_path / "kept")}
     with started("up", "--viewers", "2", "--port", "0", cwd=tmp_path, settings=settings) as running:
         running.wait_for(lambda: "the backup ended with exit status 2" in running.output)
-        assert running.end(signal.SIGINT, timeout_s=60) == 0
+        assert running.end(signal.SIGINT, within_s=60) == 0
 
 
 def test_a_backup_that_is_damaged_stops_no_worker(tmp_path: Path) -> None:
@@ -344,5 +345,5 @@ def test_a_backup_that_is_damaged_stops_no_worker(tmp_path: Path) -> None:
     with pytest.raises(NotReady):
         newest(lake.settings.backups)
     with working(lake) as log:
-        wait_until(lambda: [line for line in lines_of(log) if line["event"] == "backup unreadable"])
-        wait_until(lambda: len([line for line in lines_of(log) if line["event"] == "upkeep done"]) >= 3)
+        until(lambda: [line for line in lines_of(log) if line["event"] == "backup unreadable"])
+        until(lambda: len([line for line in lines_of(log) if line["event"] == "upkeep done"]) >= 3)

@@ -22,9 +22,10 @@ from typing import Any
 import psycopg
 import pytest
 from rigs.commands import SECRETS, playhead, started
-from rigs.lake import ROOT, Lake, wait_until
+from rigs.lake import ROOT, Lake
 from rigs.logs import writing
 from rigs.postgres import Server, new_database
+from rigs.waiting import until
 
 from consumers.decode import decode
 from eventlog import Record
@@ -124,7 +125,7 @@ def test_a_migrated_lake_reads_on_where_0_1_0_had_stopped(old: Lake, tmp_path: P
     """A worker moves what release 0.1.0 had left in its log, while that log's ingest runs."""
     assert playhead("init", cwd=tmp_path, settings=settings_of(old)).returncode == 0
     with started("worker", cwd=tmp_path, settings=settings_of(old)):
-        wait_until(lambda: old.ask("SELECT sum(next_offset) FROM ledger") == [(RECORDS_IN_LOG,)])
+        until(lambda: old.ask("SELECT sum(next_offset) FROM ledger") == [(RECORDS_IN_LOG,)])
     assert verify(old.place).findings == []
     assert old.ask("SELECT count(*) FROM sessions WHERE content_id = 'kept'") == [(4,)]
 
@@ -247,7 +248,7 @@ def test_a_worker_that_runs_ends_when_a_newer_release_migrates_the_lake(tmp_path
         renumber(lake, NEWER)
         lake.do("UPDATE ledger_p000 SET commits = commits + 1")
         asyncio.run(append_one(lake))
-        assert worker.process.wait(30) == 2
+        assert worker.wait(30) == 2
         assert f"has schema {NEWER}, and this program works with schema {SCHEMA}" in worker.output
 
 

@@ -11,8 +11,10 @@ import pytest
 from rigs import s3
 from rigs.brokers import Broker, free_ports
 from rigs.disks import mounted
-from rigs.fleet import Child, feeding, fleet, until
+from rigs.fleet import ends_well, feeding, fleet
 from rigs.postgres import NoServer, SystemServer, new_database, none_to_be_had
+from rigs.processes import Process
+from rigs.waiting import until_async
 
 from lake.verify import verify
 
@@ -59,7 +61,7 @@ async def test_the_lake_is_full(tmp_path: Path, small_disk: Path, kafka: Broker,
             worker = ships.start("worker")
             await ships.holds(50)
             ballast = await asyncio.to_thread(fill, small_disk)
-            await until(lambda: "No space left" in worker.log, "nobody has noticed")
+            await until_async(lambda: "No space left" in worker.output, "nobody has noticed")
             await feed.grow(100)
             assert worker.is_alive()
             ballast.unlink()
@@ -79,7 +81,9 @@ async def test_the_disk_of_postgresql_is_full(
             workers = [ships.start("worker", name=f"worker-{number}") for number in range(2)]
             await ships.holds(50)
             ballast = await asyncio.to_thread(fill, disk)
-            await until(lambda: all("lake refused" in worker.log for worker in workers), "nobody has noticed")
+            await until_async(
+                lambda: all("lake refused" in worker.output for worker in workers), "nobody has noticed"
+            )
             await feed.grow(100)
             ballast.unlink()
             if not await asyncio.to_thread(server.is_alive):
@@ -97,7 +101,7 @@ async def test_the_disk_of_everything_is_full(tmp_path: Path, small_disk: Path) 
             worker = ships.start("worker")
             await ships.holds(50)
             ballast = await asyncio.to_thread(fill, small_disk)
-            await until(lambda: len(feed.tried) > len(feed.acknowledged) + 20, "the log takes events")
+            await until_async(lambda: len(feed.tried) > len(feed.acknowledged) + 20, "the log takes events")
             assert worker.is_alive()
             ballast.unlink()
             await feed.grow(100)
@@ -181,8 +185,8 @@ def _lose_objects(port: int) -> None:
             client.delete_object(Bucket="lake", Key=object["Key"])
 
 
-def _is_noticed(workers: list[Child], known: list[str]) -> bool:
-    news = (worker.log.removeprefix(before) for worker, before in zip(workers, known, strict=True))
+def _is_noticed(workers: list[Process], known: list[str]) -> bool:
+    news = (worker.output.removeprefix(before) for worker, before in zip(workers, known, strict=True))
     return any("lake refused" in text for text in news)
 
 
@@ -202,19 +206,19 @@ async def test_the_lake_is_on_s3_and_the_server_is_away(tmp_path: Path, kafka: B
                 workers = [ships.start("worker", name=f"worker-{number}") for number in range(2)]
                 await ships.holds(50)
                 for _ in range(2):
-                    known = [worker.log for worker in workers]
+                    known = [worker.output for worker in workers]
                     await line.cut()
-                    await until(partial(_is_noticed, workers, known), "nobody has noticed")
+                    await until_async(partial(_is_noticed, workers, known), "nobody has noticed")
                     await feed.grow(50)
                     await line.mend()
                     await ships.holds(len(feed.acknowledged))
                 await ships.run("upkeep")
             await ships.exact(feed)
             assert all(worker.is_alive() for worker in workers)
-            assert not any(s3.SECRET_KEY in worker.log for worker in workers)
+            assert not any(s3.SECRET_KEY in worker.output for worker in workers)
             assert not (tmp_path / "files").exists()
             for worker in workers:
-                await worker.terminate()
+                await ends_well(worker)
             await asyncio.to_thread(_lose_objects, line.to_port)
             verdict = await asyncio.to_thread(verify, ships.place)
             assert "file_missing" in {finding.code for finding in verdict.findings}

@@ -19,6 +19,7 @@ import pytest
 from rigs.browser import Page, chromium, opened
 from rigs.lake import Lake, write_values
 from rigs.poison import START_PARAMS
+from rigs.processes import started
 
 from lake.reading import QueryRefused
 from notebooks.connect import open_lake, read
@@ -126,32 +127,12 @@ def served(data_dir: Path, tmp_path: Path) -> Iterator[str]:
         "--data",
         str(data_dir),
     ]
-    with (tmp_path / "marimo.out").open("wb") as output:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "marimo", *arguments], env=_environment(), stdout=output, stderr=output
-        )
-    try:
+    command = [sys.executable, "-m", "marimo", *arguments]
+    with started(command, log=tmp_path / "marimo.out", env=_environment()) as server:
         address = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 60
-        while not _answers(address):
-            assert server.poll() is None, (tmp_path / "marimo.out").read_text()
-            assert time.monotonic() < deadline, "the notebook was not served in time"
-            time.sleep(0.1)
+        server.wait_for(lambda: httpx.get(f"{address}/health").status_code == 200, "the notebook is not served")
         yield address
-    finally:
-        server.terminate()
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-
-
-def _answers(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/health").status_code == 200
-    except httpx.HTTPError:
-        return False
+        server.end()
 
 
 @pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine")

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -15,6 +14,8 @@ from typing import Any
 import msgspec
 import pytest
 import uvicorn
+from rigs.commands import PLAYHEAD
+from rigs.processes import started
 from rigs.session_model import as_json
 
 from players.account import Progress
@@ -490,14 +491,9 @@ def ingest(tmp_path: Path) -> Iterator[str]:
         "PLAYHEAD_MAC_KEY": "m" * 32,
         "PLAYHEAD_PSEUDONYM_KEY": "p" * 32,
     }
-    playhead = str(Path(sys.executable).parent / "playhead")
-    subprocess.run([playhead, "init"], env=environment, check=True, capture_output=True, timeout=60)
-    server = subprocess.Popen([playhead, "ingest"], env=environment, stderr=subprocess.DEVNULL)
-    try:
+    subprocess.run([PLAYHEAD, "init"], env=environment, check=True, capture_output=True, timeout=60)
+    with started([PLAYHEAD, "ingest"], log=tmp_path / "ingest.log", env=environment):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(20)
 
 
 async def test_a_real_ingest_answers_as_players_expect(ingest: str) -> None:

@@ -14,11 +14,9 @@ import contextlib
 import fcntl
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
-import time
 import xml.etree.ElementTree
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +26,7 @@ from typing import Protocol
 import pytest
 
 from rigs.containers import has_container_engine
+from rigs.processes import Process
 
 POM = Path(__file__).parent / "kafka_pom.xml"
 CLASSES = "classes.jsa"  # beside the jars: the classes of a running broker as the JVM maps them; halves its start
@@ -154,7 +153,7 @@ class JvmBroker:
                 more=properties,
             )
         )
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         users = [argument for user in scram for argument in ("--add-scram", user)]
         options = ["-t", "AAAAAAAAQACAAAAAAAAAAQ", "-c", str(self._properties), *users]
         self._java("kafka.tools.StorageTool", "format", *options)
@@ -162,35 +161,29 @@ class JvmBroker:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        with (self._folder / "broker.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self._command(MAIN), str(self._properties)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        deadline = time.monotonic() + UP_WITHIN_S
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise NoBroker(f"the broker did not come up: {(self._folder / 'broker.log').read_text()[-2000:]}")
-            time.sleep(0.1)
+        command = [*self._command(MAIN), self._properties]
+        self._process = Process(command, log=self._folder / "broker.log")
+        try:
+            self._process.wait_for(self._answers, within_s=UP_WITHIN_S)
+        except (AssertionError, OSError) as error:
+            raise NoBroker(f"the broker did not come up: {error}") from error
+
+    def _answers(self) -> bool:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
 
     def kill(self) -> None:
         """Kill -9."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait()
 
     def pause(self) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-        os.waitpid(self._process.pid, os.WUNTRACED)  # returns when all of its threads stand
+        self._process.pause()
 
     def resume(self) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        self._process.resume()
 
     def stop(self) -> None:
         """End it for good, with its data."""
@@ -200,8 +193,7 @@ class JvmBroker:
     def end(self) -> None:
         """End it as an operator does; if there is no archive of classes, it leaves one."""
         assert self._process is not None
-        self._process.terminate()
-        self._process.wait()
+        self._process.end()
 
     def _command(self, main: str) -> list[str]:
         options = ["-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.awt.headless=true"]

@@ -5,14 +5,15 @@ import contextlib
 import itertools
 import json
 import shutil
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 from websockets.sync.client import ClientConnection, connect
+
+from rigs.processes import started
+from rigs.waiting import until
 
 
 def chromium() -> str | None:
@@ -48,12 +49,9 @@ class Page:
         """Return what a person reads on the page."""
         return str(self.evaluate("document.body ? document.body.innerText : ''"))
 
-    def wait(self, condition: Callable[["Page"], Any], *, timeout_s: float = 60.0) -> None:
+    def wait(self, condition: Callable[["Page"], Any]) -> None:
         """Wait until a condition is true of the page."""
-        deadline = time.monotonic() + timeout_s
-        while not condition(self):
-            assert time.monotonic() < deadline, f"it did not come true on the page:\n{self.text()}"
-            time.sleep(0.1)
+        until(lambda: condition(self), lambda: f"it did not come true on the page:\n{self.text()}")
 
     def screenshot(self) -> bytes:
         """Return a picture of the page, as PNG."""
@@ -69,13 +67,10 @@ def opened(url: str, profile: Path, *, hosts: str = "*") -> Iterator[Page]:
     arguments += ["--remote-debugging-port=0", f"--user-data-dir={profile}", "--window-size=1200,1500"]
     arguments += [] if hosts == "*" else [f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {hosts}"]
     # `trap` of Debian's wrapper script does not pass signals on; so the whole group is ended.
-    process = subprocess.Popen(
-        [program, *arguments, "about:blank"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        port = _port(profile / "DevToolsActivePort", process)
+    log = profile.with_name(f"{profile.name}.log")
+    with started([program, *arguments, "about:blank"], log=log) as process:
+        named = profile / "DevToolsActivePort"
+        port = int(process.wait_for(lambda: named.read_text().split(), "the browser does not listen")[0])
         pages = httpx.get(f"http://127.0.0.1:{port}/json/list").json()
         address = next(page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page")
         with connect(address, max_size=None) as connection:
@@ -84,16 +79,4 @@ def opened(url: str, profile: Path, *, hosts: str = "*") -> Iterator[Page]:
             page.call("Page.navigate", url=url)
             yield page
             page.call("Browser.close")
-        process.wait(20)
-    finally:
-        process.kill()
         process.wait()
-
-
-def _port(file: Path, process: subprocess.Popen[bytes]) -> int:
-    deadline = time.monotonic() + 30
-    while not (file.exists() and file.read_text().strip()):
-        assert process.poll() is None, "the browser ended at once"
-        assert time.monotonic() < deadline, "the browser did not start"
-        time.sleep(0.05)
-    return int(file.read_text().split()[0])

@@ -3,13 +3,16 @@
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import psutil
+
+from rigs.processes import Process
 
 PLAYHEAD = Path(sys.executable).parent / "playhead"
 SECRETS = {
@@ -53,65 +56,26 @@ def ask(statement: str, *, cwd: Path, settings: Settings | None = None) -> list[
     return rows
 
 
-class Running:
-    """A `playhead` that runs, and what it has written so far."""
+class Running(Process):
+    """A `playhead` that runs."""
 
-    def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
-        self.process = process
-        self._output = output
-
-    @property
-    def output(self) -> str:
-        """What it has written to stdout and stderr."""
-        return self._output.read_text(errors="replace")
-
-    def wait_for(self, condition: Callable[[], Any], *, timeout_s: float = 60) -> Any:
-        """Wait until the condition is true while it runs; return its value."""
-        deadline = time.monotonic() + timeout_s
-        while not (value := condition()):
-            assert self.process.poll() is None, self.output
-            assert time.monotonic() < deadline, self.output
-            time.sleep(0.05)
-        return value
-
-    def end(self, number: int = signal.SIGTERM, *, timeout_s: float = 20) -> int:
-        """Send a signal, and return the exit status."""
-        self.process.send_signal(number)
-        return self.process.wait(timeout_s)
-
-    def children(self) -> dict[str, int]:
-        """Return the process ids of the children by their verb."""
+    def by_verb(self) -> dict[str, int]:
+        """Return the process ids of its children by their verb."""
         found = {}
-        for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
-            with contextlib.suppress(FileNotFoundError):
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+        for child in self.children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                words = child.cmdline()
                 if "playhead" in words:
-                    found[words[words.index("playhead") + 1]] = int(pid)
+                    found[words[words.index("playhead") + 1]] = child.pid
         return found
 
 
 @contextlib.contextmanager
 def started(*arguments: str, cwd: Path, settings: Settings | None = None, umask: int = -1) -> Iterator[Running]:
     """Start `playhead` with these arguments; whatever of it still runs at the end is killed."""
-    output = cwd / f"{arguments[0]}.{time.monotonic_ns()}.out"
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [PLAYHEAD, *arguments],
-            cwd=cwd,
-            env=environment(settings or {}),
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            umask=umask,
-        )
-    running = Running(process, output)
+    log = cwd / f"{arguments[0]}.{time.monotonic_ns()}.out"
+    running = Running([PLAYHEAD, *arguments], log=log, env=environment(settings or {}), cwd=cwd, umask=umask)
     try:
         yield running
     finally:
-        if process.poll() is None:
-            children = running.children()
-            process.kill()
-            for pid in children.values():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        process.wait()
+        running.kill_all()

@@ -10,19 +10,16 @@ import contextlib
 import os
 import random
 import secrets
-import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import psutil
 
 from consumers.worker import Worker
 from eventlog import Writer
@@ -31,13 +28,15 @@ from eventlog.embedded.file import path_of_log
 from lake.catalog import Location, connect, location
 from lake.tables import initialize
 from lake.verify import verify
+from rigs.commands import PLAYHEAD
 from rigs.lake import Lake
+from rigs.processes import Process
+from rigs.waiting import until_async
 from schemas.faults import LogUnavailable
 from schemas.ids import mint_event_id, mint_media_session
 from schemas.records import encode, media_event
 from schemas.settings import Settings, read_settings
 
-PLAYHEAD = Path(sys.executable).parent / "playhead"
 PARAMS = {
     "analytics.trackingServer": "metrics.example.com",
     "analytics.reportSuite": "fleet",
@@ -52,68 +51,10 @@ PARAMS = {
 HISTORY = "version, as_of, as_of_offset, late_events, state, close_reason"
 
 
-class Child:
-    """One `playhead` process and its log."""
-
-    def __init__(self, arguments: tuple[str, ...], environment: dict[str, str], log: Path) -> None:
-        self._log = log
-        with log.open("ab") as output:
-            self._process = psutil.Popen(
-                [str(PLAYHEAD), *arguments],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-
-    @property
-    def log(self) -> str:
-        """What it has said so far, with those before it that had the same name."""
-        return self._log.read_text(errors="replace")
-
-    def is_alive(self) -> bool:
-        """Return whether it runs."""
-        return self._process.poll() is None
-
-    def is_connected(self, port: int) -> bool:
-        """Return whether it has a connection to this port."""
-        return any(line.raddr and line.raddr.port == port for line in self._process.net_connections("tcp"))
-
-    def pause(self) -> None:
-        """SIGSTOP."""
-        self._process.suspend()
-
-    def resume(self) -> None:
-        """SIGCONT."""
-        self._process.resume()
-
-    def ask_to_end(self) -> None:
-        """SIGTERM."""
-        self._process.terminate()
-
-    def wait(self, timeout_s: float) -> int | None:
-        """Return its exit status, or None if it still runs after the time."""
-        with contextlib.suppress(psutil.TimeoutExpired):
-            return int(self._process.wait(timeout_s))
-        return None
-
-    async def terminate(self, *, within_s: float = 15.0) -> None:
-        """SIGTERM; it must end well in time."""
-        self.ask_to_end()
-        status = await asyncio.to_thread(self.wait, within_s)
-        assert status == 0, f"ended with {status}: {self.log[-2000:]}"
-
-    async def kill(self) -> None:
-        """SIGKILL."""
-        self._process.kill()
-        await asyncio.to_thread(self._process.wait)
-
-    def end(self) -> None:
-        """Leave nothing behind."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+async def ends_well(process: Process, *, within_s: float = 15.0) -> None:
+    """Tell a process to end, which it must do well in time."""
+    status = await asyncio.to_thread(process.end, within_s=within_s)
+    assert status == 0, f"ended with {status}: {process.output[-2000:]}"
 
 
 class Feed:
@@ -142,7 +83,7 @@ class Feed:
     async def grow(self, events: int, *, within_s: float = 60.0) -> None:
         """Wait until so many more events were acknowledged."""
         wanted = len(self.acknowledged) + events
-        await until(lambda: len(self.acknowledged) >= wanted, "the feed has stalled", within_s=within_s)
+        await until_async(lambda: len(self.acknowledged) >= wanted, "the feed has stalled", within_s=within_s)
 
     async def _be_viewer(self, number: int) -> None:
         while not self._stopped.is_set():
@@ -206,7 +147,7 @@ class Fleet:
             "PLAYHEAD_WORKER_OPEN_SESSIONS_INTERVAL_S": "1",
             **environment,
         }
-        self._children: list[Child] = []
+        self._children: list[Process] = []
         self._lake: duckdb.DuckDBPyConnection | None = None  # kept open, for what is asked again and again
 
     @property
@@ -219,10 +160,10 @@ class Fleet:
         """Where its lake is."""
         return location(self.settings)
 
-    def start(self, *arguments: str, name: str = "", **changes: str) -> Child:
+    def start(self, *arguments: str, name: str = "", **changes: str) -> Process:
         """Start `playhead <arguments>`, with changes to the environment."""
         log = self.folder / f"{name or arguments[0]}.log"
-        child = Child(arguments, {**self.environment, **changes}, log)
+        child = Process([PLAYHEAD, *arguments], log=log, env={**self.environment, **changes})
         self._children.append(child)
         return child
 
@@ -244,7 +185,7 @@ class Fleet:
         """End whatever still runs."""
         self._forget_lake()
         for child in self._children:
-            child.end()
+            child.kill_all()
 
     def count(self) -> int:
         """Return how many events the lake has; -1 where it cannot be asked just now."""
@@ -280,10 +221,11 @@ class Fleet:
 
     async def holds(self, events: int, *, within_s: float = 60.0) -> None:
         """Wait until the lake has so many events."""
-        deadline = time.monotonic() + within_s
-        while (found := await asyncio.to_thread(self.count)) < events:
-            assert time.monotonic() < deadline, f"{found} of {events} events after {within_s} s; {self._tails()}"
-            await asyncio.sleep(0.3)
+        await until_async(
+            lambda: self.count() >= events,
+            lambda: f"{self.count()} of {events} events; {self._tails()}",
+            within_s=within_s,
+        )
 
     def _tails(self) -> str:
         logs = sorted(self.folder.glob("*.log"))
@@ -332,12 +274,20 @@ class Fleet:
 
     async def _comes_to_have(self, sessions: dict[str, tuple[Any, ...]]) -> None:
         """Wait until the lake has exactly these sessions: open ones are renewed from time to time."""
-        deadline = time.monotonic() + 20.0
-        while (here := await asyncio.to_thread(sessions_of, self.place)) != sessions:
-            if time.monotonic() > deadline:
-                assert here.keys() == sessions.keys()
-                assert [(here[id], sessions[id]) for id in here if here[id] != sessions[id]][:1] == []
-            await asyncio.sleep(0.3)
+        here: dict[str, tuple[Any, ...]] = {}
+
+        def is_there() -> bool:
+            nonlocal here
+            here = sessions_of(self.place)
+            return here == sessions
+
+        def difference() -> object:
+            return (
+                here.keys() ^ sessions.keys()
+                or [(here[id], sessions[id]) for id in here if here[id] != sessions[id]][:1]
+            )
+
+        await until_async(is_there, difference, within_s=20.0)
 
     def _check_events(self, feed: Feed) -> None:
         with contextlib.closing(connect(self.place, read_only=True)) as lake:
@@ -368,14 +318,6 @@ def closed_sessions(place: Location) -> set[str]:
     with contextlib.closing(connect(place, read_only=True)) as lake:
         rows = lake.execute("SELECT session_id FROM sessions WHERE state = 'final'").fetchall()
     return {row[0] for row in rows}
-
-
-async def until(is_so: Callable[[], bool], complaint: str, *, within_s: float = 30.0) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + within_s
-    while not await asyncio.to_thread(is_so):
-        assert time.monotonic() < deadline, f"{complaint} after {within_s:g} s"
-        await asyncio.sleep(0.05)
 
 
 @contextlib.asynccontextmanager

@@ -6,15 +6,14 @@ import os
 import signal
 import socket
 import sqlite3
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from rigs.processes import Process
 from schemas.ids import read_media_session
 
 PROJECT = Path(__file__).parents[2]
@@ -40,15 +39,6 @@ serve(settings)
 """
 
 
-def until(condition: Callable[[], Any], *, timeout_s: float = 10.0) -> Any:
-    """Return the condition's value once it is true; fail after the deadline."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.01)
-    return value
-
-
 class Ingest:
     """One ingest process. `settings` are PLAYHEAD_ settings by the lower-case end of their names.
 
@@ -58,7 +48,7 @@ class Ingest:
     def __init__(self, data_dir: Path, *, clock_ahead_s: object = 0, **settings: object) -> None:
         self.data_dir = data_dir
         data_dir.mkdir(parents=True, exist_ok=True)
-        self._stderr_path = data_dir.parent / f"{data_dir.name}.stderr"
+        self._log = data_dir.parent / f"{data_dir.name}.stderr"
         named = {f"PLAYHEAD_{name.upper()}": str(value) for name, value in settings.items()}
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("PLAYHEAD_")},
@@ -69,16 +59,13 @@ class Ingest:
             "CLOCK_AHEAD_S": str(clock_ahead_s),
             "PYTHONPATH": str(PROJECT),
         }
-        with self._stderr_path.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", CHILD], env=environment, cwd=data_dir, stderr=stderr, stdout=stderr
-            )
-        self.port = until(self._find_port, timeout_s=20)
+        self._log.unlink(missing_ok=True)
+        self.process = Process([sys.executable, "-c", CHILD], log=self._log, env=environment, cwd=data_dir)
+        self.port = self.process.wait_for(self._find_port, "it does not listen")
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = httpx.Client(base_url=self.url, timeout=20)
 
     def _find_port(self) -> int | None:
-        assert self.process.poll() is None, self.output
         for line in self.output.splitlines():
             if '"listening"' in line:
                 return int(json.loads(line)["port"])
@@ -87,18 +74,17 @@ class Ingest:
     @property
     def output(self) -> str:
         """Everything that the process has written."""
-        return self._stderr_path.read_text()
+        return self.process.output
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End it; return its exit status."""
         self.client.close()
-        if self.process.poll() is None:
-            self.process.send_signal(number)
         try:
-            return self.process.wait(20)
+            status = self.process.end(number)
+            assert status is not None, "it does not end"
+            return status
         finally:
-            self.process.kill()
-            self.process.wait()
+            self.process.kill_all()
 
     # What players do
 

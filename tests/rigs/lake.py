@@ -5,16 +5,12 @@ import contextlib
 import functools
 import math
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import duckdb
 
 from consumers.batch import DecodedChunk
 from consumers.closing import Limits
@@ -28,6 +24,7 @@ from lake.history import StoredEvents
 from lake.rows import session_rows
 from lake.tables import initialize
 from rigs.poison import START_PARAMS
+from rigs.processes import Process, started
 from rigs.session_model import ALL_THE_TIME, LIMITS, Entry
 from schemas.records import encode, media_event
 from schemas.settings import Settings, read_settings
@@ -168,37 +165,16 @@ def record_value(
 
 
 @contextlib.contextmanager
-def playhead(settings: Settings, verb: str, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+def playhead(settings: Settings, verb: str, *arguments: str) -> Iterator[Process]:
     """Run a `playhead` command as a process of its own, and end it whatever happens."""
     environment = {
         f"PLAYHEAD_{name.upper()}": str(value)
         for name, value in settings.model_dump(mode="json", exclude_defaults=True).items()
     }
-    log = settings.data_dir / f"{verb}.stderr"
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "playhead", verb, *arguments],
-            cwd=ROOT,
-            env={"PATH": "/usr/bin:/bin", **environment},
-            stdout=output,
-            stderr=output,
-        )
-    try:
+    with started(
+        [sys.executable, "-P", "-m", "playhead", verb, *arguments],
+        log=settings.data_dir / f"{verb}.stderr",
+        env={"PATH": "/usr/bin:/bin", **environment},
+        cwd=ROOT,
+    ) as process:
         yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def wait_until(condition: Callable[[], object], *, within_s: float = 60.0) -> None:
-    """Wait until a condition holds; a lake that does not answer for a moment is asked again."""
-    deadline = time.monotonic() + within_s
-    while True:
-        try:
-            if condition():
-                return
-        except duckdb.Error:
-            if time.monotonic() > deadline:
-                raise
-        assert time.monotonic() < deadline, f"not within {within_s} s"
-        time.sleep(0.05)

@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Collection, Iterator
@@ -20,6 +18,8 @@ from eventlog import Chunk, Inspector, Owner, Reader, Record, Writer
 from eventlog.adapters import create_log, open_inspector, open_reader, open_writer
 from rigs.brokers import Broker, ContainerBroker, JvmBroker
 from rigs.mock_kafka import MockKafka
+from rigs.processes import talking
+from rigs.waiting import until_async
 from schemas.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -86,7 +86,7 @@ class EmbeddedRig:
             "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
             "c.execute('BEGIN IMMEDIATE'); print('held', flush=True); sys.stdin.read()"
         )
-        with child_process("-c", hold, str(self.folder / "log.sqlite")) as process:
+        with talking("-c", hold, self.folder / "log.sqlite") as process:
             assert process.stdout is not None
             assert await asyncio.to_thread(process.stdout.readline) == "held\n"
             yield
@@ -141,10 +141,11 @@ class KafkaRig:
         """Delete the topic, and wait until it is away."""
         async with self._admin() as admin:
             await admin.delete_topics([self.topic])
-            deadline = time.monotonic() + 20
-            while self.topic in await admin.list_topics():
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
+
+            async def is_away() -> bool:
+                return self.topic not in await admin.list_topics()
+
+            await until_async(is_away, "the topic is still listed")
 
     async def lose_end(self) -> None:
         count = await create_log(self.settings())
@@ -200,28 +201,9 @@ class MockRig:
 
 
 @contextlib.contextmanager
-def child_process(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run Python with these arguments, and end it whatever happens."""
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.communicate()
-
-
-@contextlib.contextmanager
 def child(settings: Settings, *command: str) -> Iterator["subprocess.Popen[str]"]:
     """Run `log_child.py` with these settings."""
-    with child_process(str(CHILD), settings.model_dump_json(exclude_none=True), *command) as process:
+    with talking(CHILD, settings.model_dump_json(exclude_none=True), *command) as process:
         yield process
 
 
@@ -272,19 +254,28 @@ async def reading(settings: Settings, owner: Owner | None = None) -> AsyncIterat
 async def read_records(reader: Reader, count: int, *, within_s: float = 20.0) -> list[Record]:
     """Read until there are `count` records; in each partition they are in order."""
     records: list[Record] = []
-    deadline = time.monotonic() + within_s
-    while len(records) < count:
-        assert time.monotonic() < deadline, f"{len(records)} of {count} records within {within_s} s"
-        for chunk in await reader.read(records_max=1000, timeout_s=1.0):
-            records += chunk.records
+
+    async def are_there() -> bool:
+        found = True
+        while found and len(records) < count:
+            before = len(records)
+            for chunk in await reader.read(records_max=1000, timeout_s=1.0):
+                records.extend(chunk.records)
+            found = len(records) > before
+        return len(records) >= count
+
+    if count:
+        await until_async(are_there, lambda: f"{len(records)} of {count} records", within_s=within_s)
     return records
 
 
 async def read_chunks(reader: Reader, partitions: int, *, within_s: float = 20.0) -> dict[int, Chunk]:
     """Read until the reader holds this many partitions; return its last chunk of each."""
-    deadline = time.monotonic() + within_s
-    while True:
+
+    async def every() -> dict[int, Chunk] | None:
         chunks = {chunk.partition: chunk for chunk in await reader.read(records_max=1000, timeout_s=0.1)}
-        if len(chunks) == partitions:
-            return chunks
-        assert time.monotonic() < deadline, f"{len(chunks)} of {partitions} partitions within {within_s} s"
+        return chunks if len(chunks) == partitions else None
+
+    chunks = await until_async(every, f"there are not {partitions} partitions", within_s=within_s)
+    assert chunks is not None
+    return chunks

@@ -17,7 +17,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +27,8 @@ import pytest
 
 from rigs.brokers import free_ports
 from rigs.containers import has_container_engine
+from rigs.processes import Process
+from rigs.waiting import until
 
 UP_WITHIN_S = 30.0
 BINARIES = "usr/lib/postgresql/*/bin/initdb"
@@ -92,7 +93,7 @@ class SystemServer:
             os.chown(self._folder, pwd.getpwnam(self._user).pw_uid, pwd.getpwnam(self._user).pw_gid)
         (self.port,) = free_ports(1)
         self.connection = f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         options = ["-D", str(self._folder / "data"), "-U", "postgres", "--auth=trust", "--no-sync"]
         options += ["--wal-segsize=1"] if folder else []
         done = subprocess.run(
@@ -111,46 +112,39 @@ class SystemServer:
         """Start it and wait until it answers."""
         options = ["-D", str(self._folder / "data"), "-h", "127.0.0.1", "-p", str(self.port)]
         options += ["-c", "fsync=off"]  # we kill processes, not machines
-        with (self._folder / "postgres.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [self._binaries / "postgres", *options, "-k", str(self._folder)],
-                user=self._user,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self._folder,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + UP_WITHIN_S
-        while True:
-            with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.connection):
-                return
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                text = (self._folder / "postgres.log").read_text()
-                raise NoServer(f"the server did not come up: {text[-2000:]}")
-            time.sleep(0.05)
+        self._process = Process(
+            [self._binaries / "postgres", *options, "-k", self._folder],
+            log=self._folder / "postgres.log",
+            user=self._user,
+            cwd=self._folder,
+        )
+        try:
+            self._process.wait_for(self._answers, within_s=UP_WITHIN_S)
+        except (AssertionError, psycopg.OperationalError) as error:
+            raise NoServer(f"the server did not come up: {error}") from error
+
+    def _answers(self) -> bool:
+        with psycopg.connect(self.connection):
+            return True
 
     def is_alive(self) -> bool:
         """Return whether it runs; without room for its WAL it may have ended by itself."""
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._process.is_alive()
 
     def kill(self) -> None:
         """Kill -9 the server and everything it started, at once."""
         assert self._process is not None
-        children = psutil.Process(self._process.pid).children(recursive=True)
+        children = self._process.children(recursive=True)
         self._process.kill()
         for child in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
-        self._process.wait()
-        while any(_runs(child) for child in children):
-            time.sleep(0.01)
+        until(lambda: not any(_runs(child) for child in children), "some children run")
 
     def restart(self) -> None:
         """Restart it as an operator does: clients are cut off, nothing is left to recover."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGINT)
-        self._process.wait()
+        self._process.end(signal.SIGINT)
         self.start()
 
     def pause(self) -> None:
@@ -163,10 +157,10 @@ class SystemServer:
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
-        server = psutil.Process(self._process.pid)
-        for process in (server, *server.children(recursive=True)):
+        for process in self._process.children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
+        self._process.send(number)
 
     def stop(self) -> None:
         if self.is_alive():

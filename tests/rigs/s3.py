@@ -1,15 +1,15 @@
 """A real S3 server for the tests: moto's, with a bucket `lake`."""
 
 import contextlib
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import httpx
+
+from rigs.processes import started
 
 BUCKET = "lake"
 SECRET_KEY = "key-that-nobody-may-see"
@@ -18,23 +18,18 @@ SECRET_KEY = "key-that-nobody-may-see"
 @contextlib.contextmanager
 def moto_server(folder: Path, port: int) -> Iterator[None]:
     """Run moto's S3 server with a bucket `lake`, for the length of the block."""
-    with (folder / "s3.log").open("wb") as log:
-        command = [str(Path(sys.executable).parent / "moto_server"), "--host", "127.0.0.1", "--port", str(port)]
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(httpx.HTTPError):
-                httpx.get(f"http://127.0.0.1:{port}/")
-                break
-            assert time.monotonic() < deadline, "the S3 server does not come up"
-            time.sleep(0.1)
+    command: list[str | Path] = [
+        Path(sys.executable).parent / "moto_server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    with started(command, log=folder / "s3.log") as server:
+        server.wait_for(lambda: httpx.get(f"http://127.0.0.1:{port}/"), "the S3 server does not come up")
         with client(port) as s3:
             s3.create_bucket(Bucket=BUCKET)
         yield
-    finally:
-        server.kill()
-        server.wait()
 
 
 @contextlib.contextmanager

@@ -7,15 +7,16 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from rigs import processes
+from rigs.commands import PLAYHEAD
+
 STOP_TIMEOUT_S = 20.0
-PLAYHEAD = Path(sys.executable).parent / "playhead"
 # Of five processes that are started, one has a clock that is two hours fast, and one that is two hours slow.
 CLOCKS_H = (0, 0, 0, 2, -2)
 
@@ -59,30 +60,22 @@ class Process:
         self.deaths: list[str] = []
         self.wrong_clocks = 0
         self.started_s = 0.0
-        self._child: subprocess.Popen[bytes] | None = None
-        self._groups: list[int] = []
+        self._child: processes.Process | None = None
+        self._started: list[processes.Process] = []
 
     def start(self, *options: str) -> None:
         """Start it; `options` are for this time alone."""
         clock_h = self._rng.choice(CLOCKS_H) if self._rng is not None else 0
         self.wrong_clocks += clock_h != 0
-        with self._log_path.open("ab") as log:
-            self._child = subprocess.Popen(
-                [str(PLAYHEAD), *self.verb.split(), *options],
-                env=self._environment | wrong_clock(clock_h),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._groups.append(self._child.pid)
-        self.started_s = time.monotonic()
+        command = [PLAYHEAD, *self.verb.split(), *options]
+        self._child = processes.Process(command, log=self._log_path, env=self._environment | wrong_clock(clock_h))
+        self._started.append(self._child)
+        self.started_s = self._child.started_s
 
     def note_death(self) -> None:
         """Note, and repair, that the process ended without anybody having killed it."""
-        if self._child is not None and self._child.poll() is not None:
-            tail = self._log_path.read_text(errors="replace")[-500:]
-            self.deaths.append(f"{self.verb} ended by itself with status {self._child.returncode}: {tail}")
+        if self._child is not None and not self._child.is_alive():
+            self.deaths.append(f"{self.verb} ended by itself with status {self._child.wait()}: {self._tail()}")
             self.start()
 
     def kill(self, *, whole_group: bool) -> None:
@@ -90,10 +83,10 @@ class Process:
         self.note_death()
         assert self._child is not None
         if whole_group:
-            os.killpg(self._child.pid, signal.SIGKILL)
+            self._child.kill_all()
+            self._started.remove(self._child)
         else:
             self._child.kill()
-        self._child.wait()
         self._child = None
 
     def stop(self, *, may_be_starting: bool = False) -> None:
@@ -101,26 +94,22 @@ class Process:
         self.note_death()
         if self._child is None:
             return
-        self._child.terminate()
-        try:
-            status: int | str = self._child.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            status = "none: it did not end"
+        status = self._child.end(within_s=STOP_TIMEOUT_S)
         # A process that has only begun to start does not handle the signal yet.
         if status != 0 and not (may_be_starting and status == -signal.SIGTERM):
-            tail = self._log_path.read_text(errors="replace")[-500:]
-            self.deaths.append(f"{self.verb} was told to end; status {status}: {tail}")
+            said = "it did not end" if status is None else f"status {status}"
+            self.deaths.append(f"{self.verb} was told to end; {said}: {self._tail()}")
         self.end()
 
     def end(self) -> None:
         """Leave nothing behind, whatever happened: also not the children of those that were killed."""
-        for group in self._groups:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
-        self._groups.clear()
-        if self._child is not None:
-            self._child.wait()
-            self._child = None
+        for child in self._started:
+            child.kill_all()
+        self._started.clear()
+        self._child = None
+
+    def _tail(self) -> str:
+        return self._log_path.read_text(errors="replace")[-500:]
 
 
 class Server(Protocol):
@@ -163,7 +152,7 @@ class Running:
     def playhead(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run one command of Playhead's to its end."""
         return subprocess.run(
-            [str(PLAYHEAD), *arguments], env=self.environment, capture_output=True, text=True, timeout=timeout_s
+            [PLAYHEAD, *arguments], env=self.environment, capture_output=True, text=True, timeout=timeout_s
         )
 
 
@@ -232,7 +221,7 @@ def _running(
         **UPKEEP_IN_SECONDS,
         **settings,
     }
-    subprocess.run([str(PLAYHEAD), "init"], env=environment, check=True, capture_output=True, timeout=60)
+    subprocess.run([PLAYHEAD, "init"], env=environment, check=True, capture_output=True, timeout=60)
     ports = [_free_port() for _ in range(ingests)]
     processes = [
         Process("worker", environment, data / f"worker-{number}.log", clocks) for number in range(workers)

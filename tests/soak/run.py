@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
+from rigs.waiting import until_async
 
 from soak.load import Journal, Load, be_client
 from soak.processes import Neighbour, Process, Running, running
@@ -231,26 +232,28 @@ async def _remove_log(environment: dict[str, str]) -> None:
     try:
         topic = environment.get("PLAYHEAD_KAFKA_TOPIC", "playhead.events")
         await client.delete_topics([topic])
-        async with asyncio.timeout(NOTICED_TIMEOUT_S):
-            # A topic that is being deleted is still listed for a moment.
-            while True:
-                if topic not in await client.list_topics():
-                    break
-                await asyncio.sleep(0.1)
+
+        async def is_away() -> bool:
+            return topic not in await client.list_topics()
+
+        await until_async(is_away, "the topic is still listed", within_s=NOTICED_TIMEOUT_S)
     finally:
         await client.close()
 
 
 async def _notice_new_log(what: Running) -> list[str]:
     """Wait until `verify` names the log that is another one; then go on with it, as an operator does."""
-    deadline_s = time.monotonic() + NOTICED_TIMEOUT_S
-    while True:
-        verified = await asyncio.to_thread(what.playhead, "verify")
-        if verified.returncode == 1 and "playhead worker --new-log" in verified.stdout:
-            break
-        if time.monotonic() > deadline_s:
-            return [f"verify does not name the new log: {verified.stdout}{verified.stderr}"]
-        await asyncio.sleep(0.5)
+    verified = None
+
+    def is_noticed() -> bool:
+        nonlocal verified
+        verified = what.playhead("verify")
+        return verified.returncode == 1 and "playhead worker --new-log" in verified.stdout
+
+    try:
+        await until_async(is_noticed, lambda: verified, within_s=NOTICED_TIMEOUT_S)
+    except AssertionError as error:
+        return [f"verify does not name the new log: {error}"]
     workers = [process for process in what.processes if process.verb == "worker"]
     for worker in workers:
         await asyncio.to_thread(worker.stop)

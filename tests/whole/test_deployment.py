@@ -25,7 +25,9 @@ import psutil
 import pytest
 import yaml
 from rigs.brokers import Broker, free_ports
-from rigs.fleet import PLAYHEAD
+from rigs.commands import PLAYHEAD
+from rigs.processes import Process, started
+from rigs.waiting import until
 from typer.testing import CliRunner
 
 from playhead import app
@@ -160,28 +162,23 @@ def test_the_stack_runs_as_plain_processes(tmp_path: Path) -> None:
     """`make stack` starts all of it, says where it is, takes events at each ingest, and ends at Ctrl-C."""
     command = [sys.executable, str(ROOT / "tests" / "stack.py"), "--port", "0", "--folder", str(tmp_path)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PLAYHEAD_")}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as stack:
-        assert stack.stdout is not None
-        said = ""
+    with started(command, log=tmp_path / "stack.log", env=environment) as stack:
         try:
-            for line in stack.stdout:
-                said += line
-                if "Ctrl-C" in line:
-                    break
-            ports = [int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)", said)]
-            assert len(ports) == 2, said
+            stack.wait_for(lambda: "Ctrl-C" in stack.output, within_s=120)
+            ports = [int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)", stack.output)]
+            assert len(ports) == 2, stack.output
             for port in ports:
                 _post_session(port)
             question = (
                 f"set -a; . {tmp_path}/environment; set +a; "
                 f"exec {PLAYHEAD} sql --json 'SELECT count(*) AS n FROM events'"
             )
-            deadline = time.monotonic() + 60
-            while '"n":4' not in subprocess.run(["sh", "-c", question], capture_output=True, text=True).stdout:
-                assert time.monotonic() < deadline, "the events do not come to the lake"
+            until(
+                lambda: '"n":4' in subprocess.run(["sh", "-c", question], capture_output=True, text=True).stdout,
+                "the events do not come to the lake",
+            )
         finally:
-            stack.send_signal(signal.SIGINT)
-            status = stack.wait(60)
+            status = stack.end(signal.SIGINT, within_s=60)
         assert status == 0
 
 
@@ -192,7 +189,7 @@ class Image:
         self._folder = folder
         self._short = tempfile.mkdtemp(prefix="image-")  # podman wants at most 50 characters
         self._storage = ["--root", f"{self._short}/storage", "--runroot", f"{self._short}/run"]
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: list[Process] = []
 
     def build(self) -> None:
         """Build every target of the Containerfile on a Debian of our own."""
@@ -221,20 +218,17 @@ class Image:
     def start(self, name: str, environment: dict[str, str], data: Path, *command: str) -> psutil.Process:
         """Start a command in a container and return its own process, which has no rights."""
         line = self._command(name, environment, data, command)
-        with (self._folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [line[0], *self._storage, *line[1:]], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+        process = Process([line[0], *self._storage, *line[1:]], log=self._folder / f"{name}.log")
         self._processes.append(process)
-        deadline = time.monotonic() + 30
-        while True:
+
+        def own() -> psutil.Process | None:
             with contextlib.suppress(psutil.NoSuchProcess):
-                for child in psutil.Process(process.pid).children(recursive=True):
+                for child in process.children(recursive=True):
                     if child.uids().effective == USER and "/opt/playhead/bin/playhead" in child.cmdline():
                         return child
-            assert process.poll() is None, self.log(name)
-            assert time.monotonic() < deadline, self.log(name)
-            time.sleep(0.05)
+            return None
+
+        return process.wait_for(own)
 
     def log(self, name: str) -> str:
         """What a container's processes have said."""
@@ -247,11 +241,10 @@ class Image:
     def close(self) -> None:
         """Leave nothing behind."""
         for process in self._processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                for child in psutil.Process(process.pid).children(recursive=True):
+            for child in process.children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
                     child.kill()
-            process.kill()
-            process.wait()
+            process.kill_all()
         for line in (["buildah", "rm", "--all"], ["podman", "rmi", "--all", "--force"]):
             subprocess.run([line[0], *self._storage, *line[1:]], capture_output=True, check=False)
         subprocess.run(["umount", f"{self._short}/storage/overlay"], capture_output=True, check=False)
@@ -356,9 +349,8 @@ def test_the_image_takes_events_and_moves_them(image: Image, tmp_path: Path, kaf
     assert {tuple(process.uids()) + tuple(process.gids()) for process in processes} == {(USER,) * 6}
     session = _post_session(port)
     question = f"SELECT count(*) AS events FROM events WHERE session_id = '{session}'"
-    deadline = time.monotonic() + 60
-    while '"events":2' not in image.run("worker", environment, data, "playhead", "sql", "--json", question):
-        assert time.monotonic() < deadline, image.log("worker")
+    asked = ("playhead", "sql", "--json", question)
+    until(lambda: '"events":2' in image.run("worker", environment, data, *asked), lambda: image.log("worker"))
     assert "all is well" in image.run("worker", environment, data, "playhead", "verify")
     for process in processes:
         process.terminate()
@@ -381,13 +373,7 @@ def _post_session(port: int) -> str:
     }
     event = {"playerTime": {"playhead": 0.0, "ts": time.time_ns() // 1_000_000}}
     with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-        deadline = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                if client.get("/health/ready").status_code == 200:
-                    break
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until(lambda: client.get("/health/ready").status_code == 200, "it is not ready")
         start = client.post("/api/v1/sessions", json={**event, "eventType": "sessionStart", "params": params})
         assert start.status_code == 201, start.text
         location = start.headers["location"]

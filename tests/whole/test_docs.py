@@ -185,6 +185,13 @@ def test_every_test_says_what_it_states() -> None:
                 assert re.match(r"(?s).{10,}[.:)]", ast.get_docstring(node) or ""), (path, node.name)
 
 
+def test_there_is_one_way_to_start_a_process_and_one_to_wait() -> None:
+    """`rigs/processes.py` and `rigs/waiting.py`; no test has a deadline of its own."""
+    for path in TESTS:
+        if path.parent.name != "rigs" or path.name not in ("processes.py", "waiting.py"):
+            assert not re.search(r"\b(Popen|create_subprocess_\w+)\(|\bdeadline(_s)? = ", path.read_text()), path
+
+
 def test_importing_any_module_does_nothing(tmp_path: Path) -> None:
     """In an environment that is empty, or full of nonsense: no output, no file, no thread, no change."""
     names = [

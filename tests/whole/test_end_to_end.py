@@ -9,7 +9,7 @@ import re
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from rigs.commands import SECRETS, playhead, started
 from rigs.hostile_bodies import CORPUS
+from rigs.waiting import until
 
 from ingest.identity import pseudonym
 from lake.catalog import connect, location
@@ -73,10 +74,9 @@ class Stack:
         columns = [column[0] for column in result.description or []]
         return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
 
-    def until(self, statement: str, *values: object, timeout_s: float = 60) -> list[dict[str, Any]]:
+    def until(self, statement: str, *values: object) -> list[dict[str, Any]]:
         """Ask until there is an answer; WHERE or HAVING in the statement say which one is wanted."""
-        rows: list[dict[str, Any]] = until(lambda: self.ask(statement, *values), timeout_s=timeout_s)
-        return rows
+        return until(lambda: self.ask(statement, *values), statement)
 
     def session(self, session_id: str, *, events: int) -> dict[str, Any]:
         """Return the session's row once it counts so many events."""
@@ -90,15 +90,6 @@ class Stack:
         self.until("SELECT 1 FROM ledger HAVING sum(next_offset) >= ?", records)
 
 
-def until(condition: Callable[[], Any], *, timeout_s: float = 60) -> Any:
-    """Return the condition's value once it is true; fail after the deadline."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
-    return value
-
-
 @contextlib.contextmanager
 def running(cwd: Path, **more: str) -> Iterator[Stack]:
     """Run a stack for a while; both processes have to end well."""
@@ -109,7 +100,7 @@ def running(cwd: Path, **more: str) -> Iterator[Stack]:
         started("worker", cwd=cwd, settings=settings) as worker,
     ):
         port = ingest.wait_for(lambda: re.search(r'"port": (\d+)', ingest.output))[1]
-        stack = Stack(cwd, int(port), (ingest.process.pid, worker.process.pid))
+        stack = Stack(cwd, int(port), (ingest.pid, worker.pid))
         try:
             yield stack
         finally:

@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from packaging.utils import canonicalize_name
 from rigs import wheels
 from rigs.brokers import free_ports
 from rigs.commands import SECRETS, environment
+from rigs.processes import Process, started
 
 START = {
     "eventType": "sessionStart",
@@ -32,7 +32,6 @@ START = {
     },
 }
 QUICK = {"PLAYHEAD_WORKER_COMMIT_INTERVAL_S": "0.2"}
-READY_S_MAX = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -68,19 +67,12 @@ def run(program: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProces
 
 
 @contextlib.contextmanager
-def process(program: Path, *arguments: str, cwd: Path, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+def process(program: Path, *arguments: str, cwd: Path, **settings: str) -> Iterator[Process]:
     """Run an installed `playhead` until it is told to end, which it must do well."""
-    with (cwd / f"{arguments[0]}.log").open("wb") as log:
-        started = subprocess.Popen(
-            [program, *arguments], cwd=cwd, env=environment(QUICK | settings), stdout=log, stderr=log
-        )
-    try:
-        yield started
-        started.terminate()
-        assert started.wait(30) == 0, (cwd / f"{arguments[0]}.log").read_text()
-    finally:
-        started.kill()
-        started.wait()
+    variables = environment(QUICK | settings)
+    with started([program, *arguments], log=cwd / f"{arguments[0]}.log", env=variables, cwd=cwd) as running:
+        yield running
+        assert running.end() == 0, running.output
 
 
 @contextlib.contextmanager
@@ -88,18 +80,11 @@ def ingest(program: Path, *, cwd: Path) -> Iterator[tuple[httpx.Client, int]]:
     """Run an ingest; return a client of it, once it is ready, and its process id."""
     (port,) = free_ports(1)
     with (
-        process(program, "ingest", cwd=cwd, **SECRETS, PLAYHEAD_HTTP_PORT=str(port)) as started,
+        process(program, "ingest", cwd=cwd, **SECRETS, PLAYHEAD_HTTP_PORT=str(port)) as running,
         httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
     ):
-        deadline = time.monotonic() + READY_S_MAX
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                if client.get("/health/ready").status_code == 200:
-                    break
-            assert started.poll() is None, (cwd / "ingest.log").read_text()
-            assert time.monotonic() < deadline, (cwd / "ingest.log").read_text()
-            time.sleep(0.05)
-        yield client, started.pid
+        running.wait_for(lambda: client.get("/health/ready").status_code == 200)
+        yield client, running.pid
 
 
 def events_in_the_lake(program: Path, *, cwd: Path) -> int:
@@ -111,10 +96,8 @@ def events_in_the_lake(program: Path, *, cwd: Path) -> int:
 
 def move(program: Path, *, events: int, cwd: Path) -> None:
     """Run a worker until the lake has this many events."""
-    with process(program, "worker", cwd=cwd):
-        deadline = time.monotonic() + READY_S_MAX
-        while events_in_the_lake(program, cwd=cwd) < events:
-            assert time.monotonic() < deadline, (cwd / "worker.log").read_text()
+    with process(program, "worker", cwd=cwd) as worker:
+        worker.wait_for(lambda: events_in_the_lake(program, cwd=cwd) >= events)
 
 
 def test_the_wheel_has_types_and_sql_and_no_tests(wheel: Path) -> None:

@@ -421,7 +421,7 @@ def test_up_runs_in_a_folder_with_modules_of_the_same_names(hostile: Path) -> No
     settings = {"PLAYHEAD_WORKER_UPKEEP_INTERVAL_S": "0.2"}
     with started("up", "--viewers", "1", "--port", "0", cwd=hostile, settings=settings) as running:
         log = hostile / "data" / "logs" / "worker.log"
-        running.wait_for(lambda: log.exists() and '"event": "upkeep"' in log.read_text())
+        running.wait_for(lambda: log.exists() and '"event": "upkeep done"' in log.read_text())
         running.wait_for(lambda: "simulate" in running.by_verb())
         running.wait_for(lambda: re.search(r"[1-9]\d* events", running.output))
         assert running.end(signal.SIGINT) == 0, running.output
@@ -432,7 +432,7 @@ def test_rounds_of_upkeep_run_in_a_folder_with_modules_of_the_same_names(hostile
     """`upkeep --every` starts each round as a process of its own."""
     playhead("init", cwd=hostile)
     with started("upkeep", "--every", "0.2s", cwd=hostile) as running:
-        running.wait_for(lambda: running.output.count('"event": "upkeep"') > 1)
+        running.wait_for(lambda: running.output.count('"event": "upkeep done"') > 1)
         assert running.end() == 0
     assert "upkeep failed" not in running.output
 

@@ -27,6 +27,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,11 @@ def main() -> None:
     options.add_argument("--events", type=int, default=500_000)
     options.add_argument("--insert-only", action="store_true", help="only the yardstick of the worker")
     options.add_argument("--open-sessions", type=int, help="only the memory of a worker that holds so many")
-    options.add_argument("--against", type=Path, help="compare the CPU of a request with that of this checkout")
+    options.add_argument(
+        "--against",
+        type=Path,
+        help="compare the CPU of a request, and of an event on Kafka, with that of this checkout",
+    )
     options.add_argument("--turns", type=int, default=6)
     chosen = options.parse_args()
     if chosen.insert_only:
@@ -87,7 +92,10 @@ def main() -> None:
     if chosen.open_sessions:
         with tempfile.TemporaryDirectory(prefix="playhead-bench-") as folder:
             _open_sessions(
-                _settings(Path(folder) / "open", {"PLAYHEAD_LOG_PARTITIONS": "8"}), chosen.open_sessions
+                _settings(
+                    Path(folder) / "open", {"PLAYHEAD_LOG_PARTITIONS": "8", "PLAYHEAD_LOG_APPEND_TIMEOUT_S": "60"}
+                ),
+                chosen.open_sessions,
             )
         return
     rows: list[tuple[str, str]] = []
@@ -96,6 +104,8 @@ def main() -> None:
         _log(chosen.log, Path(folder)) as environment,
     ):
         if chosen.against is not None:
+            if chosen.log == "kafka":  # embedded logs of two releases are not one
+                _compare_workers(Path(folder), environment, chosen.against, chosen.turns, chosen.events)
             _compare(Path(folder), environment, chosen.against, chosen.turns, chosen.seconds)
             return
         rows += _posts(_settings(Path(folder) / "posts", environment), chosen.seconds)
@@ -262,6 +272,30 @@ def _compare(folder: Path, environment: dict[str, str], other: Path, turns: int,
         )
 
 
+def _compare_workers(folder: Path, environment: dict[str, str], other: Path, turns: int, events: int) -> None:
+    """Let the workers of two checkouts read one topic in turn; print the CPU of an event, median and least."""
+    programs = {"this checkout": PLAYHEAD, str(other): other / ".venv" / "bin" / "playhead"}
+    log = _settings(folder / "log", environment)
+    _run(log, "topics")
+    asyncio.run(_fill(log, events))
+    used_us: dict[str, list[float]] = {name: [] for name in programs}
+    for turn in range(turns):
+        for name in sorted(programs, reverse=turn % 2 == 1):
+            own = _settings(folder / f"{turn}-of-{list(programs).index(name)}", environment)
+            own = own.model_copy(update={"kafka_topic": log.kafka_topic})
+            variables = {**os.environ, **environment_of(own)}
+            subprocess.run([programs[name], "init"], env=variables, check=True, stdout=subprocess.DEVNULL)
+            with (
+                connect(location(own), read_only=True) as lake,
+                _process(own, [programs[name], "worker"], MEASURED) as worker,
+            ):
+                worker.wait_for(partial(_has_all, lake, events), within_s=600)
+                times = psutil.Process(worker.pid).cpu_times()
+            used_us[name].append((times.user + times.system) / events * 1e6)
+    for name, figures in used_us.items():
+        print(f"{name:22} worker CPU {statistics.median(figures):.1f} us an event, at least {min(figures):.1f}")
+
+
 async def answer_at_once(scope: Any, receive: Any, send: Any) -> None:
     """The yardstick of the ingest: an ASGI application that reads a body and answers 201."""
     if scope["type"] != "http":
@@ -383,6 +417,10 @@ def _insert_only(events: int = 100_000, batch: int = 20_000) -> float:
             connection.register("incoming", pa.table(columns))
             connection.execute("INSERT INTO events SELECT * FROM incoming")
         return events / (time.perf_counter() - began_s)
+
+
+def _has_all(lake: duckdb.DuckDBPyConnection, events: int) -> bool:
+    return _inserted(lake) == events
 
 
 def _inserted(lake: duckdb.DuckDBPyConnection) -> int:

@@ -229,7 +229,7 @@ def test_a_damaged_backup_hides_no_other_and_stays(lake: Lake, tmp_path: Path) -
     drop_older(tmp_path / "backups", keep=1)
     assert (good.exists(), damaged.exists()) == (True, True)
     shutil.rmtree(good)
-    with pytest.raises(NotReady, match="no complete backup"):
+    with pytest.raises(NotReady, match="is not a complete backup"):
         newest(tmp_path / "backups")
 
 

@@ -315,6 +315,7 @@ def _await_start(state: State, event: Event) -> bool:
         _judge_resumed(state, event.type, now)
     if not state.is_recorded:
         state.reset_head = -1.0
+    state.run = state.short = None
     begin_speed(state, now, -1.0)
     end_span(state, state.now_ms, state.head)
     state.start_ms = state.now_ms = now

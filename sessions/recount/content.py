@@ -96,7 +96,8 @@ class Content:
         """Look whether the speed is another one; return whether it is fast forward."""
         found, seen = self.speed.look(i)
         if found == "steady":
-            for one in seen[:-1]:
+            before = [one for one in seen[:-3] if one.at in self.played.jumps]
+            for one in (*before, *seen[-3:-1]):
                 self.played.turn_into_play(one.at)
                 for since, until in self.cut.pop(one.at, []):
                     self.paint(since, until, "content")

@@ -7,6 +7,7 @@ from sessions.recount.told import MOVES, Session
 LIMITS_MS = {"content": 90_000, "join": 120_000, "buffer": 120_000, "ad-buffer": 120_000, "idle": 120_000}
 RESUMED_MS = 5_000
 OVER_MS = 1_000
+DECIDING = ("chapter", "error", "sessionStart")
 
 
 class Labels(Content):
@@ -104,7 +105,7 @@ class Labels(Content):
         """Find out whether that play was one of main content: nothing of ads came for 5 s."""
         p = self.pending
         is_soon = p is not None and self.events[i].ms - self.events[p].ms < RESUMED_MS
-        if p is None or (is_soon and not self.events[i].name.startswith(("chapter", "error", "sessionStart"))):
+        if p is None or (is_soon and not self.events[i].name.startswith(DECIDING)):
             return
         self.pending = None
         if self.events[i].name.startswith("ad") or self.claims.ad_break is None:
@@ -112,7 +113,6 @@ class Labels(Content):
         since, until = self.events[p].ms, self.events[i - 1].ms
         self.claims.resume(p, i, since)
         self.flags.add("break_unclosed")
-        self.paint(since, until, "content")
         was, head = self.heads[p], self.heads[i - 1]
         if was is not None and head is not None:
             most = max(1.0, self.speed.rate) * (until - since) / 1000 + 2
@@ -120,6 +120,9 @@ class Labels(Content):
                 self.played.ranges.append((was, head))
         for k in (p, i - 1):
             self.count_head(k)
+        for k in range(p + 1, i):
+            self.played.note(k)
+            self.paint(self.events[k].ms - self.session.length_ms(k), self.events[k].ms, "content")
         self.border(i - 1)
         self.speed.begin(i - 1)
 
@@ -146,10 +149,11 @@ class Labels(Content):
             self.count_head(i)
         is_paused = claim in ("pause", "buffer") and self.claims.started_at is not None
         if self.session.begins_at(i):
-            if claim == "content" or is_paused:
-                self.played.look(i, plays=claim == "content")
-            if claim == "outside":
-                self.count_outside(i, since, until)
+            is_main = claim == "outside" and self.is_main_content(i, 0)
+            if claim == "content" or is_paused or is_main:
+                self.played.look(i, plays=not is_paused)
+            if is_main:
+                self.count_head(i)
             return
         if is_over:
             self.count_silence(i, claim, since, until)
@@ -202,18 +206,22 @@ class Labels(Content):
         played = self.sum_ms("outside", ad.since_ms)
         return bool(ad.length_ms) and played >= round(ad.length_ms) + 5_000
 
+    def is_main_content(self, i: int, length: int) -> bool:
+        """Return whether main content plays, and not the ad outside of a break, as the playhead moved."""
+        was, head = self.heads[i - 1], self.heads[i]
+        if self.claims.main == "starting" or was is None or head is None or not self.session.is_recorded(i):
+            return False
+        return head < was or (head > was and (head - was) * 1000 >= length / 5)
+
     def count_outside(self, i: int, since: int, until: int) -> None:
         """An ad outside of a break, or main content all the same."""
-        was, head, ad = self.heads[i - 1], self.heads[i], self.claims.ad
-        main = "join" if self.claims.main == "starting" else "content"
+        ad, main = self.claims.ad, "join" if self.claims.main == "starting" else "content"
         assert ad is not None
-        if main == "content" and was is not None and head is not None and self.session.is_recorded(i):
-            moved = head - was
-            if moved < 0 or (moved > 0 and moved * 1000 >= (until - since) / 5):
-                self.paint(since, until, "content")
-                self.count_head(i)
-                self.played.look(i)
-                return
+        if self.is_main_content(i, until - since):
+            self.paint(since, until, "content")
+            self.count_head(i)
+            self.played.look(i)
+            return
         stop = until
         if ad.length_ms:
             left = round(ad.length_ms) + 5_000 - self.sum_ms("outside", ad.since_ms, since)

@@ -70,11 +70,15 @@ class Played:
         seconds = self.session.length_ms(i) / 1000
         return abs(head + end - was - self.speed.rate * seconds) <= max(2.0, seconds / 20)
 
+    def note(self, i: int, *, plays: bool = True) -> None:
+        """Note that an interval is one of main content, and what is due in it."""
+        self.is_looked_at[i] = True
+        self.due[i] = self.speed.rate * self.session.length_ms(i) / 1000 if plays else 0.0
+
     def look(self, i: int, *, plays: bool = True, is_fast: bool = False) -> None:
         """Look at an interval of main content: it plays, or is in a pause or in buffering."""
         is_slip = self.passes_over(i, plays=plays)
-        self.is_looked_at[i] = True
-        self.due[i] = self.speed.rate * self.session.length_ms(i) / 1000 if plays else 0.0
+        self.note(i, plays=plays)
         was, head = self.heads[i - 1], self.heads[i]
         if was is None or head is None:
             if is_slip:

@@ -119,3 +119,10 @@ def test_bitrate_and_chapters_have_the_time_that_a_rate_gives_back() -> None:
     facts = watched(*rows, *moves)
     assert (facts.content_time_s, facts.chapters[0].time_s) == (244, 244)
     assert facts.average_bitrate_bps == 1500
+
+
+def test_the_interval_in_which_the_speed_changes_is_no_seek() -> None:
+    """From 1x to 2x in the middle of 20 s: 35 s further, and played."""
+    rows = [(10, "ping", 10), (30, "ping", 45), *pings(30, 90, head=45, rate=2)]
+    facts = watched(*BEGIN, *rows)
+    assert (facts.seeks, facts.unique_played_s, facts.content_time_s) == (0, 165, 90)

@@ -113,3 +113,10 @@ def test_bitrate_and_chapters_lose_what_turns_out_to_be_a_stall() -> None:
     rows = [started(), (0, "chapterStart", 0), (0, "play", 0, {"qoe": {"media.qoe.bitrate": 1000}})]
     facts = watched(*rows, (10, "ping", 10), (20, "ping", 10, qoe), (30, "ping", 10), (40, "chapterComplete", 20))
     assert (facts.chapters[0].time_s, facts.average_bitrate_bps) == (20, 2000)
+
+
+def test_a_session_start_after_other_events_ends_a_stand_and_takes_no_time() -> None:
+    """Three observations of one playhead, the third being the sessionStart: no stall, and no time of its own."""
+    rows = [(0, "play", 30), (1, "ping", 31), (1.5, "ping", 31), (2, "ping", 31), (2.5, "sessionStart", 31)]
+    facts = watched(*rows, (12.5, "ping", 41))
+    assert (facts.content_time_s, facts.stalls, facts.stall_time_s) == (12, 0, 0)

@@ -97,8 +97,9 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             case "sum":
                 return f"sum({value}) {within}"
             case "ratio":
-                both = f"FILTER (WHERE {condition} AND ({self.numerator}) IS NOT NULL)"
-                return f"sum({value}) {within} / nullif(sum(({self.denominator})::DOUBLE) {both}, 0)"
+                known = f"({self.numerator}) IS NOT NULL AND ({self.denominator}) IS NOT NULL"
+                both = f"FILTER (WHERE {condition} AND {known})"
+                return f"sum({value}) {both} / nullif(sum(({self.denominator})::DOUBLE) {both}, 0)"
             case "mean":
                 return f"avg({value}) {within}"
             case "median":

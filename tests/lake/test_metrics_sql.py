@@ -204,6 +204,42 @@ def test_watch_time_includes_ads_for_mux_alone(lake: Table) -> None:
     assert lake.metrics(by_hand) == pytest.approx(by_hand)
 
 
+def test_buffering_after_a_seek_is_rebuffering_for_neither_exoplayer_nor_mux(lake: Table) -> None:
+    """PlaybackStats has a state of its own for it, and Mux leaves seeking out: 4 of 10 s, 1 of 3 of them."""
+    lake.put(
+        {
+            "is_started": True,
+            "content_time_s": 90.0,
+            "startup_s": 0.0,
+            "rebuffer_time_s": 10.0,
+            "rebuffers": 3,
+            "seek_buffer_time_s": 4.0,
+            "seek_buffers": 1,
+            "ad_time_outside_breaks_s": 20.0,
+        }
+    )
+    by_hand = {
+        "rebuffer_ratio_exoplayer": 6 / 100,
+        "rebuffers_per_second_exoplayer": 2 / 90,
+        "time_between_rebuffers_s_exoplayer": 90 / 2,
+        "rebuffer_ratio_mux": 6 / 120,  # an ad outside of breaks is watched, too
+        "rebuffers_per_minute_mux": 60 * 2 / 120,
+        "smoothness_score_mux": 50 / 2**0.5 + 50 * 2.718281828459045 ** (-10 * 6 / 120),
+        "rebuffer_ratio_cta2066": 10 / 100,
+    }
+    assert lake.metrics(by_hand) == pytest.approx(by_hand)
+
+
+def test_a_session_whose_startup_is_unknown_counts_with_what_is_known_of_it(lake: Table) -> None:
+    """Its rebuffering is not divided by the watch time of the others alone."""
+    lake.put(
+        {"is_started": True, "content_time_s": 95.0, "startup_s": None, "rebuffer_time_s": 5.0},
+        {"is_started": True, "content_time_s": 99.0, "startup_s": 1.0},
+    )
+    assert lake.metric("rebuffer_ratio_cta2066") == pytest.approx(5 / 200)
+    assert lake.metric("startup_s_mean_cta2066") == 1.0
+
+
 def test_exoplayer_counts_every_playback_that_was_never_ready(lake: Table) -> None:
     """PlaybackStats: played and paused ones were ready; one that failed and one that was left were not."""
     long = {"started_at": NOON, "ended_at": at(1)}

@@ -16,7 +16,7 @@
     last_received_at TIMESTAMPTZ,  -- arrival of its newest event
     last_moved_at TIMESTAMPTZ,     -- arrival of the newest event whose playhead differs from the previous one
     events BIGINT,                 -- events that count
-    events_after_end BIGINT,       -- events later than the end or the longest session; stored, not counted
+    events_after_end BIGINT,       -- events later than the end or the longest session; stored, not counted; without those flagged after_close
     repeats BIGINT,                -- events equal to an earlier one; stored, not counted
     has_start BOOLEAN,             -- whether its sessionStart is known
     is_started BOOLEAN,            -- main content played

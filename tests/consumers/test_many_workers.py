@@ -243,7 +243,11 @@ async def lose(ships: Fleet, broker: Broker, *, records: int) -> tuple[int, int]
 
 
 # What says when the worker did something, and not what came of it.
-STEPS = {"session_versions": "as_of, as_of_offset", "open_sessions": "as_of, as_of_offset", "ledger": "commits"}
+STEPS = {
+    "session_versions": "as_of, as_of_offset",
+    "open_sessions": "as_of, as_of_offset",
+    "ledger": "commits, watermark",
+}
 
 
 def tables_of(place: Location) -> dict[str, Counter[str]]:

@@ -51,7 +51,7 @@
     pause_time_s DOUBLE,           -- paused, seconds
     buffer_time_s DOUBLE,          -- buffering, seconds
     rebuffer_time_s DOUBLE,        -- the part of buffer_time_s after main content had started, seconds
-    stall_time_s DOUBLE,           -- playing by its word, but the playhead stands, seconds
+    stall_time_s DOUBLE,           -- claimed to play while the playhead did not move, seconds
     gap_s DOUBLE,                  -- unknown: silence longer than allowed, or what neither playhead nor ad's length bears out, seconds
     idle_s DOUBLE,                 -- nothing that counts: between the ads of a break, after completion, standing at the end or after an error, seconds
     pauses BIGINT,                 -- number of pauses
@@ -77,7 +77,7 @@
     concurrent_states_max BIGINT,  -- most player states that were on at once
     progress_pct INTEGER,          -- highest marker of 10, 25, 50, 75, 95 passed; 0: none; null: unknown length
     first_playhead_s DOUBLE,       -- first playhead of main content, seconds
-    last_playhead_s DOUBLE,        -- last playhead, seconds; a reset to 0 at the very end is none
+    last_playhead_s DOUBLE,        -- last playhead, seconds, before a reset to 0 at the very end
     unique_played_s DOUBLE,        -- length of the union of played intervals, seconds of content
     clock_offset_ms BIGINT,        -- how far the player's clock is behind ours, estimated, milliseconds
     clock_spread_ms BIGINT,        -- spread of received_at - client_ts over its events, milliseconds

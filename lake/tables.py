@@ -170,10 +170,19 @@ def _take_steps(connection: duckdb.DuckDBPyConnection, numbers: Iterable[int], p
     there = _names_of_tables(connection)
     for number in numbers:
         for template in _statements(sql_text(f"schema_{number}")):
-            repeats = range(partitions) if "{partition}" in template else range(1)
-            for statement in (_of_partition(template, partition) for partition in repeats):
+            for statement in _repeated(template, partitions):
                 if (match := _ALTER.search(statement)) is None or match[1] in there:
                     connection.execute(statement)
+
+
+def _repeated(template: str, partitions: int) -> list[str]:
+    """Return the statements that a step's template stands for."""
+    if "{sessions}" in template:
+        tables = ["session_versions", *(f"open_sessions_p{number:03}" for number in range(partitions))]
+        return [template.replace("{sessions}", table) for table in tables]
+    if "{partition}" in template:
+        return [_of_partition(template, number) for number in range(partitions)]
+    return [template]
 
 
 def _statements(text: str) -> list[str]:

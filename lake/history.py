@@ -222,13 +222,15 @@ def _groups(session_ids: Collection[str], since: Mapping[str, int]) -> Iterator[
 
     One session whose id says nothing of its age would make the search for all others one of the whole lake.
     """
-    begun = [id for id in session_ids if id in since]
-    others = [id for id in session_ids if id not in since]
-    derived = [id for id in others if born_ms_of_session(id) is None]
-    born = [id for id in others if born_ms_of_session(id) is not None]
+    begun: list[str] = []
+    born: list[str] = []
+    derived: list[str] = []
+    for id in session_ids:
+        group = begun if id in since else derived if born_ms_of_session(id) is None else born
+        group.append(id)
     for ids in (begun, born, derived):
         if ids:
-            yield ids, min((since.get(id, 0) for id in ids), default=0)
+            yield ids, min(since.get(id, 0) for id in ids)
 
 
 def _between(session_ids: Collection[str], partition: int, first_offset: int = 0) -> tuple[str, list[str | int]]:

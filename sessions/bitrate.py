@@ -34,6 +34,13 @@ def measure(state: State, qoe: dict[str, Any]) -> None:
         state.time_to_start_ms = int(delay_ms)
 
 
+def weigh(state: State, bitrate: float | None, ms: int) -> None:
+    """Let so much content time count with this bitrate, if it is known."""
+    if bitrate is not None:
+        state.weight_ms += ms
+        state.weighted += bitrate * ms
+
+
 def change_bitrate(state: State, event: Event) -> None:
     """Count a change of bitrate; its value is in qoeData."""
     state.bitrate_changes += 1

@@ -10,19 +10,8 @@ Whoever is watching is heard from again within three of these intervals; the rul
 from typing import Any
 
 from sessions.event import Event
-from sessions.state import AD, AD_BUFFER, AD_PAUSE, BUFFER, CONTENT, FAR_PAST, IDLE, JOIN, OUTSIDE, PAUSE, State
-
-_DOING = {
-    JOIN: "joining",
-    CONTENT: "playing",
-    AD: "ad",
-    PAUSE: "paused",
-    BUFFER: "buffering",
-    IDLE: "idle",
-    AD_PAUSE: "ad_paused",
-    AD_BUFFER: "ad_buffering",
-    OUTSIDE: "ad_outside",
-}
+from sessions.spans import DOING
+from sessions.state import FAR_PAST, State
 
 
 def note_ping(state: State, event: Event) -> None:
@@ -36,7 +25,7 @@ def facts_of_pings(state: State) -> dict[str, Any]:
     """Return what the session does and how often it pings, by the names of `SessionFacts`."""
     longer_ms = max(state.ping_ms, state.ping_before_ms)
     return {
-        "last_doing": "idle" if state.end_ms is not None else _DOING[state.doing],
+        "last_doing": "idle" if state.end_ms is not None else DOING[state.doing],
         "ping_interval_s": longer_ms / 1000 if longer_ms > 0 else None,
         "open_ad_length_s": state.ad.length_s if state.ad is not None else None,
     }

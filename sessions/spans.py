@@ -18,6 +18,7 @@ together buffer_time_s, `stalled` stall_time_s, `unknown` gap_s, `idle` idle_s. 
 import struct
 from typing import Any
 
+from sessions.bitrate import weigh
 from sessions.facts import Doing, Span
 from sessions.state import (
     AD,
@@ -43,7 +44,7 @@ from sessions.state import (
 
 SPANS_MAX = 500
 
-_DOING: dict[int, Doing] = {
+DOING: dict[int, Doing] = {
     JOIN: "joining",
     CONTENT: "playing",
     AD: "ad",
@@ -63,7 +64,7 @@ _DOING: dict[int, Doing] = {
     AFTER_ERROR: "idle",
     AT_ZERO: "idle",
 }
-_MOVED: dict[int, Doing] = {NEVER_MOVED: "stalled", STILL: "stalled"}  # once the playhead has moved
+_DOING_MOVED: dict[int, Doing] = {**DOING, NEVER_MOVED: "stalled", STILL: "stalled"}  # once the playhead has moved
 # A span in memory: what, from and to when, from and to which playhead. A session may have hundreds.
 _PACKED = struct.Struct("<Bqqdd")
 _SIZE = _PACKED.size
@@ -81,17 +82,14 @@ def count_content(state: State, ms: int) -> None:
     state.times[CONTENT] += ms
     if state.span_is != CONTENT and ms:
         begin_span(state, CONTENT, state.now_ms, state.head)
-    if state.bitrate is not None:
-        state.weight_ms += ms
-        state.weighted += state.bitrate * ms
+    weigh(state, state.bitrate, ms)
 
 
 def count_rest(state: State, what: int, ms: int, since_ms: int, head: float) -> None:
     """Count what is left of an interval as something else; `head` is the playhead where that begins."""
     state.times[what] += ms
-    if what == CONTENT and state.bitrate is not None:
-        state.weight_ms += ms
-        state.weighted += state.bitrate * ms
+    if what == CONTENT:
+        weigh(state, state.bitrate, ms)
     if ms:
         begin_span(state, what, since_ms, head)
 
@@ -132,7 +130,7 @@ def facts_of_spans(state: State, offset_ms: int) -> dict[str, Any]:
     packed = state.spans
     if state.span_is >= 0 and state.now_ms > state.span_ms:
         packed += _PACKED.pack(state.span_is, state.span_ms, state.now_ms, state.span_head, state.head)
-    what_is: dict[int, Doing] = {**_DOING, **(_MOVED if state.has_moved else {})}
+    what_is = _DOING_MOVED if state.has_moved else DOING
     spans: list[Span] = []
     last: Span | None = None
     for what, from_ms, to_ms, head_from, head_to in _PACKED.iter_unpack(packed):

@@ -40,6 +40,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from sessions.bitrate import weigh
 from sessions.event import Event, read_object
 from sessions.params import names, text
 from sessions.played import add_range
@@ -157,9 +158,7 @@ def _count_as_played(state: State, seen: SpeedSeen) -> None:
     unborne_ms = seen.odd.unborne_ms
     state.times[UNBORNE] -= unborne_ms
     state.times[CONTENT] += unborne_ms
-    if seen.bitrate is not None:
-        state.weight_ms += unborne_ms
-        state.weighted += seen.bitrate * unborne_ms
+    weigh(state, seen.bitrate, unborne_ms)
 
 
 # ---- rates that the player names

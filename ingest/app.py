@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from litestar import Litestar, Response, route
@@ -34,15 +34,6 @@ from ingest.service import service_handlers
 from schemas.faults import InvalidEvent, MethodNotAllowed, NoSuchRoute
 from schemas.ids import Entropy, EntropyPool
 from schemas.settings import Settings
-
-_TEMPLATES: Final = [
-    (re.compile(pattern), path)
-    for pattern, path in (
-        (r"/v1/playouts/tracking/session", "/v1/playouts/tracking/session"),
-        (r"/v1/playouts/[^/]+/tracking/session", "/v1/playouts/{playout_id}/tracking/session"),
-        (r"/api/v1/schemas/[^/]+", "/api/v1/schemas/{event_type}"),
-    )
-]
 
 
 class Ingest(msgspec.Struct, frozen=True):
@@ -109,7 +100,7 @@ def media_routes(of_media: media.Media, settings: Settings) -> list[Route]:
 
 def litestar(handlers: Sequence[HTTPRouteHandler], refusals: Refusals) -> Litestar:
     """Make Litestar with these handlers, their preflights, and our replies to errors."""
-    answers = Answers(refusals)
+    answers = Answers(refusals, handlers)
     return Litestar(
         # OPTIONS first: Litestar adds its own to a path that has none yet.
         [*_preflights(handlers), *reversed(handlers)],
@@ -144,15 +135,16 @@ def _preflight(paths: list[str], protocol: Protocol, *, allow: str) -> HTTPRoute
 class Answers:
     """Litestar's exception handlers."""
 
-    def __init__(self, refusals: Refusals) -> None:
+    def __init__(self, refusals: Refusals, handlers: Sequence[HTTPRouteHandler]) -> None:
         self._refusals = refusals
+        self._templates = _templates(handlers)
 
     def error(self, request: LitestarRequest[Any, Any, Any], error: Exception) -> Response[bytes]:
         """Reply to refusals and unexpected errors. At an unknown path, the nearest protocol replies."""
         scope = request.scope
         path = normalize_path(scope["path"])
         protocol, allow = _protocol(path), ""
-        template: str | None = _template(path)
+        template: str | None = next((name for pattern, name in self._templates if pattern.fullmatch(path)), path)
         if isinstance(error, MethodNotAllowedException):
             allow = ", ".join(reversed((error.headers or {})["allow"].split(", ")))
             error = MethodNotAllowed(f"Expected one of the methods {allow}")
@@ -187,6 +179,10 @@ def _protocol(path: str) -> Protocol:
     return "media" if path.startswith("/api/") else "plain"
 
 
-def _template(path: str) -> str:
-    """Return a path with the names of its parameters in their place."""
-    return next((template for pattern, template in _TEMPLATES if pattern.fullmatch(path)), path)
+def _templates(handlers: Sequence[HTTPRouteHandler]) -> list[tuple[re.Pattern[str], str]]:
+    """Return the paths with parameters: what matches each, and what it is called, parameters in braces."""
+    paths = {path for handler in handlers if handler.include_in_schema for path in handler.paths if "{" in path}
+    return [
+        (re.compile(re.sub(r"\{\w+:\w+\}", "[^/]+", path)), re.sub(r"\{(\w+):\w+\}", r"{\1}", path))
+        for path in sorted(paths)
+    ]

@@ -29,6 +29,7 @@ from operator import attrgetter
 
 import msgspec
 
+from consumers.log_clock import CLOCK_BACK_MS
 from lake.changes import CloseReason, History, Over
 from schemas.settings import Settings
 from schemas.vocabulary import EVENT_TYPES
@@ -36,7 +37,6 @@ from sessions.event import AFTER_CLOSE, Event
 from sessions.fold import DENIED, END_IGNORED, END_TOLERANCE_MS, EVENTS_MAX, OVER_LIMIT, REPEAT, is_over_limit
 from sessions.state import FAR_FUTURE, FAR_PAST
 
-CLOCK_BACK_MS = 300_000
 OVERTAKEN_MS = 60_000  # after an end, by arrival; shorter makes the order of arrival matter, longer more versions
 _PINGS = frozenset(name for name, row in EVENT_TYPES.items() if row.only_reports)
 

@@ -24,8 +24,9 @@ from typing import Protocol
 
 import msgspec
 
-from consumers.closing import CLOCK_BACK_MS, Closing, Limits, with_passed
+from consumers.closing import Closing, Limits, with_passed
 from consumers.known_ids import DerivedIds, KnownIds
+from consumers.log_clock import CLOCK_BACK_MS
 from consumers.open_session import OpenSession
 from consumers.share import Share
 from lake.changes import Changes, CloseReason, History, Known, OpenRows, Over, SessionRow, YoungIds

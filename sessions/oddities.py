@@ -12,11 +12,11 @@ All of it counts as its file says; nothing is converted and nothing refused.
 from sessions.bitrate import flags_of_quality
 from sessions.event import Event, read_object
 from sessions.params import state_name
+from sessions.playhead import DAY_S
 from sessions.state import State
 from sessions.states import STATES_MAX
 
 LENGTHS_MAX = 10.0
-DAY_S = 86_400.0
 OUT_OF_PLACE, PLAYHEAD_UNITS = "out_of_place", "playhead_units"
 _ENDS = ("complete", "skip")
 

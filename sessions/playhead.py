@@ -36,6 +36,7 @@ from sessions.silence import (
     AT_END_S,
     CONTENT_MS,
     SILENT_MS,
+    TOLERANCE_S,
     borne_out_ms,
     is_known,
     played_to_end_ms,
@@ -45,7 +46,6 @@ from sessions.spans import count, count_content, count_rest, end_span
 from sessions.speed import FORWARD, begin_speed, keep_odd, observe_speed
 from sessions.state import AT_END, BUFFER, CONTENT, GAP, INFINITE, OUTSIDE, UNBORNE, Odd, Short, SpeedSeen, State
 
-TOLERANCE_S = 2.0
 DAY_S = 86_400.0
 MARKERS_PCT = (95, 75, 50, 25, 10)
 

@@ -23,10 +23,11 @@ from rigs.session_model import (
     session_id,
 )
 
-from consumers.closing import CLOCK_BACK_MS, Limits
+from consumers.closing import Limits
 from consumers.decode import arrival as arrival_of
 from consumers.decode import reflagged
 from consumers.known_ids import KnownIds
+from consumers.log_clock import CLOCK_BACK_MS
 from consumers.open_session import BUFFERED
 from consumers.partition import PartitionSessions
 from consumers.share import Share

@@ -104,7 +104,7 @@ def _as_documented(row: EventType) -> type[msgspec.Struct]:
 
 
 def _at_least(row: EventType) -> type[msgspec.Struct]:
-    """Make the Struct of what no event of a type may lack."""
+    """Make the Struct of what every event of a type must have."""
     anything: Any = dict[str, Any]
     return _struct(row, row.vital, needs_params=row.needs_params, qoe=anything, metadata=anything)
 

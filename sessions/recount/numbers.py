@@ -212,7 +212,7 @@ class Recount:
         }
 
     def startup(self) -> int | None:
-        """Return how long main content took to start; None where nothing says so."""
+        """Return how long main content took to start; None if no event tells it."""
         first_ms = self.claims.started_ms
         if first_ms is None or self.labels.is_startup_unknown or self.labels.is_start_unsaid:
             return None

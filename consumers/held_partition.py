@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import msgspec
 
 from consumers.batch import DecodedChunk
-from consumers.partition import Lake, PartitionSessions
+from consumers.late_data import Lake
+from consumers.partition import PartitionSessions
 from consumers.share import Share
 from lake.changes import Changes
 from lake.marks import Mark

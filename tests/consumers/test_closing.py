@@ -194,7 +194,7 @@ def test_more_closed_sessions_than_are_remembered_are_read_again_not_opened(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With room for one, two sessions that ping after their end push each other out, and close once each."""
-    monkeypatch.setattr("consumers.partition.CLOSED_KEPT", 1)
+    monkeypatch.setattr("consumers.live_sessions.CLOSED_KEPT", 1)
     for name in ("a", "b"):
         log.read([said("sessionStart", 0, session_id=name), said("sessionEnd", 60, session_id=name)])
     for n in range(20):

@@ -10,8 +10,8 @@ from lake.find import NoSuchSession, Version, find, read_row, read_versions
 from lake.history import read_histories
 from schemas.settings import Settings
 from schemas.terminal import printable
+from sessions.admission import without_false_ends
 from sessions.event import Event
-from sessions.fold import without_false_ends
 from sessions.rules import RULES
 from sessions.timeline import (
     NOT_SUMS,

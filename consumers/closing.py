@@ -33,8 +33,9 @@ from consumers.log_clock import CLOCK_BACK_MS
 from lake.changes import CloseReason, History, Over
 from schemas.settings import Settings
 from schemas.vocabulary import EVENT_TYPES
+from sessions.admission import END_IGNORED, END_TOLERANCE_MS, EVENTS_MAX, OVER_LIMIT, REPEAT, is_over_limit
 from sessions.event import AFTER_CLOSE, Event
-from sessions.fold import DENIED, END_IGNORED, END_TOLERANCE_MS, EVENTS_MAX, OVER_LIMIT, REPEAT, is_over_limit
+from sessions.identity import DENIED
 from sessions.state import FAR_FUTURE, FAR_PAST
 
 OVERTAKEN_MS = 60_000  # after an end, by arrival; shorter makes the order of arrival matter, longer more versions

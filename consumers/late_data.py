@@ -19,8 +19,8 @@ from consumers.closing import Closing, Limits, with_passed
 from consumers.live_sessions import LiveSessions
 from consumers.share import Share
 from lake.changes import Changes, History, Known, Over
+from sessions.admission import OVER_LIMIT, REPEAT, is_over_limit, without_false_ends
 from sessions.event import AFTER_CLOSE, Event
-from sessions.fold import OVER_LIMIT, REPEAT, is_over_limit, without_false_ends
 
 Moment = tuple[int, str, float]
 

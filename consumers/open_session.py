@@ -6,9 +6,11 @@ where late events still find their place; what is older has been folded and is o
 
 from consumers.closing import Closing, Limits
 from lake.changes import Over
+from sessions.admission import END_TOLERANCE_MS
 from sessions.event import Event
 from sessions.facts import SessionFacts
-from sessions.fold import DENIED, END_TOLERANCE_MS, Fold
+from sessions.fold import Fold
+from sessions.identity import DENIED
 
 BUFFERED = 4  # events of a session that wait for earlier ones; more costs memory, fewer costs look-ups
 

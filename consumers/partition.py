@@ -20,8 +20,8 @@ from consumers.log_clock import CLOCK_BACK_MS
 from consumers.share import Share
 from lake.changes import Changes, History, OpenRows, YoungIds
 from schemas.ids import read_event_time_ms
+from sessions.admission import REPEAT
 from sessions.event import Bad, Event, Tracking
-from sessions.fold import REPEAT
 
 
 class PartitionSessions:

@@ -6,9 +6,10 @@ from typing import Literal
 
 import msgspec
 
+from sessions.admission import OVER_LIMIT
 from sessions.event import AFTER_CLOSE, Bad, Event, Tracking
 from sessions.facts import SessionFacts
-from sessions.fold import DENIED, OVER_LIMIT
+from sessions.identity import DENIED
 
 CloseReason = Literal["ended", "idle", "stuck", "too_long"]
 

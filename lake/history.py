@@ -15,8 +15,9 @@ import pyarrow as pa
 from lake.changes import History, Known, Over, YoungIds
 from schemas.ids import BORN_MS_MAX, born_ms_of_session, is_derived_session, read_event_time_ms
 from schemas.vocabulary import EVENT_TYPES
+from sessions.admission import EVENTS_MAX, OVER_LIMIT
 from sessions.event import AFTER_CLOSE, Event
-from sessions.fold import DENIED, EVENTS_MAX, OVER_LIMIT
+from sessions.identity import DENIED
 
 FETCHED_ROWS = 2_000  # at a time: a partition may have millions of events in open sessions
 YOUNG_IDS_MAX = 50_000

@@ -1,8 +1,8 @@
 """The rules whose names a session's `flags` may have: what each means, and an example.
 
 A session has the flag of a rule that decided anything of its final numbers. Where the rules are: at the head of
-`fold.py` the first three, of `oddities.py` the next three, of `silence.py`, `speed.py`, `evidence.py`,
-`player.py`, `ads.py`, `playhead.py` and `played.py` the others.
+`admission.py` the first two, of `identity.py` the third, of `oddities.py` the next three, of `silence.py`,
+`speed.py`, `evidence.py`, `player.py`, `ads.py`, `playhead.py` and `played.py` the others.
 """
 
 import msgspec

@@ -1,5 +1,6 @@
 """Main content that played although the player did not say so, or said it in an ad break that was never closed."""
 
+from schemas.vocabulary import EventType
 from sessions.ads import close_ad, close_break, leave_break
 from sessions.evidence import spilled_ms
 from sessions.played import add_range
@@ -7,7 +8,9 @@ from sessions.player import leave_buffering, play_main, settle
 from sessions.playhead import make_progress
 from sessions.silence import TOLERANCE_S
 from sessions.spans import rewrite_spans
-from sessions.state import AD, AD_OVER, BUFFER, CONTENT, JOIN, OUTSIDE, Run, State
+from sessions.state import AD, AD_OVER, BUFFER, CONTENT, FAR_FUTURE, JOIN, OUTSIDE, Run, State
+
+RESUMED_MS = 5_000
 
 
 def play_unsaid(state: State, run: Run) -> None:
@@ -31,7 +34,18 @@ def play_unsaid(state: State, run: Run) -> None:
     settle(state)
 
 
-def play_resumed(state: State) -> None:
+def judge_resumed(state: State, row: EventType, now: int) -> None:
+    """Decide whether a play after the ads of a break was one of main content."""
+    if row.ad or row.ad_break:
+        state.resumed_ms = FAR_FUTURE
+    elif now >= state.resumed_ms + RESUMED_MS or row.chapter or row.is_error or row.starts:
+        _play_resumed(state)
+    elif state.bitrate is not None:
+        state.resumed_weight_ms += now - state.now_ms
+        state.resumed_weighted += state.bitrate * (now - state.now_ms)
+
+
+def _play_resumed(state: State) -> None:
     """Let main content have played since a play that came after the ads of a break, which was never closed."""
     since_ms, head = state.resumed_ms, state.resumed_head
     passed_ms = state.now_ms - since_ms

@@ -15,9 +15,10 @@ from rigs.drawn_sessions import T0, events_of, sessions
 from rigs.watched import DELAY_MS, START, made, span_sums_s, sum_s, watched
 
 from schemas.vocabulary import EVENT_TYPES, EventType
+from sessions.admission import without_false_ends
 from sessions.event import Event
 from sessions.facts import SessionFacts
-from sessions.fold import Fold, fold_all, without_false_ends
+from sessions.fold import Fold, fold_all
 from sessions.recount import Told
 
 TIMELINES = json.loads((Path(__file__).parents[1] / "data" / "fold_timelines.json").read_text())

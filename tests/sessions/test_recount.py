@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from rigs.drawn_sessions import T0, drawn, events_of, sessions
 
+from sessions.admission import without_false_ends
 from sessions.event import Event
 from sessions.facts import SessionFacts
-from sessions.fold import Fold, without_false_ends
+from sessions.fold import Fold
 from sessions.recount import DURATIONS, Recount, Told, joined
 
 SESSIONS = int(os.environ.get("SESSIONS", "300"))

@@ -9,7 +9,7 @@ import duckdb
 from lake.catalog import NAME, Location, connect
 from schemas.faults import NotReady, SchemaMismatch
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 def partitions_of(connection: duckdb.DuckDBPyConnection) -> list[int]:

@@ -3,7 +3,7 @@
 Only `playhead init` does this, and it creates all ledgers in one transaction: two workers that created the same
 ledger table on first use would leave two rows in it.
 
-An older lake is migrated by numbered steps (`sql/schema_2.sql` leads from 1 to 2), all in one transaction. A step
+An older lake is migrated by numbered steps (`sql/schema_3.sql` leads from 2 to 3), all in one transaction. A step
 only adds, and new columns come last, so that older programs can still read. New tables need no step: they are
 created from `sql/tables.sql` as in a new lake.
 """

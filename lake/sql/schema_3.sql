@@ -1,0 +1,1 @@
+-- From schema 2 to 3. How to write a step: schema_2.sql.

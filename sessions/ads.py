@@ -17,9 +17,10 @@
   one was, or the open one, of known length, has played to within 1 s of it (`OVER_MS`), and the play does not end
   a pause or buffering of the ads. If the first event 5 s (`RESUMED_MS`) or more after it, or the first error,
   sessionStart or event of a chapter, is no event of ads or breaks, and until then none of them came, nor a pause,
-  buffering or play, it was a play of main content: the ad and the break are aborted at its moment, main content
-  has played since. Its playhead and that of the last event before the one that decides, are a range if they are
-  known and it moved forward by no more than max(1, rate) x seconds and 2 s; these two are progress.
+  buffering or play, it was a play of main content: the ad and the break are aborted at its moment, a buffering
+  that the break interrupted has ended, main content has played since. Its playhead and that of the last event
+  before the one that decides are a range if they are known and it moved forward by no more than max(1, rate) x
+  seconds and 2 s; these two are progress.
 * Silence: `silence.py`.
 """
 

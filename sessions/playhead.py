@@ -18,7 +18,7 @@ the same.
 * A single playhead that is unknown, or fits neither neighbour, is a slip: the event after it has the playhead of
   the event before it and what was due, within 2 s; due is rate x seconds of those of the two intervals that this
   is of, and nothing in a pause or in buffering. What was played goes on over it, it is not two seeks, and no
-  progress.
+  progress. Where a steady rate is found at the event after it, that is the rate of what is due there.
 * `playhead_reset`: recorded content; the last events that know a playhead all say exactly 0, and the one before
   them is above 0, whatever is claimed. Players do so when they are torn down. `last_playhead_s` is the one before,
   and that jump is no seek (and no loop).

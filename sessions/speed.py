@@ -124,9 +124,7 @@ def _find_steady(state: State, window: tuple[SpeedSeen, ...]) -> SpeedSeen | Non
     if ratio < RATE_MIN or not all(_fits(ratio, seen.moved_s, seen.ms) for seen in window):
         return window[-1]
     state.rate_window = ()
-    jumps = [seen for seen in window if seen.odd.jump is not None]
-    state.seeks -= len(jumps)
-    state.slip_events = -1
+    state.seeks -= sum(seen.odd.jump is not None for seen in window)
     if ratio > RATE_MAX:
         state.seeks += 1
         state.forward_rate = ratio

@@ -59,6 +59,7 @@ def _play_resumed(state: State) -> None:
         if known > state.head_max:
             make_progress(state, known)
     _close_ads(state, since_ms)
+    leave_buffering(state)
     state.main = CONTENT
     play_main(state)
     settle(state)

@@ -45,6 +45,16 @@ def test_a_play_after_the_ads_is_of_content_if_no_ad_follows(ends: list[Any]) ->
     assert facts.unique_played_s == 71
 
 
+def test_a_buffering_that_a_break_interrupts_ends_where_content_plays_on() -> None:
+    """A seek, 2 s of buffering, a break whose end is lost, a play; then 3 s of buffering that no seek caused."""
+    rows = [started(), (0, "play", 0), (10, "ping", 10), (11, "bufferStart", 300), (13, "adBreakStart", 300)]
+    rows += [(13, "adStart", 300), (28, "adComplete", 300), (28, "play", 300), *pings(28, 68, head=300)]
+    facts = watched(*rows, (70, "bufferStart", 342), (73, "play", 342), (80, "ping", 349))
+    assert (facts.rebuffers, facts.rebuffer_time_s) == (2, 5)
+    assert (facts.seek_buffers, facts.seek_buffer_time_s) == (1, 2)
+    assert facts.flags == ["break_unclosed"]
+
+
 @pytest.mark.parametrize(
     "rows",
     [

@@ -60,6 +60,22 @@ def test_the_fold_agrees_with_the_recount(first: int) -> None:
     assert not wrong
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(41542, id="a slip as the speed is found"),
+        pytest.param(100354, id="a slip in the millisecond of an observation"),
+        pytest.param(107518, id="a slip as a named speed ends"),
+        pytest.param(50967, id="a seek's buffering, and a break that was never closed"),
+        pytest.param(51667, id="a jump at the start of a break that was never closed"),
+        pytest.param(108718, id="buffering before and after a break that was never closed"),
+    ],
+)
+def test_they_agree_on_what_once_divided_them(seed: int) -> None:
+    """Sessions on which an earlier fold and the recount disagreed."""
+    assert differences(drawn(seed)) == {}
+
+
 @settings(max_examples=200, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(told=sessions(), length_ms=st.sampled_from([DAY_MS, DAY_MS, 120_000]))
 def test_a_session_on_which_they_disagree_is_made_small(told: list[Told], length_ms: int) -> None:

@@ -126,3 +126,13 @@ def test_the_interval_in_which_the_speed_changes_is_no_seek() -> None:
     rows = [(10, "ping", 10), (30, "ping", 45), *pings(30, 90, head=45, rate=2)]
     facts = watched(*BEGIN, *rows)
     assert (facts.seeks, facts.unique_played_s, facts.content_time_s) == (0, 165, 90)
+
+
+@pytest.mark.parametrize("at_s", [20, 21])
+@pytest.mark.parametrize("slip", [0, 300])
+def test_a_playhead_that_slips_just_before_the_speed_is_found_is_no_seek(at_s: float, slip: float) -> None:
+    """0.5x from the start on, and one nonsensical playhead before the third interval ends: all was played."""
+    rows = [*pings(0, 20, head=0, rate=0.5), (at_s, "ping", slip), *pings(20, 60, head=10, rate=0.5)]
+    facts = watched(*BEGIN, *rows)
+    assert (facts.seeks, played(facts), facts.content_time_s) == (0, [(0, 30, 1)], 60)
+    assert (facts.playback_rate, facts.progress_pct) == (0.5, 0)

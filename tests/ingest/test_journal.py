@@ -1,6 +1,6 @@
-"""Hostile and honest requests side by side: what was accepted is in the log, and only that.
+"""Hostile and honest requests side by side: what was accepted is in the log and in the tables, and only that.
 
-Each event has a name of its own. A journal keeps what the client heard of each name; in the end the log must hold
+Each event has a name of its own. A journal keeps what the client heard of each name; in the end log and lake must hold
 the accepted names once, the unknown ones at most once, and no other.
 """
 
@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 from rigs.ingest import Ingest, event, receive_all, running, session_start
+from rigs.lake import Lake, playhead
+from rigs.waiting import until
 
 CLIENTS = 6
 BATCH_MAX = 8
@@ -50,7 +52,9 @@ class Journal:
     statuses: Counter[int] = field(default_factory=Counter)
 
 
-def test_the_log_holds_what_was_accepted_and_nothing_else(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_log_and_tables_hold_what_was_accepted_and_nothing_else(
+    tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
     """Thousands of requests, good and bad, in pieces, packed, pipelined, cut off: each name has its one fate."""
     count, seed = int(pytestconfig.getoption("fuzz_requests")), int(pytestconfig.getoption("fuzz_seed"))
     with running(tmp_path / "data", http_body_timeout_s=5, rejected_per_s=1_000_000) as ingest:
@@ -67,17 +71,18 @@ def test_the_log_holds_what_was_accepted_and_nothing_else(tmp_path: Path, pytest
         assert not [status for status in statuses if status >= 500], statuses
         assert {201, 204, 200, 400, 401, 404, 405, 413} <= set(statuses), statuses
         assert ingest.stop() == 0
-        _compare(ingest, journals)
+        records = ingest.records()
+        _compare(records, journals)
+        _compare_lake(Lake(tmp_path / "data"), records)
         assert "request failed" not in ingest.output
         assert "Exception in ASGI" not in ingest.output
 
 
-def _compare(ingest: Ingest, journals: list[Journal]) -> None:
+def _compare(records: list[dict[str, Any]], journals: list[Journal]) -> None:
     accepted = Counter(name for journal in journals for name in journal.accepted)
     assert max(accepted.values()) == 1
     refused = set().union(*(journal.refused for journal in journals))
     unknown = set().union(*(journal.unknown for journal in journals))
-    records = ingest.records()
     stored = Counter(
         record["data"]["customMetadata"]["name"] for record in records if record["type"].startswith(MEDIA)
     )
@@ -91,6 +96,22 @@ def _compare(ingest: Ingest, journals: list[Journal]) -> None:
     assert not heard - created, "made, and not in the log"
     assert (created - heard).total() <= sum(journal.unheard for journal in journals)
     assert len({record["id"] for record in records}) == len(records)
+
+
+def _compare_lake(lake: Lake, records: list[dict[str, Any]]) -> None:
+    """Let a worker read the log: each event is one row under its name, and only refused requests are quarantined."""
+    with playhead(lake.settings, "worker"):
+        until(lambda: lake.ask("SELECT sum(next_offset) FROM ledger") == [(len(records),)], within_s=120)
+    media = [record for record in records if record["type"].startswith(MEDIA)]
+    rows = lake.ask("SELECT event_id, session_id, custom_metadata ->> 'name' FROM events")
+    assert Counter(rows) == Counter(
+        (record["id"], record["subject"], record["data"]["customMetadata"]["name"]) for record in media
+    )
+    tracking = [record["id"] for record in records if record["type"].startswith("playhead.tracking.")]
+    assert Counter(row[0] for row in lake.ask("SELECT event_id FROM tracking_events")) == Counter(tracking)
+    refused = len(records) - len(media) - len(tracking)
+    assert lake.ask("SELECT source, count(*) FROM quarantine GROUP BY ALL") == [("ingest", refused)]
+    assert lake.ask("SELECT count(*) FROM duplicates") == [(0,)]
 
 
 def _be_client(ingest: Ingest, journal: Journal, rng: random.Random, number: int, count: int) -> None:

@@ -536,6 +536,29 @@ def test_upkeep_on_s3_deletes_nothing_where_client_and_server_spell_keys_differe
     assert offsets_of(place) == list(range(5))
 
 
+@pytest.mark.parametrize(("damage", "code"), [("cut", "file_unreadable"), ("gone", "file_missing")])
+def test_a_damaged_object_of_a_lake_on_s3_and_postgresql_is_named(
+    tmp_path: Path, s3_port: int, catalog: str, damage: str, code: str
+) -> None:
+    """`verify` reads the footer of every object, however many are whole, and names the one."""
+    address = f"s3://{s3.BUCKET}/{damage}/files"
+    settings = Settings(data_dir=tmp_path, lake_catalog=catalog, lake_files=address, **s3.settings_of(s3_port))
+    place = location(settings)
+    initialize(place, partitions=1)
+    insert(place, *range(5))
+    assert verify(place).findings == []
+    with s3.client(s3_port) as client:
+        listed = client.list_objects_v2(Bucket=s3.BUCKET, Prefix=f"{damage}/files/main/duplicates/")["Contents"]
+        key = listed[2]["Key"]
+        if damage == "gone":
+            client.delete_object(Bucket=s3.BUCKET, Key=key)
+        else:
+            whole = client.get_object(Bucket=s3.BUCKET, Key=key)["Body"].read()
+            client.put_object(Bucket=s3.BUCKET, Key=key, Body=whole[:-8] + b"12345678")
+    found = [finding for finding in verify(place).findings if finding.code == code]
+    assert any(key.rpartition("/")[2] in finding.detail for finding in found)
+
+
 def make_as_0_1_0_did(place: Location) -> None:
     """Make a lake at any address; today's `init` refuses odd ones."""
     Path(place.catalog).parent.mkdir(parents=True)

@@ -1,7 +1,7 @@
 """Hostile and honest requests side by side: what was accepted is in the log and in the tables, and only that.
 
-Each event has a name of its own. A journal keeps what the client heard of each name; in the end log and lake must hold
-the accepted names once, the unknown ones at most once, and no other.
+Each event has a name of its own. A journal keeps what the client heard of each name; in the end log and lake must
+hold the accepted names once, the unknown ones at most once, and no other.
 """
 
 import contextlib
@@ -99,7 +99,7 @@ def _compare(records: list[dict[str, Any]], journals: list[Journal]) -> None:
 
 
 def _compare_lake(lake: Lake, records: list[dict[str, Any]]) -> None:
-    """Let a worker read the log: each event is one row under its name, and only refused requests are quarantined."""
+    """Let a worker read the log: each event is one row under its name; only refusals are quarantined."""
     with playhead(lake.settings, "worker"):
         until(lambda: lake.ask("SELECT sum(next_offset) FROM ledger") == [(len(records),)], within_s=120)
     media = [record for record in records if record["type"].startswith(MEDIA)]

@@ -30,7 +30,7 @@ denies consent, the session has no user, no device and no tracking session, what
 whatever order they arrived, and a later consent does not restore them. Other sessions of the viewer are
 unaffected.
 """
-_MACRO = re.compile(r"CREATE OR REPLACE MACRO (\w+)\((.*)\) AS TABLE")
+_MACRO = re.compile(r"CREATE OR REPLACE MACRO (\w+)\((.*)\) AS\b")
 
 
 def render(connection: duckdb.DuckDBPyConnection) -> str:
@@ -79,7 +79,8 @@ def _views(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
 
 
 def _macros() -> Iterator[str]:
-    yield "## Table macros\n"
+    yield "## Macros\n"
+    yield "A table each, but a number if the name ends with `_score`.\n"
     yield "DuckLake stores no comments on macros; these are the comments above them in sql/.\n"
     above: list[str] = []
     for line in definitions_sql().splitlines():

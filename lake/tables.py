@@ -29,7 +29,7 @@ _CREATE = re.compile(r"^CREATE (?:OR REPLACE )?(TABLE|VIEW) (?:IF NOT EXISTS )?(
 _ALTER = re.compile(r"^(?:ALTER TABLE|COMMENT ON COLUMN) (\w+)", re.MULTILINE)
 _FIRST_COLUMN = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+) \(\n(?: *--.*\n)*    (\w+)", re.MULTILINE)
 
-QUESTIONS = ("metrics", "watching", "concurrency", "retention", "delivery", "viewers", "quality")
+QUESTIONS = ("metrics", "watching", "concurrency", "retention", "delivery", "viewers", "quality", "health")
 
 
 def sql_text(name: str) -> str:

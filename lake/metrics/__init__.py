@@ -36,6 +36,7 @@ _NEWEST = "(SELECT max(started_at) FROM counted_sessions)"
 # Arguments of example queries that fit any lake.
 _ARGUMENTS = {
     "{some_content}": "(SELECT any_value(content_id) FROM counted_sessions)",
+    "{last_hour_start}": "now() - INTERVAL 1 HOUR",
     "{last_day}": f"{_NEWEST} - INTERVAL 1 DAY, {_NEWEST}",
     "{last_hour}": f"{{programme: 'the last hour', since: {_NEWEST} - INTERVAL 1 HOUR, until: {_NEWEST}}}",
 }
@@ -129,9 +130,9 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A number that is not a column of `metrics`.
 
-    `where` is the column, view or macro that has it; `query` is an example, in which `{some_content}`,
-    `{last_day}` and `{last_hour}` are replaced by arguments that fit any lake. `of` is a set of sessions, by name
-    or in words.
+    `where` is the column, view or macro that has it; `query` is an example, in which `{some_content}`
+    and other names in braces are replaced by arguments that fit any lake. `of` is a set of sessions, by name or in
+    words.
     """
 
     name: str

@@ -99,12 +99,13 @@ class Closing(msgspec.Struct, gc=False):
     def arrive(self, event: Event) -> bool:
         """Take an event that counts, in order of offset; return whether the log's clock was put back before."""
         self.stored += 1
-        received_ms, order_ms = event.received_ms, event.order_ms
-        self.first_received_ms = self.first_received_ms or received_ms
+        received_ms, order_ms, row = event.received_ms, event.order_ms, event.type
+        if not self.first_received_ms:
+            self.first_received_ms = received_ms
         if received_ms > self.last_received_ms:
             self.last_received_ms = received_ms
-        is_repeat = event.is_flagged(REPEAT)
-        if not is_repeat and (event.playhead_s != self.playhead_s or event.type.name not in _PINGS):
+        is_repeat = bool(event.flags) and event.is_flagged(REPEAT)
+        if not is_repeat and (event.playhead_s != self.playhead_s or row.name not in _PINGS):
             self.playhead_s = event.playhead_s
             if received_ms > self.moved_ms:
                 self.moved_ms = received_ms
@@ -112,12 +113,15 @@ class Closing(msgspec.Struct, gc=False):
             self.is_denied = True
         if (
             order_ms < self.first_ms
-            or event.type.starts
-            or event.type.ends
+            or row.starts
+            or row.ends
             or (order_ms > self.over_ms + END_TOLERANCE_MS and received_ms <= self.over_received_ms)
         ):
             self._bound(event, is_repeat=is_repeat)
-        self._note_order(event)
+        if order_ms > self.latest_ms and order_ms == event.client_ms and not row.ends:
+            self.latest_ms = order_ms  # as `_note_order` does, of nearly every event
+        else:
+            self._note_order(event)
         return received_ms < self.last_received_ms - CLOCK_BACK_MS and self._follow_clock(received_ms)
 
     def _bound(self, event: Event, *, is_repeat: bool) -> None:
@@ -162,14 +166,6 @@ class Closing(msgspec.Struct, gc=False):
         self.moved_ms = min(self.moved_ms, received_ms)
         self.first_received_ms = min(self.first_received_ms, received_ms)
         return True
-
-    def may_pass(self, event: Event) -> bool:
-        """Return False for nearly every event of a session that is not over: the quick part of `passes`."""
-        return (
-            event.order_ms > self.until_ms
-            or event.received_ms > self.moved_ms + self.limits.stuck_ms
-            or bool(event.flags)
-        )
 
     def passes(self, event: Event) -> bool:
         """Return whether an event changes no number of a session that is over."""

@@ -11,6 +11,7 @@ from sessions.event import Event
 from sessions.facts import SessionFacts
 from sessions.fold import Fold
 from sessions.identity import DENIED
+from sessions.state import FAR_PAST
 
 BUFFERED = 4  # events of a session that wait for earlier ones; more costs memory, fewer costs look-ups
 
@@ -24,8 +25,9 @@ class OpenSession:
         "closing",
         "first_offset",
         "fold",
+        "folded_ms",
+        "folded_rank",
         "has_news",
-        "last_folded",
         "late_events",
         "version",
     )
@@ -34,7 +36,7 @@ class OpenSession:
         self.fold = Fold(length_ms=limits.length_ms)
         self.closing = Closing(limits)
         self.buffer: list[Event] = []
-        self.last_folded: tuple[int, int] | None = None
+        self.folded_ms, self.folded_rank = FAR_PAST, 0  # of the last event that was folded
         self.ahead: set[int] | None = None  # client_ms of folded events that are ordered by arrival instead
         self.version = version
         self.first_offset = first_offset  # no event of it was stored before
@@ -65,16 +67,36 @@ class OpenSession:
         end_ms = self.closing.end_ms
         return end_ms is not None and event.order_ms > end_ms + END_TOLERANCE_MS
 
+    def is_continued_by(self, event: Event) -> bool:
+        """Return whether an event just continues a session that is not over, as nearly every event does.
+
+        It is later than all before it by its own timestamp, and so neither repeats one nor was read before. It
+        ends nothing, it is folded, and it cannot be passed over (`Closing.passes`).
+        """
+        buffer, closing, order_ms = self.buffer, self.closing, event.order_ms
+        return (
+            bool(buffer)
+            and order_ms > buffer[-1].order_ms
+            and order_ms == event.client_ms
+            and order_ms <= closing.until_ms
+            and event.received_ms <= closing.moved_ms + closing.limits.stuck_ms
+            and not event.flags
+            and not event.type.ends
+            and closing.end_ms is None
+            and closing.passed_since is None
+            and closing.stored < closing.limits.events_max
+            and self.ahead is None
+        )
+
     def is_plainly_next(self, event: Event) -> bool:
         """Return whether an event is later than all before it, and so neither repeats one nor was read before.
 
         One that is ordered by its arrival may be either, as its copy arrives later.
         """
-        order_ms = event.order_ms
         return (
             bool(self.buffer)
-            and order_ms > self.buffer[-1].order_ms
-            and order_ms == event.client_ms
+            and event.order_ms > self.buffer[-1].order_ms
+            and event.order_ms == event.client_ms
             and self.ahead is None
         )
 
@@ -82,7 +104,8 @@ class OpenSession:
         """Return whether an event, and any earlier one that says the same, belongs in the reorder buffer."""
         if self.ahead is not None and event.client_ms in self.ahead:
             return False
-        return self.last_folded is None or (event.order_ms, event.type.rank) > self.last_folded
+        folded_ms = self.folded_ms
+        return event.order_ms > folded_ms or (event.order_ms == folded_ms and event.type.rank > self.folded_rank)
 
     def place(self, event: Event) -> None:
         """Put an event into the reorder buffer, and fold what the buffer no longer holds."""
@@ -94,7 +117,7 @@ class OpenSession:
         if len(buffer) > BUFFERED:
             oldest = buffer.pop(0)
             self.fold.step(oldest)
-            self.last_folded = (oldest.order_ms, oldest.type.rank)
+            self.folded_ms, self.folded_rank = oldest.order_ms, oldest.type.rank
             if oldest.order_ms != oldest.client_ms:
                 self.ahead = self.ahead or set()
                 self.ahead.add(oldest.client_ms)

@@ -67,10 +67,12 @@ class PartitionSessions:
         changes = Changes(self.partition, next_offset)
         waiting: dict[str, list[Event]] = {}
         has_entries = False
+        read_ms = self.read_ms
         for entry in entries:
             has_entries = True
-            if entry.received_ms > self.read_ms or entry.received_ms < self.read_ms - CLOCK_BACK_MS:
-                self.read_ms = entry.received_ms
+            received_ms = entry.received_ms
+            if received_ms > read_ms or received_ms < read_ms - CLOCK_BACK_MS:
+                read_ms = received_ms
             if isinstance(entry, Event):
                 if waiting and entry.session_id in waiting:
                     waiting[entry.session_id].append(entry)
@@ -87,7 +89,7 @@ class PartitionSessions:
                 self._late.catch_up(lake, changes)
         if changes.tracking:
             self._drop_known_tracking(changes, lake)
-        self.next_offset = next_offset
+        self.next_offset, self.read_ms = next_offset, read_ms
         if has_entries and self.watermark_ms > self.read_ms + CLOCK_BACK_MS:
             self.watermark_ms = self.read_ms
         self.watermark_ms = max(self.watermark_ms, self.read_ms)
@@ -96,19 +98,21 @@ class PartitionSessions:
 
     def _place(self, event: Event, changes: Changes) -> bool:
         """Place one event by what is in memory; False if only the lake can tell."""
-        session, behind = self.open.get(event.session_id), self._late.behind
+        session_id = event.session_id
+        session, behind = self.open.get(session_id), self._late.behind
+        is_watched = False
         if session is None:
-            closing = self._live.closings.get(event.session_id)
+            closing = self._live.closings.get(session_id)
             if closing is not None:
                 return closing.passes(event) and self._pass_over(event, closing, changes)
-            if not self._live.is_certainly_new(event.session_id):
+            if not self._live.is_certainly_new(session_id) or (behind and session_id in behind):
                 return False
-            if behind and event.session_id in behind:
-                return False
-            session = self._live.begin(event.session_id, version=1, first_offset=event.offset)
-        elif behind and event.session_id in behind:
+            session = self._live.begin(session_id, version=1, first_offset=event.offset)
+        elif behind and session_id in behind:
             return False
-        elif (closing := session.closing).may_pass(event) and closing.passes(event):
+        elif session.is_continued_by(event):
+            is_watched = True
+        elif (closing := session.closing).passes(event):
             return self._pass_over(event, closing, changes)
         elif (
             closing.stored >= self._events_max
@@ -135,9 +139,11 @@ class PartitionSessions:
         if session.version > 1:
             session.late_events += 1
         if session.arrive(event):
-            self._live.unschedule(event.session_id)
+            self._live.unschedule(session_id)
+            is_watched = False
         session.place(event)
-        self._live.watch(event.session_id, session)
+        if not is_watched:
+            self._live.watch(session_id, session)
         return True
 
     def _pass_over(self, event: Event, closing: Closing, changes: Changes) -> bool:

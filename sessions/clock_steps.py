@@ -1,0 +1,213 @@
+"""Clocks that are set while a session runs: which of its events were dated by which clock. Pure.
+
+A delay is arrival - timestamp. All events of a session that take effect (`admission.py`), repeats among them, are
+looked at in the order of (arrival, timestamp), whatever their order in the log. A *run* is a row of them whose
+delays lie within 2 s (`STEADY_MS`); an event that does not fit begins the next run. A run is *steady* from the
+event on with which it has 3 events over 20 s of arrivals: its events were sent as they happened, by one clock. In
+an upload the delay falls second by second, so no run is steady.
+
+* The first clock of a session is that of its first steady run; its offset is the least delay of the run. But where
+  the very first run was not steady, the second is, and they are off by 5 minutes or more (`STEP_MS`), the first
+  clock is that of the very first run.
+* A run that becomes steady, off by 5 minutes or more from the clock before, shows that the clock was set: it
+  begins a segment. The offset of the segment is the least delay of its events up to the one that made it steady.
+
+A segment lasts, by its own clock and offset, from the last event that came with the delay of the clock before (2 s
+more or less) to the first event of the next segment's run, with a tolerance of 2 s at both ends. An event belongs
+to a segment in whose time it lies, and whose offset its delay does not fall short of by more than 2 s; where
+several fit, to the one with the greatest offset, by which it came least late. It is ordered by its timestamp plus
+the offset of its segment less that of the first: by the first clock. An event that belongs to no segment is
+ordered by its arrival, by the first clock too.
+
+Where the clock was not set, events are ordered by their timestamps. But one that is ahead of its arrival by more
+than a day is ordered by its arrival, unless the clock of the session is so far ahead: all its events are one run,
+or its delay does not fall short of the first clock's offset by more than 2 s.
+
+After more than three steps (`SEGMENTS_MAX`) no clock is believed, and all events are ordered by arrival.
+
+A session has the flag `clock_set` where its clock was set up to three times, `clock_unsteady` where more often.
+"""
+
+from collections.abc import Iterable
+from copy import copy
+
+import msgspec
+from msgspec.structs import replace
+
+from schemas.media import AHEAD_MS_MAX
+from sessions.admission import OVER_LIMIT
+from sessions.event import Event
+
+STEADY_MS = 2_000
+STEADY_EVENTS = 3
+STEADY_ARRIVALS_MS = 20_000
+STEP_MS = 300_000
+SEGMENTS_MAX = 4
+FAR_PAST, FAR_FUTURE = -(1 << 60), 1 << 60
+
+
+class Segment(msgspec.Struct, frozen=True, gc=False):
+    """A part of a session whose events one clock dated, which is `offset_ms` behind ours.
+
+    `since_ms` is the last arrival with the clock before, `first_ms` the first that showed this one.
+    """
+
+    offset_ms: int
+    since_ms: int = FAR_PAST
+    first_ms: int = FAR_PAST
+
+
+class Clocks(msgspec.Struct, gc=False):
+    """What the events of a session so far show of its clocks. Make it with `clocks_of`, or of its very first run.
+
+    Of the run that goes on: its least and greatest delay, its first arrival, how many events it has; whether it is
+    the very first, whether it is steady, whether it shows the first clock. `last_ms` and `last_client_ms` are of
+    the last event in order. `head_ms` is the least delay of the very first run, if it was not steady and only this
+    one came after it. `seen_ms` is the last arrival with the clock of the last segment, `judged_ms` the one with
+    which a run was last found to be steady.
+    """
+
+    lo_ms: int
+    hi_ms: int
+    first_ms: int
+    last_ms: int
+    last_client_ms: int
+    events: int
+    is_first: bool = True
+    is_steady: bool = False
+    is_base: bool = False
+    has_ahead: bool = False
+    is_lost: bool = False
+    head_ms: int | None = None
+    segments: tuple[Segment, ...] = ()
+    seen_ms: int = FAR_PAST
+    judged_ms: int = FAR_PAST
+
+    @classmethod
+    def of_first_run(cls, lo_ms: int, hi_ms: int, *, first_ms: int, last_ms: int, events: int) -> "Clocks":
+        """Return what is known where all delays lie within 2 s."""
+        clocks = cls(lo_ms, hi_ms, first_ms, last_ms, last_ms - lo_ms, events, has_ahead=lo_ms < -AHEAD_MS_MAX)
+        clocks._judge_run()
+        return clocks
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether the clock was set, so that timestamps alone order no events."""
+        return len(self.segments) > 1
+
+    def order_ms(self, client_ms: int, received_ms: int) -> int:
+        """Return the time by which an event is ordered."""
+        if self.is_lost:
+            return received_ms
+        segments, delay_ms = self.segments, received_ms - client_ms
+        if len(segments) > 1:
+            return self._by_first_clock(client_ms, received_ms)
+        if delay_ms >= -AHEAD_MS_MAX or self.is_first:
+            return client_ms
+        return client_ms if segments and delay_ms >= segments[0].offset_ms - STEADY_MS else received_ms
+
+    def _by_first_clock(self, client_ms: int, received_ms: int) -> int:
+        offset_ms, until_ms = FAR_PAST, FAR_FUTURE
+        for segment in reversed(self.segments):
+            each_ms = segment.offset_ms
+            if (
+                offset_ms < each_ms <= received_ms - client_ms + STEADY_MS
+                and segment.since_ms - STEADY_MS <= client_ms + each_ms <= until_ms + STEADY_MS
+            ):
+                offset_ms = each_ms
+            until_ms = segment.first_ms
+        happened_ms = received_ms if offset_ms == FAR_PAST else client_ms + offset_ms
+        return happened_ms - self.segments[0].offset_ms
+
+    def noted(self, client_ms: int, received_ms: int) -> "Clocks | None":
+        """Return what is known with one more event; None where only all events together tell.
+
+        That is where it came before others, and where others are now ordered by other times.
+        """
+        after = copy(self)
+        return after if after.note(client_ms, received_ms) and after._keeps_order_of(self) else None
+
+    def _keeps_order_of(self, before: "Clocks") -> bool:
+        """Return whether all events that were known before are ordered as they were."""
+        if self.is_lost or before.is_lost:
+            return self.is_lost == before.is_lost
+        if self.has_steps:
+            return self.segments == before.segments
+        if self.is_first or not before.has_ahead:
+            return True
+        return bool(self.segments) if before.is_first else self.segments == before.segments
+
+    def note(self, client_ms: int, received_ms: int) -> bool:
+        """Take one more event; return whether what is known is still right, as it fits between the others."""
+        delay_ms = received_ms - client_ms
+        is_last = (received_ms, client_ms) >= (self.last_ms, self.last_client_ms)
+        lo_ms, hi_ms = min(self.lo_ms, delay_ms), max(self.hi_ms, delay_ms)
+        if hi_ms - lo_ms <= STEADY_MS and not self.is_lost:
+            if not is_last and not self.is_first and received_ms <= max(self.first_ms, self.judged_ms):
+                return False
+            self.lo_ms, self.hi_ms = lo_ms, hi_ms
+            self.first_ms = min(self.first_ms, received_ms)
+            self.events += 1
+        elif not is_last:
+            return False
+        elif not self.is_lost:
+            self._end_run()
+            self.lo_ms = self.hi_ms = delay_ms
+            self.first_ms, self.events = received_ms, 1
+        if is_last:
+            self.last_ms, self.last_client_ms = received_ms, client_ms
+        self.has_ahead = self.has_ahead or delay_ms < -AHEAD_MS_MAX
+        if not self.is_lost:
+            self._judge_run()
+        if self.segments and abs(delay_ms - self.segments[-1].offset_ms) <= STEADY_MS:
+            self.seen_ms = max(self.seen_ms, received_ms)
+        return True
+
+    def _end_run(self) -> None:
+        self.head_ms = None
+        if self.is_first and not self.is_steady:
+            self.head_ms, self.seen_ms = self.lo_ms, self.last_ms
+        self.is_first = self.is_steady = self.is_base = False
+
+    def _judge_run(self) -> None:
+        """See whether the run is steady by now, and shows another clock."""
+        if self.is_base and self.lo_ms != self.segments[0].offset_ms:
+            self.segments = (Segment(self.lo_ms),)
+        span_ms = self.last_ms - self.first_ms
+        if self.is_steady or self.events < STEADY_EVENTS or span_ms < STEADY_ARRIVALS_MS:
+            return
+        self.is_steady = True
+        if not self.is_first:
+            self.judged_ms = self.last_ms
+        before_ms = self.segments[-1].offset_ms if self.segments else self.head_ms
+        if before_ms is not None and abs(self.lo_ms - before_ms) >= STEP_MS:
+            before = self.segments or (Segment(before_ms),)
+            self.segments = (*before, Segment(self.lo_ms, self.seen_ms, self.first_ms))
+            self.is_lost = len(self.segments) > SEGMENTS_MAX
+        elif not self.segments:
+            self.segments, self.is_base = (Segment(self.lo_ms),), True
+        else:
+            return
+        self.seen_ms = self.last_ms
+
+
+def clocks_of(pairs: Iterable[tuple[int, int]]) -> Clocks:
+    """Return what all (arrival, timestamp) of a session's events show of its clocks; at least one pair."""
+    (received_ms, client_ms), *others = sorted(pairs)
+    delay_ms = received_ms - client_ms
+    clocks = Clocks.of_first_run(delay_ms, delay_ms, first_ms=received_ms, last_ms=received_ms, events=1)
+    for received_ms, client_ms in others:
+        clocks.note(client_ms, received_ms)
+    return clocks
+
+
+def dated(events: Iterable[Event]) -> tuple[Clocks, list[Event]]:
+    """Return what all events of a session show of its clocks, and these events with the time that orders them."""
+    every = list(events)
+    clocks = clocks_of((event.received_ms, event.client_ms) for event in every if not event.is_flagged(OVER_LIMIT))
+    return clocks, [ordered(event, clocks.order_ms(event.client_ms, event.received_ms)) for event in every]
+
+
+def ordered(event: Event, order_ms: int) -> Event:
+    """Return an event with the time that orders it."""
+    return event if event.order_ms == order_ms else replace(event, order_ms=order_ms)

@@ -34,6 +34,7 @@ from lake.changes import CloseReason, History, Over
 from schemas.settings import Settings
 from schemas.vocabulary import EVENT_TYPES
 from sessions.admission import END_IGNORED, END_TOLERANCE_MS, EVENTS_MAX, OVER_LIMIT, REPEAT, is_over_limit
+from sessions.dimensions import ANY_KEYS, DimensionKeys
 from sessions.event import AFTER_CLOSE, Event
 from sessions.identity import DENIED
 from sessions.state import FAR_FUTURE, FAR_PAST
@@ -43,12 +44,13 @@ _PINGS = frozenset(name for name, row in EVENT_TYPES.items() if row.only_reports
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """When a session closes without a sessionEnd: milliseconds of the partition's watermark."""
+    """When a session closes without a sessionEnd, in milliseconds of the partition's watermark; what it keeps."""
 
     idle_ms: int
     stuck_ms: int
     length_ms: int
     events_max: int = EVENTS_MAX  # that a session folds
+    keys: DimensionKeys = ANY_KEYS
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
@@ -57,6 +59,7 @@ class Limits(msgspec.Struct, frozen=True):
             idle_ms=int(settings.session_idle_s * 1000),
             stuck_ms=int(settings.session_stuck_s * 1000),
             length_ms=int(settings.session_length_s * 1000),
+            keys=DimensionKeys.parse(settings.dimension_columns, settings.dimension_keys),
         )
 
 

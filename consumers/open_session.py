@@ -33,7 +33,7 @@ class OpenSession:
     )
 
     def __init__(self, *, version: int, first_offset: int, limits: Limits) -> None:
-        self.fold = Fold(length_ms=limits.length_ms)
+        self.fold = Fold(length_ms=limits.length_ms, keys=limits.keys)
         self.closing = Closing(limits)
         self.buffer: list[Event] = []
         self.folded_ms, self.folded_rank = FAR_PAST, 0  # of the last event that was folded

@@ -17,6 +17,7 @@ SESSIONS_A_PIECE = 2_000
 HASH_CHARACTERS = 16
 _MS = pa.timestamp("ms", "UTC")
 _TEXTS = pa.list_(pa.string())
+_TEXTS_BY_NAME = pa.map_(pa.string(), pa.string())
 
 
 def rows_of(every: Iterable[Changes], *, topic: str) -> dict[str, pa.Table]:
@@ -126,8 +127,10 @@ _ARROW: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.f
 
 
 def _arrow_type(kind: Any) -> pa.DataType:
-    """Return the Arrow type of a field: a scalar (maybe None), a Literal of texts, a list of texts or Structs."""
+    """Return the Arrow type of a field: a scalar, a Literal, texts by name, a list of texts or Structs."""
     origin, arguments = get_origin(kind), get_args(kind)
+    if origin is dict:
+        return _TEXTS_BY_NAME
     if origin is list:
         return _TEXTS if arguments[0] is str else pa.list_(pa.struct(_arrow_fields(arguments[0])))
     if origin is Literal:
@@ -183,6 +186,8 @@ def _columns(structs: Sequence[msgspec.Struct], fields: "Sequence[pa.Field[Any]]
 
 
 def _column(values: Sequence[Any], kind: pa.DataType) -> "pa.Array[Any]":
+    if kind == _TEXTS_BY_NAME:
+        return pa.array([None if value is None else list(value.items()) for value in values], kind)
     if not pa.types.is_list(kind) or kind == _TEXTS:
         return pa.array(values, kind)
     ends = pa.array(itertools.accumulate(map(len, values), initial=0), pa.int32())

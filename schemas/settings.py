@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, V
 
 from schemas.faults import NotReady
 from schemas.modes import UMASK, UMASK_WITH_READERS
+from schemas.vocabulary import DIMENSION_KEYS
 
 PREFIX = "PLAYHEAD_"
 OWN_SECRETS = ("api_keys", "mac_key", "pseudonym_key")  # `playhead up` generates these
@@ -206,6 +207,14 @@ class Settings(BaseModel):
         1800.0, gt=0, description="A session whose playhead does not move closes after this"
     )
     session_length_s: float = Field(86_400.0, gt=0, description="Longest duration of a session")
+    dimension_columns: str = Field(
+        "cdn=cdn",
+        description="Keys of custom metadata that fill columns of sessions: column=key, separated by commas",
+    )
+    dimension_keys: str = Field(
+        "",
+        description="The only custom metadata keys in sessions.dims, separated by commas; empty: any",
+    )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged"
@@ -244,6 +253,15 @@ class Settings(BaseModel):
         if keys is not None and not [key for key in keys.get_secret_value().split(",") if key.strip()]:
             raise ValueError("it contains no key; separate several with commas")
         return keys
+
+    @field_validator("dimension_columns")
+    @classmethod
+    def _columns_that_exist(cls, text: str) -> str:
+        for entry in filter(None, map(str.strip, text.split(","))):
+            column, _, key = entry.partition("=")
+            if column.strip() not in DIMENSION_KEYS or not key.strip():
+                raise ValueError(f"{entry!r} is not column=key; the columns are {', '.join(DIMENSION_KEYS)}")
+        return text
 
     @field_validator("worker_transaction_timeout_s")
     @classmethod

@@ -12,6 +12,7 @@ a viewer. `ingest/README.md` has the decision key by key.
 Source: the Media Collection API's documentation, and what its real clients send.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -113,6 +114,36 @@ SESSION_PARAMS = (
     *_strings("media.", "assetId genre firstAirDate firstDigitalDate rating originator network showType adLoad"),
     *_strings("media.", "pass.mvpd pass.auth dayPart feed artist album label author station"),
 )
+# The keys of a sessionStart that are columns of sessions, by which these are compared. `media.cdn` is ours: the
+# protocol has no key for the CDN.
+DIMENSION_KEYS: Mapping[str, str] = {
+    "site": "analytics.reportSuite",
+    "library_version": "media.libraryVersion",
+    "cdn": "media.cdn",
+    "show": "media.show",
+    "season": "media.season",
+    "episode": "media.episode",
+    "genre": "media.genre",
+    "network": "media.network",
+    "publisher": "media.publisher",
+    "originator": "media.originator",
+    "asset_id": "media.assetId",
+    "rating": "media.rating",
+    "show_type": "media.showType",
+    "stream_format": "media.streamFormat",
+    "first_air_date": "media.firstAirDate",
+    "first_digital_date": "media.firstDigitalDate",
+    "ad_load": "media.adLoad",
+    "mvpd": "media.pass.mvpd",
+    "mvpd_auth": "media.pass.auth",
+    "day_part": "media.dayPart",
+    "feed": "media.feed",
+    "artist": "media.artist",
+    "album": "media.album",
+    "label": "media.label",
+    "author": "media.author",
+    "station": "media.station",
+}
 AD_BREAK_PARAMS = (
     Param("media.ad.podIndex", "integer", required=True),
     Param("media.ad.podSecond", "number", required=True),

@@ -148,6 +148,33 @@ class SessionFacts(msgspec.Struct, frozen=True, kw_only=True, rename=COLUMNS):
     player_name: str | None
     channel: str | None
     app_version: str | None
+    site: str | None
+    library_version: str | None
+    cdn: str | None
+    show: str | None
+    season: str | None
+    episode: str | None
+    genre: str | None
+    network: str | None
+    publisher: str | None
+    originator: str | None
+    asset_id: str | None
+    rating: str | None
+    show_type: str | None
+    stream_format: str | None
+    first_air_date: str | None
+    first_digital_date: str | None
+    ad_load: str | None
+    mvpd: str | None
+    mvpd_auth: str | None
+    day_part: str | None
+    feed: str | None
+    artist: str | None
+    album: str | None
+    label: str | None
+    author: str | None
+    station: str | None
+    dims: dict[str, str] | None
     user_id: str | None
     user_id_source: str | None
     user_id_auth_state: int | None

@@ -11,6 +11,7 @@ from schemas.vocabulary import EventType
 from sessions.admission import REPEAT
 from sessions.ads import close_ad, close_break
 from sessions.chapters import close_chapter
+from sessions.dimensions import facts_of_dimensions
 from sessions.event import Event, read_object
 from sessions.params import Start, read_start
 from sessions.spans import end_span
@@ -30,7 +31,8 @@ def await_start(state: State, event: Event) -> bool:
         state.first_ms = now
         state.last_moved_received_ms = event.received_ms
     if event.type.starts and REPEAT not in event.flags:
-        state.start = read_start(read_object(event.params), source=event.source)
+        params, metadata = read_object(event.params), read_object(event.custom_metadata)
+        state.start = read_start(params, metadata, source=event.source, keys=state.keys)
         state.is_recorded = not (state.only_claims or state.start.is_live)
         state.end_s = INFINITE if state.start.end_s is None else state.start.end_s
     if not is_first and (state.start is None or state.end_ms is not None):
@@ -76,6 +78,7 @@ def facts_of_start(start: Start) -> dict[str, Any]:
         "player_name": start.player_name,
         "channel": start.channel,
         "app_version": start.app_version,
+        **facts_of_dimensions(start.dimensions, start.own),
         "is_resumed": start.is_resumed,
         "is_downloaded": start.is_downloaded,
         "is_live": start.is_live,

@@ -7,6 +7,7 @@ import msgspec
 
 from schemas.records import SOURCE_DOWNLOADED
 from schemas.vocabulary import LIVE_CONTENT_TYPES, STATE_NAMES
+from sessions.dimensions import ANY_KEYS, NO_DIMENSIONS, DimensionKeys, Dimensions, read_dimensions, read_own
 
 TEXT_MAX = 1024
 NUMBER_END = 1 << 53
@@ -36,6 +37,8 @@ class Start(msgspec.Struct, frozen=True, gc=False):
     is_resumed: bool = False
     is_downloaded: bool = False
     is_live: bool = False
+    dimensions: Dimensions = NO_DIMENSIONS
+    own: tuple[str, ...] = ()  # custom metadata: key, value, key, value, ...
 
     @property
     def end_s(self) -> float | None:
@@ -43,7 +46,9 @@ class Start(msgspec.Struct, frozen=True, gc=False):
         return None if self.is_live else self.length_s
 
 
-def read_start(params: dict[str, Any], *, source: str) -> Start:
+def read_start(
+    params: dict[str, Any], metadata: dict[str, Any], *, source: str, keys: DimensionKeys = ANY_KEYS
+) -> Start:
     """Read what a sessionStart says. `source` is its route. Identities are pseudonyms already."""
     content_type = in_lower_case(params.get("media.contentType"))
     user_id, user_id_source, auth_state = read_user(params)
@@ -65,6 +70,8 @@ def read_start(params: dict[str, Any], *, source: str) -> Start:
         is_resumed=params.get("media.resume") is True,
         is_downloaded=params.get("media.downloaded") is True or source == SOURCE_DOWNLOADED,
         is_live=content_type in LIVE_CONTENT_TYPES,
+        dimensions=read_dimensions(params, metadata, keys),
+        own=read_own(metadata, keys) if metadata else (),
     )
 
 

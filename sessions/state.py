@@ -12,6 +12,7 @@ from typing import Self, TypeVar
 
 import msgspec
 
+from sessions.dimensions import ANY_KEYS, DimensionKeys
 from sessions.facts import Ad, AdBreak, Chapter, PlaybackError
 from sessions.params import Start
 from sessions.ranges import Range
@@ -104,6 +105,7 @@ class State(msgspec.Struct, gc=False):
 
     length_ms: int = LENGTH_MS
     only_claims: bool = False  # what the player says is believed, whatever playheads and silences say
+    keys: DimensionKeys = ANY_KEYS
 
     # The session: what counts, its start and end, arrivals.
     session_id: str = ""

@@ -100,4 +100,31 @@
     seek_buffers BIGINT,           -- the part of rebuffers that a seek caused; null before schema 2
     loops BIGINT,                  -- how often content began again where it ends; null before schema 2
     played_error_s DOUBLE,         -- how far unique_played_s may be wrong, as too many ranges were played; null before schema 2
-    spans STRUCT(doing VARCHAR, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, head_from_s DOUBLE, head_to_s DOUBLE)[] -- what happened, from when to when: joining, playing, ad, ad_outside, paused, ad_paused, buffering, ad_buffering, stalled, idle, unknown; see view spans; null before schema 2
+    spans STRUCT(doing VARCHAR, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, head_from_s DOUBLE, head_to_s DOUBLE)[], -- what happened, from when to when: joining, playing, ad, ad_outside, paused, ad_paused, buffering, ad_buffering, stalled, idle, unknown; see view spans; null before schema 2
+    site VARCHAR,                  -- analytics.reportSuite, in lower case; null before schema 3
+    library_version VARCHAR,       -- media.libraryVersion: version of the SDK; null before schema 3
+    cdn VARCHAR,                   -- CDN, in lower case: custom metadata `cdn`, or the keys that PLAYHEAD_DIMENSION_COLUMNS names; else media.cdn; null before schema 3
+    "show" VARCHAR,                -- media.show: series; a reserved word, so write "show"; null before schema 3
+    season VARCHAR,                -- media.season; null before schema 3
+    episode VARCHAR,               -- media.episode; null before schema 3
+    genre VARCHAR,                 -- media.genre, in lower case; null before schema 3
+    network VARCHAR,               -- media.network, in lower case; null before schema 3
+    publisher VARCHAR,             -- media.publisher; null before schema 3
+    originator VARCHAR,            -- media.originator; null before schema 3
+    asset_id VARCHAR,              -- media.assetId; null before schema 3
+    rating VARCHAR,                -- media.rating, in lower case; null before schema 3
+    show_type VARCHAR,             -- media.showType, in lower case: 0 full episode, 1 preview, 2 clip, 3 other; null before schema 3
+    stream_format VARCHAR,         -- media.streamFormat, in lower case; null before schema 3
+    first_air_date VARCHAR,        -- media.firstAirDate, as sent; null before schema 3
+    first_digital_date VARCHAR,    -- media.firstDigitalDate, as sent; null before schema 3
+    ad_load VARCHAR,               -- media.adLoad, in lower case; null before schema 3
+    mvpd VARCHAR,                  -- media.pass.mvpd: pay-TV provider, in lower case; null before schema 3
+    mvpd_auth VARCHAR,             -- media.pass.auth, in lower case: true if the provider authorized the viewer; null before schema 3
+    day_part VARCHAR,              -- media.dayPart, in lower case; null before schema 3
+    feed VARCHAR,                  -- media.feed, in lower case; null before schema 3
+    artist VARCHAR,                -- media.artist; null before schema 3
+    album VARCHAR,                 -- media.album; null before schema 3
+    label VARCHAR,                 -- media.label: record label; null before schema 3
+    author VARCHAR,                -- media.author; null before schema 3
+    station VARCHAR,               -- media.station: radio station; null before schema 3
+    dims MAP(VARCHAR, VARCHAR)     -- custom metadata of the sessionStart: at most 16 texts, numbers and booleans, without ids; dims['key']; null before schema 3

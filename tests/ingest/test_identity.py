@@ -418,7 +418,7 @@ def test_other_spellings_of_a_user_become_no_user_of_the_session(ingest: Ingest)
     body = session_start(**{"analytics.visitorid": "canary-visitor", "userId": "canary-visitor"})
     (record,) = ingest.events(ingest.start(body))
     assert set(record["data"]["params"].values()) >= {pseudonym(KEY, "user", "canary-visitor")}
-    assert read_start(record["data"]["params"], source="").user_id is None
+    assert read_start(record["data"]["params"], {}, source="").user_id is None
 
 
 ADDRESSES = [

@@ -16,6 +16,7 @@ from rigs.watched import DELAY_MS, START, made, span_sums_s, sum_s, watched
 
 from schemas.vocabulary import EVENT_TYPES, EventType
 from sessions.admission import without_false_ends
+from sessions.dimensions import ANY_KEYS, NO_DIMENSIONS
 from sessions.event import Event
 from sessions.facts import SessionFacts
 from sessions.fold import Fold, fold_all
@@ -907,7 +908,7 @@ def test_an_open_session_is_small() -> None:
 
 def size_bytes(value: Any) -> int:
     """Add up the bytes of a value and of all that it holds, params of events and shared constants left out."""
-    seen: set[int] = set()
+    seen: set[int] = {id(ANY_KEYS), id(NO_DIMENSIONS)}
 
     def walk(inner: Any) -> int:
         if inner is None or isinstance(inner, bool) or id(inner) in seen:

@@ -57,15 +57,22 @@ LEFT JOIN (SELECT request_hash, run, place, received_at, NOT is_used AS is_used 
 -- Sessions, one row each: the newest version, open ones included; the user may come from the tracking session it named.
 -- A session in which consent was denied has no user and no device, whatever was sent before or after the denial.
 CREATE OR REPLACE VIEW sessions AS
--- Nothing here may be materialized, or every query reads every column; and each join is only on equal keys: another
--- condition on the left side of a LEFT JOIN makes DuckDB compare every row with every other.
-WITH every AS NOT MATERIALIZED (
-    SELECT *, 1 AS is_closed FROM session_versions
+-- A filter on a session's own columns must reach the scans, where it skips files. So the newest version is found by
+-- anti-joins, each only on equal keys (another condition would make DuckDB compare every row with every other), and no
+-- table of whole rows is materialized.
+WITH newer AS NOT MATERIALIZED (
+    SELECT session_id, version - 1 AS version FROM session_versions WHERE version > 1
     UNION ALL
-    SELECT *, 0 AS is_closed FROM ({open_sessions})
+    SELECT session_id, version - 1 AS version FROM ({open_sessions}) WHERE version > 1
+), closed_since AS NOT MATERIALIZED (
+    SELECT session_id, version FROM session_versions
+    SEMI JOIN (SELECT session_id, version FROM ({open_sessions})) AS still_listed USING (session_id, version)
 ), newest AS NOT MATERIALIZED (
-    SELECT * EXCLUDE (is_closed) FROM every
-    QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY version DESC, is_closed DESC) = 1
+    SELECT * FROM session_versions ANTI JOIN newer USING (session_id, version)
+    UNION ALL
+    SELECT * FROM ({open_sessions})
+    ANTI JOIN newer USING (session_id, version)
+    ANTI JOIN closed_since USING (session_id, version)
 ), copies AS NOT MATERIALIZED (
     SELECT session_id FROM start_copies UNION SELECT session_id FROM judged_starts WHERE is_copy
 )
@@ -98,33 +105,54 @@ SELECT
     ) AS after_end
 FROM events AS e LEFT JOIN sessions AS s USING (session_id);
 
--- Ads of the newest version of each session.
+-- Ads of the newest version of each session, which started at session_started_at and was played by session_player_name; started_at and player_name are the ad's own.
 CREATE OR REPLACE VIEW ads AS
-SELECT session_id, content_id, state, is_capped, unnest(ads, recursive := true) FROM sessions;
+SELECT
+    session_id, content_id, state, started_at AS session_started_at, player_name AS session_player_name, app_version,
+    channel, is_capped, unnest(ads, recursive := true)
+FROM sessions;
 
--- Ad breaks of the newest version of each session.
+-- Ad breaks of the newest version of each session, which started at session_started_at.
 CREATE OR REPLACE VIEW ad_breaks AS
-SELECT session_id, content_id, state, is_capped, unnest(breaks, recursive := true) FROM sessions;
+SELECT
+    session_id, content_id, state, started_at AS session_started_at, player_name, app_version, channel, is_capped,
+    unnest(breaks, recursive := true)
+FROM sessions;
 
--- Chapters of the newest version of each session.
+-- Chapters of the newest version of each session, which started at session_started_at.
 CREATE OR REPLACE VIEW chapters AS
-SELECT session_id, content_id, state, is_capped, unnest(chapters, recursive := true) FROM sessions;
+SELECT
+    session_id, content_id, state, started_at AS session_started_at, player_name, app_version, channel, is_capped,
+    unnest(chapters, recursive := true)
+FROM sessions;
 
--- Player states (fullscreen, mute, ...) of the newest version of each session.
+-- Player states (fullscreen, mute, ...) of the newest version of each session, which started at started_at.
 CREATE OR REPLACE VIEW player_states AS
-SELECT session_id, content_id, state, is_capped, unnest(player_states, recursive := true) FROM sessions;
+SELECT
+    session_id, content_id, state, started_at, player_name, app_version, channel, is_capped,
+    unnest(player_states, recursive := true)
+FROM sessions;
 
--- Ranges of content played, of the newest version of each session; they do not overlap within a session.
+-- Ranges of content played, of the newest version of each session, which started at started_at; they do not overlap within a session.
 CREATE OR REPLACE VIEW played_intervals AS
-SELECT session_id, content_id, state, is_capped, unnest(played_intervals, recursive := true) FROM sessions;
+SELECT
+    session_id, content_id, state, started_at, player_name, app_version, channel, is_capped,
+    unnest(played_intervals, recursive := true)
+FROM sessions;
 
--- What each session did, from when to when, of its newest version: without overlap, in order; null before schema 2.
+-- What each session did, from when to when, of its newest version, which started at session_started_at: without overlap, in order; null before schema 2.
 CREATE OR REPLACE VIEW spans AS
-SELECT session_id, content_id, state, is_capped, unnest(spans, recursive := true) FROM sessions;
+SELECT
+    session_id, content_id, state, started_at AS session_started_at, player_name, app_version, channel, is_capped,
+    unnest(spans, recursive := true)
+FROM sessions;
 
--- Errors that players reported, of the newest version of each session.
+-- Errors that players reported, of the newest version of each session, which started at started_at.
 CREATE OR REPLACE VIEW playback_errors AS
-SELECT session_id, content_id, state, is_capped, unnest(playback_errors, recursive := true) FROM sessions;
+SELECT
+    session_id, content_id, state, started_at, player_name, app_version, channel, is_capped,
+    unnest(playback_errors, recursive := true)
+FROM sessions;
 
 -- Users by pseudonym, over the sessions that consent allows to link; retried starts are excluded.
 CREATE OR REPLACE VIEW viewers AS

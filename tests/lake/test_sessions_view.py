@@ -1,0 +1,141 @@
+"""The view `sessions`: it answers as its first definition did, and reads only what a filter asks for."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from rigs.answers import answers, is_equal
+from rigs.big_lake import Shape, fill
+from rigs.lake import Lake
+
+from lake.catalog import connect
+
+SHAPE = Shape(4_000, 40, partitions=2, days_a_file=4, small_files=4)
+DAY = ">= '2026-08-20 00:00:00+00' AND {} < '2026-08-21 00:00:00+00'"
+
+
+class Scan(msgspec.Struct, frozen=True):
+    """What a query read of one table, and by which filters."""
+
+    table: str
+    filters: str
+    files: int
+    rows: int
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """A lake with everything odd that a month brings."""
+    made = Lake(tmp_path_factory.mktemp("month"), partitions=2)
+    fill(made.place, SHAPE)
+    return made
+
+
+@pytest.fixture(scope="module")
+def expected(lake: Lake) -> dict[str, list[tuple[Any, ...]]]:
+    return answers(lake.place, by_schema_2=True)
+
+
+def test_every_view_and_macro_answers_as_its_first_definition(
+    lake: Lake, expected: dict[str, list[tuple[Any, ...]]]
+) -> None:
+    """On a lake with every oddity, each row that the first definitions gave, and no other."""
+    found = answers(lake.place, by_schema_2=False)
+    assert [name for name in expected if not is_equal(expected[name], found[name])] == []
+
+
+def test_the_lake_of_these_tests_has_every_oddity(lake: Lake) -> None:
+    """So that the comparison compares something."""
+    (counts,) = lake.ask(
+        """
+        SELECT
+            count(*) FILTER (WHERE version = 2), count(*) FILTER (WHERE version = 3),
+            count(*) FILTER (WHERE version > 1 AND state = 'provisional'),
+            count(*) FILTER (WHERE is_retried_start), count(*) FILTER (WHERE user_id_source = 'tracking_session'),
+            count(*) FILTER (WHERE tracking_verified AND user_id IS NULL AND consent IS DISTINCT FROM 'denied'),
+            count(*) FILTER (WHERE starts_with(session_id, '000000000000')),
+            count(*) FILTER (WHERE abs(epoch(started_at) - epoch(first_received_at)) > 31 * 86400),
+            count(*) FILTER (WHERE started_at > first_received_at + INTERVAL 1 DAY),
+            count(*) FILTER (WHERE is_capped), count(*) FILTER (WHERE NOT has_start),
+            (SELECT count(*) FROM judged_starts WHERE is_copy),
+            (SELECT count(*) FROM session_versions AS v JOIN open_sessions_p000 AS o USING (session_id, version))
+        FROM sessions
+        """
+    )
+    assert all(counts), counts
+
+
+def scans(lake: Lake, query: str) -> Iterator[Scan]:
+    """Run a query and yield what it read."""
+    with contextlib.closing(connect(lake.place, read_only=True)) as connection:
+        rows = connection.execute(f"EXPLAIN (ANALYZE, FORMAT json) {query}").fetchall()
+    waiting = [json.loads(rows[0][1])]
+    while waiting:
+        node = waiting.pop()
+        waiting += node["children"]
+        said = node.get("extra_info", {})
+        if node.get("operator_name") == "DUCKLAKE_SCAN":
+            filters = f"{said.get('Filters', '')} {said.get('Dynamic Filters', '')}"
+            files = int(said.get("Total Files Read", 0))
+            yield Scan(said["Table"], filters, files, node["operator_cardinality"])
+
+
+@pytest.mark.parametrize(
+    ("view", "column", "condition"),
+    [
+        *(
+            ("sessions", column, f"{column} {DAY.format(column)}")
+            for column in ("started_at", "first_received_at", "last_received_at")
+        ),
+        *(
+            (view, "started_at", f"{column} {DAY.format(column)}")
+            for view, column in (
+                ("counted_sessions", "started_at"),
+                ("ads", "session_started_at"),
+                ("ad_breaks", "session_started_at"),
+                ("chapters", "session_started_at"),
+                ("spans", "session_started_at"),
+                ("player_states", "started_at"),
+                ("played_intervals", "started_at"),
+                ("playback_errors", "started_at"),
+            )
+        ),
+    ],
+)
+def test_a_question_about_a_day_reads_the_files_of_that_day(
+    lake: Lake, view: str, column: str, condition: str
+) -> None:
+    """A filter on the session's times reaches the files, in views over sessions too."""
+    (every,) = lake.ask("SELECT count(*) FROM ducklake_list_files('lake', 'session_versions')")[0]
+    found = [
+        scan for scan in scans(lake, f"SELECT count(*) FROM {view} WHERE {condition}") if column in scan.filters
+    ]
+    (of_day,) = lake.ask(f"SELECT count(*) FROM session_versions WHERE {column} {DAY.format(column)}")[0]
+    assert sum(scan.rows for scan in found) <= of_day + 20
+    assert 0 < sum(scan.files for scan in found) <= every / 2
+
+
+def test_the_look_up_of_a_session_reads_the_files_of_its_time(lake: Lake) -> None:
+    """An id begins with its time."""
+    (every,) = lake.ask("SELECT count(*) FROM ducklake_list_files('lake', 'session_versions')")[0]
+    (id,) = lake.ask(
+        "SELECT session_id FROM session_versions WHERE started_at > '2026-08-20 00:00:00+00' AND events > 1 "
+        "AND NOT is_downloaded ORDER BY session_id LIMIT 1"
+    )[0]
+    found = [
+        scan for scan in scans(lake, f"FROM sessions WHERE session_id = '{id}'") if f"='{id}'" in scan.filters
+    ]
+    assert sum(scan.rows for scan in found) == 1
+    assert 0 < sum(scan.files for scan in found) < every
+
+
+def test_a_content_is_looked_up_where_it_was_played(lake: Lake) -> None:
+    """A filter on the content reaches the scan, which skips what statistics exclude."""
+    found = [
+        scan for scan in scans(lake, "FROM sessions WHERE content_id = 'content-7'") if "content-7" in scan.filters
+    ]
+    (played,) = lake.ask("SELECT count(*) FROM session_versions WHERE content_id = 'content-7'")[0]
+    assert 0 < sum(scan.rows for scan in found) <= played + 20

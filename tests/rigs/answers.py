@@ -1,0 +1,88 @@
+"""What a lake answers: by its own definitions, and by those of schema 2 on the same rows."""
+
+import contextlib
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from lake.catalog import Location, connect
+from lake.metrics import columns_sql
+from lake.schema import partitions_of
+
+DEFINITIONS = Path(__file__).parents[1] / "data/definitions_of_schema_2.sql"
+_DAYS = "'2026-08-20 03:00:00+00'::TIMESTAMPTZ", "'2026-08-27 21:30:00+00'::TIMESTAMPTZ"
+_BETWEEN = ", ".join(_DAYS)
+_CALLS = (
+    f"metrics_between({_BETWEEN})",
+    f"concurrency_between({_BETWEEN})",
+    f"timeline_between({_BETWEEN})",
+    f"timeline_between({_BETWEEN}, content := 'content-1')",
+    f"audience_by_minute({_BETWEEN})",
+    f"programme_audience([{{programme: 'p', since: {_DAYS[0]}, until: {_DAYS[1]}}}])",
+    f"seeks_between({_BETWEEN})",
+    f"viewers_between({_BETWEEN})",
+    "start_funnel_of('content-1')",
+    "leaving_points('content-1')",
+    "retention('content-1', bucket_s := 60)",
+    "heat_map('content-1', bucket_s := 60)",
+    "relative_retention('content-1', buckets := 20)",
+    "sequences_within(48)",
+)
+
+
+def old_definitions(partitions: int) -> str:
+    """Return the views and macros of schema 2 as temporary ones, which hide those of the lake."""
+    numbers = range(partitions)
+    text = DEFINITIONS.read_text().replace("{metrics}", columns_sql())
+    for name, table in (("ledgers", "ledger"), ("open_sessions", "open_sessions")):
+        union = " UNION ALL ".join(f"SELECT * FROM lake.{table}_p{number:03}" for number in numbers)
+        text = text.replace(f"{{{name}}}", union)
+    return re.sub(r"^CREATE OR REPLACE (VIEW|MACRO)", r"CREATE OR REPLACE TEMP \1", text, flags=re.MULTILINE)
+
+
+def answers(place: Location, *, by_schema_2: bool) -> dict[str, list[tuple[Any, ...]]]:
+    """Return the rows of every view and macro that schema 2 had, in an order of their own."""
+    with contextlib.closing(connect(place, read_only=True, threads=2)) as lake:
+        lake.execute("BEGIN")
+        columns = _columns_of_schema_2(lake)
+        if by_schema_2:
+            lake.execute(old_definitions(len(partitions_of(lake))))
+        return {name: _answer(lake, name, columns[name]) for name in columns}
+
+
+def _columns_of_schema_2(lake: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+    names = re.findall(r"^CREATE OR REPLACE VIEW (\w+)", DEFINITIONS.read_text(), re.MULTILINE)
+    with lake.cursor() as other:
+        other.execute("USE lake")
+        other.execute(old_definitions(len(partitions_of(lake))))
+        return {
+            name: [row[0] for row in other.execute(f"DESCRIBE FROM {name}").fetchall()]
+            for name in (*names, *_CALLS)
+        }
+
+
+def _answer(lake: duckdb.DuckDBPyConnection, name: str, columns: Iterable[str]) -> list[tuple[Any, ...]]:
+    listed = ", ".join(f'"{column}"' for column in columns)
+    rows = lake.execute(f"SELECT {listed} FROM {name}").fetchall()
+    return sorted(rows, key=lambda row: repr(_rounded(row)))
+
+
+def is_equal(one: Any, other: Any) -> bool:
+    """Return whether two values are equal; sums of the same numbers in another order differ in the last digits."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(is_equal, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(is_equal(one[key], other[key]) for key in one)
+    return bool(one == other)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    return tuple(map(_rounded, value)) if isinstance(value, list | tuple) else value

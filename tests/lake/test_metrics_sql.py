@@ -83,7 +83,7 @@ def _zero(kind: pa.DataType) -> Any:
         return False
     if pa.types.is_timestamp(kind):
         return NOON
-    return None if pa.types.is_string(kind) else 0
+    return None if pa.types.is_string(kind) or pa.types.is_map(kind) else 0
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ from sessions.admission import END_IGNORED, END_TOLERANCE_MS, EVENTS_MAX, OVER_L
 from sessions.dimensions import ANY_KEYS, DimensionKeys
 from sessions.event import AFTER_CLOSE, Event
 from sessions.identity import DENIED
-from sessions.state import FAR_FUTURE, FAR_PAST
+from sessions.state import FAR_FUTURE, FAR_PAST, stored_directly
 
 OVERTAKEN_MS = 60_000  # after an end, by arrival; shorter makes the order of arrival matter, longer more versions
 _PINGS = frozenset(name for name, row in EVENT_TYPES.items() if row.only_reports)
@@ -63,6 +63,7 @@ class Limits(msgspec.Struct, frozen=True):
         )
 
 
+@stored_directly
 class Closing(msgspec.Struct, gc=False):
     """What of a session's events decides when it closes and what opens it again."""
 

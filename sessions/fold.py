@@ -33,24 +33,38 @@ from sessions.pings import facts_of_pings
 from sessions.played import facts_of_played
 from sessions.player import facts_of_player
 from sessions.playhead import facts_of_playhead, jump_waiting, play_content, take_head
+from sessions.playing_on import PING, plays_on
 from sessions.silence import WAITING_MS, limit_ms
 from sessions.spans import count, facts_of_spans
 from sessions.speed import NAMES_RATE, begin_speed, facts_of_speed, name_rate
-from sessions.state import AD, BUFFER, CONTENT, FAR_FUTURE, GAP, JOIN, OUTSIDE, PAUSE, State
+from sessions.state import (
+    AD,
+    BUFFER,
+    CONTENT,
+    FAR_FUTURE,
+    GAP,
+    JOIN,
+    OUTSIDE,
+    PAUSE,
+    PLAYHEAD_S_END,
+    State,
+    stored_directly,
+)
 from sessions.states import facts_of_states
 from sessions.unsaid import judge_resumed, play_unsaid
-
-PLAYHEAD_S_END = 1e13
 
 _NO_START = Start()
 _QUALITY = f'"{QUALITY}'.encode()
 
 
+@stored_directly
 class Fold(State, gc=False):
     """One session as its events make it. Make it with `Fold()`, or with other limits."""
 
     def step(self, event: Event) -> None:
         """Take the next event. Events must come in `order()`."""
+        if event.type is PING and self.doing == CONTENT and plays_on(self, event):
+            return
         now, received, head = event.order_ms, event.received_ms, event.playhead_s
         if event.flags and takes_no_effect(self, event.flags):
             if event.consent == DENIED:

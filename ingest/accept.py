@@ -9,7 +9,7 @@ import contextlib
 import hmac
 import re
 import time
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -54,6 +54,7 @@ class Accept:
         pseudonymizer: RefusedPseudonymizer,
         rejected_per_s: float,
         entropy: Entropy,
+        monotonic_s: Callable[[], float],
     ) -> None:
         self.writer = writer
         self._metrics = metrics
@@ -61,6 +62,7 @@ class Accept:
         self._pseudonymizer = pseudonymizer
         self._kept = Buckets(rejected_per_s, burst=max(1.0, rejected_per_s))
         self._entropy = entropy
+        self._monotonic_s = monotonic_s
         self._appended = metrics.appended
         self._clock = metrics.clock
         self._keeping: set[asyncio.Task[None]] = set()
@@ -97,7 +99,7 @@ class Accept:
         """Keep a refused body, in its own task, if rate and backlog allow it."""
         if len(self._keeping) >= KEPT_BACKLOG_MAX:
             self._metrics.rejected_dropped.labels("backlog").inc()
-        elif self._kept.take(None, time.monotonic()):
+        elif self._kept.take(None, self._monotonic_s()):
             self._metrics.rejected_dropped.labels("rate").inc()
         else:
             kept = refused_to_keep(fault, body, self._pseudonymizer, denied=denied)

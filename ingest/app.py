@@ -66,6 +66,7 @@ def build_app(
         pseudonymizer=read_pseudonymizer(RefusedPseudonymizer, settings),
         rejected_per_s=settings.rejected_per_s,
         entropy=entropy,
+        monotonic_s=monotonic_s,
     )
     budget = Budget(settings.http_bodies_bytes_max, small_bytes_max=settings.http_body_bytes_max)
     metrics.show_bodies(lambda: budget.held_bytes)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -103,11 +104,15 @@ def worker(
         typer.Option(help="Skip lost offsets, partition:first-last, and leave a row in `gaps`."),
     ] = None,
     new_log: NewLog = None,
+    until_read: Annotated[
+        bool, typer.Option("--until-read", help="Stop when the log, as it is now, is in the lake.")
+    ] = False,
+    data: Data = None,
 ) -> None:
     """Move the log into the lake until stopped."""
     from commands.worker import run_worker
 
-    asyncio.run(run_worker(_settings(), accept_gap or [], new_log))
+    asyncio.run(run_worker(_settings(data), accept_gap or [], new_log, until_read=until_read))
 
 
 @app.command()
@@ -157,11 +162,37 @@ def simulate(
     for_: Annotated[str, typer.Option("--for", help="Duration, such as 30s, 5m, 1h.")] = "30s",
     seed: Annotated[int, typer.Option(help="The same seed plays the same scripts.")] = 1,
     report: Annotated[Path | None, typer.Option(help="Write what the viewers know to be true as JSON.")] = None,
+    history: Annotated[
+        str | None,
+        typer.Option(help="Instead of playing now, fill a new log with a past of this length, such as 7d."),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(help="When that past ends, UTC; the default is now. For the same past again."),
+    ] = None,
+    data: Data = None,
 ) -> None:
     """Simulate viewers; the first key of PLAYHEAD_API_KEYS opens their tracking sessions."""
+    if history is not None:
+        _write_history(_settings(data), history, until, viewers=viewers, seed=seed)
+        return
     from commands.simulate import run_viewers
 
-    run_viewers(_settings(), url, viewers=viewers, for_s=parse_duration_s(for_), seed=seed, report=report)
+    run_viewers(_settings(data), url, viewers=viewers, for_s=parse_duration_s(for_), seed=seed, report=report)
+
+
+def _write_history(settings: Settings, history: str, until: datetime | None, *, viewers: int, seed: int) -> None:
+    from rich.console import Console
+
+    from commands.history import Plan, write_history
+
+    end = datetime.now(UTC) if until is None else until.replace(tzinfo=UTC)
+    plan = Plan(viewers=viewers, seed=seed, length_s=parse_duration_s(history), until=end)
+    written = write_history(settings, plan, Console(stderr=True))
+    print(  # noqa: T201
+        f"{written.requests:,} requests ({written.refused:,} refused) of {written.sessions:,} sessions "
+        f"are in the log, after {written.took_s:.0f} s"
+    )
 
 
 @app.command()

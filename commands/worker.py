@@ -14,8 +14,13 @@ from schemas.settings import Settings
 GC_THRESHOLD = (50_000, 50, 100)
 
 
-async def run_worker(settings: Settings, gaps: list[str], new_log: str | None) -> None:
-    """Accept lost offsets and a new log, if given; then move the log into the lake until SIGTERM or SIGINT."""
+async def run_worker(
+    settings: Settings, gaps: list[str], new_log: str | None, *, until_read: bool = False
+) -> None:
+    """Accept lost offsets and a new log, if given; then move the log into the lake until SIGTERM or SIGINT.
+
+    Or, `until_read`, until the log as it is now is in the lake; raises NotReady if a partition is halted.
+    """
     if gaps:
         await asyncio.to_thread(accept_gaps, settings, [Gap.parse(gap) for gap in gaps])
     if new_log is not None:
@@ -26,4 +31,4 @@ async def run_worker(settings: Settings, gaps: list[str], new_log: str | None) -
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
     upkeep = partial(start_upkeep, settings) if has_own_upkeep else None
-    await Worker(settings, upkeep=upkeep).run(stopped_by_signals())
+    await Worker(settings, upkeep=upkeep).run(stopped_by_signals(), until_read=until_read)

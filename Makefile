@@ -34,8 +34,8 @@ format: .venv/.installed  ## fix the format
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
-notebooks: .venv/.installed  ## open the notebooks in a browser
-	$(RUN)/marimo run notebooks/01_today.py
+notebooks: .venv/.installed  ## serve the notebooks as pages; prints their address
+	$(RUN)/playhead notebooks
 
 recount: .venv/.installed  ## fold and recount any SESSIONS (20,000), and compare every number of them
 	SESSIONS=$(or $(SESSIONS),20000) FIRST=$(or $(FIRST),0) $(RUN)/pytest tests/sessions/test_recount.py --numprocesses 2

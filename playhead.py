@@ -261,6 +261,22 @@ def attach(data: Data = None) -> None:
 
 
 @app.command()
+def notebooks(
+    port: Annotated[int | None, typer.Option(help="Port of the pages; default PLAYHEAD_NOTEBOOKS_PORT.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address of the pages; one beyond this machine asks for a token.")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Serve the notebooks as pages, read only, until stopped; their address is printed once they answer."""
+    from commands.notebooks import serve_notebooks
+
+    given = {"notebooks_port": port, "notebooks_host": host}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    serve_notebooks(_settings(data).model_copy(update=chosen))
+
+
+@app.command()
 def pseudonym(namespace: Literal["user", "device"], value: str, data: Data = None) -> None:
     """Print the pseudonym that the lake holds for an identity; NAMESPACE is `user` or `device`."""
     from commands.pseudonym import print_pseudonym

@@ -72,7 +72,7 @@ class Stage:
             async for line in child.stdout:
                 file.write(line)
                 if text := console_text(line):
-                    self.say(f"{name:8} {text}", style="yellow")
+                    self.say(f"{name:9} {text}", style="yellow")
 
     def say(self, text: str, style: str = "") -> None:
         """Print a line, without wrapping: programs may read it."""

@@ -1,17 +1,27 @@
-"""The extra `lake`: how its absence is noticed, and what installs it."""
+"""The extras `lake` and `notebooks`: how their absence is noticed, and what installs them."""
 
 import importlib
+import importlib.util
 import sys
 
 # The modules of the extra's packages. DuckDB itself imports pytz; its extensions are files.
 LAKE = ("duckdb", "pyarrow", "pytz")
+NOTEBOOKS = ("altair", "marimo", "starlette", "uvicorn")
 
 
 def remedy(error: ModuleNotFoundError) -> str | None:
     """Return a message that names what to install for a missing module, or None if no extra has it."""
-    if (error.name or "").partition(".")[0] not in LAKE:
-        return None
-    return f"{error.name} is not installed: pip install 'playhead[lake]'"
+    module = (error.name or "").partition(".")[0]
+    if module in LAKE:
+        return f"{error.name} is not installed: pip install 'playhead[lake]'"
+    if module in NOTEBOOKS:
+        return f"{error.name} is not installed: pip install 'playhead[lake,notebooks]'"
+    return None
+
+
+def has_notebooks() -> bool:
+    """Return whether the extra `notebooks` is installed."""
+    return all(importlib.util.find_spec(module) for module in NOTEBOOKS)
 
 
 def lake_errors() -> tuple[type[Exception], ...]:

@@ -1,4 +1,4 @@
-"""`playhead up`: ingest, worker and viewers as child processes, and a judgement at the end.
+"""`playhead up`: ingest, worker, pages and viewers as child processes, and a judgement at the end.
 
 The children are the same commands that run separately on many machines. Viewers stop first. Then the lake reads
 the log to its end and is compared with what the viewers did, and the other children stop. A lake that does not
@@ -23,6 +23,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from commands.children import Failed, Stage, status_text
+from commands.extras import has_notebooks
 from commands.init import make_log_and_lake
 from commands.judge import Baseline, IngestCounts, ask, judge, look_before
 from commands.own_secrets import with_own_secrets
@@ -82,6 +83,7 @@ async def run(settings: Settings, plan: Plan, console: Console) -> bool:
     settings = settings.model_copy(
         update={
             "http_port": _free_port(settings),
+            "notebooks_port": _any_port(settings.notebooks_host, settings.notebooks_port),
             "http_shutdown_timeout_s": min(settings.http_shutdown_timeout_s, REQUESTS_END_S_MAX),
             "worker_open_sessions_interval_s": min(
                 settings.worker_open_sessions_interval_s, OPEN_SESSIONS_INTERVAL_S
@@ -116,6 +118,15 @@ def _free_port(settings: Settings) -> int:
         raise NotReady(f"cannot listen on {where}: {reason}; choose another with --port") from None
 
 
+def _any_port(host: str, port: int) -> int:
+    """Return the port of the pages, or any free one if it is in use: their address is printed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for wanted in (port, 0):
+        with contextlib.suppress(OSError), socket.create_server((host, wanted), family=family) as listener:
+            return int(listener.getsockname()[1])
+    return port
+
+
 async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, stop: asyncio.Event) -> None:
     host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
     url = f"http://{host}:{settings.http_port}"
@@ -131,6 +142,10 @@ async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, 
         await stage.start("viewers", "simulate", *options, "--report", str(report))
     if not stop.is_set():
         stage.say(f"Playhead listens on {url}; Ctrl-C stops everything.")
+        if settings.up_notebooks and has_notebooks():
+            await stage.start("notebooks", "notebooks")
+        elif settings.up_notebooks:
+            stage.say("No pages: pip install 'playhead[lake,notebooks]'")
     backing_up = asyncio.create_task(_keep_backed_up(settings, stage))
     try:
         await _watch(settings, plan, console, stage, stop)
@@ -138,6 +153,7 @@ async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, 
         backing_up.cancel()
         await asyncio.gather(backing_up, return_exceptions=True)
     await stage.end("backup")
+    await stage.end("notebooks")
     is_judged = await _end_viewers(stage, stop, report)
     counted = await _count(url) if is_judged else None
     waiting = await _catch_up(settings, stage, stop)
@@ -190,7 +206,7 @@ async def _catch_up(settings: Settings, stage: Stage, stop: asyncio.Event) -> in
             if left != waiting:
                 waiting, moved_at = left, now
             if "worker" in stage.ended():
-                stage.check("ingest", "viewers", "backup")
+                stage.check("ingest", "viewers", "backup", "notebooks")
             if stop.is_set():
                 signal_at = now if signal_at is None else signal_at
                 if now - signal_at > AFTER_SIGNAL_S_MAX:
@@ -250,7 +266,7 @@ async def _watch(settings: Settings, plan: Plan, console: Console, stage: Stage,
     screen = Live(console=console, refresh_per_second=2) if console.is_terminal else contextlib.nullcontext()
     with screen as live, contextlib.closing(connect(location(settings), read_only=True)) as lake:
         while not stop.is_set() and (until is None or time.monotonic() < until):
-            stage.check("viewers", "backup")
+            stage.check("viewers", "backup", "notebooks")
             if "viewers" in stage.ended():
                 return
             now = time.monotonic()

@@ -1,25 +1,36 @@
 """Opens the lake for a notebook: for queries only, and therefore at any time, whatever else runs."""
 
+import functools
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
 
-from lake.catalog import location
+from lake.catalog import NAME, Location, location
 from lake.reading import Reader, open_reader
 from schemas.settings import read_settings
+
+_OPENING = threading.Lock()
 
 
 def open_lake(environment: Mapping[str, str], data_dir: Path | None = None) -> Reader:
     """Attach the lake of the environment's settings; `data_dir`, if given, overrides theirs.
 
     Tables and views need no qualified name; times are UTC. marimo's SQL cells accept the result as their engine.
-    Raises NotReady if there is no lake yet, or if a setting is wrong.
+    All notebooks of a process share one connection, and each gets a cursor of its own. Raises NotReady if there is
+    no lake yet, or if a setting is wrong.
     """
     settings = read_settings(environment)
     if data_dir is not None:
         settings = settings.model_copy(update={"data_dir": data_dir})
-    return open_reader(location(settings))
+    with _OPENING:
+        return _shared(location(settings)).cursor()
+
+
+@functools.lru_cache(maxsize=8)
+def _shared(place: Location) -> Reader:
+    return open_reader(place)
 
 
 def read(lake: Reader, statement: str, **values: object) -> pa.Table:
@@ -29,3 +40,9 @@ def read(lake: Reader, statement: str, **values: object) -> pa.Table:
     """
     with lake.cursor() as cursor:
         return cursor.execute(statement, values or None).to_arrow_table()
+
+
+def newest_snapshot(lake: Reader) -> int:
+    """Return the number of the lake's newest snapshot: as long as it stays the same, so does every answer."""
+    (row,) = read(lake, f"FROM ducklake_current_snapshot('{NAME}')").to_pylist()
+    return int(row["id"])

@@ -25,6 +25,7 @@ SECRETS = (
     "kafka_sasl_password",
     "lake_catalog_password",
     "lake_s3_secret_key",
+    "notebooks_token",
 )
 OF_LOG = frozenset(("kafka_sasl_password",))
 OF_LAKE = frozenset(("lake_catalog_password", "lake_s3_secret_key"))
@@ -35,6 +36,7 @@ SECRETS_OF_VERB = {
     "upkeep": OF_LAKE,
     "backup": OF_LAKE,
     "simulate": frozenset(("api_keys",)),
+    "notebooks": OF_LAKE | {"notebooks_token"},
 }
 KEY_CHARACTERS_MIN = 32
 # The password in a PostgreSQL connection string, and the space before it.
@@ -216,6 +218,13 @@ class Settings(BaseModel):
         description="The only custom metadata keys in sessions.dims, separated by commas; empty: any",
     )
 
+    notebooks_host: str = Field("127.0.0.1", description="Address that the notebooks' pages are served on")
+    notebooks_port: int = Field(8090, ge=0, le=65535, description="Port that the notebooks' pages are served on")
+    notebooks_token: SecretStr | None = Field(
+        None, description="Token that the pages ask for; default: none on this machine, else a new one each time"
+    )
+    up_notebooks: bool = Field(True, description="Whether `playhead up` serves the notebooks' pages")
+
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged"
     )
@@ -272,7 +281,7 @@ class Settings(BaseModel):
                 raise ValueError(f"{PREFIX}{name.upper()} must be at least twice as long, got {kept_s}")
         return timeout_s
 
-    @field_validator("mac_key", "mac_key_previous", "pseudonym_key")
+    @field_validator("mac_key", "mac_key_previous", "pseudonym_key", "notebooks_token")
     @classmethod
     def _not_blank(cls, key: SecretStr | None) -> SecretStr | None:
         if key is not None and not key.get_secret_value().strip():

@@ -1,21 +1,22 @@
 """Who watches now: one number in the view, the pulse of `playhead up` and the notebook, of a named moment."""
 
 import contextlib
-import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from rigs.lake import ROOT, Lake, write
+from rigs.lake import Lake, write
 from rigs.session_model import NOON_MS, make_event, session_id
 
 from consumers.held_partition import HeldPartition
 from consumers.lake_writer import LakeWriter
 from lake.catalog import connect
 from lake.pulse import feel
+from notebooks.connect import open_lake
+from notebooks.filters import Choice, heard_now
 from sessions.event import Event
 
 FILM = {"media.id": "film", "media.length": 3600.0, "media.contentType": "vod"}
@@ -52,21 +53,15 @@ class Watched:
             pulse = feel(connection)
         assert pulse.watching == viewers
         assert sum(count for _, count in pulse.contents) == viewers
-        assert self.lake.ask(notebook_query("watching")) == [(viewers,)]
+        with open_lake({}, self.lake.settings.data_dir) as notebook:
+            everything = Choice(as_of, as_of, timedelta(0), {}, 1, "UTC")
+            assert heard_now(notebook, everything)["watching"] == viewers
         return int(viewers)
 
     def others(self) -> dict[str, int]:
         columns = ("starting", "buffering", "paused", "finished", "silent", "open_sessions")
         (row,) = self.lake.ask(f"SELECT {', '.join(columns)} FROM watching_now")
         return {name: count for name, count in zip(columns, row, strict=True) if count}
-
-
-def notebook_query(name: str) -> str:
-    """Return the part of the notebook's query that gives this number."""
-    text = (ROOT / "notebooks" / "01_today.py").read_text()
-    found = re.search(rf"(\(SELECT \w+ FROM \w+\)) AS {name}", text)
-    assert found is not None
-    return f"SELECT {found[1]}"
 
 
 @pytest.fixture

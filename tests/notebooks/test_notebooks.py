@@ -4,7 +4,6 @@ import contextlib
 import http.server
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
-import httpx
 import pytest
 from rigs.browser import Page, chromium, opened
 from rigs.lake import Lake, write_values
@@ -27,7 +25,7 @@ from schemas.faults import NotReady
 from schemas.records import encode, media_event
 
 PROJECT = Path(__file__).parents[2]
-NOTEBOOK = PROJECT / "notebooks" / "01_today.py"
+NOTEBOOK = PROJECT / "notebooks" / "01_now.py"
 # Marimo draws charts inside shadow roots, where no selector reaches.
 CHARTS = """
     (function count(root) {
@@ -106,53 +104,46 @@ def test_a_notebook_over_an_empty_lake_runs_too(tmp_path: Path) -> None:
 
 @pytest.fixture
 def url(data_dir: Path, tmp_path: Path) -> Iterator[str]:
-    """The notebook, served as `make notebooks` serves it."""
+    """The page of the notebook, as `playhead notebooks` serves it."""
     with served(data_dir, tmp_path) as address:
-        yield address
+        yield f"{address}now/"
 
 
 @contextlib.contextmanager
-def served(data_dir: Path, tmp_path: Path) -> Iterator[str]:
-    """Serve the notebook over a lake; return its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    arguments = [
-        "run",
-        str(NOTEBOOK),
-        "--headless",
-        "--no-token",
-        "--port",
-        str(port),
-        "--",
-        "--data",
-        str(data_dir),
-    ]
-    command = [sys.executable, "-m", "marimo", *arguments]
-    with started(command, log=tmp_path / "marimo.out", env=_environment()) as server:
-        address = f"http://127.0.0.1:{port}"
-        server.wait_for(lambda: httpx.get(f"{address}/health").status_code == 200, "the notebook is not served")
-        yield address
-        server.end()
+def served(data_dir: Path, tmp_path: Path, *options: str, **settings: str) -> Iterator[str]:
+    """Serve the pages over a lake; return the address that is printed."""
+    arguments = ["notebooks", "--port", "0", "--data", str(data_dir), *options]
+    command = [sys.executable, "-P", "-m", "playhead", *arguments]
+    with started(command, log=tmp_path / "notebooks.out", env=_environment() | settings) as server:
+        found = server.wait_for(
+            lambda: re.search(r"^pages: (http://\S+)$", server.output, re.MULTILINE), "the pages are not served"
+        )
+        yield found[1]
+        assert server.end() == 0, server.output
 
 
 @pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine")
-def test_a_person_sees_today_in_a_browser(url: str, data_dir: Path, tmp_path: Path) -> None:
+def test_a_person_sees_what_is_watched_now_in_a_browser(url: str, data_dir: Path, tmp_path: Path) -> None:
     """Numbers, two charts that are drawn, and no error; from this machine alone."""
     lake = open_lake({}, data_dir)
-    sessions = read(lake, "SELECT count(*) AS n FROM sessions").to_pylist()[0]["n"]
+    sessions = read(
+        lake,
+        "SELECT count(*) AS n FROM counted_sessions, (SELECT max(partition_time) AS newest FROM ledger) "
+        "WHERE started_at BETWEEN newest - INTERVAL 1 HOUR AND newest",
+    ).to_pylist()[0]["n"]
+    assert sessions > 0
     lake.close()
     with opened(url, tmp_path / "profile") as page:
-        page.wait(lambda page: page.evaluate(CHARTS) == 2)
+        page.wait(lambda page: page.evaluate(CHARTS) == 2 and f"n = {sessions}" in page.text())
         text = page.text()
-        assert "What is being watched today" in text
-        assert re.search(r"Newest event: \d+ s ago", text)
-        assert f"\n{sessions}\n" in _texts(page), text
+        assert text.startswith("Now")
+        assert re.search(r"up to \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(UTC\), [\d,]+ s ago", text)
         assert "Traceback" not in text
         assert "error" not in text.lower().replace("errors", "")
         hosts = page.evaluate("performance.getEntriesByType('resource').map(each => new URL(each.name).hostname)")
         assert {host for host in hosts if host} <= {"127.0.0.1"}
-        (tmp_path / "today.png").write_bytes(page.screenshot())
-        assert (tmp_path / "today.png").stat().st_size > 20_000
+        (tmp_path / "now.png").write_bytes(page.screenshot())
+        assert (tmp_path / "now.png").stat().st_size > 20_000
 
 
 class Stranger(http.server.BaseHTTPRequestHandler):
@@ -204,7 +195,7 @@ def test_a_hostile_name_is_text_and_fetches_nothing(tmp_path: Path, stranger: st
                 media_event(event, event_id=f"e{offset}", session_id=f"s{offset}", source="/x", received=received)
             )
             write_values(writer, held, [value], appended_ms=now_ms)
-    with served(tmp_path / "data", tmp_path) as address, opened(address, tmp_path / "profile") as page:
+    with served(tmp_path / "data", tmp_path) as address, opened(f"{address}now/", tmp_path / "profile") as page:
         page.wait(lambda page: page.evaluate(CHARTS) == 2 and all(name in _texts(page) for name in names))
         for x in range(150, 1100, 40):  # over bars and legends, for their tooltips
             for y in range(250, 900, 40):

@@ -26,9 +26,12 @@ Settings = Mapping[str, str]
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Return this process's environment with these PLAYHEAD_* settings and no others."""
+    """Return this process's environment with these PLAYHEAD_* settings and no others.
+
+    `playhead up` serves no pages then, which take seconds to begin.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PLAYHEAD_")}
-    return {**kept, "COLUMNS": "100", **settings}
+    return {**kept, "COLUMNS": "100", "PLAYHEAD_UP_NOTEBOOKS": "off", **settings}
 
 
 def playhead(

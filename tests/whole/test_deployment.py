@@ -34,7 +34,7 @@ from playhead import app
 from schemas.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
-OURS = ("init", "ingest", "worker", "upkeep")
+OURS = ("init", "ingest", "worker", "upkeep", "notebooks")
 TARGETS = ("ingest", "full")  # of the Containerfile
 USER = 10001
 TOOLS = ("buildah", "podman", "debootstrap")
@@ -63,11 +63,11 @@ def test_every_variable_in_compose_is_a_setting(
     service: str, services: dict[str, Any], secrets: dict[str, str]
 ) -> None:
     """Each variable of our services is one that Playhead knows, with a value that it takes."""
-    variables = services[service]["environment"]
+    variables = {name: value for name, value in services[service]["environment"].items() if name != "HOME"}
     assert all(name.startswith("PLAYHEAD_") for name in variables)
     filled = {name: REQUIRED.sub(lambda match: secrets[match[1]], value) for name, value in variables.items()}
     settings = read_settings(filled)
-    if service != "upkeep":
+    if service not in ("upkeep", "notebooks"):
         assert settings.log == "kafka"
     if service != "ingest":
         assert settings.lake_catalog_password is not None
@@ -78,7 +78,10 @@ def test_no_password_has_a_default(services: dict[str, Any], secrets: dict[str, 
     """Every secret in compose.yaml must be given, `make .env` gives all of them, and no two are alike."""
     text = (ROOT / "compose.yaml").read_text()
     assert set(REQUIRED.findall(text)) == secrets.keys()
-    assert {name for name, _ in OPTIONAL.findall(text)} == {"PLAYHEAD_HTTP_PORT"}
+    assert {name for name, _ in OPTIONAL.findall(text)} == {
+        "PLAYHEAD_HTTP_PORT",
+        "PLAYHEAD_NOTEBOOKS_PORT",
+    }
     assert len({*secrets.values()}) == len(secrets)
     assert all(len(secret) >= 43 for secret in secrets.values())
     for service in services.values():
@@ -136,7 +139,7 @@ def test_an_ingest_runs_from_the_image_without_a_database(services: dict[str, An
     stages = re.findall(r"^FROM \S+ AS (\S+)$", (ROOT / "Containerfile").read_text(), re.MULTILINE)
     assert stages[-2:] == list(TARGETS)
     targets = {service: services[service]["build"]["target"] for service in OURS}
-    assert targets == {"init": "full", "ingest": "ingest", "worker": "full", "upkeep": "full"}
+    assert targets == {"init": "full", "ingest": "ingest", "worker": "full", "upkeep": "full", "notebooks": "full"}
     assert services["ingest"]["image"] not in {
         services[service]["image"] for service in OURS if service != "ingest"
     }

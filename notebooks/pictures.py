@@ -1,0 +1,116 @@
+"""Tiles, charts and tables, alike on every page: colours that everybody tells apart, n always, values as text."""
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import altair as alt
+
+# Okabe and Ito: told apart with any colour vision.
+NOW, BEFORE = "#0072B2", "#999999"
+COLOURS = [NOW, "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", BEFORE]
+TILES = """<style>
+.tiles {display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem}
+.tile {border: 1px solid var(--border, #d0d0d0); border-radius: .5rem; padding: .75rem}
+.tile b {display: block; font-size: 1.6rem; line-height: 1.2; font-variant-numeric: tabular-nums}
+.tile span, .tile small {display: block; opacity: .75} .tile small {font-variant-numeric: tabular-nums}
+.tile:hover {border-color: #0072b2}
+</style>"""
+_UNITS = {"s": " s", "ratio": "%", "count": "", "h": " h", "bit/s": " Mbit/s"}
+
+
+def figure(value: float | None, unit: str) -> str:
+    """Return a number as a person reads it; a ratio as a percentage, bit/s as Mbit/s."""
+    if value is None:
+        return "unknown"
+    scaled = value * 100 if unit == "ratio" else value / 1e6 if unit == "bit/s" else value
+    digits = 0 if unit == "count" else 2 if abs(scaled) < 10 else 1
+    return f"{scaled:,.{digits}f}{_UNITS.get(unit, f' {unit}')}"
+
+
+def tile(
+    label: str,
+    value: float | None,
+    unit: str,
+    *,
+    meaning: str = "",
+    n: int | None = None,
+    sample_min: int = 0,
+    before: float | None = None,
+    n_before: int | None = None,
+    compared: str = "before",
+) -> str:
+    """Return a number with what it means (a hover away), its sample, and the number that it is compared with."""
+    enough = n is None or n >= sample_min
+    text = figure(value, unit) if enough else "too few"
+    lines = [] if n is None else [f"n = {n:,}"]
+    if n_before is not None and n_before >= max(sample_min, 1):
+        lines.append(f"{compared}: {figure(before, unit)} (n = {n_before:,})")
+    elif n_before is not None:
+        lines.append(f"{compared}: too few (n = {n_before:,})")
+    small = "".join(f"<small>{html.escape(line)}</small>" for line in lines)
+    return (
+        f'<div class="tile" title="{html.escape(meaning)}"><span>{html.escape(label)}</span>'
+        f"<b>{html.escape(text)}</b>{small}</div>"
+    )
+
+
+def sampled(value: float | None, unit: str, n: int, sample_min: int) -> str:
+    """Return a number as a person reads it, or that the sample is too small."""
+    return figure(value, unit) if n >= sample_min else "too few"
+
+
+def tiles(mo: Any, each: Iterable[str]) -> Any:
+    """Return tiles side by side; on a phone, below each other."""
+    return mo.Html(f'{TILES}<div class="tiles">{"".join(each)}</div>')
+
+
+def over_time(rows: Sequence[Mapping[str, Any]], *, title: str, note: str, height: int = 240) -> Any:
+    """Return lines over time, one for each `series`; rows have `at`, `value` and `series`.
+
+    `at` is the wall clock of the zone that the reader chose, as text, so that no browser shifts it.
+    """
+    return (
+        alt.Chart(_data(rows), height=height, width="container")
+        .mark_line(interpolate="linear", point=len(rows) < 60)
+        .encode(
+            alt.X("at:T", title=note, axis=alt.Axis(labelOverlap=True), scale=alt.Scale(type="utc")),
+            alt.Y("value:Q", title=title, scale=alt.Scale(zero=True)),
+            alt.Color(
+                "series:N",
+                title=None,
+                scale=alt.Scale(range=COLOURS),
+                legend=alt.Legend(orient="bottom", labelLimit=300),
+            ),
+            alt.StrokeDash("series:N", sort=None, legend=None),
+            tooltip=[
+                alt.Tooltip("at:T", timeUnit="utcyearmonthdatehoursminutes"),
+                "series:N",
+                alt.Tooltip("value:Q", format=",.4~f"),
+            ],
+        )
+    )
+
+
+def bars(rows: Sequence[Mapping[str, Any]], value: str, label: str, *, title: str) -> Any:
+    """Return horizontal bars, in the order of the rows; tooltips show every column."""
+    columns = list(rows[0]) if rows else [label, value]
+    return (
+        alt.Chart(_data(rows), height=alt.Step(22), width="container")
+        .mark_bar(color=NOW)
+        .encode(
+            alt.X(f"{value}:Q", title=title),
+            alt.Y(f"{label}:N", title=None, sort=None, axis=alt.Axis(labelLimit=280)),
+            tooltip=[f"{column}:N" for column in columns],
+        )
+    )
+
+
+def _data(rows: Sequence[Mapping[str, Any]]) -> Any:
+    return alt.Data(values=list(rows))  # type: ignore[no-untyped-call]
+
+
+def as_clock(moment: datetime, zone: Any) -> str:
+    """Return the wall clock of a zone as text that charts take for UTC."""
+    return moment.astimezone(zone).strftime("%Y-%m-%dT%H:%M:%SZ")

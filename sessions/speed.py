@@ -1,9 +1,10 @@
 """At what speed main content plays: named by the player, or steady by its playhead, or 1.
 
 * Named: `playbackRate` or `media.playbackRate`, a number above 0 and up to 16, in `params` (a number), in
-  customMetadata (a number or a text), or as a player state whose name is "1.5x", "playbackRate:1.5" or
-  "speed=1.5x" (`STATE_NAMES_RATE`; any case). The one named last holds, from its event on; the end of the state
-  that named it ends it. While a rate is named it is in force, and no steady rate is looked for.
+  customMetadata (a number or a text, which may end in "x"), or as a player state whose name is "1.5x",
+  "playbackRate:1.5" or "speed=1.5x" (`STATE_NAMES_RATE`; any case). Of one event `params` win over customMetadata,
+  `playbackRate` over `media.playbackRate`, and each over a state. The one named last holds, from its event on; the
+  end of the state that named it ends it. While a rate is named it is in force, and no steady rate is looked for.
 * Observations: recorded content, while main content is claimed (`content`), from a base to the first event at
   least 2,000 ms later (`RATE_OBSERVATION_MS`), both playheads known; that event is the next base. The event is a
   new base, and the window is empty, where the claim changed, at a chapter's border, at an unknown playhead, after
@@ -42,7 +43,7 @@ from msgspec.structs import replace
 
 from sessions.bitrate import weigh
 from sessions.event import Event, read_object
-from sessions.params import names, text
+from sessions.params import names, state_name
 from sessions.played import add_range
 from sessions.silence import TOLERANCE_S
 from sessions.spans import rewrite_spans
@@ -176,7 +177,7 @@ def name_rate(state: State, event: Event) -> None:
 
 
 def _take_state(state: State, event: Event, params: dict[str, Any]) -> None:
-    name = text(params.get("media.state.name"))
+    name = state_name(params.get("media.state.name"))
     ended = names(params.get("statesEnd")) if event.type.state == "update" else [name]
     started = names(params.get("statesStart")) if event.type.state == "update" else [name]
     if event.type.state != "start" and state.rate_state is not None and state.rate_state in ended:

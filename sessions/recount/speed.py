@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from sessions.recount.told import Session, speed_of
 
-KEYS = ("playbackRate", "media.playbackRate")
-NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)")
+KEYS = ("media.playbackRate", "playbackRate")
+NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)x?")
 STATE = re.compile(r"(?:playbackrate|speed)[ :=]?([0-9]+(?:\.[0-9]+)?)x?|([0-9]+(?:\.[0-9]+)?)x", re.IGNORECASE)
 
 
@@ -26,16 +26,16 @@ class Observation:
 
 
 def named_in(session: Session, i: int) -> tuple[float | None, str | None]:
-    """Return the speed that an event names last, and the player state by which it does, if by one."""
+    """Return the speed that an event names, and the player state by which it does, if by one."""
     event = session.events[i]
     found: tuple[float | None, str | None] = (None, None)
-    for key in KEYS:
-        for part, pattern in ((event.params, None), (event.metadata, NUMBER)):
-            speed = speed_of(part.get(key), pattern=pattern)
-            found = (speed, None) if speed is not None else found
     for name in event.states("statesStart"):
         speed = speed_of(name, pattern=STATE)
         found = (speed, name) if speed is not None else found
+    for part, pattern in ((event.metadata, NUMBER), (event.params, None)):
+        for key in KEYS:
+            speed = speed_of(part.get(key), pattern=pattern)
+            found = (speed, None) if speed is not None else found
     return found
 
 

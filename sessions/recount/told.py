@@ -56,7 +56,7 @@ class Told:
 def speed_of(value: Any, *, pattern: re.Pattern[str] | None = None) -> float | None:
     """Return a speed that a player names: a number, or a text where there is a pattern for it."""
     if isinstance(value, str) and pattern is not None:
-        found = pattern.fullmatch(value.strip())
+        found = pattern.fullmatch(value)
         value = next((float(part) for part in found.groups() if part), None) if found else None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return value if is_number and 0 < value <= 16 else None

@@ -1,9 +1,10 @@
-"""Sessions written as rows of (seconds, type, playhead, what else), and folded."""
+"""Sessions written as rows of (seconds, type, playhead, what else), folded and recounted."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from rigs.drawn_sessions import T0
+from rigs.recounted import differences
 from rigs.session_model import as_json
 from schemas.vocabulary import EVENT_TYPES
 from sessions.event import Event
@@ -35,7 +36,13 @@ def made(row: Row, offset: int, *, session: str = "s", delay_ms: int = DELAY_MS)
 
 
 def watched(*rows: Row) -> SessionFacts:
-    """Fold the events of these rows."""
+    """Fold the events of these rows. The recount must agree."""
+    assert differences([made(row, offset) for offset, row in enumerate(rows)]) == {}
+    return folded(*rows)
+
+
+def folded(*rows: Row) -> SessionFacts:
+    """Fold the events of these rows, be they such as the recount does not know or cannot hold."""
     return fold_all(made(row, offset) for offset, row in enumerate(rows))
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rigs.drawn_sessions import T0, events_of, sessions
-from rigs.watched import DELAY_MS, START, made, span_sums_s, sum_s, watched
+from rigs.watched import DELAY_MS, START, folded, made, span_sums_s, sum_s, watched
 
 from schemas.vocabulary import EVENT_TYPES, EventType
 from sessions.admission import without_false_ends
@@ -693,7 +693,7 @@ def test_a_tracking_session_that_somebody_names_later_takes_no_effect_whatever_t
     other = {"tracking_session_id": "stranger", "tracking_verified": True}
     early = {**other, "order_ms": 1, "received_ms": T0 + 20_000}
     for row in ((20, "ping", 0, other), (20, "ping", 0, early)):
-        facts = watched(start, (10, "play", 0), row)
+        facts = folded(start, (10, "play", 0), row)
         assert (facts.tracking_session_id, facts.flags) == ("viewer", ["tracking_changed"])
 
 
@@ -858,7 +858,7 @@ def test_what_closing_depends_on_is_told_by_arrival() -> None:
 def test_a_new_event_type_is_one_row() -> None:
     """An invented type that pauses the player and marks an error does both, without a line of code."""
     halt = EventType(name="halt", rank=9, player="paused", is_error=True)
-    facts = watched((0, "sessionStart", 0), (0, "play", 0), (4, "halt", 4, {"type": halt}), (9, "ping", 4))
+    facts = folded((0, "sessionStart", 0), (0, "play", 0), (4, "halt", 4, {"type": halt}), (9, "ping", 4))
     assert (facts.content_time_s, facts.pause_time_s, facts.pauses, facts.errors) == (4, 5, 1, 1)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from rigs.drawn_sessions import T0, events_of
+from rigs.recounted import differences
 
 from sessions.facts import SessionFacts
 from sessions.fold import fold_all
@@ -27,6 +28,7 @@ def watched(*rows: tuple[Any, ...], start: dict[str, Any] = FILM) -> SessionFact
     for offset, (at_s, name, playhead, *parts) in enumerate([(0, "play", 0), *rows], 1):
         ms = T0 + round(at_s * 1000)
         told.append(Told(name, ms, ms, offset, float(playhead), **(parts[0] if parts else {})))
+    assert differences(events_of(told)) == {}
     return fold_all(events_of(told))
 
 

@@ -102,6 +102,26 @@ def test_a_player_state_may_name_the_rate_while_it_is_on(name: str) -> None:
     assert (facts.unique_played_s, facts.seeks) == (120, 0)
 
 
+def test_a_state_that_names_the_rate_is_the_same_state_in_any_case() -> None:
+    """ "Speed=3x" starts, and an update ends "speed=3X": the rate is over."""
+    begun = (0, "stateStart", 0, {"params": {"media.state.name": "Speed=3x"}})
+    over = {"params": {"statesStart": [], "statesEnd": [{"media.state.name": "speed=3X"}]}}
+    facts = watched(
+        *BEGIN, begun, *pings(0, 40, head=0, rate=3), (40, "statesUpdate", 120, over), (50, "ping", 150)
+    )
+    assert (facts.unique_played_s, facts.playback_rate) == (120, 3)
+
+
+def test_what_an_event_says_twice_is_believed_in_the_order_of_params_metadata_and_state() -> None:
+    """An event that names 2x as a state, 3x in its metadata and 1.5x in its params plays at 1.5x."""
+    more = {"params": {"media.state.name": "2x"}, "custom_metadata": {"playbackRate": "3x"}}
+    facts = watched(*BEGIN, (0, "stateStart", 0, more), *pings(0, 40, head=0, rate=3))
+    assert (facts.unique_played_s, facts.playback_rate) == (120, 3)
+    more["params"] |= {"media.playbackRate": 2.5, "playbackRate": 1.5}
+    facts = watched(*BEGIN, (0, "stateStart", 0, more), *pings(0, 40, head=0, rate=1.5))
+    assert (facts.unique_played_s, facts.playback_rate) == (60, 1.5)
+
+
 @pytest.mark.parametrize("value", [0, -1, 17, True, "fast", None, [2]])
 def test_what_is_no_rate_names_none(value: Any) -> None:
     """Nonsense under the right key is passed over; a rate that is named holds if nothing plays."""

@@ -53,8 +53,8 @@ MARKERS_PCT = (95, 75, 50, 25, 10)
 def play_content(state: State, now: int, head: float) -> None:
     """Count the time up to this event, with the player in main content, and see what the playhead did."""
     ms, was = now - state.now_ms, state.head
-    if ms > CONTENT_MS:
-        if state.only_claims or is_known(state, ms, head):
+    if ms > CONTENT_MS and not state.only_claims:
+        if is_known(state, ms, head):
             follow(state, now, head, ms)
         else:
             count(state, GAP, ms)
@@ -87,14 +87,12 @@ def make_progress(state: State, head: float) -> None:
 
 
 def follow(state: State, now: int, head: float, ms: int) -> None:
-    """Count an interval as main content, and take what the playhead did in it for played or for a jump."""
+    """Count an interval as main content, and take what the playhead, which is known, did for played or a jump."""
     count_content(state, ms)
     was = state.head
     if head == was:
         return
-    if head < 0.0 or was < 0.0:
-        jump(state, now, head, state.rate * ms / 1000, 0.0)
-    elif _is_played(state, head, ms):
+    if _is_played(state, head, ms):
         add_range(state, was, head)
     else:
         _leap(state, now, head, ms)
@@ -207,7 +205,7 @@ def jump(state: State, now: int, head: float, due_s: float, allowed_s: float) ->
     if head < 0.0 or was < 0.0:
         if head >= 0.0:
             _bridge(state, head, due_s)
-        elif was >= 0.0:
+        else:
             _note_slip(state, due_s)
         return False
     moved = head - was

@@ -8,15 +8,14 @@ Range = tuple[float, float, int]  # from, to, passes
 def count_passes(ranges: Sequence[Range]) -> list[Range]:
     """Return the same plays as ranges that do not overlap, in order, each with its number of passes.
 
-    Neighbours played equally often are one range; empty ranges vanish.
+    No range is empty. Neighbours played equally often are one range.
     """
     if len(ranges) == 1:
-        return [*ranges] if ranges[0][0] < ranges[0][1] else []
+        return [*ranges]
     changes: dict[float, int] = {}
     for low, high, passes in ranges:
-        if low < high:
-            changes[low] = changes.get(low, 0) + passes
-            changes[high] = changes.get(high, 0) - passes
+        changes[low] = changes.get(low, 0) + passes
+        changes[high] = changes.get(high, 0) - passes
     counted: list[Range] = []
     since, passes = 0.0, 0
     for at in sorted(changes):

@@ -90,8 +90,7 @@ def count_rest(state: State, what: int, ms: int, since_ms: int, head: float) -> 
     state.times[what] += ms
     if what == CONTENT:
         weigh(state, state.bitrate, ms)
-    if ms:
-        begin_span(state, what, since_ms, head)
+    begin_span(state, what, since_ms, head)
 
 
 def begin_span(state: State, what: int, at_ms: int, head: float) -> None:

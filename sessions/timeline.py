@@ -178,14 +178,14 @@ def _remarks(events: list[Event], i: int, changes: list[Change], facts: SessionF
         remarks.append(f"arrived after {overtaken} later {'event' if overtaken == 1 else 'events'}")
     delay_ms = event.received_ms - event.order_ms - facts.clock_offset_ms
     if delay_ms > SLOW_MS and not is_uploaded(facts):
-        remarks.append(f"took {delay_ms / 1000:.1f} s to come")
+        remarks.append(f"took {delay_ms / 1000:.1f} s to arrive")
     changed = {change.number for change in changes}
     if "gap_s" in changed:
         remarks.append("a gap: nothing is known of the time before it")
     if "events_after_end" in changed:
         remarks.append("after the session's end: stored, not counted")
     if "stalls" in changed:
-        remarks.append("a stall: what seemed to play stood still")
+        remarks.append("a stall: the playhead did not move")
     if event.order_ms < facts.start_ms:
         remarks.append("before sessionStart")
     return remarks

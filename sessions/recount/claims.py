@@ -145,10 +145,8 @@ class Claims:
         self.start(p, ms)
         self.mains[p:i] = ["playing"] * (i - p)
 
-    def play_unsaid(self, i: int, ms: int) -> bool:
-        """Main content plays since `ms`, by the playhead; return whether that ended a break."""
-        was_in_break = self.ad_break is not None
+    def play_unsaid(self, i: int, ms: int) -> None:
+        """Main content plays since `ms`, by the playhead."""
         self.leave_break(ms, "aborted")
         self.main = "playing"
         self.start(i, ms)
-        return was_in_break

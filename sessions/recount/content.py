@@ -36,7 +36,6 @@ class Content:
         self.events, self.heads = session.events, session.heads
         self.speed = Speed(session)
         self.played = Played(session, self.speed)
-        self.flags: set[str] = set()
         self.labels = bytearray([NOTHING]) * (self.events[-1].ms - self.events[0].ms)
         self.claimed: list[str] = [""]
         self.rates = [1.0] * len(self.events)  # in force in the interval up to each event
@@ -123,7 +122,6 @@ class Content:
             if length - reached > 2000:
                 self.paint(since, since + reached, "content")
                 self.paint(since + reached, until, "idle")
-                self.flags.add("stood_at_end")
                 self.speed.begin(i)
                 return
         self.paint(since, until, "content")
@@ -134,13 +132,12 @@ class Content:
 
     def stand(self, i: int, since: int, until: int) -> None:
         """The playhead stood, while main content should play."""
-        why = self.why_it_stands(i)
+        is_explained = self.is_stand_explained(i)
         self.look_at_speed(i)
         self.played.look(i)
-        if why:
+        if is_explained:
             self.standing = None
             self.paint(since, until, "idle")
-            self.flags.add(why)
             self.speed.begin(i)
             return
         label = "stall" if self.played.ranges else "gap" if self.names_length(i) else "content"
@@ -170,7 +167,6 @@ class Content:
                 run.is_decided = True
                 if run.label == "stall":
                     self.stalls += 1
-                    self.flags.add("playhead_stood")
                     self.stand_began_in(run.bases[0])
                 else:
                     self.unmoved.append((since, since, run.label))
@@ -190,17 +186,16 @@ class Content:
             self.cut.pop(i, None)
             self.paint(self.events[i].ms - rest, self.events[i].ms, "stall")
 
-    def why_it_stands(self, i: int) -> str:
+    def is_stand_explained(self, i: int) -> bool:
+        """The playhead stands at the end, after an error, or at 0 since the player was torn down."""
         head, end = self.heads[i], self.session.end_at(i)
         assert head is not None
         if end is not None and head >= end - 1:
-            return "stood_at_end"
+            return True
         error = next((k for k in range(i - 1, -1, -1) if self.events[k].name in ("error", "play")), None)
         if error is not None and self.events[error].name == "error" and self.heads[error] == head:
-            return "stood_after_error"
-        if head == 0 and any(other for other in self.heads[:i] if other is not None):
-            return "stood_at_zero"
-        return ""
+            return True
+        return head == 0 and any(other for other in self.heads[:i] if other is not None)
 
 
 def tolerance_s(ms: float) -> float:

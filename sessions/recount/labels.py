@@ -26,13 +26,9 @@ class Labels(Content):
         for i in range(1, len(self.events)):
             self.count(i)
             self.take(i)
-        for since, until, label in self.unmoved:
-            if self.played.ranges:
-                self.stalls += 1
-                self.flags.add("playhead_stood")
-                self.paint(since, until, "stall")
-            elif label == "gap":
-                self.flags.add("playhead_never_moved")
+        for since, until, _ in self.unmoved if self.played.ranges else []:
+            self.stalls += 1
+            self.paint(since, until, "stall")
 
     # ---- the event itself
 
@@ -112,7 +108,6 @@ class Labels(Content):
             return
         since, until = self.events[p].ms, self.events[i - 1].ms
         self.claims.resume(p, i, since)
-        self.flags.add("break_unclosed")
         was, head = self.heads[p], self.heads[i - 1]
         if was is not None and head is not None:
             most = max(1.0, self.speed.rate) * (until - since) / 1000 + 2
@@ -184,7 +179,6 @@ class Labels(Content):
             self.played.look(i)
         else:
             self.paint(since, until, "gap")
-            self.flags.add("long_silence")
             if self.claims.started_at is None and claim in ("join", "buffer"):
                 self.is_startup_unknown = True
         self.border(i)
@@ -198,8 +192,6 @@ class Labels(Content):
             stop = min(until, since + max(0, left))
         self.paint(since, stop, "ad")
         self.paint(stop, until, "gap")
-        if stop < until:
-            self.flags.add("ad_too_long")
 
     def is_over(self, ad: Piece) -> bool:
         """Return whether an ad outside of a break has played as long as it may."""
@@ -228,8 +220,6 @@ class Labels(Content):
             stop = min(until, since + max(0, left))
         self.paint(since, stop, "outside")
         self.paint(stop, until, main)
-        if stop < until:
-            self.flags.add("ad_too_long")
 
     # ---- something else by the player's word
 
@@ -280,8 +270,6 @@ class Labels(Content):
         self.count_head(i)
         if self.claims.started_at is None:
             self.is_start_unsaid = True
-        if self.claims.play_unsaid(i, since):
-            self.flags.add("break_unclosed")
-        self.flags.add("play_unsaid")
+        self.claims.play_unsaid(i, since)
         self.border(i)
         self.speed.begin(i)

@@ -76,9 +76,9 @@ class Recount:
             for ms, other, begins in [*changes, (self.events[-1].ms, name, False)]:
                 if other != name or begins == (since is not None):
                     continue
-                if begins:
+                if since is None:
                     starts, since = starts + 1, ms
-                elif since is not None:
+                else:
                     total, since = total + ms - since, None
             result[name] = (starts, total)
         return result

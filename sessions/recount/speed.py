@@ -54,7 +54,6 @@ class Speed:
         self.fast: float | None = None
         self.fast_ms = 0
         self.moves_s, self.steady_ms = 0.0, 0
-        self.has_other_rate = self.has_fast = False
 
     @property
     def rate(self) -> float:
@@ -66,14 +65,13 @@ class Speed:
         self.base = i if self.session.heads[i] is not None else None
 
     def look(self, i: int) -> tuple[str, list[Observation]]:
-        """Look at an event while main content plays by the player's word.
+        """Look at an event while main content plays by the player's word, with the playhead known before and now.
 
         Returns what it found, and by which observations: "steady" or "fast" by three, "faster" by one more.
         """
         head = self.session.heads[i]
-        if self.base is None or head is None:
-            self.begin(i)
-            return "", []
+        assert self.base is not None
+        assert head is not None
         ms = self.session.events[i].ms - self.session.events[self.base].ms
         if ms < 2000:
             return "", []
@@ -108,11 +106,10 @@ class Speed:
             return "", []
         self.window = []
         if ratio > 2.06:
-            self.fast, self.has_fast = ratio, True
+            self.fast = ratio
             self.fast_ms += round(sum(one.seconds for one in three) * 1000)
             return "fast", three
         low, self.steady = self.steady, 1.0 if abs(ratio - 1) <= 0.03 else round(ratio, 2)
-        self.has_other_rate = self.has_other_rate or self.steady != 1.0
         self.count(three)
         low, high = sorted((low, self.steady))
         left = self.left

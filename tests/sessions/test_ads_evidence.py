@@ -45,6 +45,28 @@ def test_a_play_after_the_ads_is_of_content_if_no_ad_follows(ends: list[Any]) ->
     assert facts.unique_played_s == 71
 
 
+@pytest.mark.parametrize("name", ["error", "chapterStart", "sessionStart"])
+def test_an_event_of_content_soon_after_the_play_closes_the_break_at_once(name: str) -> None:
+    """The play at 25 is one of content, although an ad starts 4 s later. A ping at 27 decides nothing."""
+    rows = [
+        (0, "play", 0),
+        (10, "adBreakStart", 10),
+        (10, "adStart", 10),
+        (25, "adComplete", 10),
+        (25, "play", 10),
+    ]
+    facts = watched(*rows, (27, name, 12), (29, "adStart", 14))
+    assert [(each.outcome, each.time_s) for each in facts.breaks] == [("aborted", 15)]
+    assert (facts.ads_outside_break, facts.content_time_s) == (1, 12 if name == "sessionStart" else 14)
+    assert watched(*rows, (27, "ping", 12), (29, "adStart", 14)).breaks[0].outcome == "open"
+
+
+def test_a_session_start_in_an_ad_outside_of_a_break_takes_no_time_and_its_playhead_counts() -> None:
+    """Content plays on although an ad was started at 5, and the sessionStart comes at 9, a second further."""
+    facts = watched((0, "play", 0), (5, "adStart", 5), (9, "sessionStart", 6), (19, "ping", 16))
+    assert (facts.content_time_s, facts.unique_played_s, facts.seeks) == (15, 16, 0)
+
+
 def test_a_buffering_that_a_break_interrupts_ends_where_content_plays_on() -> None:
     """A seek, 2 s of buffering, a break whose end is lost, a play; then 3 s of buffering that no seek caused."""
     rows = [started(), (0, "play", 0), (10, "ping", 10), (11, "bufferStart", 300), (13, "adBreakStart", 300)]

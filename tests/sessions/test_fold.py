@@ -142,6 +142,20 @@ def test_events_later_than_the_longest_session_do_not_count() -> None:
     assert (fold.facts().events, fold.facts().content_time_s, fold.facts().events_after_end) == (3, 20, 1)
 
 
+def test_an_end_after_the_longest_session_is_its_end_and_adds_nothing() -> None:
+    """With 20 s as the longest session, one that ends at 30 s has played for 20 s."""
+    fold = Fold(length_ms=20_000)
+    for offset, row in enumerate(
+        [(0, "sessionStart", 0), (0, "play", 0), (20, "ping", 20), (30, "sessionEnd", 30)]
+    ):
+        fold.step(made(row, offset))
+    assert (fold.facts().end_ms, fold.facts().content_time_s, fold.facts().events_after_end) == (
+        T0 + 30_000,
+        20,
+        1,
+    )
+
+
 def test_a_repeated_event_is_not_counted_twice() -> None:
     """Two equal errors, the second flagged as a repeat, are one error."""
     facts = watched((0, "sessionStart", 0), (1, "error", 0), (1, "error", 0, {"flags": ("repeat",)}))
@@ -674,6 +688,15 @@ def test_one_denial_unlinks_the_session_whenever_it_came(denying: tuple[Any, ...
     assert (facts.device_id, facts.device_id_source) == (None, None)
     assert (facts.tracking_session_id, facts.tracking_verified, facts.consent) == (None, False, "denied")
     assert facts.content_id == "film"
+
+
+@pytest.mark.parametrize("flag", ["over_limit", "end_ignored"])
+def test_a_denial_counts_in_an_event_that_takes_no_effect(flag: str) -> None:
+    """An event that changes no number denies consent: nobody is named."""
+    named = {"tracking_session_id": "t", "tracking_verified": True, "consent": "given"}
+    facts = folded((0, "sessionStart", 0, named), (5, "sessionEnd", 0, {"consent": "denied", "flags": (flag,)}))
+    assert (facts.tracking_session_id, facts.tracking_verified, facts.consent) == (None, False, "denied")
+    assert (facts.events, facts.end_ms) == (1, None)
 
 
 def test_a_tracking_session_that_we_issued_is_preferred_to_one_that_came_first() -> None:

@@ -112,3 +112,11 @@ def test_silence_after_completion_is_idle() -> None:
     """Nothing counts there, however long nobody speaks."""
     facts = watched(*BEGIN, (10, "sessionComplete", 10), (7_210, "sessionEnd", 10))
     assert (facts.idle_s, facts.gap_s) == (7_200, 0)
+
+
+def test_a_playhead_within_a_twentieth_of_a_long_interval_bears_it_out() -> None:
+    """57.5 s further in a minute is a minute of content; 56.5 s are not."""
+    facts = watched(*BEGIN, (60, "ping", 57.5))
+    assert (facts.content_time_s, facts.gap_s, facts.flags) == (60, 0, [])
+    facts = watched(*BEGIN, (60, "ping", 56.5))
+    assert (facts.content_time_s, facts.gap_s, facts.flags) == (56.5, 3.5, ["not_borne_out"])

@@ -114,10 +114,11 @@ def test_a_state_that_names_the_rate_is_the_same_state_in_any_case() -> None:
 
 def test_what_an_event_says_twice_is_believed_in_the_order_of_params_metadata_and_state() -> None:
     """An event that names 2x as a state, 3x in its metadata and 1.5x in its params plays at 1.5x."""
-    more = {"params": {"media.state.name": "2x"}, "custom_metadata": {"playbackRate": "3x"}}
+    params: dict[str, Any] = {"media.state.name": "2x"}
+    more = {"params": params, "custom_metadata": {"playbackRate": "3x"}}
     facts = watched(*BEGIN, (0, "stateStart", 0, more), *pings(0, 40, head=0, rate=3))
     assert (facts.unique_played_s, facts.playback_rate) == (120, 3)
-    more["params"] |= {"media.playbackRate": 2.5, "playbackRate": 1.5}
+    params |= {"media.playbackRate": 2.5, "playbackRate": 1.5}
     facts = watched(*BEGIN, (0, "stateStart", 0, more), *pings(0, 40, head=0, rate=1.5))
     assert (facts.unique_played_s, facts.playback_rate) == (60, 1.5)
 
@@ -156,3 +157,9 @@ def test_a_playhead_that_slips_just_before_the_speed_is_found_is_no_seek(at_s: f
     facts = watched(*BEGIN, *rows)
     assert (facts.seeks, played(facts), facts.content_time_s) == (0, [(0, 30, 1)], 60)
     assert (facts.playback_rate, facts.progress_pct) == (0.5, 0)
+
+
+def test_a_jump_back_that_a_steady_rate_explains_is_no_seek_and_plays_nothing() -> None:
+    """2x, and a look at 30 s in the first interval: the jump there is a seek, the one back is not."""
+    facts = watched(*BEGIN, (1.5, "ping", 30), *pings(0, 20, head=0, every_s=2.5, rate=2))
+    assert (facts.seeks, played(facts), facts.playback_rate) == (1, [(5, 40, 1)], 2)

@@ -120,3 +120,30 @@ def test_a_session_start_after_other_events_ends_a_stand_and_takes_no_time() -> 
     rows = [(0, "play", 30), (1, "ping", 31), (1.5, "ping", 31), (2, "ping", 31), (2.5, "sessionStart", 31)]
     facts = watched(*rows, (12.5, "ping", 41))
     assert (facts.content_time_s, facts.stalls, facts.stall_time_s) == (12, 0, 0)
+
+
+def test_a_stall_lasts_into_the_interval_in_which_the_playhead_moves_again() -> None:
+    """Stands 10 -> 30; in the next 20 s it moves 10: it stood for half of them. Then it stands again at once."""
+    rows = [*BEGIN, (10, "ping", 10), *still(10, 30, at=10), (50, "ping", 20)]
+    facts = watched(*rows)
+    assert (facts.content_time_s, facts.stall_time_s, facts.stalls, facts.gap_s) == (20, 30, 1, 0)
+    assert doings(facts) == [("playing", 0, 10), ("stalled", 10, 40), ("playing", 40, 50)]
+    again = watched(*rows, *still(50, 70, at=20))
+    assert (again.content_time_s, again.stall_time_s, again.stalls) == (20, 50, 2)
+
+
+def test_the_bitrate_of_audio_whose_playhead_never_moves_is_that_of_its_time() -> None:
+    """40 s at 1000 bit/s, 20 s at 3000; if the playhead moves later, only what it passed over has a bitrate."""
+    quality = [{"qoe": {"media.qoe.bitrate": bitrate}} for bitrate in (1000, 3000, 5000)]
+    rows = [started(streamType="audio"), (0, "play", 0, quality[0]), *still(0, 30, at=0)]
+    rows += [(40, "ping", 0, quality[1]), *still(40, 60, at=0)]
+    assert watched(*rows).average_bitrate_bps == pytest.approx(100_000 / 60)
+    assert watched(*rows, (60, "ping", 0, quality[2]), *pings(60, 90, head=0)).average_bitrate_bps == 5000
+
+
+@pytest.mark.parametrize(("stream_type", "chapter_s"), [("audio", 30), ("video", 0)])
+def test_a_chapter_that_has_closed_keeps_what_was_content_by_then(stream_type: str, chapter_s: float) -> None:
+    """The playhead first moves after the chapter's end: a stall, of which an audio chapter has the time."""
+    rows = [started(streamType=stream_type), (0, "chapterStart", 0), (0, "play", 0), *still(0, 30, at=0)]
+    facts = watched(*rows, (30, "chapterComplete", 0), *pings(30, 60, head=0))
+    assert (facts.content_time_s, facts.stall_time_s, facts.chapters[0].time_s) == (30, 30, chapter_s)

@@ -117,6 +117,12 @@ def test_a_move_that_was_a_seek_in_a_pause_is_none_if_it_was_played() -> None:
     assert (facts.seeks, facts.pause_time_s, played(facts)) == (1, 5, [(0, 10, 1), (500, 530, 1)])
 
 
+def test_a_seek_just_before_a_pause_that_is_none_stays_a_seek() -> None:
+    """3 s back at the pauseStart, and on as if that was a slip; but as content played on, it was a seek."""
+    facts = watched(*BEGIN, (10, "ping", 10), (11, "pauseStart", 7), (21, "ping", 11), *pings(21, 51, head=11))
+    assert (facts.seeks, facts.flags) == (1, ["play_unsaid"])
+
+
 def test_bitrate_and_chapters_get_what_turns_out_to_be_content() -> None:
     """In a chapter, a pause at 10 and no play: 40 s of content, 10 at 1000 bit/s, 20 at 1000, 10 at 5000."""
     qoe = {"qoe": {"media.qoe.bitrate": 5000}}
@@ -146,3 +152,5 @@ def test_a_session_without_evidence_believes_every_claim() -> None:
     for offset, row in enumerate([*BEGIN, (12, "bufferStart", 12), *pings(12, 72, head=12)]):
         fold.step(made(row, offset))
     assert (fold.facts().rebuffer_time_s, fold.facts().content_time_s, fold.facts().flags) == (60, 12, [])
+    fold.step(made((10_872, "ping", 72), 99))
+    assert (fold.facts().rebuffer_time_s, fold.facts().gap_s) == (10_860, 0)

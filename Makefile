@@ -4,13 +4,27 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: help run test test-fast test-image check format lock notebooks recount soak bench truth stack clean
+.PHONY: help run demo test test-fast test-image check format lock notebooks recount soak bench truth stack clean
 
 help:  ## this list
 	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 run: .venv/.installed  ## everything on this machine, with 20 simulated viewers
 	$(RUN)/playhead up --viewers 20
+
+demo: data/demo/.filled  ## a lake with a week of a generated service, to be queried
+	@echo 'A week is in data/demo; players/README.md has its stories. Ask it:'
+	@echo '  $(RUN)/playhead sql --data data/demo "FROM error_ranking"'
+	@echo '  PLAYHEAD_DATA_DIR=data/demo make notebooks'
+
+data/demo/.filled: .venv/.installed
+	@echo 'Filling data/demo with a week of 3,000 viewers: about two minutes and 400 MB on two cores.'
+	rm -rf data/demo
+	$(RUN)/playhead init --data data/demo
+	$(RUN)/playhead simulate --data data/demo --history 7d --viewers 3000 --seed 7
+	$(RUN)/playhead worker --data data/demo --until-read
+	$(RUN)/playhead upkeep --data data/demo
+	touch $@
 
 test: .venv/.installed  ## the test suite, in two processes at a time
 	$(RUN)/pytest --numprocesses 2 --dist worksteal

@@ -67,11 +67,11 @@ def _settings(data: Path | None = None) -> Settings:
 
 
 @app.command()
-def init() -> None:
+def init(data: Data = None) -> None:
     """Create the log and the lake if they are missing, and migrate an older lake; safe to repeat."""
     from commands.init import make_log_and_lake
 
-    settings = _settings()
+    settings = _settings(data)
     asyncio.run(make_log_and_lake(settings))
     print(f"log and lake are ready in {settings.data_dir}")  # noqa: T201
 
@@ -121,14 +121,16 @@ def upkeep(
     when_told: Annotated[
         bool, typer.Option(help="Print `ready`, and begin when a line arrives on standard input.")
     ] = False,
+    data: Data = None,
 ) -> None:
     """Maintain the lake once: compact small files, expire old snapshots, delete unreferenced files."""
     from commands.upkeep import do_round, repeat_upkeep
 
+    settings = _settings(data)
     if every is None:
-        do_round(_settings(), when_told=when_told)
+        do_round(settings, when_told=when_told)
     else:
-        asyncio.run(repeat_upkeep(_settings(), parse_duration_s(every)))
+        asyncio.run(repeat_upkeep(settings, parse_duration_s(every)))
 
 
 @app.command()

@@ -17,8 +17,9 @@ from pathlib import Path
 import duckdb
 
 from lake.catalog import NAME, Location, check_language, connect, quote
+from lake.dimensions import replacements
 from lake.disk import flush
-from lake.metrics import catalog_rows, columns_sql, fill_catalog
+from lake.metrics import catalog_rows, columns_sql, fill_catalog, measures_sql
 from lake.schema import SCHEMA, check_schema, partitions_of, refuse_newer, schema_of
 from schemas.faults import SchemaMismatch
 from schemas.vocabulary import EVENT_TYPES, EventType
@@ -242,8 +243,11 @@ def _define(connection: duckdb.DuckDBPyConnection, partitions: int) -> None:
 
 
 def definitions_sql() -> str:
-    """Return the SQL of the views and macros for queries, with the columns of all metrics."""
-    return "\n".join(sql_text(name) for name in QUESTIONS).replace("{metrics}", columns_sql())
+    """Return the SQL of the views and macros for queries, with all metrics and dimensions in it."""
+    text = "\n".join(sql_text(name) for name in QUESTIONS)
+    for placeholder, sql in (replacements() | {"{metrics}": columns_sql(), "{measures}": measures_sql()}).items():
+        text = text.replace(placeholder, sql)
+    return text
 
 
 def _views(partitions: int) -> str:

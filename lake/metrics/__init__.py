@@ -1,9 +1,9 @@
 """The catalogue of metrics: name, meaning and SQL of each, one TOML file per subject.
 
 Vendors use the same words for different numbers, so each number here has its own name, which includes the source
-if sources differ. A `[[metric]]` is a column of the views `metrics` and `metrics_by_...`. An `[[entry]]` is any
-other number: a column of sessions, a view, a macro, or one that cannot be measured. Both are rows of the table
-`metric_catalog`. To add a metric, add it to the file of its subject; files are checked when they are loaded.
+if sources differ. A `[[metric]]` is a column of `metrics` and `metrics_by`. An `[[entry]]` is any other number: a
+column of sessions, a view, a macro, or one that cannot be measured. Both are rows of the table `metric_catalog`.
+To add a metric, add it to the file of its subject; files are checked when they are loaded.
 
 Numerator and denominator are SQL over one row of the view `counted_sessions`; `of` is the set of its sessions.
 Aggregates are ratios of sums, not means of ratios, unless a source defines a mean over sessions (`mean`). A
@@ -88,25 +88,38 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def sql(self) -> str:
-        """The aggregate over `counted_sessions`."""
-        condition = SETS[self.of].condition
-        within = f"FILTER (WHERE {condition})"
+        """The aggregate over `counted_sessions`.
+
+        Values outside of the set are null, and no FILTER excludes them: for each FILTER, DuckDB copies the columns
+        of all other aggregates, which would take most of the time of a hundred metrics.
+        """
         value = f"({self.numerator})::DOUBLE"
         match self.how:
             case "sum" if self.unit == "count":
-                return f"coalesce(sum(({self.numerator})::BIGINT) {within}, 0)::BIGINT"
+                return f"coalesce(sum({self._within(f'({self.numerator})::BIGINT')}), 0)::BIGINT"
             case "sum":
-                return f"sum({value}) {within}"
+                return f"sum({self._within(value)})"
             case "ratio":
-                known = f"({self.numerator}) IS NOT NULL AND ({self.denominator}) IS NOT NULL"
-                both = f"FILTER (WHERE {condition} AND {known})"
-                return f"sum({value}) {both} / nullif(sum(({self.denominator})::DOUBLE) {both}, 0)"
+                below = f"({self.denominator})::DOUBLE"
+                return f"sum({self._within(value)}) / nullif(sum({self._within(below)}), 0)"
             case "mean":
-                return f"avg({value}) {within}"
+                return f"avg({self._within(value)})"
             case "median":
-                return f"quantile_cont({value}, 0.5) {within}"
+                return f"quantile_cont({self._within(value)}, 0.5)"
             case "p95":
-                return f"quantile_cont({value}, 0.95) {within}"
+                return f"quantile_cont({self._within(value)}, 0.95)"
+
+    def _within(self, value: str) -> str:
+        """Return a value for the sessions of the set, null for others and for those without one."""
+        conditions = [SETS[self.of].condition] if self.of != "all" else []
+        if self.denominator:
+            conditions += [f"({self.numerator}) IS NOT NULL", f"({self.denominator}) IS NOT NULL"]
+        return f"if({' AND '.join(conditions)}, {value}, NULL)" if conditions else value
+
+    @property
+    def sample_sql(self) -> str:
+        """How many sessions of `counted_sessions` the aggregate is computed from."""
+        return f"count({self._within(f'({self.numerator})')})"
 
     @property
     def row(self) -> tuple[str | None, ...]:
@@ -122,7 +135,7 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self.source,
             SETS[self.of].words,
             self.unlike or None,
-            "column of metrics and metrics_by_...",
+            "column of metrics and metrics_by, metric of compare",
             f"SELECT {self.name} FROM metrics",
         )
 
@@ -208,6 +221,14 @@ def parse_subject(subject: str, text: str) -> Catalogue:
 def columns_sql() -> str:
     """Return every metric as a column of a SELECT over `counted_sessions`."""
     return ",\n".join(f"    {metric.sql} AS {metric.name}" for metric in read_catalogue().metric)
+
+
+def measures_sql() -> str:
+    """Return every metric as a struct of its name, its value and how many sessions it is computed from."""
+    return ",\n".join(
+        f"    {{metric: '{metric.name}', value: ({metric.sql})::DOUBLE, sample: {metric.sample_sql}}}"
+        for metric in read_catalogue().metric
+    )
 
 
 def catalog_rows() -> list[tuple[str | None, ...]]:

@@ -33,7 +33,9 @@ WHERE sessions > 0 OR sessions_before > 0;
 -- Viewers by the week (from Monday, UTC) in which they were first seen, and how many of them returned in each later week. Cost: 0.5 s.
 CREATE OR REPLACE VIEW cohorts_by_week AS
 WITH weeks AS (
-    SELECT user_id, date_trunc('week', started_at) AS week, count(*) AS sessions, sum(content_time_s) AS content_time_s
+    SELECT
+        user_id, date_trunc('week', started_at AT TIME ZONE 'UTC')::DATE AS week,
+        count(*) AS sessions, sum(content_time_s) AS content_time_s
     FROM counted_sessions
     WHERE user_id IS NOT NULL
     GROUP BY user_id, week

@@ -1,29 +1,15 @@
 """The view `sessions`: it answers as its first definition did, and reads only what a filter asks for."""
 
-import contextlib
-import json
-from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 import pytest
 from rigs.answers import answers, is_equal
 from rigs.big_lake import Shape, fill
 from rigs.lake import Lake
-
-from lake.catalog import connect
+from rigs.scans import scans
 
 SHAPE = Shape(4_000, 40, partitions=2, days_a_file=4, small_files=4)
 DAY = ">= '2026-08-20 00:00:00+00' AND {} < '2026-08-21 00:00:00+00'"
-
-
-class Scan(msgspec.Struct, frozen=True):
-    """What a query read of one table, and by which filters."""
-
-    table: str
-    filters: str
-    files: int
-    rows: int
 
 
 @pytest.fixture(scope="module")
@@ -66,21 +52,6 @@ def test_the_lake_of_these_tests_has_every_oddity(lake: Lake) -> None:
         """
     )
     assert all(counts), counts
-
-
-def scans(lake: Lake, query: str) -> Iterator[Scan]:
-    """Run a query and yield what it read."""
-    with contextlib.closing(connect(lake.place, read_only=True)) as connection:
-        rows = connection.execute(f"EXPLAIN (ANALYZE, FORMAT json) {query}").fetchall()
-    waiting = [json.loads(rows[0][1])]
-    while waiting:
-        node = waiting.pop()
-        waiting += node["children"]
-        said = node.get("extra_info", {})
-        if node.get("operator_name") == "DUCKLAKE_SCAN":
-            filters = f"{said.get('Filters', '')} {said.get('Dynamic Filters', '')}"
-            files = int(said.get("Total Files Read", 0))
-            yield Scan(said["Table"], filters, files, node["operator_cardinality"])
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ import contextlib
 import math
 import re
 from collections.abc import Iterable
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from lake.catalog import Location, connect
-from lake.metrics import columns_sql
+from lake.metrics import SETS, Metric, read_catalogue
 from lake.schema import partitions_of
 
 DEFINITIONS = Path(__file__).parents[1] / "data/definitions_of_schema_2.sql"
@@ -37,11 +38,35 @@ _CALLS = (
 def old_definitions(partitions: int) -> str:
     """Return the views and macros of schema 2 as temporary ones, which hide those of the lake."""
     numbers = range(partitions)
-    text = DEFINITIONS.read_text().replace("{metrics}", columns_sql())
+    text = DEFINITIONS.read_text().replace("{metrics}", old_columns())
     for name, table in (("ledgers", "ledger"), ("open_sessions", "open_sessions")):
         union = " UNION ALL ".join(f"SELECT * FROM lake.{table}_p{number:03}" for number in numbers)
         text = text.replace(f"{{{name}}}", union)
     return re.sub(r"^CREATE OR REPLACE (VIEW|MACRO)", r"CREATE OR REPLACE TEMP \1", text, flags=re.MULTILINE)
+
+
+def old_columns() -> str:
+    """Return every metric as a column, computed as schema 2 did."""
+    return ", ".join(f"{old_aggregate(metric)} AS {metric.name}" for metric in read_catalogue().metric)
+
+
+def old_aggregate(metric: Metric) -> str:
+    """Return a metric's aggregate as it was in schema 2: over the rows that a FILTER leaves."""
+    condition, value = SETS[metric.of].condition, f"({metric.numerator})::DOUBLE"
+    within = f"FILTER (WHERE {condition})"
+    if metric.how == "ratio":
+        known = f"({metric.numerator}) IS NOT NULL AND ({metric.denominator}) IS NOT NULL"
+        both = f"FILTER (WHERE {condition} AND {known})"
+        return f"sum({value}) {both} / nullif(sum(({metric.denominator})::DOUBLE) {both}, 0)"
+    if metric.how == "sum" and metric.unit == "count":
+        return f"coalesce(sum(({metric.numerator})::BIGINT) {within}, 0)::BIGINT"
+    aggregate = {
+        "sum": f"sum({value})",
+        "mean": f"avg({value})",
+        "median": f"quantile_cont({value}, 0.5)",
+        "p95": f"quantile_cont({value}, 0.95)",
+    }
+    return f"{aggregate[metric.how]} {within}"
 
 
 def answers(place: Location, *, by_schema_2: bool) -> dict[str, list[tuple[Any, ...]]]:
@@ -75,6 +100,8 @@ def is_equal(one: Any, other: Any) -> bool:
     """Return whether two values are equal; sums of the same numbers in another order differ in the last digits."""
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
+    if isinstance(one, datetime) and not isinstance(other, datetime) and isinstance(other, date):
+        return one == datetime.combine(other, time(), UTC)  # a day, as metrics_by_day has it since schema 3
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(is_equal, one, other))
     if isinstance(one, dict) and isinstance(other, dict):

@@ -11,11 +11,15 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Reply(NamedTuple):
-    """A reply: status, body, and all headers except the server's own and the length of the body."""
+    """A reply: status, body, and all headers except the server's own and the length of the body.
+
+    `head` is the headers as they are sent, if they are rendered already.
+    """
 
     status: int
     headers: Headers
     body: bytes = b""
+    head: bytes = b""
 
 
 class Disconnected(Exception):  # noqa: N818
@@ -32,6 +36,11 @@ def read_headers(scope: Scope) -> dict[bytes, bytes]:
             glue = b"; " if name == b"cookie" else b", "
             headers[name] = headers[name] + glue + value if name in headers else value
     return headers
+
+
+def render_headers(headers: Headers) -> bytes:
+    """Return headers as HTTP/1.1 sends them, each with its line end."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 def as_text(headers: Headers) -> dict[str, str]:

@@ -22,7 +22,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from ingest.http import ANSWER, CUT_OFF, Reply, send_reply
+from ingest.deadline import Deadline
+from ingest.http import ANSWER, CUT_OFF, Reply, render_headers, send_reply
 from ingest.outbox import BatchedTransport, Outbox
 from schemas.faults import BodyTooSlow, NotJson, Refusal
 
@@ -68,7 +69,12 @@ class Notice:
 
 
 class State(ServerState):
-    """State shared by uvicorn's server and its connections: the outbox, and whether the server is stopping."""
+    """State shared by uvicorn's server and its connections.
+
+    It has the outbox, and whether the server is stopping. `default_head` is `default_headers` as they are sent.
+    """
+
+    default_head: bytes
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,6 +82,11 @@ class State(ServerState):
         self.is_stopping = False
         self.malformed = Notice("malformed requests")
         self.descriptors_used_up = Notice("descriptors used up")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "default_headers":  # uvicorn sets them every second, with the date
+            self.default_head = render_headers(value)
 
 
 async def answer(reply: Reply, scope: Scope, _receive: Receive, send: Send) -> None:
@@ -106,7 +117,8 @@ class ConnectionProtocol(HttpToolsProtocol):
     def __init__(self, receive_timeout_s: float, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._receive_timeout_s = receive_timeout_s
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline = Deadline(self.loop, self._give_up)
+        self._is_idle = False  # the deadline is that of a connection between two requests
         self._is_begun = False  # a request that is not complete
         self._receiving: RequestResponseCycle | None = None  # that request, once its headers are complete
         self._is_deaf = False  # no further byte becomes a request
@@ -124,7 +136,7 @@ class ConnectionProtocol(HttpToolsProtocol):
         if self.server_state.is_stopping:
             transport.close()
         self._look_at_descriptors(transport)
-        self._arm()
+        self._deadline.set(self._receive_timeout_s)
 
     def _look_at_descriptors(self, transport: asyncio.Transport) -> None:
         """Warn if descriptors are running out: the system assigns the lowest free number, so a high one shows it.
@@ -137,7 +149,7 @@ class ConnectionProtocol(HttpToolsProtocol):
             self.server_state.descriptors_used_up.give(limit=limit, connections=len(self.connections))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._disarm()
+        self._deadline.close()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -158,7 +170,9 @@ class ConnectionProtocol(HttpToolsProtocol):
             if self._discarded_bytes > DISCARDED_BYTES_MAX:
                 self.transport.pause_reading()
             return
-        self._unset_keepalive_if_required()
+        if self._is_idle:
+            self._is_idle = False
+            self._deadline.clear()
         self._chunk_bytes = len(data)
         self._unclaimed_bytes = 0 if self._is_begun else len(data)
         if self._is_begun and self._receiving is None:
@@ -172,11 +186,9 @@ class ConnectionProtocol(HttpToolsProtocol):
         if self._is_begun and self._receiving is None and self._header_bytes > HEADERS_BYTES_MAX:
             self._end(HEADERS_TOO_LARGE)
         if not self._is_begun and self.cycle is not None and not self.cycle.response_complete:
-            if self._deadline is not None:
-                self._disarm()
-        elif self._deadline is None:
-            # Also for stray bytes between two requests: they took uvicorn's keep-alive timer away.
-            self._arm()
+            self._deadline.clear()
+        elif not self._deadline.is_set:  # also after stray bytes between two requests
+            self._deadline.set(self._receive_timeout_s)
 
     def _go_on(self, data: bytes, error: Exception) -> None:
         """Continue after an ignored Upgrade; end the connection at a CONNECT, or at invalid HTTP."""
@@ -217,8 +229,7 @@ class ConnectionProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._is_begun = True
         self._receiving = None
-        if self._deadline is not None:
-            self._disarm()  # this one's is counted from here
+        self._deadline.clear()  # that of this one is counted from here
         # It is not known where in the chunk another request begins; later chunks are counted.
         self._header_bytes, self._unclaimed_bytes = self._unclaimed_bytes, 0
 
@@ -303,20 +314,11 @@ class ConnectionProtocol(HttpToolsProtocol):
         self._is_begun = False
         self._receiving = None
         self.cycle.keep_alive = False
-        self._disarm()
-        self._arm()
-
-    def _arm(self) -> None:
-        self._deadline = self.loop.call_later(self._receive_timeout_s, self._give_up)
-
-    def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        self._is_idle = False
+        self._deadline.set(self._receive_timeout_s)
 
     def _give_up(self) -> None:
-        """End a request that did not arrive in time."""
-        self._deadline = None
+        """End a request that did not arrive in time, or a connection without one."""
         if self._is_deaf:
             self.transport.abort()
         elif self.transport.is_closing():
@@ -328,6 +330,18 @@ class ConnectionProtocol(HttpToolsProtocol):
 
     # Replies
 
+    def on_response_complete(self) -> None:
+        """Begin the next request that waits, or wait for one; as uvicorn does, but with our deadline."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif not self._deadline.is_set:
+            self._is_idle = True
+            self._deadline.set(self.timeout_keep_alive)
+
     def _answer(self, cycle: RequestResponseCycle, reply: Reply) -> bool:
         """Write a whole reply at once; return whether that was possible.
 
@@ -338,8 +352,10 @@ class ConnectionProtocol(HttpToolsProtocol):
             return False
         if not cycle.keep_alive or cycle.disconnected or self.flow.write_paused:
             return False
-        lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *reply.headers)]
-        self.transport.write(b"".join([STATUS_LINE[reply.status], *lines, b"\r\n", reply.body]))
+        head = reply.head or render_headers(reply.headers)
+        self.transport.write(
+            b"%b%b%b\r\n%b" % (STATUS_LINE[reply.status], self.server_state.default_head, head, reply.body)
+        )
         cycle.response_started = cycle.response_complete = True
         cycle.message_event.set()
         cycle.on_response()

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from ingest.http import Headers, Reply
+from ingest.http import Headers, Reply, render_headers
 from schemas.faults import Fault, InvalidEvent, NotJson, TooMany
 
 Protocol = Literal["media", "tracking", "plain"]
@@ -59,7 +59,8 @@ _CREATED: Final[Headers] = [
     (b"content-type", b"application/octet-stream"),
     (b"content-length", b"0"),
 ]
-NO_CONTENT: Final = Reply(204, _MEDIA_CORS)
+_CREATED_HEAD: Final = render_headers(_CREATED)
+NO_CONTENT: Final = Reply(204, _MEDIA_CORS, head=render_headers(_MEDIA_CORS))
 
 encode = msgspec.json.Encoder().encode
 
@@ -116,7 +117,8 @@ def _allowed_headers(asked: bytes) -> bytes:
 
 def created(session_id: str) -> Reply:
     """Reply to a sessionStart. Clients extract the id from this path, so it is relative and has no prefix."""
-    return Reply(201, [*_CREATED, (b"location", b"/api/v1/sessions/" + session_id.encode())])
+    location = (b"location", b"/api/v1/sessions/" + session_id.encode())
+    return Reply(201, [*_CREATED, location], head=_CREATED_HEAD + render_headers([location]))
 
 
 def json_reply(status: int, body: object, headers: Headers) -> Reply:

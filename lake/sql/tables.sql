@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS tracking_events (
 -- Recent sessionStarts by keyed hashes of their requests, by which retries are told; upkeep deletes them after an hour.
 CREATE TABLE IF NOT EXISTS start_requests (
     session_id VARCHAR,            -- media session
-    request_hash VARCHAR,          -- HMAC of the request's body, address and user agent, 64 bits, under a key of the day
+    request_hash VARCHAR,          -- keyed hash of the request's body, address and user agent, 64 bits, under a key of the day
     received_at TIMESTAMPTZ        -- arrival at the ingest
 );
 

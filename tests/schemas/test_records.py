@@ -1,7 +1,8 @@
 """What is in the log, byte for byte: other programs read it, and so does every later Playhead.
 
 `tests/data/records` has the value of one record of each kind, as ingest wrote it. A change here is a change of a
-format that others rely on: keys may be added, and what stood before must still be read.
+format that others rely on: keys may be added, and what was written before must still be read: `records_before`
+has records as they were until something was added.
 `python tests/schemas/test_records.py` rewrites the files.
 """
 
@@ -29,6 +30,7 @@ from schemas.vocabulary import EVENT_TYPES, Kind
 from sessions.event import Bad, Event, Tracking
 
 FOLDER = Path(__file__).parents[1] / "data" / "records"
+BEFORE = FOLDER.with_name("records_before")
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123_000, UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
 VALUES: dict[Kind, Any] = {
@@ -153,6 +155,18 @@ def test_media_records_are_understood(name: str) -> None:
     assert (event.type.name, event.offset, event.playhead_s) == (name, 7, 12.25)
     assert (event.client_ms, event.received_ms) == (NOW_MS - 200, NOW_MS)
     assert event.source == "/api/v1/sessions"
+
+
+@pytest.mark.parametrize("path", sorted(BEFORE.iterdir()), ids=lambda path: path.stem)
+def test_records_of_earlier_ingests_are_understood(path: Path) -> None:
+    """What was not written then is not known; all else is as it was."""
+    value = path.read_bytes()
+    event = decode(Record(0, 7, json.loads(value)["subject"].encode(), value, NOW_MS + 5))
+    today = decode(record_of(path.stem.partition("_")[0]))
+    assert isinstance(event, Event)
+    assert isinstance(today, Event)
+    assert event.words() == today.words()
+    assert (event.event_id, event.consent, event.flags) == (today.event_id, today.consent, today.flags)
 
 
 def test_tracking_records_are_understood() -> None:

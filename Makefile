@@ -31,7 +31,8 @@ test: .venv/.installed  ## the test suite, in two processes at a time
 
 test-fast: .venv/.installed  ## what needs no broker, database or browser; measures the branches of sessions/
 	$(RUN)/pytest --cov=sessions tests/sessions tests/schemas tests/players tests/consumers/test_decode.py \
-		tests/consumers/test_sessions.py tests/consumers/test_breaker.py tests/consumers/test_halts.py \
+		tests/consumers/test_sessions.py tests/consumers/test_closing_in_time.py tests/consumers/test_known_ids.py \
+		tests/consumers/test_late_data.py tests/consumers/test_breaker.py tests/consumers/test_halts.py \
 		tests/lake/test_query.py tests/commands/test_session_show.py tests/whole/test_docs.py tests/whole/test_layers.py \
 		--numprocesses 2 --dist worksteal
 

@@ -2,8 +2,8 @@
 
 A log is divided into partitions. A partition is a sequence of records, numbered by *offset*: dense, ascending,
 never reused. A *position* is a partition and an offset, the next record to read. `embedded/` is a SQLite file for
-one machine, `kafka/` is Apache Kafka; one contract suite (`tests/eventlog/test_eventlog.py`) tests both against
-this page.
+one machine, `kafka/` is Apache Kafka; `test_looking.py`, `test_appending.py` and `test_reading.py` in
+`tests/eventlog/` test both against this page.
 
 Writing. `append()` returns when the record is durable, or raises within the log's deadline. After LogUnavailable
 the outcome is unknown: the record may still be written, once or, if the caller tries again, twice; the event id

@@ -20,6 +20,7 @@ from rigs.brokers import Broker, ContainerBroker, JvmBroker
 from rigs.mock_kafka import MockKafka
 from rigs.processes import talking
 from rigs.waiting import until_async
+from schemas.faults import LogUnavailable
 from schemas.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -279,3 +280,23 @@ async def read_chunks(reader: Reader, partitions: int, *, within_s: float = 20.0
     chunks = await until_async(every, f"there are not {partitions} partitions", within_s=within_s)
     assert chunks is not None
     return chunks
+
+
+async def append_all(writer: Writer, count: int, *, partition: int = 0) -> list[int]:
+    """Append so many records, all at once, with their number as value; return their offsets."""
+    appended = await asyncio.gather(
+        *(writer.append(partition, key=b"k", value=str(number).encode()) for number in range(count))
+    )
+    return [one.offset for one in appended]
+
+
+async def until_it_takes(writer: Writer) -> None:
+    """Append until it works, as clients do."""
+
+    async def is_taken() -> bool:
+        with contextlib.suppress(LogUnavailable):
+            await writer.append(0, key=b"", value=b"again")
+            return True
+        return False
+
+    await until_async(is_taken, "it takes nothing")

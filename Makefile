@@ -12,10 +12,10 @@ help:  ## this list
 run: .venv/.installed  ## everything on this machine, with 20 simulated viewers
 	$(RUN)/playhead up --viewers 20
 
-demo: data/demo/.filled  ## a lake with a week of a generated service, to be queried
+demo: data/demo/.filled  ## a lake with a week of a generated service, and the pages over it
 	@echo 'A week is in data/demo; players/README.md has its stories. Ask it:'
 	@echo '  $(RUN)/playhead sql --data data/demo "FROM error_ranking"'
-	@echo '  PLAYHEAD_DATA_DIR=data/demo make notebooks'
+	$(RUN)/playhead notebooks --data data/demo
 
 data/demo/.filled: .venv/.installed
 	@echo 'Filling data/demo with a week of 3,000 viewers: about two minutes and 400 MB on two cores.'

@@ -176,8 +176,12 @@ def simulate(
 ) -> None:
     """Simulate viewers; the first key of PLAYHEAD_API_KEYS opens their tracking sessions."""
     if history is not None:
+        if report is not None:
+            raise typer.BadParameter("a history has no report: --report is for viewers who play now")
         _write_history(_settings(data), history, until, viewers=viewers, seed=seed)
         return
+    if until is not None:
+        raise typer.BadParameter("--until needs --history")
     from commands.simulate import run_viewers
 
     run_viewers(_settings(data), url, viewers=viewers, for_s=parse_duration_s(for_), seed=seed, report=report)
@@ -188,7 +192,10 @@ def _write_history(settings: Settings, history: str, until: datetime | None, *, 
 
     from commands.history import Plan, write_history
 
-    end = datetime.now(UTC) if until is None else until.replace(tzinfo=UTC)
+    now = datetime.now(UTC)
+    end = now if until is None else until.replace(tzinfo=UTC)
+    if end > now:
+        raise typer.BadParameter("--until is in the future: nothing has happened there")
     plan = Plan(viewers=viewers, seed=seed, length_s=parse_duration_s(history), until=end)
     written = write_history(settings, plan, Console(stderr=True))
     print(  # noqa: T201

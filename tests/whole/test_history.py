@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 from pydantic import SecretStr
 from rich.console import Console
+from rigs.commands import SECRETS, playhead
 from rigs.waiting import until_async
 
 from commands.history import PastClock, Plan, Sender, as_behind_proxy, write_history
@@ -30,7 +31,7 @@ from schemas.faults import NotReady
 from schemas.settings import Settings
 
 UNTIL = datetime(2025, 11, 22, 20, tzinfo=UTC)
-FIRST = 300
+FIRST = 150
 PLAN = Plan(viewers=600, seed=7, length_s=2 * 86_400.0, until=UNTIL)
 Rows = list[tuple[int, int, bytes, bytes]]
 
@@ -156,6 +157,32 @@ def test_the_same_seed_writes_the_same_history(tmp_path: Path) -> None:
         written = write_history(settings, plan, Console(quiet=True))
         assert written.requests == len(rows_of(settings)) > 500
     assert rows_of(first) == rows_of(second) != rows_of(other)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--history", "1d", "--until", "2090-01-01"], "--until is in the future"),
+        (["--until", "2025-01-01"], "--until needs --history"),
+        (["--history", "1d", "--report", "truth.json"], "a history has no report"),
+        (["--history", "a week"], "is not a duration"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: list[str], complaint: str, tmp_path: Path) -> None:
+    """The command says which, and writes nothing."""
+    done = playhead("simulate", *options, cwd=tmp_path)
+    assert done.returncode == 2
+    assert complaint in " ".join(done.stderr.replace("│", " ").split())
+    assert not (tmp_path / "data" / "log.sqlite").exists()
+
+
+def test_a_second_history_is_refused(tmp_path: Path) -> None:
+    """Its records would come after the first ones, with older times; the log stays as it was."""
+    options = ["--history", "1h", "--viewers", "20"]
+    assert playhead("simulate", *options, cwd=tmp_path, settings=SECRETS).returncode == 0
+    again = playhead("simulate", *options, cwd=tmp_path, settings=SECRETS)
+    assert again.returncode == 2
+    assert "a history needs a new one" in again.stderr
 
 
 def test_a_history_needs_a_log_that_has_no_clock_of_its_own(tmp_path: Path) -> None:

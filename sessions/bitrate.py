@@ -12,16 +12,26 @@
 
 from typing import Any
 
-from sessions.event import Event
-from sessions.params import number
+from sessions.event import Event, read_object
+from sessions.params import QUALITY, number, quality_in
 from sessions.state import State
 
 BITRATE_BPS_MIN = 100_000  # a video of fewer bits per second is none that anybody watches
 BITRATE_KBPS = "bitrate_kbps"
+_QUALITY = f'"{QUALITY}'.encode()
 
 
-def measure(state: State, qoe: dict[str, Any]) -> None:
-    """Take what is new in qoeData."""
+def take_quality(state: State, event: Event) -> None:
+    """Take what an event says of quality, in params and in qoeData."""
+    if event.params is not None and _QUALITY in event.params:
+        state.qoe = None
+        _measure(state, quality_in(read_object(event.params)))
+    if event.qoe is not None and event.qoe != state.qoe:  # players often send the same values with every event
+        state.qoe = event.qoe
+        _measure(state, read_object(event.qoe))
+
+
+def _measure(state: State, qoe: dict[str, Any]) -> None:
     bitrate = qoe.get("media.qoe.bitrate", qoe.get("bitrate"))
     if bitrate is not None and bitrate != state.bitrate and (bitrate := number(bitrate)):
         state.bitrate = bitrate

@@ -63,6 +63,7 @@ CODES = frozenset(("site", "cdn", "genre", "network", "rating", "show_type", "st
     ("ad_load", "mvpd", "mvpd_auth", "day_part", "feed")
 )
 NO_DIMENSIONS = Dimensions()
+_COLUMNS = {key: column for column, key in DIMENSION_KEYS.items()}
 
 
 class DimensionKeys(msgspec.Struct, frozen=True):
@@ -96,12 +97,14 @@ def read_dimensions(params: dict[str, Any], metadata: dict[str, Any], keys: Dime
             value = _own_value(metadata.get(key, params.get(key)))
             if value is not None:
                 found[column] = _in_one_case(column, value)
-    for column, key in DIMENSION_KEYS.items():
-        if key in params and column not in found:
-            value = as_text(params[key])
+    for key in _COLUMNS.keys() & params.keys():
+        column, said = _COLUMNS[key], params[key]
+        if column not in found:
+            is_short = type(said) is str and len(said) <= VALUE_CHARACTERS_MAX
+            value = _short_value(column, said) if is_short else _value(column, said)
             if value is not None:
-                found[column] = _in_one_case(column, value)
-    return _kept_once(Dimensions(**found)) if found else NO_DIMENSIONS
+                found[column] = value
+    return _kept_once(tuple(found.items())) if found else NO_DIMENSIONS
 
 
 def read_own(metadata: dict[str, Any], keys: DimensionKeys) -> tuple[str, ...]:
@@ -147,10 +150,18 @@ def _in_one_case(column: str, text: str) -> str:
     return intern(text.lower()) if column in CODES else text
 
 
+def _value(column: str, said: Any) -> str | None:
+    text = as_text(said)
+    return None if text is None else _in_one_case(column, text)
+
+
+# What many sessions of one content and one player say alike is read once, and kept once.
+_short_value = lru_cache(maxsize=SHARED_MAX)(_value)
+
+
 @lru_cache(maxsize=SHARED_MAX)
-def _kept_once(dimensions: Dimensions) -> Dimensions:
-    """Return the same object for equal dimensions: many sessions of one content have them all in common."""
-    return dimensions
+def _kept_once(found: tuple[tuple[str, str], ...]) -> Dimensions:
+    return Dimensions(**dict(found))
 
 
 def _split(text: str) -> list[str]:

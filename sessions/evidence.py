@@ -64,11 +64,13 @@ from sessions.state import (
     INFINITE,
     JOIN,
     NEVER_MOVED,
+    NO_BASE,
     NOTHING_ODD,
     OUTSIDE,
     STALL,
     STILL,
     UNBORNE,
+    Base,
     Odd,
     Run,
     State,
@@ -82,13 +84,20 @@ MOVED_ON = 0.2
 
 def observe_from_here(state: State) -> None:
     """Begin to observe again, from the event that was taken last: what was counted stays."""
-    state.run = None
-    state.base_ms, state.base_head = state.now_ms, state.head
-    state.base_seeks, state.base_head_max = state.seeks, state.head_max
-    state.base_sought_ms, state.base_is_buffer_sought = state.sought_ms, state.is_buffer_sought
-    state.short = None
+    state.run = state.short = None
     state.base_bitrates = ()
-    state.base_spilled_ms = spilled_ms(state)
+    if state.doing == CONTENT:
+        state.base = NO_BASE  # whether it stands is seen from one event to the next
+    else:
+        state.base = Base(
+            state.now_ms,
+            state.head,
+            spilled_ms(state),
+            state.seeks,
+            state.head_max,
+            state.sought_ms,
+            state.is_buffer_sought,
+        )
 
 
 def mark_chapter(state: State) -> None:
@@ -209,8 +218,8 @@ def _overrule_content(state: State, run: Run, now: int) -> Run:
 
 def see_it_move(state: State) -> Run | None:
     """See whether the playhead of the newest event has moved on; return a run that overrules the claim."""
-    now, head, was = state.now_ms, state.head, state.base_head
-    ms = now - state.base_ms
+    now, head, was = state.now_ms, state.head, state.base.head
+    ms = now - state.base.ms
     if ms < OBSERVATION_MS:
         _pass_over(state, now)
         return None
@@ -228,7 +237,7 @@ def see_it_move(state: State) -> Run | None:
 def _pass_over(state: State, now: int) -> None:
     """Keep what the bitrate was up to this event: once for each, so at most once for each millisecond."""
     known = state.base_bitrates
-    if now == (known[-1][0] if known else state.base_ms):
+    if now == (known[-1][0] if known else state.base.ms):
         return
     if known and known[-1][1] == state.bitrate:
         known = known[:-1]
@@ -242,19 +251,19 @@ def _has_moved_on(state: State, moved_s: float, ms: int) -> bool:
 
 def _with_observation(state: State, now: int, moved_s: float, ms: int) -> Run:
     """Return the run with one observation more, or a new one."""
-    run, played_ms = state.run, ms
+    run, base, played_ms = state.run, state.base, ms
     if run is None:
         played_ms = min(ms, round(moved_s * 1000 / state.rate))
         run = Run(
-            first_ms=state.base_ms,
+            first_ms=base.ms,
             since_ms=now - played_ms,
-            head=state.base_head,
-            base_ms=state.base_ms,
-            spilled_ms=state.base_spilled_ms,
-            seeks=state.base_seeks,
-            head_max=state.base_head_max,
-            sought_ms=state.base_sought_ms,
-            is_buffer_sought=state.base_is_buffer_sought,
+            head=base.head,
+            base_ms=base.ms,
+            spilled_ms=base.spilled_ms,
+            seeks=base.seeks,
+            head_max=base.head_max,
+            sought_ms=base.sought_ms,
+            is_buffer_sought=base.is_buffer_sought,
         )
     at_ms = now - played_ms
     for until_ms, bitrate in (*state.base_bitrates, (now, state.bitrate)):

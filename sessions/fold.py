@@ -18,22 +18,22 @@ from collections.abc import Iterable
 
 from sessions.admission import REPEAT, takes_no_effect, without_false_ends
 from sessions.ads import end_overdue_ad, facts_of_ads, play_ad, play_outside
-from sessions.bitrate import facts_of_quality, measure
+from sessions.bitrate import facts_of_quality, take_quality
 from sessions.chapters import facts_of_chapters
 from sessions.clock import clock_offset_ms
 from sessions.effects import EFFECTS, effects_of
-from sessions.event import Event, read_object
+from sessions.event import Event
 from sessions.evidence import observe_from_here, see_it_move
 from sessions.facts import SessionFacts
 from sessions.flags import flags_of
 from sessions.identity import DENIED, facts_of_identity, name_tracking
 from sessions.lifecycle import await_start, facts_of_start, pass_over
-from sessions.params import QUALITY, Start, quality_in
+from sessions.params import Start
 from sessions.pings import facts_of_pings
 from sessions.played import facts_of_played
 from sessions.player import facts_of_player
 from sessions.playhead import facts_of_playhead, jump_waiting, play_content, take_head
-from sessions.playing_on import PING, plays_on
+from sessions.playing_on import PING, may_play_on, plays_on
 from sessions.silence import WAITING_MS, limit_ms
 from sessions.spans import count, facts_of_spans
 from sessions.speed import NAMES_RATE, begin_speed, facts_of_speed, name_rate
@@ -54,7 +54,6 @@ from sessions.states import facts_of_states
 from sessions.unsaid import judge_resumed, play_unsaid
 
 _NO_START = Start()
-_QUALITY = f'"{QUALITY}'.encode()
 
 
 @stored_directly
@@ -63,8 +62,9 @@ class Fold(State, gc=False):
 
     def step(self, event: Event) -> None:
         """Take the next event. Events must come in `order()`."""
-        if event.type is PING and self.doing == CONTENT and plays_on(self, event):
+        if self.is_playing_on and plays_on(self, event):
             return
+        self.is_playing_on = False
         now, received, head = event.order_ms, event.received_ms, event.playhead_s
         if event.flags and takes_no_effect(self, event.flags):
             if event.consent == DENIED:
@@ -96,19 +96,36 @@ class Fold(State, gc=False):
 
         if self.resumed_ms < FAR_FUTURE:
             judge_resumed(self, row, now)
-        _pass_time(self, now, head, begins=begins)
-        if event.params is not None and _QUALITY in event.params:
-            self.qoe = None
-            measure(self, quality_in(read_object(event.params)))
-        if event.qoe is not None and event.qoe != self.qoe:  # players often send the same values with every event
-            self.qoe = event.qoe
-            measure(self, read_object(event.qoe))
+        doing = self.doing
+        if doing == CONTENT:
+            play_content(self, now, head)
+            is_silent = False
+        else:
+            is_silent = _pass_other_time(self, now, head)
+        self.now_ms, self.head = now, head
+        self.events += 1
+        if head != self.head_last:
+            take_head(self, head)
+        if begins or is_silent:
+            observe_from_here(self)
+            begin_speed(self, now, head)
+        elif doing != CONTENT and (doing != OUTSIDE or self.main == JOIN):
+            run = see_it_move(self)
+            if run is not None:
+                play_unsaid(self, run)
+        params, metadata = event.params, event.custom_metadata
+        if params is not None or event.qoe is not None:
+            take_quality(self, event)
         effects = EFFECTS.get(row.name)
         for effect in effects_of(row) if effects is None else effects:
             effect(self, event)
         if self.doing == OUTSIDE and self.main == CONTENT:
             end_overdue_ad(self)
-        if row.state or _names_rate(event):
+        if (
+            row.state
+            or (params is not None and NAMES_RATE in params)
+            or (metadata is not None and NAMES_RATE in metadata)
+        ):
             name_rate(self, event)
         tracking = event.tracking_session_id
         if tracking is not None and (
@@ -117,6 +134,8 @@ class Fold(State, gc=False):
             or received < self.tracking_received_ms
         ):
             name_tracking(self, event, tracking)
+        if row is PING:
+            self.is_playing_on = may_play_on(self)
 
     def facts(self) -> SessionFacts:
         """Return what is known if nothing more comes; what is open is closed at the last event's time."""
@@ -167,49 +186,23 @@ def fold_all(events: Iterable[Event]) -> SessionFacts:
     return fold.facts()
 
 
-# ---- the time between two events
+def _pass_other_time(state: State, now: int, head: float) -> bool:
+    """Count the time up to this event, with the player in something else than main content.
 
-
-def _pass_time(state: State, now: int, head: float, *, begins: bool) -> None:
-    """Count the time up to this event, and take its playhead; see whether it contradicts what was claimed."""
-    doing, is_silent = state.doing, False
-    if doing == CONTENT:
-        play_content(state, now, head)
-    else:
-        is_silent = now - state.now_ms > WAITING_MS and now - state.now_ms > limit_ms(state)
-        _play_other(state, now, head, is_silent=is_silent)
-    state.now_ms = now
-    state.head = head
-    state.events += 1
-    if head != state.head_last:
-        take_head(state, head)
-    if begins or is_silent:
-        observe_from_here(state)
-        begin_speed(state, now, head)
-    elif doing != CONTENT and (doing != OUTSIDE or state.main == JOIN):
-        run = see_it_move(state)
-        if run is not None:
-            play_unsaid(state, run)
-
-
-def _play_other(state: State, now: int, head: float, *, is_silent: bool) -> None:
-    """Count the time up to this event, with the player in something else than main content."""
-    doing = state.doing
-    if is_silent:
-        count(state, GAP, now - state.now_ms)
+    Return whether it said nothing for longer than it may.
+    """
+    doing, ms = state.doing, now - state.now_ms
+    if ms > WAITING_MS and ms > limit_ms(state):
+        count(state, GAP, ms)
         if not state.is_started and doing in (JOIN, BUFFER):
             state.is_startup_unknown = True
-        return
+        return True
     if doing == AD:
         play_ad(state, now)
     elif doing == OUTSIDE:
         play_outside(state, now, head)
     else:
-        count(state, doing, now - state.now_ms)
+        count(state, doing, ms)
         if head != state.head and doing in (PAUSE, BUFFER) and state.is_started:
             jump_waiting(state, now, head)
-
-
-def _names_rate(event: Event) -> bool:
-    params, metadata = event.params, event.custom_metadata
-    return (params is not None and NAMES_RATE in params) or (metadata is not None and NAMES_RATE in metadata)
+    return False

@@ -113,12 +113,16 @@ def read_device(params: dict[str, Any]) -> tuple[str | None, str | None]:
 
 def text(value: Any) -> str | None:
     """Return a text of bounded length. NULs become U+FFFD: DuckLake cannot compare a text that has one."""
-    return value[:TEXT_MAX].replace("\0", "\ufffd") if type(value) is str else None
+    if type(value) is not str:
+        return None
+    if len(value) <= TEXT_MAX and "\0" not in value:
+        return value
+    return value[:TEXT_MAX].replace("\0", "\ufffd")
 
 
 def common(value: Any) -> str | None:
     """Return a text that many sessions say, and keep it once for all of them: 100,000 may be open."""
-    found = text(value)
+    found = None if value is None else text(value)
     return None if found is None else intern(found)
 
 

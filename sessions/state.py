@@ -75,6 +75,21 @@ class Run(msgspec.Struct, frozen=True, gc=False):
     is_buffer_sought: bool = False
 
 
+class Base(msgspec.Struct, frozen=True, gc=False):
+    """The event from which it is observed whether the playhead moves on, and what was so when it came."""
+
+    ms: int = 0
+    head: float = -1.0
+    spilled_ms: int = 0
+    seeks: int = 0
+    head_max: float = -1.0
+    sought_ms: int = FAR_PAST
+    is_buffer_sought: bool = False
+
+
+NO_BASE = Base()
+
+
 class Short(msgspec.Struct, frozen=True, gc=False):
     """What the playhead did not bear out of the interval that ended with an event: the end of it."""
 
@@ -180,14 +195,8 @@ class State(msgspec.Struct, gc=False):
     span_head: float = -1.0
 
     # Evidence: the event that an observation begins with, and the run of those that contradict the claim.
-    base_ms: int = 0
-    base_head: float = -1.0
+    base: Base = NO_BASE
     base_bitrates: tuple[tuple[int, float | None], ...] = ()  # until when, of events that were passed over since
-    base_spilled_ms: int = 0
-    base_seeks: int = 0
-    base_head_max: float = -1.0
-    base_sought_ms: int = FAR_PAST
-    base_is_buffer_sought: bool = False
     short: Short | None = None
     run: Run | None = None
     plays_unsaid: int = 0
@@ -249,6 +258,9 @@ class State(msgspec.Struct, gc=False):
     ping_at_ms: int = FAR_PAST
     ping_ms: int = 0
     ping_before_ms: int = 0
+
+    # Whether the next ping may be taken in one step (`playing_on.py`).
+    is_playing_on: bool = False
 
     # Ad breaks and ads.
     ad: Ad | None = None

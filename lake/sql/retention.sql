@@ -1,7 +1,7 @@
 -- How sessions start, how far viewers watch, and where they leave or seek.
 
--- How many sessions of a content (of all: NULL) reached each step: intent, first frame, 10 to 95 %, complete; and for how many each was the last. Closed sessions with a sessionStart, of content of known length. Cost: 0.5 s.
-CREATE OR REPLACE MACRO start_funnel_of(content) AS TABLE
+-- How many of the sessions that started from `since` up to `until` reached each step: intent, first frame, 10 to 95 %, complete; and for how many each was the last. Closed sessions with a sessionStart, of content of known length. filters as in metrics_by: {content_id: 'film'}. Cost: that of the sessions asked for, at most 0.5 s.
+CREATE OR REPLACE MACRO funnel(since := '-infinity', until := 'infinity', filters := '{}') AS TABLE
 WITH chosen AS (
     SELECT
         is_started, is_completed, progress_pct,
@@ -11,8 +11,10 @@ WITH chosen AS (
             WHEN is_started THEN 2
             ELSE 1
         END AS furthest
-    FROM counted_sessions
-    WHERE is_closed AND has_start AND progress_pct IS NOT NULL AND (content IS NULL OR content_id = content)
+    FROM counted_sessions AS s
+    WHERE is_closed AND has_start AND progress_pct IS NOT NULL
+        AND s.started_at >= since::TIMESTAMPTZ AND s.started_at < until::TIMESTAMPTZ
+        AND {filters}
 ), counts AS (
     SELECT
         [
@@ -37,16 +39,22 @@ SELECT
     unnest(ended) AS ended_here
 FROM counts;
 
--- start_funnel_of all contents. Cost: 0.5 s.
-CREATE OR REPLACE VIEW start_funnel AS
-FROM start_funnel_of(NULL);
+-- The funnel of all sessions of a content (of all: NULL). Cost: 0.5 s.
+CREATE OR REPLACE MACRO start_funnel_of(content) AS TABLE
+FROM funnel(filters := MAP {'content_id': content});
 
--- Where viewers leave a content: plays that closed without completion, by the bucket of their last playhead, and as a share of all its plays. Cost: 0.4 s.
-CREATE OR REPLACE MACRO leaving_points(content, bucket_s := 60) AS TABLE
+-- The funnel of all sessions. Cost: 0.5 s.
+CREATE OR REPLACE VIEW start_funnel AS
+FROM funnel();
+
+-- Where viewers leave a content: plays that started from `since` up to `until` and closed without completion, by the bucket of their last playhead, and as a share of all these plays. filters as in metrics_by. Cost: 0.4 s.
+CREATE OR REPLACE MACRO leaving_points(content, bucket_s := 60, since := '-infinity', until := 'infinity', filters := '{}') AS TABLE
 WITH plays AS (
     SELECT is_completed, last_playhead_s
-    FROM counted_sessions
+    FROM counted_sessions AS s
     WHERE content_id = content AND is_closed AND is_started AND recorded_length_s > 0
+        AND s.started_at >= since::TIMESTAMPTZ AND s.started_at < until::TIMESTAMPTZ
+        AND {filters}
 )
 SELECT
     floor(last_playhead_s / bucket_s) * bucket_s AS from_s,
@@ -57,12 +65,14 @@ WHERE NOT is_completed AND last_playhead_s IS NOT NULL
 GROUP BY from_s
 ORDER BY from_s;
 
--- Retention of a content: for each bucket the sessions that played any of it, and how often its seconds were played (absolute: all passes; unique: once per session), divided by the sessions whose main content played. Cost: 0.5 s; with buckets of 1 s for a popular content, some seconds.
-CREATE OR REPLACE MACRO retention(content, bucket_s := 10) AS TABLE
+-- Retention of a content, over its sessions that started from `since` up to `until`: for each bucket the sessions that played any of it, and how often its seconds were played (absolute: all passes; unique: once per session), divided by the sessions whose main content played. filters as in metrics_by. Cost: 0.5 s; with buckets of 1 s for a popular content, some seconds.
+CREATE OR REPLACE MACRO retention(content, bucket_s := 10, since := '-infinity', until := 'infinity', filters := '{}') AS TABLE
 WITH chosen AS (
     SELECT session_id, is_started, recorded_length_s, played_intervals
-    FROM counted_sessions
+    FROM counted_sessions AS s
     WHERE content_id = content
+        AND s.started_at >= since::TIMESTAMPTZ AND s.started_at < until::TIMESTAMPTZ
+        AND {filters}
 ), content_of AS (
     SELECT
         count(*) FILTER (WHERE is_started) AS starts,
@@ -98,19 +108,21 @@ SELECT
 FROM buckets LEFT JOIN seconds USING (bucket), content_of
 ORDER BY from_s;
 
--- Most replayed: how often each bucket of a content was played, relative to the bucket played most. Cost: as retention.
-CREATE OR REPLACE MACRO heat_map(content, bucket_s := 10) AS TABLE
+-- Most replayed: how often each bucket of a content was played, relative to the bucket played most. Arguments and cost: as retention.
+CREATE OR REPLACE MACRO heat_map(content, bucket_s := 10, since := '-infinity', until := 'infinity', filters := '{}') AS TABLE
 SELECT from_s, to_s, plays, plays / nullif(max(plays) OVER (), 0) AS heat_ratio
-FROM retention(content, bucket_s := bucket_s)
+FROM retention(content, bucket_s := bucket_s, since := since, until := until, filters := filters)
 ORDER BY from_s;
 
--- How well a content keeps its viewers, compared with others of similar length (its length divided by `length_factor` up to its length times it). For each of `buckets` equal parts: its absolute retention, the mean of the others' (each content counts once), the ratio of the two, and its rank among them (0: all others keep more, 1: all keep less, equal ones count half). The last three are null if no other content is of similar length. Cost: 1 s, more if many contents are of similar length.
-CREATE OR REPLACE MACRO relative_retention(content, buckets := 100, length_factor := 1.25) AS TABLE
+-- How well a content keeps its viewers, compared with others of similar length (its length divided by `length_factor` up to its length times it). For each of `buckets` equal parts: its absolute retention, the mean of the others' (each content counts once), the ratio of the two, and its rank among them (0: all others keep more, 1: all keep less, equal ones count half). The last three are null if no other content is of similar length. Over the sessions that started from `since` up to `until`; filters as in metrics_by. Cost: 1 s, more if many contents are of similar length.
+CREATE OR REPLACE MACRO relative_retention(content, buckets := 100, length_factor := 1.25, since := '-infinity', until := 'infinity', filters := '{}') AS TABLE
 WITH asked AS MATERIALIZED (
     SELECT content::VARCHAR AS asked_id, buckets::BIGINT AS parts, length_factor::DOUBLE AS factor
 ), contents AS (
     SELECT content_id, max(recorded_length_s) AS length_s, count(*) FILTER (WHERE is_started) AS starts
-    FROM counted_sessions
+    FROM counted_sessions AS s
+    WHERE s.started_at >= since::TIMESTAMPTZ AND s.started_at < until::TIMESTAMPTZ
+        AND {filters}
     GROUP BY content_id
     HAVING length_s > 0 AND starts > 0
 ), compared AS MATERIALIZED (
@@ -120,7 +132,9 @@ WITH asked AS MATERIALIZED (
     JOIN contents AS each ON each.length_s BETWEEN own.length_s / factor AND own.length_s * factor
 ), pieces AS (
     SELECT content_id, compared.length_s, parts, unnest(played_intervals, recursive := true)
-    FROM counted_sessions JOIN compared USING (content_id)
+    FROM counted_sessions AS s JOIN compared USING (content_id)
+    WHERE s.started_at >= since::TIMESTAMPTZ AND s.started_at < until::TIMESTAMPTZ
+        AND {filters}
 ), cut AS (
     SELECT
         content_id, passes,

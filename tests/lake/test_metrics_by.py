@@ -6,7 +6,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from rigs.answers import is_equal, old_columns
+from rigs.answers import is_equal, old_columns, old_definitions
 from rigs.big_lake import Shape, fill
 from rigs.lake import Lake
 from rigs.scans import scans
@@ -152,6 +152,56 @@ def test_days_are_those_of_utc_or_of_a_zone(lake: Lake) -> None:
     assert set(week) <= set(in_utc)
     assert len(in_tokyo) == 8  # midnight in UTC is 9 in the morning there
     assert sum(sessions for _, sessions in in_tokyo) == sum(sessions for _, sessions in week)
+
+
+# ---- other questions of a time, with filters
+
+
+@pytest.mark.parametrize(
+    ("asked", "of_all"),
+    [
+        ("funnel({times})", "start_funnel"),
+        ("error_ranking({times})", "error_ranking"),
+        ("ad_delivery({times})", "ad_delivery"),
+        ("ad_break_delivery({times})", "ad_break_delivery"),
+        ("leaving_points('{content}', {times})", "leaving_points('{content}')"),
+        ("retention('{content}', {times}, bucket_s := 60)", "retention('{content}', bucket_s := 60)"),
+        ("heat_map('{content}', {times}, bucket_s := 60)", "heat_map('{content}', bucket_s := 60)"),
+        (
+            "relative_retention('{content}', {times}, buckets := 9)",
+            "relative_retention('{content}', buckets := 9)",
+        ),
+    ],
+)
+def test_it_answers_as_if_there_were_no_other_sessions(
+    lake: Lake, connection: duckdb.DuckDBPyConnection, asked: str, of_all: str
+) -> None:
+    """As its first definition does over these sessions alone; and reads their days alone."""
+    since, until = "'2026-08-10 00:00:00Z'", "'2026-08-16 12:00:00Z'"
+    condition = f"started_at >= {since} AND started_at < {until} AND stream_type = 'video'"
+    arguments = f"since := {since}, until := {until}, filters := {{stream_type: 'video'}}"
+    (content,) = rows(
+        connection,
+        "SELECT content_id FROM counted_sessions WHERE recorded_length_s > 0 AND NOT is_completed "
+        f"AND {condition} GROUP BY ALL ORDER BY count(*) DESC LIMIT 1",
+    )[0]
+    question = f"FROM {asked.format(content=content, times=arguments)}"
+    found = rows(connection, question)
+    with contextlib.closing(connect(lake.place, read_only=True)) as old:
+        old.execute(old_definitions(1, sessions=condition))
+        expected = rows(old, f"FROM {of_all.format(content=content)}")
+    assert len(expected) > 0
+    assert is_equal(expected, found)
+    (every,) = lake.ask("SELECT count(*) FROM ducklake_list_files('lake', 'session_versions')")[0]
+    read = [scan for scan in scans(lake, question) if "started_at" in scan.filters]
+    assert 0 < max(scan.files for scan in read) < every
+
+
+def test_the_funnel_of_a_content_is_that_of_a_filter(connection: duckdb.DuckDBPyConnection) -> None:
+    """`start_funnel_of` is a shorter way to ask."""
+    by_filter = rows(connection, "FROM funnel(filters := {content_id: 'content-1'})")
+    assert rows(connection, "FROM start_funnel_of('content-1')") == by_filter
+    assert by_filter[0][2] > 0
 
 
 # ---- two times

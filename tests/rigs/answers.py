@@ -35,13 +35,20 @@ _CALLS = (
 )
 
 
-def old_definitions(partitions: int) -> str:
-    """Return the views and macros of schema 2 as temporary ones, which hide those of the lake."""
+def old_definitions(partitions: int, *, sessions: str = "true") -> str:
+    """Return the views and macros of schema 2 as temporary ones, which hide those of the lake.
+
+    `sessions` is a condition that all of them see: there are no other sessions.
+    """
     numbers = range(partitions)
     text = DEFINITIONS.read_text().replace("{metrics}", old_columns())
     for name, table in (("ledgers", "ledger"), ("open_sessions", "open_sessions")):
         union = " UNION ALL ".join(f"SELECT * FROM lake.{table}_p{number:03}" for number in numbers)
         text = text.replace(f"{{{name}}}", union)
+    before, head, after = text.partition("CREATE OR REPLACE VIEW sessions AS")
+    whole, end, rest = after.partition(";\n")
+    chosen = f"CREATE OR REPLACE VIEW sessions AS FROM every_session WHERE {sessions};\n"
+    text = before + head.replace("sessions", "every_session") + whole + end + chosen + rest
     return re.sub(r"^CREATE OR REPLACE (VIEW|MACRO)", r"CREATE OR REPLACE TEMP \1", text, flags=re.MULTILINE)
 
 

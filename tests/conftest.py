@@ -23,5 +23,5 @@ if not os.environ.get("CI"):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the journal of hostile requests be longer, or another."""
-    parser.addoption("--fuzz-requests", default=3_000, type=int, help="requests of tests/test_ingest_journal.py")
+    parser.addoption("--fuzz-requests", default=3_000, type=int, help="requests of tests/ingest/test_journal.py")
     parser.addoption("--fuzz-seed", default=1, type=int, help="which requests these are")

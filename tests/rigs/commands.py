@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -82,3 +83,15 @@ def started(*arguments: str, cwd: Path, settings: Settings | None = None, umask:
         yield running
     finally:
         running.kill_all()
+
+
+URL = re.compile(r"Playhead listens on (http://\S+);")
+
+
+def failed(done: subprocess.CompletedProcess[str], status: int = 2) -> str:
+    """Return the one line that a refused command wrote."""
+    assert done.returncode == status, done.stdout + done.stderr
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("playhead: ")
+    return line

@@ -18,7 +18,7 @@ import msgspec
 from consumers.closing import Closing, Limits, with_passed
 from consumers.live_sessions import LiveSessions
 from consumers.share import Share
-from lake.changes import Changes, History, Known, Over
+from lake.changes import Changes, History, Lookup, Over
 from sessions.admission import OVER_LIMIT, REPEAT, is_over_limit, without_false_ends
 from sessions.event import AFTER_CLOSE, Event
 
@@ -39,7 +39,7 @@ class Lake(Protocol):
 
     def known(
         self, events: Collection[Event], *, without_moments: Collection[str], since: Mapping[str, int]
-    ) -> Mapping[str, Known]:
+    ) -> Mapping[str, Lookup]:
         """Return what decides whether these are new; of the sessions `without_moments`, by their ids alone."""
         ...
 
@@ -48,7 +48,7 @@ class Lake(Protocol):
         ...
 
 
-class Behind(msgspec.Struct):
+class Backlog(msgspec.Struct):
     """A session that is to be folded again: from which event on its fold lacks some, how many are stored."""
 
     since_offset: int
@@ -59,7 +59,7 @@ class LateData:
     """What is looked up, and which sessions are to be folded again."""
 
     def __init__(self, live: LiveSessions, limits: Limits) -> None:
-        self.behind: dict[str, Behind] = {}  # the one that waits longest first
+        self.behind: dict[str, Backlog] = {}  # the one that waits longest first
         self._live = live
         self._limits = limits
         self._events_max = limits.events_max
@@ -114,7 +114,7 @@ class LateData:
         placed: Mapping[str, list[Event]],
         changes: Changes,
     ) -> None:
-        known = Known(history.events, len(history.events), has_end=_has_end(history.events))
+        known = Lookup(history.events, len(history.events), has_end=_has_end(history.events))
         before = placed.get(session_id, [])
         fresh = self._decide(waiting.pop(session_id), known, before, changes)
         closing = self._closing_of(session_id)
@@ -128,7 +128,7 @@ class LateData:
             self.refold(session_id, history, [*history.events, *before, *fresh])
             self._mark_caught_up(session_id, changes)
 
-    def _decide(self, events: list[Event], known: Known, placed: list[Event], changes: Changes) -> list[Event]:
+    def _decide(self, events: list[Event], known: Lookup, placed: list[Event], changes: Changes) -> list[Event]:
         """Return those events of a session that are new, flagged as what they are; the others are duplicates."""
         together = [*known.events, *placed]
         ids = {event.event_id for event in together}
@@ -171,7 +171,7 @@ class LateData:
                 self._live.unschedule(session_id)
             self._live.watch(session_id, session)
         else:
-            self.behind[session_id] = Behind(fresh[0].offset, stored)
+            self.behind[session_id] = Backlog(fresh[0].offset, stored)
             self._live.closings.pop(session_id, None)
 
     def catch_up(self, lake: Lake, changes: Changes) -> None:
@@ -246,4 +246,4 @@ def _has_end(events: Iterable[Event]) -> bool:
     return any(event.type.ends for event in events)
 
 
-_NOTHING = Known([], 0, has_end=False)
+_NOTHING = Lookup([], 0, has_end=False)

@@ -53,7 +53,7 @@ class Chunk(msgspec.Struct, frozen=True):
     end_offset: int
 
 
-class Appended(msgspec.Struct, frozen=True, gc=False):
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """The log's reply for one record: its offset, and its append time by the log's clock, milliseconds since 1970.
 
     `appended_ms` is None if the log has no clock other than that of the appending process.
@@ -97,7 +97,7 @@ class Writer(Protocol):
     def partitions(self) -> int:
         """Number of partitions of the log; it may grow while running, when the log is next contacted."""
 
-    async def append(self, partition: int, *, key: bytes, value: bytes) -> Appended:
+    async def append(self, partition: int, *, key: bytes, value: bytes) -> Receipt:
         """Append one record, and return its position once it is durable.
 
         Raises TooLarge if the log can never take the record, LogUnavailable if it did not in time or is full.

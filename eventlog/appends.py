@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from eventlog import Appended
+from eventlog import Receipt
 from schemas.faults import Fault, LogUnavailable, TooLarge
 
 
@@ -29,7 +29,7 @@ class Append:
     key: bytes
     value: bytes
     deadline: float
-    outcome: asyncio.Future[Appended]
+    outcome: asyncio.Future[Receipt]
 
     @property
     def size_bytes(self) -> int:
@@ -59,7 +59,7 @@ class Appends:
         self._wake = wake
         self._lock = threading.Lock()
         self._lanes: dict[int, deque[Append]] = {}
-        self._by_deadline: deque[tuple[float, asyncio.Future[Appended]]] = deque()
+        self._by_deadline: deque[tuple[float, asyncio.Future[Receipt]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._count = 0
         self._bytes = 0
@@ -72,7 +72,7 @@ class Appends:
         """Number of appends without a result."""
         return self._count
 
-    async def append(self, partition: int, *, key: bytes, value: bytes) -> Appended:
+    async def append(self, partition: int, *, key: bytes, value: bytes) -> Receipt:
         """Wait until the record is durable; return its position. Raises TooLarge or LogUnavailable."""
         size_bytes = len(key) + len(value)
         if size_bytes > self._record_bytes_max:
@@ -92,7 +92,7 @@ class Appends:
             if not self._count:
                 self._all_answered.set()
 
-    def _enqueue(self, partition: int, key: bytes, value: bytes) -> asyncio.Future[Appended]:
+    def _enqueue(self, partition: int, key: bytes, value: bytes) -> asyncio.Future[Receipt]:
         deadline = self._loop.time() + self._timeout_s
         append = Append(partition, key, value, deadline, self._loop.create_future())
         with self._lock:
@@ -131,7 +131,7 @@ class Appends:
         """Report a group as durable, in order, at consecutive offsets and with one append time."""
         for offset, append in enumerate(taken, first_offset):
             if not append.outcome.done():
-                append.outcome.set_result(Appended(offset, appended_ms))
+                append.outcome.set_result(Receipt(offset, appended_ms))
         self._forget_answered()
 
     def fail(self, taken: Sequence[Append], reason: str, *, fault: type[Fault] = LogUnavailable) -> None:

@@ -12,7 +12,7 @@ import structlog
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from eventlog import Appended
+from eventlog import Receipt
 
 WINDOW_S: Final = 5.0
 WARN_S: Final = 2.0
@@ -34,7 +34,7 @@ class ClockSkew(Collector):
         self._skew_s: float | None = None
         self._warn_at_s = 0.0
 
-    def compare(self, appended: Appended, *, began_s: float, took_s: float) -> None:
+    def compare(self, appended: Receipt, *, began_s: float, took_s: float) -> None:
         """Record an append that began at `began_s`, on a monotonic clock, and its duration."""
         if took_s >= self._quickest_s and began_s < self._until_s:
             return

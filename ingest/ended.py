@@ -14,7 +14,7 @@ class _End(msgspec.Struct, frozen=True):
     seen_s: float
 
 
-class Ended:
+class RecentEnds:
     """Remembers a bounded number of the newest ends; forgotten sessions count as open, and the lake decides.
 
     Posts overtake each other, so after its end a session takes anything for `GRACE_S`, and for ever what its

@@ -13,7 +13,7 @@ import msgspec
 
 from ingest.accept import TOGETHER_MAX, Accept
 from ingest.arrays import Turns, cut
-from ingest.ended import Ended
+from ingest.ended import RecentEnds
 from ingest.http import Reply
 from ingest.identity import METADATA, Pseudonymizer, read_pseudonymizer
 from ingest.intake import Intake, Request
@@ -178,7 +178,7 @@ class Media:
         self._intake = intake
         self._entropy = entropy
         self._monotonic_s = monotonic_s
-        self._ended = Ended()
+        self._ended = RecentEnds()
         self._turns = Turns()
 
     async def start_session(self, request: Request) -> Reply:

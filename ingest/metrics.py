@@ -18,7 +18,7 @@ from ingest.clock import ClockSkew
 APPEND_BUCKETS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
-class Appended(Collector):
+class AppendMetrics(Collector):
     """The accepted records by type, and the time from handing each to the log until it was durable, or not."""
 
     def __init__(self, types: Iterable[str]) -> None:
@@ -56,7 +56,7 @@ class Metrics:
     def __init__(self, *, accepted_types: Iterable[str]) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.appended = Appended(accepted_types)
+        self.appended = AppendMetrics(accepted_types)
         self.registry.register(self.appended)
         self.clock = ClockSkew()
         self.registry.register(self.clock)

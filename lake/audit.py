@@ -17,7 +17,7 @@ from lake.history import read_histories
 from schemas.records import SOURCE_DOWNLOADED
 from sessions.event import Event, read_object
 from sessions.facts import COLUMNS
-from sessions.recount import DURATIONS, Recount, Told, joined
+from sessions.recount import DURATIONS, Recount, Report, joined
 
 EVENTS_MAX = 2_000
 EVENTS_FOLDED = 20_000  # of a session; the rest is over the limit
@@ -106,15 +106,15 @@ def _is_countable(events: list[Event]) -> bool:
 def recount(events: Iterable[Event], *, length_ms: int) -> Mapping[str, Any]:
     """Return the numbers of a session, recounted, by the names of the facts; durations in ms."""
     in_order_of_arrival = sorted(events, key=lambda event: event.offset)
-    told: list[Told] = []
+    reports: list[Report] = []
     said: set[Any] = set()
     has_end = False
     for event in in_order_of_arrival:
         words = _words(event)
-        is_over_limit = len(told) >= EVENTS_FOLDED and not (event.type.ends and not has_end)
+        is_over_limit = len(reports) >= EVENTS_FOLDED and not (event.type.ends and not has_end)
         has_end = has_end or event.type.ends
-        told.append(
-            Told(
+        reports.append(
+            Report(
                 event.type.name,
                 event.order_ms,
                 event.received_ms,
@@ -133,7 +133,7 @@ def recount(events: Iterable[Event], *, length_ms: int) -> Mapping[str, Any]:
         event.type.starts and event.source == SOURCE_DOWNLOADED and "repeat" not in event.flags
         for event in in_order_of_arrival
     )
-    return Recount(told, length_ms=length_ms, is_downloaded=is_downloaded).numbers()
+    return Recount(reports, length_ms=length_ms, is_downloaded=is_downloaded).numbers()
 
 
 def _words(event: Event) -> Any:

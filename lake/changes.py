@@ -36,7 +36,7 @@ class Over(msgspec.Struct, frozen=True):
         return cls(len(every), last.offset, last.received_ms, is_denied)
 
 
-class Known(msgspec.Struct, frozen=True):
+class Lookup(msgspec.Struct, frozen=True):
     """What decides whether certain events of one session are new to the lake.
 
     `events` are the stored events with the same ids or the same client times. `stored` counts all stored events of

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from lake.changes import History, Known, Over, YoungIds
+from lake.changes import History, Lookup, Over, YoungIds
 from schemas.ids import BORN_MS_MAX, born_ms_of_session, is_derived_session, read_event_time_ms
 from schemas.vocabulary import EVENT_TYPES
 from sessions.admission import EVENTS_MAX, OVER_LIMIT
@@ -48,9 +48,9 @@ class StoredEvents:
 
     def known(
         self, events: Collection[Event], *, without_moments: Collection[str], since: Mapping[str, int]
-    ) -> dict[str, Known]:
+    ) -> dict[str, Lookup]:
         """Return what decides whether these events are new; for sessions `without_moments`, only by event id."""
-        known: dict[str, Known] = {}
+        known: dict[str, Lookup] = {}
         for ids, first_offset in _groups({event.session_id for event in events}, since):
             group = frozenset(ids)
             of_group = [event for event in events if event.session_id in group]
@@ -59,7 +59,7 @@ class StoredEvents:
 
     def _known(
         self, events: list[Event], without_moments: Collection[str], between: tuple[str, list[str | int]]
-    ) -> dict[str, Known]:
+    ) -> dict[str, Lookup]:
         wanted = pa.table(
             {
                 "session_id": [event.session_id for event in events],
@@ -79,7 +79,7 @@ class StoredEvents:
                 f"FROM events WHERE {where} GROUP BY 1",
                 ends,
             ).fetchall()
-            known = {row[0]: Known([], row[1], has_end=row[2]) for row in counts}
+            known = {row[0]: Lookup([], row[1], has_end=row[2]) for row in counts}
             rows = self._connection.execute(
                 f"SELECT {_COLUMNS} FROM events WHERE {where} AND (event_id IN (SELECT event_id FROM wanted) "
                 f"OR (NOT {_IS_OVER} AND epoch_ms(client_ts) IN (SELECT client_ms FROM wanted)))",

@@ -44,7 +44,19 @@ from sessions.silence import (
 )
 from sessions.spans import count, count_content, count_rest, end_span
 from sessions.speed import FORWARD, begin_speed, keep_odd, observe_speed
-from sessions.state import AT_END, BUFFER, CONTENT, GAP, INFINITE, OUTSIDE, UNBORNE, Odd, Short, SpeedSeen, State
+from sessions.state import (
+    AT_END,
+    BUFFER,
+    CONTENT,
+    GAP,
+    INFINITE,
+    OUTSIDE,
+    UNBORNE,
+    Odd,
+    Short,
+    SpeedObservation,
+    State,
+)
 
 DAY_S = 86_400.0
 MARKERS_PCT = (95, 75, 50, 25, 10)
@@ -131,7 +143,7 @@ def _wraps(state: State, head: float, ms: int) -> bool:
     return abs(wrapped_s - state.rate * ms / 1000) <= tolerance_s(ms)
 
 
-def _move(state: State, now: int, head: float, ms: int, seen: SpeedSeen | None) -> Odd | None:
+def _move(state: State, now: int, head: float, ms: int, seen: SpeedObservation | None) -> Odd | None:
     """Count the time up to this event, in which the playhead moved; return what of it the rate may explain.
 
     None: it is no observation of the speed.

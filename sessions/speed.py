@@ -47,7 +47,7 @@ from sessions.params import names, state_name
 from sessions.played import add_range
 from sessions.silence import TOLERANCE_S
 from sessions.spans import rewrite_spans
-from sessions.state import CONTENT, UNBORNE, Odd, SpeedSeen, State
+from sessions.state import CONTENT, UNBORNE, Odd, SpeedObservation, State
 
 RATE_OBSERVATION_MS = 2_000
 RATE_OBSERVATIONS = 3
@@ -58,7 +58,7 @@ STATE_NAMES_RATE = re.compile(r"(?:playbackrate|speed)[ :=]?(\d+(?:\.\d+)?)x?|(\
 NAMES_RATE = b"laybackRate"  # a part of both keys: an event without it is not read for them
 KEYS = ("media.playbackRate", "playbackRate")
 
-FORWARD = SpeedSeen(0, 0.0, 0, 0.0, None)
+FORWARD = SpeedObservation(0, 0.0, 0, 0.0, None)
 """What `observe_speed` returns for an observation of fast forward."""
 
 
@@ -70,7 +70,7 @@ def begin_speed(state: State, now: int, head: float) -> None:
         state.rate_window = ()
 
 
-def observe_speed(state: State, now: int, head: float) -> SpeedSeen | None:
+def observe_speed(state: State, now: int, head: float) -> SpeedObservation | None:
     """Look at the speed up to this event, whose playhead is known.
 
     Return an observation that does not fit the rate in force, to be given to `keep_odd`; FORWARD; or None.
@@ -100,11 +100,11 @@ def observe_speed(state: State, now: int, head: float) -> SpeedSeen | None:
         return None
     if state.is_rate_named:
         return None
-    seen = SpeedSeen(since_ms, was, ms, moved_s, state.bitrate)
+    seen = SpeedObservation(since_ms, was, ms, moved_s, state.bitrate)
     return _find_steady(state, (*state.rate_window, seen))
 
 
-def keep_odd(state: State, seen: SpeedSeen, odd: Odd) -> None:
+def keep_odd(state: State, seen: SpeedObservation, odd: Odd) -> None:
     """Keep an observation that does not fit the rate in force: it may be the first of a steady one."""
     state.rate_window = (*state.rate_window, replace(seen, odd=odd))[-RATE_OBSERVATIONS:]
 
@@ -115,7 +115,7 @@ def _fits(rate: float, moved_s: float, ms: int) -> bool:
     return off_s <= FITS * due_s or (off_s <= FITS_WHOLE_S and moved_s.is_integer())
 
 
-def _find_steady(state: State, window: tuple[SpeedSeen, ...]) -> SpeedSeen | None:
+def _find_steady(state: State, window: tuple[SpeedObservation, ...]) -> SpeedObservation | None:
     """Return the last observation of a window that is not steady; or None or FORWARD, the rate being found."""
     before, window = window[:-RATE_OBSERVATIONS], window[-RATE_OBSERVATIONS:]
     if len(window) < RATE_OBSERVATIONS:
@@ -144,13 +144,13 @@ def _find_steady(state: State, window: tuple[SpeedSeen, ...]) -> SpeedSeen | Non
     return None
 
 
-def _changes(seen: SpeedSeen, old_rate: float, rate: float) -> bool:
+def _changes(seen: SpeedObservation, old_rate: float, rate: float) -> bool:
     """Return whether the speed may have changed in an observation, whose jump is no seek then."""
     low, high = sorted((old_rate * seen.ms / 1000, rate * seen.ms / 1000))
     return seen.odd.jump is not None and low - TOLERANCE_S <= seen.moved_s <= high + TOLERANCE_S
 
 
-def _count_as_played(state: State, seen: SpeedSeen) -> None:
+def _count_as_played(state: State, seen: SpeedObservation) -> None:
     """Count afterwards an observation by the rate that has been found."""
     if seen.odd.jump is not None:
         add_range(state, *seen.odd.jump)

@@ -109,7 +109,7 @@ class Odd(msgspec.Struct, frozen=True, gc=False):
 NOTHING_ODD = Odd()
 
 
-class SpeedSeen(msgspec.Struct, frozen=True, gc=False):
+class SpeedObservation(msgspec.Struct, frozen=True, gc=False):
     """An observation of the speed that does not fit the rate in force (`speed.py`)."""
 
     since_ms: int
@@ -209,7 +209,7 @@ class State(msgspec.Struct, gc=False):
     rate_state: str | None = None
     rate_ms: int = 0
     rate_head: float = -1.0
-    rate_window: tuple[SpeedSeen, ...] = ()
+    rate_window: tuple[SpeedObservation, ...] = ()
     has_steady_rate: bool = False
     forward_rate: float = 0.0
     fast_forward_ms: int = 0

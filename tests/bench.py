@@ -41,7 +41,7 @@ from rigs.commands import PLAYHEAD
 from rigs.processes import Process, started
 from rigs.waiting import until
 
-from eventlog import Appended
+from eventlog import Receipt
 from eventlog.adapters import create_log, open_writer
 from lake.catalog import connect, location
 from schemas import records
@@ -432,7 +432,7 @@ async def _fill(settings: Settings, events: int) -> None:
     """Append the events of 500 viewers at a time to the log."""
     await create_log(settings)
     writer = await open_writer(settings)
-    waiting: list[asyncio.Task[Appended]] = []
+    waiting: list[asyncio.Task[Receipt]] = []
     for partition, key, value in _records(settings.keys_of_mac(), writer.partitions, events):
         waiting.append(asyncio.ensure_future(writer.append(partition, key=key, value=value)))
         if len(waiting) == 4_000:

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from eventlog import Appended
+from eventlog import Receipt
 from eventlog.embedded.file import OFFSET_BITS, LogFile, _turn, path_of_log
 from eventlog.embedded.writer import INSERT_ROWS_MAX, _insert_of
 from schemas.faults import LogUnavailable, NotReady
@@ -47,7 +47,7 @@ class PastWriter:
     def partitions(self) -> int:
         return len(self._ends)
 
-    async def append(self, partition: int, *, key: bytes, value: bytes) -> Appended:
+    async def append(self, partition: int, *, key: bytes, value: bytes) -> Receipt:
         """Take one record. Raises LogUnavailable if those that wait cannot be written."""
         offset = self._ends[partition]
         self._ends[partition] = offset + 1
@@ -55,7 +55,7 @@ class PastWriter:
         self._rows += 1
         if self._rows == INSERT_ROWS_MAX:
             self._commit()
-        return Appended(offset)
+        return Receipt(offset)
 
     async def check(self) -> None:
         """Return at once: what is wrong with the log shows at the next append."""

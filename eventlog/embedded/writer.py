@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
-from eventlog import Appended
+from eventlog import Receipt
 from eventlog.appends import Append, Appends
 from eventlog.embedded.file import OFFSET_BITS, RETRY_S, LogFile, _identify, _turn, path_of_log
 from schemas.faults import Fault, LogUnavailable
@@ -63,7 +63,7 @@ class EmbeddedWriter:
     def partitions(self) -> int:
         return self._partitions
 
-    async def append(self, partition: int, *, key: bytes, value: bytes) -> Appended:
+    async def append(self, partition: int, *, key: bytes, value: bytes) -> Receipt:
         if not 0 <= partition < self._partitions:
             raise LogUnavailable(f"the log has {self._partitions} partitions, and no partition {partition}")
         return await self._appends.append(partition, key=key, value=value)

@@ -14,7 +14,7 @@ from aiokafka.errors import (
     RecordListTooLargeError,
 )
 
-from eventlog import Appended
+from eventlog import Receipt
 from eventlog.appends import Append, Appends
 from eventlog.kafka.client import (
     METADATA_MAX_AGE_MS,
@@ -69,7 +69,7 @@ class KafkaWriter:
     def partitions(self) -> int:
         return self._partitions
 
-    async def append(self, partition: int, *, key: bytes, value: bytes) -> Appended:
+    async def append(self, partition: int, *, key: bytes, value: bytes) -> Receipt:
         if not 0 <= partition < self._partitions:
             raise LogUnavailable(f"the topic has {self._partitions} partitions, and no partition {partition}")
         return await self._appends.append(partition, key=key, value=value)
@@ -139,7 +139,7 @@ class KafkaWriter:
             self._appends.settle(group[:count], first_offset=first.offset, appended_ms=first.appended_ms)
             group = group[count:]
 
-    async def _send_batch(self, producer: AIOKafkaProducer, partition: int, batch: Any) -> Appended:
+    async def _send_batch(self, producer: AIOKafkaProducer, partition: int, batch: Any) -> Receipt:
         """Return where the first record is once all copies have the batch, however long the brokers take."""
         known = producer.client.cluster.partitions_for_topic(self._topic)
         if known is None or partition not in known:  # aiokafka would have the topic made
@@ -157,7 +157,7 @@ class KafkaWriter:
         if metadata.offset < 0:  # "duplicate", but the broker has forgotten of what: not proof enough for a 2xx
             raise KafkaError("the broker took the batch for a duplicate and gave no offset")
         has_own_clock = metadata.timestamp is not None and metadata.timestamp >= 0  # else the topic keeps ours
-        return Appended(int(metadata.offset), int(metadata.timestamp) if has_own_clock else None)
+        return Receipt(int(metadata.offset), int(metadata.timestamp) if has_own_clock else None)
 
     def _fail(self, group: Sequence[Append], error: BaseException) -> None:
         too_large = isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError)

@@ -7,6 +7,6 @@ they are counted. A second of content was played as often as there are ranges th
 """
 
 from sessions.recount.numbers import DURATIONS, Recount, joined
-from sessions.recount.told import Told
+from sessions.recount.report import Report
 
-__all__ = ["DURATIONS", "Recount", "Told", "joined"]
+__all__ = ["DURATIONS", "Recount", "Report", "joined"]

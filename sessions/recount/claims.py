@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from sessions.recount.told import MOVES, Session, positive
+from sessions.recount.report import MOVES, Session, positive
 
 ENDS_OF_AD = {"adComplete": "completed", "adSkip": "skipped"}
 ENDS_OF_CHAPTER = {"chapterComplete": "completed", "chapterSkip": "skipped"}
@@ -25,7 +25,7 @@ class Piece:
 
 
 class Claims:
-    """The player by its own word, told event by event."""
+    """The player by its own word, event by event."""
 
     def __init__(self, session: Session) -> None:
         self.session = session

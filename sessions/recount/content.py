@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from sessions.recount.played import Played
+from sessions.recount.played import Coverage
+from sessions.recount.report import Session
 from sessions.recount.speed import Speed
-from sessions.recount.told import Session
 
 LABELS = ("join", "content", "ad", "pause", "buffer", "idle", "stall", "gap", "ad-pause", "ad-buffer", "outside")
 NOTHING = 255
@@ -35,7 +35,7 @@ class Content:
         self.session = session
         self.events, self.heads = session.events, session.heads
         self.speed = Speed(session)
-        self.played = Played(session, self.speed)
+        self.played = Coverage(session, self.speed)
         self.labels = bytearray([NOTHING]) * (self.events[-1].ms - self.events[0].ms)
         self.claimed: list[str] = [""]
         self.rates = [1.0] * len(self.events)  # in force in the interval up to each event

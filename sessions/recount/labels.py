@@ -2,7 +2,7 @@
 
 from sessions.recount.claims import Claims, Piece
 from sessions.recount.content import SILENT_MS, Content, Run, tolerance_s
-from sessions.recount.told import MOVES, Session
+from sessions.recount.report import MOVES, Session
 
 LIMITS_MS = {"content": 90_000, "join": 120_000, "buffer": 120_000, "ad-buffer": 120_000, "idle": 120_000}
 RESUMED_MS = 5_000

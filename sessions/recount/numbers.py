@@ -7,7 +7,7 @@ from typing import Any
 from sessions.recount.claims import Piece
 from sessions.recount.content import LABELS, NOTHING
 from sessions.recount.labels import Labels
-from sessions.recount.told import Session, Told, positive
+from sessions.recount.report import Report, Session, positive
 
 SEEK_MS = 2_000
 RANGES_MAX = 256
@@ -41,10 +41,10 @@ def joined(spans: Iterable[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
 
 
 class Recount:
-    """One session, told in any order. `numbers()` has what the fold's facts must equal."""
+    """One session, its reports in any order. `numbers()` has what the fold's facts must equal."""
 
-    def __init__(self, told: list[Told], *, length_ms: int, is_downloaded: bool = False) -> None:
-        self.session = Session(told, length_ms=length_ms, is_downloaded=is_downloaded)
+    def __init__(self, reports: list[Report], *, length_ms: int, is_downloaded: bool = False) -> None:
+        self.session = Session(reports, length_ms=length_ms, is_downloaded=is_downloaded)
         self.labels = Labels(self.session)
         self.played, self.claims = self.labels.played, self.labels.claims
         self.events = self.session.events
@@ -179,14 +179,14 @@ class Recount:
     def numbers(self) -> dict[str, Any]:
         """Return all numbers by the names of the facts; durations in milliseconds."""
         return {
-            **self.told_numbers(),
+            **self.reported_numbers(),
             **self.durations(),
             **self.counts(),
             **self.playhead_numbers(),
             **self.list_numbers(),
         }
 
-    def told_numbers(self) -> dict[str, Any]:
+    def reported_numbers(self) -> dict[str, Any]:
         """Return what the telling itself says: which events count, when they came."""
         session, names, offset = self.session, self.names, self.clock_offset()
         arrivals = [event.received_ms for event in session.all]
@@ -255,7 +255,7 @@ class Recount:
             "bitrate_changes": self.names.count("bitrateChange"),
             "average_bitrate_bps": self.average_bitrate(),
             "dropped_frames": self.last_dropped(),
-            "playback_rate": self.labels.speed.told(),
+            "playback_rate": self.labels.speed.of_session(),
         }
 
     def playhead_numbers(self) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from itertools import pairwise
 
+from sessions.recount.report import Session
 from sessions.recount.speed import Speed
-from sessions.recount.told import Session
 
 DAY_S = 86_400.0
 
 
-class Played:
+class Coverage:
     """The ranges of content that a session played, its jumps, seeks, slips and loops."""
 
     def __init__(self, session: Session, speed: Speed) -> None:

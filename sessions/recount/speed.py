@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from sessions.recount.told import Session, speed_of
+from sessions.recount.report import Session, speed_of
 
 KEYS = ("media.playbackRate", "playbackRate")
 NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)x?")
@@ -135,6 +135,6 @@ class Speed:
         self.begin(i)
         return True
 
-    def told(self) -> float | None:
+    def of_session(self) -> float | None:
         """Return the speed of the session."""
         return round(self.moves_s * 1000 / self.steady_ms, 2) if self.steady_ms else self.named_last

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from consumers.log_clock import CLOCK_BACK_MS, LogClock
 from consumers.worker import Worker
-from eventlog import Appended, Chunk, Record
+from eventlog import Chunk, Receipt, Record
 from eventlog.adapters import create_log
 from ingest.clock import WARN_EVERY_S, WINDOW_S, ClockSkew
 from lake.verify import verify
@@ -92,21 +92,21 @@ def test_the_skew_is_as_exact_as_the_quickest_answer(ahead_s: float) -> None:
     skew = ClockSkew(lambda: now_s + ahead_s)
     for took_s in (2.0, 0.002, 4.0):
         took_by_log_s = now_s - took_s / 2
-        skew.compare(Appended(0, int(took_by_log_s * 1000)), began_s=1.0, took_s=took_s)
+        skew.compare(Receipt(0, int(took_by_log_s * 1000)), began_s=1.0, took_s=took_s)
     assert skew_of(skew) == pytest.approx(ahead_s, abs=0.01)
 
 
 def test_clocks_that_may_be_equal_have_no_skew() -> None:
     """The log's time lies between question and answer: nothing says that they differ."""
     skew = ClockSkew(lambda: 1_000.0)
-    skew.compare(Appended(0, 999_600), began_s=1.0, took_s=1.0)
+    skew.compare(Receipt(0, 999_600), began_s=1.0, took_s=1.0)
     assert skew_of(skew) == 0.0
 
 
 def test_a_log_without_a_clock_of_its_own_has_no_skew() -> None:
     """The gauge is absent, rather than 0."""
     skew = ClockSkew(lambda: 1_000.0)
-    skew.compare(Appended(0), began_s=1.0, took_s=0.1)
+    skew.compare(Receipt(0), began_s=1.0, took_s=0.1)
     assert skew_of(skew) is None
 
 
@@ -117,11 +117,11 @@ def test_a_skew_of_two_seconds_is_said_once_a_minute() -> None:
     with capture_logs() as logs:
         for _ in range(2):
             for at_s in range(0, int(WARN_EVERY_S), int(WINDOW_S)):
-                skew.compare(Appended(0, 1_000_000), began_s=at_s + ahead_s * 1_000, took_s=0.01)
+                skew.compare(Receipt(0, 1_000_000), began_s=at_s + ahead_s * 1_000, took_s=0.01)
             ahead_s = 2.1
         assert [entry["event"] for entry in logs] == ["clock differs from log"]
         ahead_s = 0.0
-        skew.compare(Appended(0, 1_000_000), began_s=10_000.0, took_s=0.01)
+        skew.compare(Receipt(0, 1_000_000), began_s=10_000.0, took_s=0.01)
     assert skew_of(skew) == 0.0
 
 

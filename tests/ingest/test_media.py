@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from rigs.ingest import DATA, SECRETS, Ingest, event, running, session_start
 
-from ingest.ended import Ended
+from ingest.ended import RecentEnds
 from ingest.identity import pseudonym
 from schemas.ids import mint_media_session
 from schemas.media import json_schema
@@ -276,7 +276,7 @@ def test_a_session_end_may_be_repeated(ingest: Ingest) -> None:
 
 def test_what_comes_after_the_end_is_welcome_for_a_while() -> None:
     """After its end a session takes all for 30 s, and for ever what its player says happened before the end."""
-    ended = Ended(sessions_max=2)
+    ended = RecentEnds(sessions_max=2)
     ended.remember("s", ts_ms=1000, received_ms=1000, now_s=50)
     assert not ended.is_over("s", ts_ms=2000, now_s=79)
     assert ended.is_over("s", ts_ms=2000, now_s=81)
@@ -286,7 +286,7 @@ def test_what_comes_after_the_end_is_welcome_for_a_while() -> None:
 
 def test_ended_sessions_are_forgotten_oldest_first() -> None:
     """Only so many ends are remembered, so memory is bounded."""
-    ended = Ended(sessions_max=2)
+    ended = RecentEnds(sessions_max=2)
     for name in ("a", "b", "c"):
         ended.remember(name, ts_ms=0, received_ms=0, now_s=0)
     assert [ended.is_over(name, ts_ms=1, now_s=100) for name in ("a", "b", "c")] == [False, True, True]

@@ -24,7 +24,7 @@ from lake.rows import rows_of, session_rows
 from lake.tables import definitions_sql, initialize
 from sessions.event import Event
 from sessions.fold import fold_all
-from sessions.recount import Told
+from sessions.recount import Report
 
 CATALOGUE = read_catalogue()
 NOON = datetime(2026, 9, 21, 12, 0, tzinfo=UTC)  # a Monday
@@ -543,14 +543,14 @@ def drawn_sessions() -> list[list[Event]]:
     drawn: list[list[Event]] = []
 
     @settings(max_examples=400, database=None, deadline=None)
-    @given(told=sessions())
-    def draw(told: list[Told]) -> None:
+    @given(reports=sessions())
+    def draw(reports: list[Report]) -> None:
         name = f"s{len(drawn):05}"
         first = 100 * len(drawn)
         drawn.append(
             [
                 replace(event, session_id=name, event_id=f"{name}.{event.event_id}", offset=first + event.offset)
-                for event in events_of(told)
+                for event in events_of(reports)
             ]
         )
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rigs.session_model import as_json
 from schemas.vocabulary import EVENT_TYPES
 from sessions.event import Event
-from sessions.recount import Told
+from sessions.recount import Report
 
 T0 = 1_700_000_000_000
 
@@ -56,7 +56,7 @@ def moved(head: float, move: str, passed_ms: int, *, end_s: float, is_live: bool
     return to % 86_400 if is_live else max(to, 0.0)
 
 
-def told_of(rows: list[Row], chance: random.Random) -> list[Told]:
+def reports_of(rows: list[Row], chance: random.Random) -> list[Report]:
     """Make a session of rows; `chance` decides on content, start, arrival and repeats."""
     start = start_drawn(chance)
     is_live, end_s = start["media.contentType"] == "live", max(start["media.length"], 0)
@@ -64,12 +64,12 @@ def told_of(rows: list[Row], chance: random.Random) -> list[Told]:
         at = 0 if chance.random() < 0.8 else chance.randrange(len(rows))
         rows = [*rows[:at], ("sessionStart", 125, "stays", 0, False), *rows[at:]]
     ms, head = T0, 86_370.0 if is_live else 0.0
-    said: list[Said] = []
+    said: list[Utterance] = []
     for name, passed_ms, move, number, with_qoe in rows:
         ms += passed_ms
         head = moved(head, move, passed_ms, end_s=end_s, is_live=is_live)
         qoe = {"media.qoe.bitrate": 1_000 * (1 + number), "media.qoe.droppedFrames": number} if with_qoe else {}
-        said.append(Said(name, ms, -1.0 if move == "unknown" else head, number, qoe))
+        said.append(Utterance(name, ms, -1.0 if move == "unknown" else head, number, qoe))
     return arrived(said, start, chance)
 
 
@@ -84,7 +84,7 @@ def start_drawn(chance: random.Random) -> dict[str, Any]:
     return start
 
 
-class Said(NamedTuple):
+class Utterance(NamedTuple):
     """An event before it is put into its parts, and before it arrives."""
 
     name: str
@@ -95,13 +95,13 @@ class Said(NamedTuple):
     rate: float | None = None
 
 
-def arrived(said: list[Said], start: dict[str, Any], chance: random.Random) -> list[Told]:
+def arrived(said: list[Utterance], start: dict[str, Any], chance: random.Random) -> list[Report]:
     """Let events arrive: in any order, some twice, some over the limit, among ends that others sent."""
     offsets = list(range(2 * len(said)))
     if chance.random() < 0.5:
         chance.shuffle(offsets)
     hurry = chance.choice([0, 0, 0, 0.01, 0.4, 0.45, 0.6])  # uploaded later, in this part of their own time
-    told: list[Told] = []
+    reports: list[Report] = []
     for k, (name, ms, playhead, number, qoe, rate) in enumerate(said):
         state = {"media.state.name": chance.choice(["s", "S"]) + str(number)}
         params: dict[str, Any] = {
@@ -120,19 +120,21 @@ def arrived(said: list[Said], start: dict[str, Any], chance: random.Random) -> l
         if rate is not None:
             params, metadata = with_rate(name, rate, params, chance)
         received = T0 + 4_000_000 + int((ms - T0) * hurry) if hurry else ms + 50 + chance.randrange(5_000)
-        event = Told(name, ms, received, offsets[k], playhead, params, dict(qoe), metadata=metadata)
-        told.append(event)
+        event = Report(name, ms, received, offsets[k], playhead, params, dict(qoe), metadata=metadata)
+        reports.append(event)
         if chance.random() < 0.05:
             again = max(offsets) + 1 + k
-            told.append(replace(event, offset=again, received_ms=received + 7, is_repeat=True))
+            reports.append(replace(event, offset=again, received_ms=received + 7, is_repeat=True))
     for k in range(chance.choice([0] * 8 + [1, 3])):  # ends that anybody may have sent
-        other = chance.choice(told)
+        other = chance.choice(reports)
         early_ms = chance.choice([0, 1, 100_000, 299_999, 300_000, 300_001, 400_000, other.ms - 1])
         offset = 4 * len(said) + k
-        told.append(Told("sessionEnd", other.ms - early_ms, other.received_ms, offset, 0.0))
+        reports.append(Report("sessionEnd", other.ms - early_ms, other.received_ms, offset, 0.0))
     for k in range(chance.choice([0, 0, 2])):
-        told.append(replace(chance.choice(told), offset=5 * len(said) + k, is_repeat=False, is_over_limit=True))
-    return told
+        reports.append(
+            replace(chance.choice(reports), offset=5 * len(said) + k, is_repeat=False, is_over_limit=True)
+        )
+    return reports
 
 
 def with_rate(
@@ -148,7 +150,7 @@ def with_rate(
     return params, {key: chance.choice([rate, str(rate)])}
 
 
-# ---- sessions as players and their viewers make them, told badly
+# ---- sessions as players and their viewers make them, reported badly
 
 
 class Scene:
@@ -162,7 +164,7 @@ class Scene:
         self.step_ms = chance.choice([1_000, 2_500, 5_000, 10_000, 10_000, 10_000, 50_000, 60_125])
         self.is_whole = chance.random() < 0.2  # playheads in whole seconds
         self.lost = chance.choice([0, 0, 0.05, 0.2])
-        self.said: list[Said] = []
+        self.said: list[Utterance] = []
         self.say("sessionStart", is_sure=True)
 
     def say(self, name: str, *, is_sure: bool = False, head: float | None = None, **more: Any) -> None:
@@ -172,7 +174,7 @@ class Scene:
         shown = self.head if head is None else head
         shown = float(int(shown)) if self.is_whole else int(shown * 8) / 8
         odd = self.chance.choice([-1.0, 0.0, shown + 300]) if self.chance.random() < 0.02 else shown
-        self.said.append(Said(name, self.ms, min(odd, self.end_s), **more))
+        self.said.append(Utterance(name, self.ms, min(odd, self.end_s), **more))
 
     def goes_on(self, *, moves: bool, pings: int, step_ms: int | None = None, rate: float | None = None) -> None:
         """Let time pass, with pings in it."""
@@ -286,7 +288,7 @@ SCENES += [
 SCENES += [Scene.reaches_the_end, Scene.has_a_chapter, Scene.changes_bitrate]
 
 
-def watched_of(chance: random.Random) -> list[Told]:
+def watched_of(chance: random.Random) -> list[Report]:
     """Make a session of scenes."""
     scene = Scene(chance)
     for _ in range(chance.randrange(1, 9)):
@@ -300,7 +302,7 @@ def watched_of(chance: random.Random) -> list[Told]:
     return arrived(scene.said, scene.start, chance)
 
 
-def drawn(seed: int) -> list[Told]:
+def drawn(seed: int) -> list[Report]:
     """Return the session that a seed makes: of scenes, or of nearly any events."""
     chance = random.Random(seed)
     if chance.random() < 0.6:
@@ -315,16 +317,18 @@ def drawn(seed: int) -> list[Told]:
         )
         for _ in range(chance.randrange(1, 41))
     ]
-    return told_of(rows, chance)
+    return reports_of(rows, chance)
 
 
-def sessions() -> st.SearchStrategy[list[Told]]:
+def sessions() -> st.SearchStrategy[list[Report]]:
     """Draw nearly any sequence of events, in an order of arrival of its own; or a session of scenes."""
     chance = st.integers(0, 1 << 32).map(random.Random)
-    return st.one_of(st.builds(told_of, st.lists(ROWS, min_size=1, max_size=40), chance), chance.map(watched_of))
+    return st.one_of(
+        st.builds(reports_of, st.lists(ROWS, min_size=1, max_size=40), chance), chance.map(watched_of)
+    )
 
 
-def events_of(told: list[Told]) -> list[Event]:
+def events_of(reports: list[Report]) -> list[Event]:
     return [
         Event(
             event_id=str(event.offset),
@@ -340,5 +344,5 @@ def events_of(told: list[Told]) -> list[Event]:
             custom_metadata=as_json(event.metadata or None),
             flags=("over_limit",) if event.is_over_limit else ("repeat",) if event.is_repeat else (),
         )
-        for event in told
+        for event in reports
     ]

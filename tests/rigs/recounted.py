@@ -10,7 +10,7 @@ from sessions.admission import OVER_LIMIT, REPEAT, without_false_ends
 from sessions.event import Event, read_object
 from sessions.facts import SessionFacts
 from sessions.fold import Fold
-from sessions.recount import DURATIONS, Recount, Told, joined
+from sessions.recount import DURATIONS, Recount, Report, joined
 from sessions.state import LENGTH_MS
 
 
@@ -20,7 +20,7 @@ def differences(events: Sequence[Event], *, length_ms: int = LENGTH_MS) -> dict[
     for event in sorted(without_false_ends(events), key=Event.order):
         fold.step(event)
     facts = fold.facts()
-    folded, recounted = _comparable(facts), Recount(told_of(events), length_ms=length_ms).numbers()
+    folded, recounted = _comparable(facts), Recount(reports_of(events), length_ms=length_ms).numbers()
     return {
         name: (folded[name], value)
         for name, value in recounted.items()
@@ -28,10 +28,10 @@ def differences(events: Sequence[Event], *, length_ms: int = LENGTH_MS) -> dict[
     }
 
 
-def told_of(events: Iterable[Event]) -> list[Told]:
+def reports_of(events: Iterable[Event]) -> list[Report]:
     """Return the events of one session as the recount takes them."""
     return [
-        Told(
+        Report(
             event.type.name,
             event.order_ms,
             event.received_ms,

@@ -13,7 +13,7 @@ import msgspec
 from consumers.closing import Limits
 from consumers.partition import PartitionSessions
 from consumers.share import Share
-from lake.changes import Changes, History, Known, Over, SessionRow, YoungIds
+from lake.changes import Changes, History, Lookup, Over, SessionRow, YoungIds
 from schemas.ids import BORN_MS_MAX, is_derived_session, mint_event_id, mint_media_session
 from schemas.vocabulary import EVENT_TYPES
 from sessions.event import Bad, Event, Tracking
@@ -191,7 +191,7 @@ class ModelLake:
 
     def known(
         self, events: Collection[Event], *, without_moments: Collection[str], since: Mapping[str, int]
-    ) -> dict[str, Known]:
+    ) -> dict[str, Lookup]:
         """Return the stored events that have an id, or a moment, in common with these."""
         self.look_ups += 1
         ids = {event.event_id for event in events}
@@ -205,7 +205,7 @@ class ModelLake:
                 if event.event_id in ids or (event.client_ms in moments and "over_limit" not in event.flags)
             ]
             if stored:
-                found[wanted] = Known(alike, len(stored), has_end=any(event.type.ends for event in stored))
+                found[wanted] = Lookup(alike, len(stored), has_end=any(event.type.ends for event in stored))
         return found
 
     def _stored(self, session_id: str, since: Mapping[str, int]) -> list[Event]:

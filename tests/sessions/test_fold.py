@@ -19,7 +19,7 @@ from sessions.dimensions import ANY_KEYS, NO_DIMENSIONS
 from sessions.event import Event
 from sessions.facts import SessionFacts
 from sessions.fold import Fold, fold_all
-from sessions.recount import Told
+from sessions.recount import Report
 
 
 def test_a_new_event_type_is_one_row() -> None:
@@ -99,18 +99,18 @@ EXAMPLES = settings(
 
 
 @settings(EXAMPLES, max_examples=100)
-@given(told=sessions())
-def test_each_fact_has_the_type_of_its_column(told: list[Told]) -> None:
+@given(reports=sessions())
+def test_each_fact_has_the_type_of_its_column(reports: list[Report]) -> None:
     """Facts written as JSON and read again by their declared types are the same facts."""
-    facts = fold_all(events_of(told))
+    facts = fold_all(events_of(reports))
     assert msgspec.json.decode(msgspec.json.encode(facts), type=SessionFacts) == facts
 
 
 @EXAMPLES
-@given(told=sessions())
-def test_the_durations_add_up_to_the_session(told: list[Told]) -> None:
+@given(reports=sessions())
+def test_the_durations_add_up_to_the_session(reports: list[Report]) -> None:
     """join + media + pause + buffer + stall + gap + idle = last event - start; the spans add up to the same."""
-    events = without_false_ends(events_of(told))
+    events = without_false_ends(events_of(reports))
     facts = fold_all(events)
     sums_s = span_sums_s(facts)
     assert {name: getattr(facts, name) for name in sums_s} == pytest.approx(sums_s, abs=1e-6)
@@ -121,19 +121,19 @@ def test_the_durations_add_up_to_the_session(told: list[Told]) -> None:
 
 
 @settings(EXAMPLES, max_examples=100)
-@given(told=sessions(), seed=st.integers(0, 1 << 32))
-def test_any_order_of_events_gives_equal_facts(told: list[Told], seed: int) -> None:
+@given(reports=sessions(), seed=st.integers(0, 1 << 32))
+def test_any_order_of_events_gives_equal_facts(reports: list[Report], seed: int) -> None:
     """What the events are handed over in makes no difference."""
-    events = events_of(told)
+    events = events_of(reports)
     shuffled = random.Random(seed).sample(events, len(events))
     assert fold_all(shuffled) == fold_all(events)
 
 
 @settings(EXAMPLES, max_examples=100)
-@given(told=sessions(), at=st.integers(0, 40))
-def test_a_copy_goes_its_own_way_and_asking_changes_nothing(told: list[Told], at: int) -> None:
+@given(reports=sessions(), at=st.integers(0, 40))
+def test_a_copy_goes_its_own_way_and_asking_changes_nothing(reports: list[Report], at: int) -> None:
     """Copied in the middle, folded to the end, and asked after each event: equal; the original stays as it was."""
-    events = sorted(without_false_ends(events_of(told)), key=Event.order)
+    events = sorted(without_false_ends(events_of(reports)), key=Event.order)
     original = Fold()
     for event in events[: at + 1]:
         original.step(event)

@@ -8,7 +8,7 @@ from rigs.recounted import differences
 
 from sessions.facts import SessionFacts
 from sessions.fold import fold_all
-from sessions.recount import Told
+from sessions.recount import Report
 
 FILM = {"media.id": "film", "media.length": 600.0, "media.contentType": "vod"}
 ERROR_KEYS = [
@@ -24,12 +24,12 @@ ERROR_KEYS = [
 
 def watched(*rows: tuple[Any, ...], start: dict[str, Any] = FILM) -> SessionFacts:
     """Fold a session of (seconds, type, playhead, parts), after a sessionStart and a play at 0 s."""
-    told = [Told("sessionStart", T0, T0, 0, 0.0, start)]
+    reports = [Report("sessionStart", T0, T0, 0, 0.0, start)]
     for offset, (at_s, name, playhead, *parts) in enumerate([(0, "play", 0), *rows], 1):
         ms = T0 + round(at_s * 1000)
-        told.append(Told(name, ms, ms, offset, float(playhead), **(parts[0] if parts else {})))
-    assert differences(events_of(told)) == {}
-    return fold_all(events_of(told))
+        reports.append(Report(name, ms, ms, offset, float(playhead), **(parts[0] if parts else {})))
+    assert differences(events_of(reports)) == {}
+    return fold_all(events_of(reports))
 
 
 # ---- quality
@@ -189,5 +189,5 @@ def test_what_comes_in_its_place_is_not_flagged(rows: list[tuple[Any, ...]]) -> 
 
 def test_content_that_is_completed_and_never_played_is_flagged() -> None:
     """No play, no start, and yet it says that it was played to its end."""
-    told = [Told("sessionStart", T0, T0, 0, 0.0, FILM), Told("sessionComplete", T0 + 9, T0 + 9, 1, 600.0)]
-    assert fold_all(events_of(told)).flags == ["out_of_place"]
+    reports = [Report("sessionStart", T0, T0, 0, 0.0, FILM), Report("sessionComplete", T0 + 9, T0 + 9, 1, 600.0)]
+    assert fold_all(events_of(reports)).flags == ["out_of_place"]

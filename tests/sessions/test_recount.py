@@ -9,7 +9,7 @@ from rigs.drawn_sessions import T0, drawn, events_of, sessions
 from rigs.recounted import differences
 
 from sessions.event import Event
-from sessions.recount import Told
+from sessions.recount import Report
 
 SESSIONS = int(os.environ.get("SESSIONS", "300"))
 FIRST = int(os.environ.get("FIRST", "0"))
@@ -19,7 +19,7 @@ DAY_MS = 86_400_000
 
 @pytest.mark.parametrize("first", range(FIRST, FIRST + SESSIONS, CHUNK))
 def test_the_fold_agrees_with_the_recount(first: int) -> None:
-    """Every number of every session of a hundred: nearly any events, or scenes that are told badly."""
+    """Every number of every session of a hundred: nearly any events, or scenes that are reported badly."""
     wrong = {seed: found for seed in range(first, first + CHUNK) if (found := differences(events_of(drawn(seed))))}
     assert not wrong
 
@@ -41,9 +41,9 @@ def test_they_agree_on_what_once_divided_them(seed: int) -> None:
 
 
 @settings(max_examples=200, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-@given(told=sessions(), length_ms=st.sampled_from([DAY_MS, DAY_MS, 120_000]))
-def test_a_session_on_which_they_disagree_is_made_small(told: list[Told], length_ms: int) -> None:
+@given(reports=sessions(), length_ms=st.sampled_from([DAY_MS, DAY_MS, 120_000]))
+def test_a_session_on_which_they_disagree_is_made_small(reports: list[Report], length_ms: int) -> None:
     """The same, over sessions that Hypothesis draws, and shrinks. (`--hypothesis-profile=long` draws more.)"""
-    for event in sorted(events_of(told), key=Event.order):
+    for event in sorted(events_of(reports), key=Event.order):
         note(f"{event.type.name:16} {event.order_ms - T0:8} {event.playhead_s:8} {event.flags} {event.params!r}")
-    assert differences(events_of(told), length_ms=length_ms) == {}
+    assert differences(events_of(reports), length_ms=length_ms) == {}

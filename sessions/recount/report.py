@@ -1,4 +1,4 @@
-"""A session as its player told it: the events that count, in order, and what held after each of them."""
+"""A session as its player reported it: the events that count, in order, and what held after each of them."""
 
 import re
 from dataclasses import dataclass, field
@@ -25,8 +25,8 @@ MOVES = {"play": "playing", "pauseStart": "paused", "bufferStart": "buffering"}
 
 
 @dataclass(frozen=True)
-class Told:
-    """One event as a player told it; `ms` is the time that it is ordered by."""
+class Report:
+    """One event as a player reported it; `ms` is the time that it is ordered by."""
 
     name: str
     ms: int
@@ -76,14 +76,14 @@ def positive(value: Any) -> float | None:
 
 
 class Session:
-    """One session, told in any order: what counts of it, and what each event left behind."""
+    """One session, in any order: what counts of it, and what each event left behind."""
 
-    def __init__(self, told: list[Told], *, length_ms: int, is_downloaded: bool) -> None:
-        within = [event for event in told if not event.is_over_limit]
-        self.over_limit = len(told) - len(within)
+    def __init__(self, reports: list[Report], *, length_ms: int, is_downloaded: bool) -> None:
+        within = [event for event in reports if not event.is_over_limit]
+        self.over_limit = len(reports) - len(within)
         heard = [event for event in within if not self.is_false_end(event, within)]
         self.ignored = len(within) - len(heard)
-        self.all: list[Told] = sorted(heard, key=lambda event: (event.ms, PLACE[event.name], event.offset))
+        self.all: list[Report] = sorted(heard, key=lambda event: (event.ms, PLACE[event.name], event.offset))
         fresh = [event for event in self.all if not event.is_repeat]
         self.start = next((event for event in fresh if event.name == "sessionStart"), None)
         self.end = next((event for event in fresh if event.name == "sessionEnd"), None)
@@ -91,7 +91,7 @@ class Session:
         at_end = fresh.index(self.end) if self.end else len(fresh)
         self.begins = self.start is not None and at_start < at_end
         self.start_ms = self.start.ms if self.start and self.begins else self.all[0].ms
-        self.events: list[Told] = [
+        self.events: list[Report] = [
             event
             for index, event in enumerate(fresh)
             if index <= at_end
@@ -106,14 +106,14 @@ class Session:
         self.heads = [event.playhead_s if 0 <= event.playhead_s < 1e13 else None for event in self.events]
 
     @staticmethod
-    def is_false_end(end: Told, told: list[Told]) -> bool:
+    def is_false_end(end: Report, reports: list[Report]) -> bool:
         """It would end the session more than five minutes before what had been heard of it by then."""
         return (end.name == "sessionEnd" and not end.is_repeat) and any(
             event.name != "sessionEnd"
             and not event.is_repeat
             and event.received_ms <= end.received_ms
             and event.ms - end.ms > 5 * 60 * 1000
-            for event in told
+            for event in reports
         )
 
     # ---- what holds at the event with index `i`

@@ -53,7 +53,7 @@ class PastWriter:
         self._ends[partition] = offset + 1
         self._values += ((partition << OFFSET_BITS) + offset, round(self._clock() * 1000), key, value)
         self._rows += 1
-        if self._rows == INSERT_ROWS_MAX:
+        if self._rows >= INSERT_ROWS_MAX:
             self._commit()
         return Receipt(offset)
 

@@ -29,22 +29,23 @@ STORM_MS = 240_000  # most of a match's viewers come within four minutes of the 
 
 
 class Country(msgspec.Struct, frozen=True):
-    """A country: its share of the viewers, its clock, and how often each of `CDNS` serves it."""
+    """A country: its share of the viewers, its clock, how often each of `CDNS` serves it, and some regions."""
 
     code: str
     share: float
     ahead_ms: int
     cdns: tuple[float, float, float]
+    regions: tuple[str, ...]
 
 
 COUNTRIES = (
-    Country("DE", 55, HOUR_MS, (45, 35, 20)),
-    Country("AT", 12, HOUR_MS, (45, 35, 20)),
-    Country("CH", 9, HOUR_MS, (40, 40, 20)),
-    Country("PL", 9, HOUR_MS, (20, 30, 50)),
-    Country("FR", 6, HOUR_MS, (30, 50, 20)),
-    Country("GB", 6, 0, (30, 50, 20)),
-    Country("US", 3, -5 * HOUR_MS, (20, 60, 20)),
+    Country("DE", 55, HOUR_MS, (45, 35, 20), ("NW", "BY", "BW", "BE", "HH")),
+    Country("AT", 12, HOUR_MS, (45, 35, 20), ("9", "6", "5")),
+    Country("CH", 9, HOUR_MS, (40, 40, 20), ("ZH", "BE", "VD")),
+    Country("PL", 9, HOUR_MS, (20, 30, 50), ("14", "12", "24")),
+    Country("FR", 6, HOUR_MS, (30, 50, 20), ("IDF", "ARA", "PAC")),
+    Country("GB", 6, 0, (30, 50, 20), ("ENG", "SCT")),
+    Country("US", 3, -5 * HOUR_MS, (20, 60, 20), ("NY", "CA")),
 )
 
 
@@ -52,11 +53,12 @@ class Viewer(msgspec.Struct, frozen=True, kw_only=True):
     """Who a viewer is. `clock_ms` is the device's clock minus the true one, `here` when the viewer is one.
 
     `user_id` is known to the service; `tells_by` is how the player names it, if the viewer logs in. The player of
-    a viewer with a `denial` sends no identity.
+    a viewer with a `denial` sends no identity. Nobody looks at a content for longer than `looks_s_max`.
     """
 
     number: int
     country: Country
+    region: str
     address: str
     apps: tuple[App, App]
     agents: tuple[str, str]
@@ -69,6 +71,7 @@ class Viewer(msgspec.Struct, frozen=True, kw_only=True):
     visits_a_day: float
     tastes: tuple[float, ...]
     here: Window
+    looks_s_max: float = math.inf
 
     def rng(self, *what: object) -> random.Random:
         """Return what decides about one thing that this viewer does."""
@@ -93,6 +96,7 @@ def make_viewer(seed: int, number: int, period: Window) -> Viewer:
     return Viewer(
         number=number,
         country=country,
+        region=rng.choice(country.regions),
         address=f"198.{18 + number // 32_000 % 2}.{number // 125 % 256}.{1 + number % 250}",
         apps=(first, second),
         agents=(rng.choice(first.user_agents), rng.choice(second.user_agents)),

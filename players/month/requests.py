@@ -21,8 +21,10 @@ from players.month.visits import Visit, play_visit
 from players.screen import Sent
 
 QUALITY = "media.qoe."
+COUNTRY_HEADER, REGION_HEADER = b"cf-ipcountry", b"cf-region-code"
 FIRST_APP = 0.8  # how often a viewer uses the first of two apps
 BOT_VISITS = 0.02  # a day, for each viewer
+BOT_LOOKS_S = 20.0
 BOT_ADDRESS = "198.19.255.7"
 FAULTY_APP, FAULTY_VERSION, FAULTY_PINGS = "aurora-tv", "2.6.0", 0.06
 """Televisions that were never updated: now and then a timestamp is a text."""
@@ -31,8 +33,8 @@ FAULTY_APP, FAULTY_VERSION, FAULTY_PINGS = "aurora-tv", "2.6.0", 0.06
 class Post(msgspec.Struct, frozen=True, gc=False):
     """One request. `visit` is a number, `at_ms` the arrival, milliseconds since 1970.
 
-    `kind`: `tracking` makes the visit's tracking session, `start` its session, and `event` adds to that. `country`
-    is where the sender's address is.
+    `kind`: `tracking` makes the visit's tracking session, `start` its session, and `event` adds to that. The
+    headers are as they arrive behind a proxy, which says where the sender is.
     """
 
     at_ms: int
@@ -40,7 +42,6 @@ class Post(msgspec.Struct, frozen=True, gc=False):
     kind: Literal["tracking", "start", "event"]
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...]
-    country: str
 
 
 class History:
@@ -119,24 +120,23 @@ class History:
         """Return the requests of a visit, the last one first."""
         viewer = visit.viewer
         headers = _headers_of(visit)
-        code = viewer.country.code
         rng = viewer.rng("wire", visit.at_ms)
         start, *rest = arrivals(sent, rng, channel=visit.app.channel)
         posts = []
         if viewer.tells_by == "tracking":
             body = b"" if viewer.denial else msgspec.json.encode({"user_id": viewer.user_id})
-            posts.append(Post(visit.at_ms, number, "tracking", body, headers, code))
+            posts.append(Post(visit.at_ms, number, "tracking", body, headers))
         metadata = {"cdn": visit.cdn, "testGroup": viewer.group}
-        posts.append(Post(start.received_ms, number, "start", _body(start, metadata), headers, code))
+        posts.append(Post(start.received_ms, number, "start", _body(start, metadata), headers))
         is_faulty = (visit.app.name, visit.version) == (FAULTY_APP, FAULTY_VERSION)
         for each in rest:
             if each.event_type == start.event_type:  # again, because its reply was lost
-                posts.append(Post(each.received_ms, number, "start", posts[-1].body, headers, code))
+                posts.append(Post(each.received_ms, number, "start", posts[-1].body, headers))
                 continue
             body = _body(each)
             if is_faulty and each.event_type == "ping" and rng.random() < FAULTY_PINGS:
                 body = FAULTS["ts as text"](msgspec.json.decode(body))
-            posts.append(Post(each.received_ms, number, "event", body, headers, code))
+            posts.append(Post(each.received_ms, number, "event", body, headers))
         posts.reverse()
         return posts
 
@@ -159,6 +159,7 @@ def make_bot(seed: int, period: Window) -> Viewer:
     return msgspec.structs.replace(
         viewer,
         country=COUNTRIES[-1],
+        region=COUNTRIES[-1].regions[0],
         address=BOT_ADDRESS,
         apps=(WEB, WEB),
         agents=BOT_AGENTS,
@@ -166,6 +167,7 @@ def make_bot(seed: int, period: Window) -> Viewer:
         denial="",
         clock_ms=0,
         here=period,
+        looks_s_max=BOT_LOOKS_S,
     )
 
 
@@ -182,6 +184,8 @@ def _headers_of(visit: Visit) -> tuple[tuple[bytes, bytes], ...]:
         (b"content-type", b"application/json"),
         (b"user-agent", visit.user_agent.encode()),
         (b"x-forwarded-for", viewer.address.encode()),
+        (COUNTRY_HEADER, viewer.country.code.encode()),
+        (REGION_HEADER, viewer.region.encode()),
     ]
     if viewer.denial:
         headers.append((viewer.denial.lower().encode(), b"1" if viewer.denial == "Sec-GPC" else b"denied"))

@@ -21,6 +21,9 @@ AD_LENGTHS_S = (10.0, 15.0, 20.0, 30.0)
 BREAK_EVERY_S = 900.0  # of episodes and films
 ERRORS = {"NET-1001": 55, "DRM-6007": 25, "SRC-404": 20}
 TRIES_MAX = 3
+BUFFERS_A_MINUTE = 0.03
+ACTS_A_MINUTE = 0.06  # of the viewer: pauses, seeks
+RECOVERS_S = 10.0  # after buffering, until the player takes a higher bitrate
 
 
 class Visit(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,9 +116,9 @@ def _start_params(visit: Visit) -> dict[str, Any]:
 
 
 def _trouble(visit: Visit, stories: Stories) -> _Trouble:
-    fails, factor, buffers = 0.008, 1.0, 0.012
+    fails, factor, buffers = 0.008, 1.0, BUFFERS_A_MINUTE
     if visit.cdn == SLOW_CDN and visit.viewer.country.code == SLOW_COUNTRY:
-        factor, buffers = 1.6, 0.15
+        factor, buffers = 1.6, 8 * BUFFERS_A_MINUTE
     if visit.app.name == stories.bad_app and visit.version == stories.bad_version:
         fails, factor = 0.16, factor * 1.5
     if visit.viewer.group == TEST_GROUPS[1]:
@@ -147,13 +150,17 @@ def _come_to_first_frame(screen: Screen, visit: Visit, stories: Stories, trouble
         return False
     screen.show()
     screen.say("play")
-    screen.say("bitrateChange", {"media.qoe.bitrate": rng.choice(visit.app.bitrates)})
+    _get_bitrate(screen, rng.choices(visit.app.bitrates, (1, 3, 6))[0])
     return True
 
 
 def _is_lost(screen: Screen, visit: Visit, stories: Stories) -> bool:
     """Whether the visit's CDN does not answer now."""
     return visit.cdn == stories.lost_cdn and stories.outage.has(screen.began_ms + screen.at_ms)
+
+
+def _get_bitrate(screen: Screen, bitrate_bps: int) -> None:
+    screen.say("bitrateChange", {"media.qoe.bitrate": bitrate_bps})
 
 
 def _fail(screen: Screen, error_id: str, *, source: str = "player") -> None:
@@ -166,10 +173,10 @@ def _fail(screen: Screen, error_id: str, *, source: str = "player") -> None:
 def _watch(screen: Screen, visit: Visit, stories: Stories, trouble: _Trouble) -> bool:
     """Watch until the viewer has enough or the content ends; return False if the CDN was lost meanwhile."""
     rng, item = screen.rng, visit.item
-    left_s = _wanted_s(rng, visit)
+    left_s = min(_wanted_s(rng, visit), visit.viewer.looks_s_max)
     break_in_s = BREAK_EVERY_S if item.kind in ("episode", "film") else math.inf
     while left_s > 0 and screen.left_s > 0.01:
-        incident_s = rng.expovariate((trouble.buffers_a_minute + 0.06) / 60)
+        incident_s = rng.expovariate((trouble.buffers_a_minute + ACTS_A_MINUTE) / 60)
         piece_s = min(left_s, incident_s, break_in_s, _until_outage_s(screen, visit, stories))
         screen.watch(piece_s)
         left_s -= piece_s
@@ -214,9 +221,11 @@ def _until_outage_s(screen: Screen, visit: Visit, stories: Stories) -> float:
 def _incident(screen: Screen, visit: Visit, trouble: _Trouble) -> None:
     """Something happens: the player waits for data, or the viewer pauses, seeks, or wants the whole screen."""
     rng = screen.rng
-    if rng.random() < trouble.buffers_a_minute / (trouble.buffers_a_minute + 0.06):
-        buffer(screen, rng.lognormvariate(0.7, 0.8))
-        screen.say("bitrateChange", {"media.qoe.bitrate": visit.app.bitrates[0]})
+    if rng.random() < trouble.buffers_a_minute / (trouble.buffers_a_minute + ACTS_A_MINUTE):
+        buffer(screen, rng.lognormvariate(0.9, 0.8))
+        _get_bitrate(screen, visit.app.bitrates[0])
+        screen.watch(RECOVERS_S)
+        _get_bitrate(screen, visit.app.bitrates[1])
         return
     roll = rng.random()
     if roll < 0.45:

@@ -154,7 +154,7 @@ def _described(timeline: Timeline) -> Iterator[str]:
         for flag in timeline.flags:
             yield f"flag {flag}: {meanings[flag]}"
         for claim in timeline.claims:
-            yield f"by the player's word alone, {claim.name} would be {_figure(claim.claimed)}"
+            yield f"as the player reports it, {claim.name} would be {_figure(claim.claimed)}"
 
 
 def _moment(ms: int) -> str:

@@ -16,7 +16,7 @@ from sessions.event import Event, read_object
 from sessions.params import QUALITY, number, quality_in
 from sessions.state import State
 
-BITRATE_BPS_MIN = 100_000  # a video of fewer bits per second is none that anybody watches
+BITRATE_BPS_MIN = 100_000  # nobody watches a video of fewer bits per second
 BITRATE_KBPS = "bitrate_kbps"
 _QUALITY = f'"{QUALITY}'.encode()
 

@@ -1,7 +1,7 @@
 """Where the playhead contradicts what the player says for long enough, the playhead is believed.
 
 Evidence is of recorded content only: that is content not known to be live (live as the sessionStart says, from
-that event on). Of live content, and where a playhead is unknown, the claim stands, bounded by silence and by the
+that event on). Of live content, and where a playhead is unknown, the claim holds, bounded by silence and by the
 length of ads. One observation overrules nothing; three in a row do (`OBSERVATIONS`), or two if the second is at
 least 15 s (`SPAN_MS`) after the base of the first. Then all since the run began is counted otherwise. A run begins
 again, and what was counted stays, at a border: where the claim changes (any start or end of an ad or a break is a
@@ -10,12 +10,12 @@ where it is content), at the sessionStart after other events, and, where main co
 at the first play after it. A run that has been decided goes on over a chapter's border; any other border ends it,
 and what follows begins a new one.
 
-Standing. Main content is claimed, and in each interval of the run the known playhead is that of the event before.
+Freezes. Main content is claimed, and in each interval of the run the known playhead is that of the event before.
 The first base is the event before the first such interval; an event 500 ms or more (`OBSERVATION_MS`) after the
 base is an observation, and the next base.
 
 * `playhead_stood`: the run is a stall, all of it, whether it was content or unknown so far. So is what is not
-  borne out (`silence.py`) of the intervals beside it: of the one right before the run, if it claims main content,
+  borne out (`silence.py`) of the intervals next to it: of the one right before the run, if it claims main content,
   no border is between, and the playhead moved forward in it, the rest, which is its end; and of the one that ends
   a decided run, if it was played (`playhead.py`), all but what is borne out, which is its beginning. It is counted
   in `stalls`.
@@ -23,9 +23,9 @@ base is an observation, and the next base.
   sessionStart names a length, and streamType is not "audio", the run is unknown. Of other content it is content
   (without the flag), and a chapter that closes has it. If main content is played later, all such runs were stalls,
   and are counted in `stalls`.
-* Where something else says why the playhead stands, one interval is enough, of any length, and is idle at once:
+* Where something else explains why the playhead does not move, one interval of any length is idle at once:
   `stood_at_end`, within 1 s of the end of recorded content of known length, or past it; `stood_after_error`, an
-  error came, and no play and no other playhead since; `stood_at_zero`, it stands at 0 and the last known other
+  error came, and no play and no other playhead since; `stood_at_zero`, it is 0 and the last known other
   playhead before it was above 0 (a player that was torn down; `playhead_reset` in `playhead.py`). Looked at in
   this order, before the two rules above.
 
@@ -87,7 +87,7 @@ def observe_from_here(state: State) -> None:
     state.run = state.short = None
     state.base_bitrates = ()
     if state.doing == CONTENT:
-        state.base = NO_BASE  # whether it stands is seen from one event to the next
+        state.base = NO_BASE  # a freeze is seen from one event to the next
     else:
         state.base = Base(
             state.now_ms,
@@ -119,15 +119,15 @@ def is_enough(run: Run, now: int) -> bool:
     return run.observations >= OBSERVATIONS or (run.observations == 2 and now - run.first_ms >= SPAN_MS)
 
 
-# ---- main content is claimed, and the playhead stands
+# ---- main content is claimed, and the playhead does not move
 
 
-def stand(state: State, now: int, ms: int) -> Odd | None:
-    """Count the time up to this event, in which the playhead stood; return what of it the rate may explain.
+def count_freeze(state: State, now: int, ms: int) -> Odd | None:
+    """Count the time up to this event, in which the playhead did not move; return what of it the rate may explain.
 
     None: it is no observation of the speed.
     """
-    why = _why_it_stands(state)
+    why = _why_frozen(state)
     if why is not None:
         state.run = None
     elif state.run is not None and state.run.counts_as >= 0:
@@ -143,7 +143,7 @@ def stand(state: State, now: int, ms: int) -> Odd | None:
         count(state, UNBORNE, ms)
     else:
         count_content(state, ms)
-    run = _with_stand(state, now, ms, unborne_ms)
+    run = _with_freeze(state, now, ms, unborne_ms)
     if run.base_ms == now and is_enough(run, now):
         state.run = _overrule_content(state, run, now)
         return NOTHING_ODD if state.run.counts_as == STILL else None
@@ -151,8 +151,8 @@ def stand(state: State, now: int, ms: int) -> Odd | None:
     return Odd(None, unborne_ms) if unborne_ms else NOTHING_ODD
 
 
-def _why_it_stands(state: State) -> int | None:
-    """Return what standing here is, if something else than a stall explains it."""
+def _why_frozen(state: State) -> int | None:
+    """Return what a freeze here is, if something else than a stall explains it."""
     head = state.head
     if head >= state.end_s - AT_END_S:
         return AT_END
@@ -166,7 +166,7 @@ def is_video_with_length(state: State) -> bool:
     return state.end_s < INFINITE and state.start is not None and state.start.stream_type != "audio"
 
 
-def _with_stand(state: State, now: int, ms: int, unborne_ms: int) -> Run:
+def _with_freeze(state: State, now: int, ms: int, unborne_ms: int) -> Run:
     """Return the run with one interval more, or a new one, with what was not borne out before it."""
     run = state.run
     if run is None:
@@ -199,7 +199,7 @@ def _overrule_content(state: State, run: Run, now: int) -> Run:
         state.stalls += 1
     else:
         what = NEVER_MOVED if is_video_with_length(state) else STILL
-        state.stands_never_moved += 1
+        state.freezes_never_moved += 1
     ms = now - run.since_ms
     state.times[CONTENT] -= ms - run.unborne_ms
     state.times[UNBORNE] -= run.unborne_ms

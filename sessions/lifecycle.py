@@ -1,6 +1,6 @@
 """When a session starts and ends, and what its sessionStart says of it.
 
-The start is the sessionStart, or the first event where there is none. The end is the earliest sessionEnd that
+The start is the sessionStart, or the first event of a session without one. The end is the earliest sessionEnd that
 takes effect (`admission.py`), or `length_ms` after the start, whichever is earlier. What comes after it does not
 count.
 """

@@ -42,7 +42,7 @@ def _is_off(state: State, event: Event) -> bool:
 
 
 def flags_of_oddities(state: State) -> list[str]:
-    """Return the flags of a session that tell of all this."""
+    """Return the flags of a session for all of these."""
     flags = flags_of_quality(state)
     if state.start is not None:
         end_s = DAY_S if state.start.is_live else state.start.end_s

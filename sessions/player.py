@@ -1,4 +1,4 @@
-"""What the player does by its word, and how long: moves, durations, startup, completion, errors.
+"""What the player reports that it does, and for how long: moves, durations, startup, completion, errors.
 
 The time between two neighbouring events belongs to what the player did in between, so these durations are
 disjoint, and what follows the last event is not counted. What it did is what it claims:
@@ -13,7 +13,7 @@ disjoint, and what follows the last event is not counted. What it did is what it
 
 unless silence or evidence says otherwise (`silence.py`, `evidence.py`):
 
-    stall    main content playing by its word, while the playhead stands
+    stall    main content playing as the player reports, while the playhead does not move
     gap      unknown
 
     join + content + ad + outside + pause + buffer + stall + gap + idle = last event - start
@@ -23,7 +23,7 @@ does not.) media time = content + ad + outside. Startup is join + main buffering
 content; ads, pauses, and the time between ads are no startup. Rebuffering is main buffering after that.
 
 * `startup_unknown`: startup is null where an interval of join or main buffering before the first play was unknown,
-  and where no play tells when content started, but the playhead (`play_unsaid`). Rebuffering is what came after it
+  and where the playhead tells when content started, and no play (`play_unsaid`). Rebuffering is what came after it
   all the same.
 * Pauses and buffers are counted when they begin; a second pause in a pause adds nothing.
 * Play, pause and buffering inside an ad break concern the ads, but for a pause in the very millisecond that the
@@ -35,7 +35,7 @@ content; ads, pauses, and the time between ads are no startup. Rebuffering is ma
   rate; not if an unsaid play takes it back. Its buffering, from its beginning, is counted in `seek_buffers` and
   `seek_buffer_time_s` besides; both are parts of `rebuffers` and `rebuffer_time_s`.
 * A session failed if an error was the last thing that happened: no play after it, no move of the playhead (a reset
-  to 0 is none), no completion.
+  to 0 does not count), no completion.
 """
 
 from typing import Any

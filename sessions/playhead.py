@@ -1,6 +1,6 @@
 """What the playhead says: played intervals, seeks, slips, loops, progress.
 
-Rates, silence, standing and ranges have files of their own (`speed.py`, `silence.py`, `evidence.py`, `played.py`).
+Rates, silence, freezes and ranges have files of their own (`speed.py`, `silence.py`, `evidence.py`, `played.py`).
 The tolerance is 2 s or a twentieth of the interval, whichever is more. What follows is of intervals that claim
 main content, or are main content during an ad outside of a break, and are not over their limit, or are known all
 the same.
@@ -9,7 +9,7 @@ the same.
   the tolerance. Also what a steady rate found afterwards to be played, and the run of an unsaid play.
 * Loops: recorded content of known length, the playhead went back, and `wrapped = playhead + length - was` differs
   from rate x seconds by no more than the tolerance: played from `was` to the end and from 0 on; counted in
-  `loops`, flag `looped`. Two wraps between two events cannot be told.
+  `loops`, flag `looped`. Two wraps between two events are not recognized.
 * Jumps: other moves, but for moves back by no more than 2 s. Also, once main content has started, moves in a pause
   or in buffering of main content (not over its limit) by more than 2 s either way; of live content, forward by
   more than the seconds that passed and the tolerance. A jump is a seek, unless it is a slip, or an unsaid play, a
@@ -30,7 +30,7 @@ the same.
 
 from typing import Any
 
-from sessions.evidence import stand
+from sessions.evidence import count_freeze
 from sessions.played import add_range
 from sessions.silence import (
     AT_END_S,
@@ -82,7 +82,7 @@ def play_content(state: State, now: int, head: float) -> None:
         follow(state, now, head, ms)
     else:
         seen = observe_speed(state, now, head)
-        kept = stand(state, now, ms) if head == was else _move(state, now, head, ms, seen)
+        kept = count_freeze(state, now, ms) if head == was else _move(state, now, head, ms, seen)
         if kept is None:
             begin_speed(state, now, head)
         elif seen is not None and seen is not FORWARD:
@@ -153,7 +153,7 @@ def _move(state: State, now: int, head: float, ms: int, seen: SpeedObservation |
     is_played = _is_played(state, head, ms)
     if state.run is not None and state.run.counts_as >= 0:
         rest = state.run.counts_as
-        played_ms = _end_stand(state, head, ms, is_played=is_played)
+        played_ms = _end_freeze(state, head, ms, is_played=is_played)
     elif was < state.end_s - AT_END_S <= head:
         played_ms, rest = _count_to_end(state, head, ms), AT_END
     elif was < head and (head - was) / state.rate < ms / 1000 - TOLERANCE_S:
@@ -173,8 +173,8 @@ def _move(state: State, now: int, head: float, ms: int, seen: SpeedObservation |
     return Odd((was, head) if jumped else None, ms - played_ms)
 
 
-def _end_stand(state: State, head: float, ms: int, *, is_played: bool) -> int:
-    """Count an interval in which a stand ended: what is not borne out of it, its beginning, is still the stand."""
+def _end_freeze(state: State, head: float, ms: int, *, is_played: bool) -> int:
+    """Count an interval in which a freeze ended: its beginning, which is not borne out, belongs to the freeze."""
     assert state.run is not None
     played_ms = borne_out_ms(state, head - state.head, ms) if is_played else ms
     if played_ms == ms:
@@ -293,7 +293,7 @@ def facts_of_playhead(state: State) -> dict[str, Any]:
     is_last_a_seek = state.slip_events == state.events and state.head >= 0.0
     last = state.reset_head if is_reset else state.head_last
     return {
-        "stalls": state.stalls + (state.stands_never_moved if state.has_moved else 0),
+        "stalls": state.stalls + (state.freezes_never_moved if state.has_moved else 0),
         "seeks": state.seeks - (state.is_reset_sought if is_reset else is_last_a_seek),
         "loops": loops(state),
         "progress_pct": _progress_pct(state),
@@ -303,5 +303,5 @@ def facts_of_playhead(state: State) -> dict[str, Any]:
 
 
 def loops(state: State) -> int:
-    """Return how often content began again; a player that was torn down is none."""
+    """Return how often content began again; the reset of a player that was torn down is no loop."""
     return state.loops - (state.reset_head > 0.0 and state.is_reset_loop)

@@ -19,7 +19,7 @@ class Rule(msgspec.Struct, frozen=True):
 RULES = (
     Rule(
         "end_ignored",
-        "a sessionEnd took no effect, as it was far before what had come",
+        "a sessionEnd took no effect: it was far earlier than events that had arrived",
         "an end that says 12:00 arrives after a ping that says 12:06: the session goes on",
     ),
     Rule(
@@ -69,7 +69,7 @@ RULES = (
     ),
     Rule(
         "playhead_stood",
-        "the player said that it played, and the playhead stood: a stall",
+        "the player reported that it played, and the playhead did not move: a stall",
         "pings at 10, 20 and 30 s all say 10: 20 s of stall_time_s",
     ),
     Rule(
@@ -79,17 +79,17 @@ RULES = (
     ),
     Rule(
         "stood_at_end",
-        "the playhead stood at the end of the content: idle",
+        "the playhead stayed at the end of the content: idle",
         "content of 30 s, and pings up to 60 s that say 30: 30 s of idle_s",
     ),
     Rule(
         "stood_after_error",
-        "the playhead stood after an error: idle",
+        "the playhead did not move after an error: idle",
         "an error at 20 s, and pings up to 50 s that say 20: 30 s of idle_s, no stall",
     ),
     Rule(
         "stood_at_zero",
-        "the playhead fell to 0 and stood there: idle",
+        "the playhead fell to 0 and stayed there: idle",
         "a player that is torn down at 20 minutes goes on to send pings that say 0",
     ),
     Rule(

@@ -1,7 +1,7 @@
 """How long a player may say nothing, and what is known of a longer silence: `gap_s`.
 
-An interval is the time from one event that counts to the next; what it claims (`player.py`) is what the player did
-by its word. The interval that leads up to the sessionStart has no length.
+An interval is the time from one event that counts to the next; what it claims (`player.py`) is what the player
+reported. The interval that leads up to the sessionStart has no length.
 
 * `LIMITS_MS`: main content may be silent for 90 s; starting, buffering, and an ad break between its ads for 120 s
   (some players send no pings there); an ad, in a break or outside of one, for 120 s and its own length. A silence
@@ -13,14 +13,14 @@ by its word. The interval that leads up to the sessionStart has no length.
 * The playhead does not bear an interval of main content out if, of recorded content and both playheads being
   known, it did not go back, and `moved / rate < seconds - tolerance`. Then `round(moved * 1000 / rate)` ms are
   borne out, and the rest follows them. In an interval of 15 s (`SILENT_MS`) or more up to its limit the rest is
-  unknown (`not_borne_out`), unless it becomes a part of a stand (`evidence.py`); in a shorter one the claim
-  stands, and it is content. An interval in which the playhead stood is all rest; it is content where the playhead
-  never moved before, and content is none of which that is told (`playhead_never_moved`). A jump contradicts
+  unknown (`not_borne_out`), unless it becomes a part of a freeze (`evidence.py`); in a shorter one the claim
+  holds, and it is content. An interval in which the playhead did not move is all rest; it is content where the
+  playhead never moved before, unless `playhead_never_moved` applies to such content. A jump contradicts
   nothing.
 * The end of recorded content is reached in the interval, that is, the playhead was more than 1 s before it and is
   not any more: where `(min(playhead, end) - was) * 1000 / rate`, rounded, is by more than 2,000 ms shorter than
   the interval, that much is content, and the rest, which follows it, is idle (`stood_at_end`). This goes before
-  the rule above, and for any shorter interval too; not for one over its limit, nor for one that ends a stand,
+  the rule above, and for any shorter interval too; not for one over its limit, nor for one that ends a freeze,
   played or not.
 
 `rate` is the rate in force in the interval (`speed.py`). Where the rate is found afterwards, what was unknown by

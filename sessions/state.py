@@ -240,7 +240,7 @@ class State(msgspec.Struct, gc=False):
     is_reset_sought: bool = False
     is_reset_loop: bool = False
     stalls: int = 0
-    stands_never_moved: int = 0
+    freezes_never_moved: int = 0
     still_weight_ms: int = 0
     still_weighted: float = 0.0
 

@@ -16,7 +16,7 @@ NOT_SUMS = frozenset(("average_bitrate_bps", "dropped_frames", "progress_pct", "
 UNCLAIMED = frozenset(("events_over_limit",))  # no claim gives it
 SLOW_MS = 5_000
 FLAGS_MEAN = {
-    "repeat": "said before: stored, not counted",
+    "repeat": "sent before: stored, not counted",
     "future_ts": "its timestamp is of the future: ordered by arrival",
     "ingest_clock": "its ingest had a wrong clock: its arrival is when the log took it",
     "playhead_range": "its playhead is outside of the content",
@@ -135,7 +135,7 @@ def lines_of(events: list[Event], length_ms: int, *, over_limit: int) -> tuple[S
 
 
 def claims_of(facts: SessionFacts, events: list[Event], length_ms: int) -> list[Claim]:
-    """Return the numbers that are others than the player's word alone would have given."""
+    """Return the numbers that differ from what the player's reports alone would have given."""
     fold = Fold(length_ms=length_ms, only_claims=True)
     for event in events:
         fold.step(event)

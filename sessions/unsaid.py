@@ -1,4 +1,4 @@
-"""Main content that played although the player did not say so, or said it in an ad break that was never closed."""
+"""Main content that played although the player did not report it, or reported it in an unclosed ad break."""
 
 from schemas.vocabulary import EventType
 from sessions.ads import close_ad, close_break, leave_break

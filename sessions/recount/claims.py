@@ -25,7 +25,7 @@ class Piece:
 
 
 class Claims:
-    """The player by its own word, event by event."""
+    """The player by its own report, event by event."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -44,7 +44,7 @@ class Claims:
         self.rebuffers: list[int] = []
         self.main_plays: list[int] = []
         self.mains: list[str] = []  # what main content did after each event
-        self.error_stands = False  # an error came, and no play since
+        self.has_error = False  # an error came, and no play since
 
     def now(self) -> str:
         """What it claims until the next event."""

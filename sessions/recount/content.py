@@ -1,4 +1,4 @@
-"""Main content by the player's word: what silence, speed and a standing playhead make of it."""
+"""Main content as the player reports it: what silence, speed and freezes of the playhead make of it."""
 
 from dataclasses import dataclass, field
 
@@ -39,13 +39,13 @@ class Content:
         self.labels = bytearray([NOTHING]) * (self.events[-1].ms - self.events[0].ms)
         self.claimed: list[str] = [""]
         self.rates = [1.0] * len(self.events)  # in force in the interval up to each event
-        self.standing: Run | None = None
-        self.borders: set[int] = set()  # events that end a run of a standing playhead
-        self.ended_stands: set[int] = set()  # events at which a playhead that stood moves on
+        self.freeze: Run | None = None
+        self.borders: set[int] = set()  # events that end a freeze
+        self.ended_freezes: set[int] = set()  # events at which a frozen playhead moves on
         self.unmoved: list[tuple[int, int, str]] = []  # runs in which nothing had played yet
         self.stalls = 0
         self.cut: dict[int, list[tuple[int, int]]] = {}  # what is unknown of intervals, as it is not borne out
-        self.counted_heads: list[int] = []  # events whose playhead tells of progress
+        self.counted_heads: list[int] = []  # events whose playhead counts for progress
         self.first_at: int | None = None  # the first known playhead of main content
 
     def paint(self, since: int, until: int, label: str) -> None:
@@ -73,23 +73,23 @@ class Content:
     def count_content(self, i: int, since: int, until: int) -> None:
         was, head = self.heads[i - 1], self.heads[i]
         if not self.session.is_recorded(i) or was is None or head is None:
-            self.standing = None
+            self.freeze = None
             self.paint(since, until, "content")
             self.played.look(i)
             self.speed.begin(i)
             return
         if head == was:
-            self.stand(i, since, until)
+            self.count_freeze(i, since, until)
             return
-        ends_stand = self.standing is not None and self.standing.is_decided
-        self.standing = None
+        ends_freeze = self.freeze is not None and self.freeze.is_decided
+        self.freeze = None
         is_fast = self.look_at_speed(i)
         is_slip = self.played.passes_over(i, plays=True)
         self.played.look(i, is_fast=is_fast)
         if is_slip:
             self.speed.begin(i)
         self.rates[i] = self.speed.rate
-        self.count_move(i, since, until, head - was, ends_stand=ends_stand)
+        self.count_move(i, since, until, head - was, ends_freeze=ends_freeze)
 
     def look_at_speed(self, i: int) -> bool:
         """Look whether the speed is another one; return whether it is fast forward."""
@@ -104,20 +104,20 @@ class Content:
             self.played.turn_into_one_seek(*(one.at for one in seen[:2]))
         return found in ("fast", "faster")
 
-    def count_move(self, i: int, since: int, until: int, moved: float, *, ends_stand: bool) -> None:
+    def count_move(self, i: int, since: int, until: int, moved: float, *, ends_freeze: bool) -> None:
         """How much of an interval in which the playhead moved was content."""
         was, head, rate = self.heads[i - 1], self.heads[i], self.speed.rate
         assert was is not None
         assert head is not None
         length, end = until - since, self.session.end_at(i)
         is_borne_out = moved < 0 or moved / rate >= length / 1000 - tolerance_s(length)
-        if ends_stand and moved > 0 and not is_borne_out:
-            self.ended_stands.add(i)
+        if ends_freeze and moved > 0 and not is_borne_out:
+            self.ended_freezes.add(i)
             self.paint(since, until - round(moved * 1000 / rate), "stall")
             self.paint(until - round(moved * 1000 / rate), until, "content")
             self.speed.begin(i)
             return
-        if end is not None and was < end - 1 <= head and not ends_stand:
+        if end is not None and was < end - 1 <= head and not ends_freeze:
             reached = round((min(head, end) - was) * 1000 / rate)
             if length - reached > 2000:
                 self.paint(since, since + reached, "content")
@@ -130,13 +130,13 @@ class Content:
             self.paint(played, until, "gap")
             self.cut[i] = [(played, until)]
 
-    def stand(self, i: int, since: int, until: int) -> None:
-        """The playhead stood, while main content should play."""
-        is_explained = self.is_stand_explained(i)
+    def count_freeze(self, i: int, since: int, until: int) -> None:
+        """The playhead did not move, while main content should play."""
+        is_explained = self.is_freeze_explained(i)
         self.look_at_speed(i)
         self.played.look(i)
         if is_explained:
-            self.standing = None
+            self.freeze = None
             self.paint(since, until, "idle")
             self.speed.begin(i)
             return
@@ -146,17 +146,17 @@ class Content:
             self.cut[i] = [(since, until)]
         else:
             self.paint(since, until, "content")
-        self.observe_standing(i, label)
-        if self.standing is not None and self.standing.is_decided and label != "content":
+        self.observe_freeze(i, label)
+        if self.freeze is not None and self.freeze.is_decided and label != "content":
             self.speed.begin(i)
 
     def names_length(self, i: int) -> bool:
         return self.session.end_at(i) is not None and self.session.params.get("media.streamType") != "audio"
 
-    def observe_standing(self, i: int, label: str) -> None:
-        run = self.standing
+    def observe_freeze(self, i: int, label: str) -> None:
+        run = self.freeze
         if run is None:
-            run = self.standing = Run([i - 1], label=label)
+            run = self.freeze = Run([i - 1], label=label)
         if self.events[i].ms - self.events[run.bases[-1]].ms >= 500:
             run.bases.append(i)
             run.seen.append(i)
@@ -167,18 +167,18 @@ class Content:
                 run.is_decided = True
                 if run.label == "stall":
                     self.stalls += 1
-                    self.stand_began_in(run.bases[0])
+                    self.freeze_began_in(run.bases[0])
                 else:
                     self.unmoved.append((since, since, run.label))
             if run.label != "stall":
                 self.unmoved[-1] = (since, self.events[i].ms, run.label)
 
-    def stand_began_in(self, i: int) -> None:
+    def freeze_began_in(self, i: int) -> None:
         """The playhead stopped in the interval up to an event: what is not borne out of it was a stall already."""
         if i == 0 or self.claimed[i] != "content" or i in self.borders or self.session.begins_at(i):
             return
         was, head, rate = self.heads[i - 1], self.heads[i], self.rates[i]
-        if was is None or head is None or head <= was or i in self.ended_stands:
+        if was is None or head is None or head <= was or i in self.ended_freezes:
             return
         length = self.session.length_ms(i)
         if (head - was) / rate < length / 1000 - tolerance_s(length):
@@ -186,8 +186,8 @@ class Content:
             self.cut.pop(i, None)
             self.paint(self.events[i].ms - rest, self.events[i].ms, "stall")
 
-    def is_stand_explained(self, i: int) -> bool:
-        """The playhead stands at the end, after an error, or at 0 since the player was torn down."""
+    def is_freeze_explained(self, i: int) -> bool:
+        """The playhead is at the end, where an error came, or at 0 since the player was torn down."""
         head, end = self.heads[i], self.session.end_at(i)
         assert head is not None
         if end is not None and head >= end - 1:

@@ -53,11 +53,11 @@ class Labels(Content):
         if i in self.claims.main_plays:
             self.count_head(i)
         is_border = self.claims.is_other_claim or (self.session.begins_at(i) and i > 0)
-        if is_border or i == 0 or (is_chapter and not (self.standing and self.standing.is_decided)):
-            self.standing = None
+        if is_border or i == 0 or (is_chapter and not (self.freeze and self.freeze.is_decided)):
+            self.freeze = None
             self.borders.add(i)
         if claim == "content" and (is_error or (is_play and self.took_error)):
-            self.standing = None
+            self.freeze = None
             self.borders.add(i)
         self.took_error = is_error or (self.took_error and not is_play)
         if is_border or i == 0 or is_chapter:
@@ -69,7 +69,7 @@ class Labels(Content):
     def border(self, i: int) -> None:
         """An interval ends all runs."""
         self.borders.add(i)
-        self.standing = None
+        self.freeze = None
         self.moving = Run([i])
 
     def note_chapter(self, i: int) -> None:
@@ -160,7 +160,7 @@ class Labels(Content):
             self.speed.begin(i)
 
     def count_other(self, i: int, claim: str, since: int, until: int, *, is_paused: bool) -> None:
-        """Something else than main content, by the player's word."""
+        """Something else than main content, as the player reports."""
         if is_paused:
             self.played.look(i, plays=False)
         if self.unsays(i, claim, since, until):
@@ -221,7 +221,7 @@ class Labels(Content):
         self.paint(since, stop, "outside")
         self.paint(stop, until, main)
 
-    # ---- something else by the player's word
+    # ---- something else, as the player reports
 
     def unsays(self, i: int, claim: str, since: int, until: int) -> bool:
         """Return whether by now the playhead says that main content plays, whatever the player says."""

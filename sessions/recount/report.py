@@ -107,7 +107,7 @@ class Session:
 
     @staticmethod
     def is_false_end(end: Report, reports: list[Report]) -> bool:
-        """It would end the session more than five minutes before what had been heard of it by then."""
+        """It would end the session more than five minutes before events that had arrived by then."""
         return (end.name == "sessionEnd" and not end.is_repeat) and any(
             event.name != "sessionEnd"
             and not event.is_repeat

@@ -65,7 +65,7 @@ class Speed:
         self.base = i if self.session.heads[i] is not None else None
 
     def look(self, i: int) -> tuple[str, list[Observation]]:
-        """Look at an event while main content plays by the player's word, with the playhead known before and now.
+        """Look at an event of reported main content, with the playhead known before and now.
 
         Returns what it found, and by which observations: "steady" or "fast" by three, "faster" by one more.
         """

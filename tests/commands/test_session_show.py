@@ -97,10 +97,10 @@ def test_each_event_says_what_it_changed(timeline: Timeline) -> None:
 
 
 def test_gaps_and_repeats_are_pointed_out(timeline: Timeline) -> None:
-    """The event that ends a gap, and the one that was said before."""
+    """The event that ends a gap, and the one that was sent before."""
     remarks = {line.offset: line.remarks for line in timeline.lines}
     assert remarks[6] == ["a gap: nothing is known of the time before it"]
-    assert remarks[7] == ["said before: stored, not counted"]
+    assert remarks[7] == ["sent before: stored, not counted"]
 
 
 def test_every_number_is_the_sum_of_what_events_added_and_equals_the_lake(timeline: Timeline) -> None:
@@ -118,7 +118,7 @@ def test_the_text_shows_the_arithmetic(timeline: Timeline) -> None:
     text = "\n".join(describe(timeline))
     assert "content_time_s = 43 = +10 (#2) +9 (#4) +10 (#5) +4 (#6) +10 (#8)" in text
     assert "flag not_borne_out: in a silence the playhead moved less than the clock" in text
-    assert "by the player's word alone, content_time_s would be 114" in text
+    assert "as the player reports it, content_time_s would be 114" in text
     assert "version 1: final (ended), 8 events up to offset" in text
     assert "! arrived after 1 later event" in text
 

@@ -110,7 +110,7 @@ def test_a_log_without_a_clock_of_its_own_has_no_skew() -> None:
     assert skew_of(skew) is None
 
 
-def test_a_skew_of_two_seconds_is_said_once_a_minute() -> None:
+def test_a_skew_of_two_seconds_is_logged_once_a_minute() -> None:
     """And a smaller one not at all; one that is gone is no longer shown."""
     ahead_s = 1.9
     skew = ClockSkew(lambda: 1_000.0 + ahead_s)

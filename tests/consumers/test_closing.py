@@ -131,7 +131,7 @@ def test_a_stuck_session_opens_when_its_playhead_moves_and_the_silent_stretch_is
     assert log.lake.newest()[row.facts.session_id].facts == log.whole()
 
 
-def test_whoever_acts_while_the_playhead_stands_is_not_stuck(log: Log) -> None:
+def test_a_viewer_who_acts_while_the_playhead_does_not_move_is_not_stuck(log: Log) -> None:
     """Somebody pauses and plays on a still picture every 20 minutes: it closes after the last of it."""
     log.read([said("sessionStart", 0), said("play", 0)])
     for n in range(1, 7):

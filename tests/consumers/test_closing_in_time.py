@@ -36,7 +36,7 @@ def test_a_session_closes_when_ten_minutes_passed_without_an_event(
 
 
 @pytest.mark.parametrize(("after_ms", "closings"), [(0, []), (1, [("stuck", 1)])])
-def test_a_session_whose_playhead_stands_for_half_an_hour_closes(
+def test_a_session_whose_playhead_does_not_move_for_half_an_hour_closes(
     after_ms: int, closings: list[tuple[str, int]]
 ) -> None:
     """Pings that do not move the playhead keep a session open for 30 minutes and no longer."""

@@ -15,7 +15,7 @@ from eventlog.adapters import create_log
 from lake.verify import verify
 
 
-def test_a_halt_is_said_at_once_and_then_every_minute() -> None:
+def test_a_halt_is_logged_at_once_and_then_every_minute() -> None:
     """However often it is found again; a new reason is said at once."""
     halts = Halts()
     said: list[tuple[float, str]] = []

@@ -203,7 +203,7 @@ def rename_log(lake: Lake, name: str) -> None:
 
 
 @pytest.mark.parametrize("new_records", [5, 20, 60])
-def test_a_log_of_the_same_name_is_told_by_its_records(tmp_path: Path, new_records: int) -> None:
+def test_a_log_of_the_same_name_is_recognized_by_its_records(tmp_path: Path, new_records: int) -> None:
     """Shorter, as long or longer than what was read: it reads nothing of it before it is told."""
     lake, rig = Lake(tmp_path), EmbeddedRig(tmp_path)
     asyncio.run(rig.make())
@@ -248,7 +248,7 @@ def test_a_log_that_is_lost_again_and_again_is_read_each_time(tmp_path: Path) ->
     ]
 
 
-def test_what_retention_took_is_no_other_log(tmp_path: Path) -> None:
+def test_a_log_whose_old_records_were_removed_is_the_same_log(tmp_path: Path) -> None:
     """Also where it took the very record by which the log is known, and all others."""
     lake, rig = Lake(tmp_path), EmbeddedRig(tmp_path)
     asyncio.run(rig.make())

@@ -169,7 +169,7 @@ async def test_postgresql_is_away_for_seconds(tmp_path: Path, kafka: Broker, own
         assert all(worker.is_alive() for worker in workers)
 
 
-async def test_a_worker_ends_in_time_though_postgresql_says_nothing(
+async def test_a_worker_ends_in_time_if_postgresql_does_not_answer(
     tmp_path: Path, kafka: Broker, own_postgres: SystemServer
 ) -> None:
     """Told to end while the catalogue is frozen, a worker is gone after its time and says what it waited for."""
@@ -262,7 +262,9 @@ def tables_of(place: Location) -> dict[str, Counter[str]]:
     return tables
 
 
-async def test_a_lake_behind_a_gap_is_rebuilt_table_by_table(tmp_path: Path, kafka: Broker, catalog: str) -> None:
+async def test_a_lake_that_has_a_gap_is_rebuilt_table_by_table(
+    tmp_path: Path, kafka: Broker, catalog: str
+) -> None:
     """Behind an accepted gap, with partitions added, backup and log make the same lake; the log alone refuses."""
     async with fleet(tmp_path, bootstrap_servers=kafka.bootstrap_servers, catalog=catalog) as ships:
         async with feeding(ships) as feed:

@@ -286,7 +286,7 @@ async def test_a_ledger_of_other_than_one_row_stops_the_worker(lake: Lake, break
         await asyncio.wait_for(Worker(lake.settings).run(asyncio.Event()), 60)
 
 
-async def test_a_worker_without_a_lake_says_what_makes_one(tmp_path: Path) -> None:
+async def test_a_worker_without_a_lake_names_the_command_that_makes_one(tmp_path: Path) -> None:
     """Only `init` makes tables."""
     settings = read_settings({"PLAYHEAD_DATA_DIR": str(tmp_path)})
     await create_log(settings)

@@ -35,7 +35,7 @@ def test_the_playhead_alone_closes_a_break() -> None:
 
 
 @pytest.mark.parametrize("ends", [[], [(25, "adComplete", 25)]], ids=["the ad's end is lost", "it is not"])
-def test_a_play_after_the_ads_is_of_content_if_no_ad_follows(ends: list[Any]) -> None:
+def test_a_play_after_the_ads_is_one_of_content_if_no_ad_follows(ends: list[Any]) -> None:
     """The break's end is lost in live content, whose playhead proves nothing: the play at 25 says enough."""
     rows = [started(contentType="live"), (0, "play", 0), (10, "adBreakStart", 10), (10, "adStart", 10), *ends]
     facts = watched(*rows, (25, "play", 25), (26, "stateStart", 26), *pings(26, 86, head=26))
@@ -89,7 +89,7 @@ def test_a_buffering_that_a_break_interrupts_ends_where_content_plays_on() -> No
     ],
     ids=["an ad follows", "an ad follows late", "the break ends", "early", "a pause ends", "a pause follows"],
 )
-def test_a_play_in_a_break_is_of_the_ads_otherwise(rows: list[Any]) -> None:
+def test_otherwise_a_play_in_a_break_is_one_of_the_ads(rows: list[Any]) -> None:
     """An ad or the break's end comes next, the ad has not played to its end, or the play ends a pause of it."""
     facts = watched(started(contentType="live"), (0, "play", 0), *BEGIN[2:], *rows)
     assert (facts.content_time_s, facts.flags) == (10, [])
@@ -131,7 +131,7 @@ def test_an_ad_of_no_length_is_bounded_by_silence_alone(length: Any) -> None:
     assert watched(*rows).ad_time_s == 300
 
 
-def test_of_live_content_a_lost_end_of_an_ad_costs_what_follows() -> None:
+def test_in_live_content_a_lost_end_of_an_ad_costs_what_follows() -> None:
     """The live playhead moves in ads too: 20 s of ad, and then nobody knows."""
     rows = [started(contentType="live"), (0, "play", 0), *BEGIN[2:], *pings(10, 110, head=10)]
     facts = watched(*rows)
@@ -149,7 +149,7 @@ def test_what_the_playhead_overrules_of_an_ad_may_lie_beyond_its_length() -> Non
 OUTSIDE = [started(), (0, "play", 0), (10, "ping", 10), (20, "adStart", 20, ad_of(30))]
 
 
-def test_an_ad_outside_of_a_break_is_an_ad_while_the_playhead_stands() -> None:
+def test_an_ad_outside_of_a_break_is_an_ad_while_the_playhead_does_not_move() -> None:
     """Inserted by the server, without a break: content 30, ad outside of breaks 30, and no stall."""
     facts = watched(*OUTSIDE, (30, "ping", 20), (40, "ping", 20), (50, "adComplete", 20), (60, "ping", 30))
     assert (facts.content_time_s, facts.ad_time_outside_breaks_s, facts.ad_time_s) == (30, 30, 0)
@@ -199,14 +199,14 @@ def test_a_play_does_not_end_an_ad_outside_of_a_break() -> None:
     assert (facts.startup_s, facts.content_time_s, facts.join_s) == (1, 10, 1)
 
 
-def test_of_live_content_and_unknown_playheads_an_ad_outside_of_a_break_is_one() -> None:
-    """The claim stands, up to its length and 5 s."""
+def test_an_ad_outside_of_a_break_is_an_ad_in_live_content_and_with_unknown_playheads() -> None:
+    """It plays as reported, up to its length and 5 s."""
     for start, head in ((started(contentType="live"), 5.0), (started(), -1.0)):
         facts = watched(start, (0, "play", head), (10, "adStart", head), (20, "ping", head), (60, "ping", head))
         assert (facts.ad_time_outside_breaks_s, facts.content_time_s) == (20, 40)
 
 
-def test_bitrate_is_of_content_and_not_of_ads_outside_of_breaks() -> None:
+def test_bitrate_counts_for_content_and_not_for_ads_outside_of_breaks() -> None:
     """1000 bit/s for 10 s and after the ad's bound for 10 s, 5000 in the ad: what is content counts."""
     ping = {"qoe": {"media.qoe.bitrate": 5000}}
     rows = [started(contentType="live"), (0, "play", 0, {"qoe": {"media.qoe.bitrate": 1000}})]

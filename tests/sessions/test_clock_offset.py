@@ -57,7 +57,7 @@ def test_a_timestamp_of_the_far_future_is_ordered_by_arrival() -> None:
     assert (facts.content_time_s, facts.clock_offset_ms) == (10, 0)
 
 
-def test_what_closing_depends_on_is_told_by_arrival() -> None:
+def test_closing_depends_on_the_order_of_arrival() -> None:
     """The playhead last moved in the event that arrived at 10.04 s; the last arrival was at 30.04 s."""
     facts = watched(
         (0, "sessionStart", 0), (0, "play", 0), (10, "pauseStart", 10), (20, "ping", 10), (30, "ping", 10)

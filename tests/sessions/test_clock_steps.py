@@ -48,7 +48,7 @@ def test_a_clock_that_is_set_does_not_move_events(step_ms: int) -> None:
 
 
 @pytest.mark.parametrize("step_ms", [-299_999, 299_999])
-def test_a_step_of_less_than_five_minutes_is_none(step_ms: int) -> None:
+def test_a_step_of_less_than_five_minutes_is_no_step(step_ms: int) -> None:
     """A device's clock is corrected by seconds, and networks are slow for minutes."""
     session = [*pings(0, 60), *pings(70, 200, ahead_ms=step_ms)]
     assert not clocks_of(session).has_steps
@@ -76,7 +76,7 @@ def test_a_clock_shows_itself_by_delays_within_two_seconds(spread_ms: int, is_sh
     assert clocks_of([*pings(0, 60), *late]).has_steps is is_shown
 
 
-def test_a_television_that_gets_the_time_after_a_second_is_told_by_its_first_events() -> None:
+def test_a_television_that_gets_the_time_after_a_second_is_recognized_by_its_first_events() -> None:
     """Its first clock is never steady; the second is."""
     session = [*pings(0, 1, ahead_ms=-30 * DAY_MS, every_s=1), *pings(10, 100)]
     assert happened_s(session) == [0.0, 1.0, *range(10, 101, 10)]

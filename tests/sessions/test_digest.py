@@ -78,7 +78,7 @@ def test_digests_are_equal_exactly_where_the_words_are(said: list[Any], chance: 
             assert event.says_the_same(known) == is_same
 
 
-def test_the_parts_of_an_event_are_told_apart_in_its_digest() -> None:
+def test_the_digest_tells_the_parts_of_an_event_apart() -> None:
     """The same object as params, as qoeData, as metadata and as unknown keys are four things to say."""
     event = made((0, "ping", 0), 0)
     said = [

@@ -37,7 +37,7 @@ def test_the_fold_names_no_event_type() -> None:
         assert not [name for name in EVENT_TYPES if f'"{name}"' in source]
 
 
-def test_lists_are_bounded_and_say_so() -> None:
+def test_long_lists_are_cut_and_the_session_is_flagged() -> None:
     """10,000 errors, ads, chapters and seeks leave lists of at most 200, whole counts, and the flag."""
     rows: list[tuple[Any, ...]] = [(0, "sessionStart", 0), (0, "adBreakStart", 0)]
     for i in range(2_000):

@@ -38,7 +38,7 @@ def test_400_seeks_leave_the_played_seconds_right() -> None:
     assert len(facts.played_intervals) <= 257
 
 
-def test_the_told_error_bounds_the_error() -> None:
+def test_the_stated_error_bounds_the_error() -> None:
     """However seeks and plays fall: unique seconds are within the error of those counted one by one."""
     for seed in range(4):
         chance = random.Random(seed)

@@ -126,7 +126,7 @@ def test_buffering_that_is_open_counts_so_far_and_completion_ends_it() -> None:
     assert (facts.seek_buffer_time_s, facts.rebuffer_time_s) == (3, 3)
 
 
-def test_buffering_that_was_none_has_no_time_of_a_seek_either() -> None:
+def test_buffering_that_turns_out_to_be_content_was_not_caused_by_a_seek() -> None:
     """After a seek, buffering at 20 and no play, while the playhead moves on."""
     facts = watched(*BEGIN, (20, "bufferStart", 500), (21, "ping", 500), *pings(21, 51, head=500))
     assert (facts.seek_buffer_time_s, facts.rebuffer_time_s, facts.content_time_s) == (1, 1, 50)

@@ -70,7 +70,7 @@ def test_events_that_come_together_are_one_observation() -> None:
     assert (facts.stalls, facts.content_time_s) == (0, 10.002)
 
 
-def test_standing_at_the_end_of_recorded_content_is_idle() -> None:
+def test_a_playhead_that_stays_at_the_end_of_recorded_content_is_idle() -> None:
     """The content is 600 s long; a player whose playhead stays at 600 neither stalls nor plays."""
     facts = watched(
         (0, "sessionStart", 0), (0, "play", 590), (10, "ping", 600), (20, "ping", 600), (30, "ping", 600)
@@ -118,7 +118,7 @@ def test_bitrate_before_it_is_known_weighs_nothing() -> None:
     assert watched((0, "sessionStart", 0)).average_bitrate_bps is None
 
 
-def test_the_last_dropped_frames_and_time_to_start_stand() -> None:
+def test_the_last_dropped_frames_and_time_to_start_count() -> None:
     """Dropped frames are cumulative, so the last value is the session's; nonsense among them is passed over."""
     facts = watched(
         (0, "sessionStart", 0),

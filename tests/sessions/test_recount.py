@@ -35,7 +35,7 @@ def test_the_fold_agrees_with_the_recount(first: int) -> None:
         pytest.param(108718, id="buffering before and after a break that was never closed"),
     ],
 )
-def test_they_agree_on_what_once_divided_them(seed: int) -> None:
+def test_they_agree_on_sessions_that_once_differed(seed: int) -> None:
     """Sessions on which an earlier fold and the recount disagreed."""
     assert differences(events_of(drawn(seed))) == {}
 

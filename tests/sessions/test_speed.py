@@ -32,7 +32,7 @@ def test_whole_seconds_of_playhead_are_steady_too() -> None:
 
 
 def test_playing_as_the_clock_does_is_a_rate_of_one() -> None:
-    """No flag for what is usual; and nothing is said where nothing played."""
+    """No flag for what is usual; and no rate where nothing played."""
     facts = watched(*BEGIN, *pings(0, 120, head=0))
     assert (facts.playback_rate, facts.flags) == (1, [])
     assert watched(started()).playback_rate is None
@@ -61,8 +61,8 @@ def test_seeks_of_which_no_three_are_alike_are_seeks() -> None:
     assert (facts.seeks, facts.playback_rate, facts.flags) == (3, 1, [])
 
 
-def test_two_intervals_of_one_ratio_are_seeks_still() -> None:
-    """Two at 1.5x and the end: nobody knows, so they are two seeks, the last being none."""
+def test_two_intervals_of_one_ratio_are_seeks() -> None:
+    """Two at 1.5x and the end: nobody knows, so they are two jumps, of which the last is no seek."""
     facts = watched(*BEGIN, *pings(0, 20, head=0, rate=1.5))
     assert (facts.seeks, facts.content_time_s, facts.playback_rate) == (1, 20, None)
 
@@ -124,8 +124,8 @@ def test_what_an_event_says_twice_is_believed_in_the_order_of_params_metadata_an
 
 
 @pytest.mark.parametrize("value", [0, -1, 17, True, "fast", None, [2]])
-def test_what_is_no_rate_names_none(value: Any) -> None:
-    """Nonsense under the right key is passed over; a rate that is named holds if nothing plays."""
+def test_a_value_that_is_no_rate_names_no_rate(value: Any) -> None:
+    """Nonsense under the right key is ignored; a rate that is named holds if nothing plays."""
     facts = watched(started(), (0, "play", 0, {"params": {"playbackRate": value}}), *pings(0, 30, head=0))
     assert (facts.playback_rate, facts.seeks) == (1, 0)
     named = watched(started(), (0, "play", 0, {"params": {"playbackRate": 1.5}}))

@@ -110,7 +110,7 @@ def test_content_that_plays_on_after_completion_is_content() -> None:
     assert (facts.content_time_s, facts.idle_s, facts.is_completed) == (50, 0, True)
 
 
-def test_a_move_that_was_a_seek_in_a_pause_is_none_if_it_was_played() -> None:
+def test_a_seek_in_a_pause_is_no_seek_if_content_was_playing() -> None:
     """The seek to 500 before it stays one."""
     rows = [*BEGIN, (10, "pauseStart", 10), (15, "ping", 500)]
     facts = watched(*rows, *pings(15, 45, head=500))
@@ -132,7 +132,7 @@ def test_bitrate_and_chapters_get_what_turns_out_to_be_content() -> None:
     assert (facts.chapters[0].time_s, facts.average_bitrate_bps) == (40, 2000)
 
 
-def test_a_border_makes_the_playhead_prove_itself_again() -> None:
+def test_evidence_on_one_side_of_a_border_decides_nothing_on_the_other() -> None:
     """One observation in the pause, a chapter, and one more: what is on one side of the border stays a pause."""
     rows = [*BEGIN, (10, "pauseStart", 10), (20, "ping", 20), (20, "chapterStart", 20), (30, "ping", 30)]
     assert watched(*rows).pause_time_s == 20
@@ -147,7 +147,7 @@ def test_one_overruled_wait_leaves_the_claims_after_it_as_they_are() -> None:
 
 
 def test_a_session_without_evidence_believes_every_claim() -> None:
-    """What the claims alone give is what `session show` sets beside the numbers."""
+    """What the claims alone give is what `session show` prints next to the numbers."""
     fold = Fold(only_claims=True)
     for offset, row in enumerate([*BEGIN, (12, "bufferStart", 12), *pings(12, 72, head=12)]):
         fold.step(made(row, offset))

@@ -1,4 +1,4 @@
-"""The player says that it plays, and the playhead stands: what that is."""
+"""The player reports that it plays, and the playhead does not move: what that is."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ def still(since_s: float, until_s: float, *, at: float, every_s: float = 10) -> 
     return pings(since_s, until_s, head=at, every_s=every_s, rate=0)
 
 
-def test_a_playhead_that_never_moves_says_nothing_of_recorded_video() -> None:
+def test_recorded_video_whose_playhead_never_moves_is_unknown() -> None:
     """300 s of pings at 0: nobody knows whether anybody saw anything."""
     facts = watched(*BEGIN, *still(0, 300, at=0))
     assert (facts.content_time_s, facts.stall_time_s, facts.gap_s, facts.stalls) == (0, 0, 300, 0)
     assert (facts.flags, doings(facts)) == (["playhead_never_moved"], [("unknown", 0, 300)])
 
 
-def test_if_it_moves_later_the_stand_was_a_stall() -> None:
+def test_a_playhead_that_moves_later_was_stalled_before() -> None:
     """A minute at 0, then it plays for half a minute."""
     facts = watched(*BEGIN, *still(0, 60, at=0), *pings(60, 90, head=0))
     assert (facts.content_time_s, facts.stall_time_s, facts.gap_s, facts.stalls) == (30, 60, 0, 1)
@@ -30,15 +30,15 @@ def test_if_it_moves_later_the_stand_was_a_stall() -> None:
 @pytest.mark.parametrize(
     "params", [{"contentType": "live"}, {"streamType": "audio"}, {"length": 0}, {"length": None}]
 )
-def test_a_playhead_that_never_moves_is_believed_of_no_other_content(params: dict[str, Any]) -> None:
-    """Live, audio, or of unknown length: players there are that send no playhead. Also with a ping a minute."""
+def test_other_content_plays_although_its_playhead_never_moves(params: dict[str, Any]) -> None:
+    """Live, audio, or of unknown length: some players send no playhead. Also with a ping a minute."""
     start = started(**params)
     assert watched(start, (0, "play", 0), *still(0, 300, at=0)).content_time_s == 300
     assert watched(start, (0, "play", 0), *still(0, 300, at=0, every_s=60)).content_time_s == 300
 
 
-def test_a_live_playhead_that_stands_is_no_stall() -> None:
-    """Of live content the claim stands."""
+def test_a_live_playhead_that_does_not_move_is_no_stall() -> None:
+    """Live content plays as the player reports."""
     facts = watched(started(contentType="live"), (0, "play", 50), (10, "ping", 60), *still(10, 60, at=60))
     assert (facts.content_time_s, facts.stalls, facts.flags) == (60, 0, [])
 
@@ -55,13 +55,13 @@ def test_two_observations_make_a_stall_if_they_span_15_s_and_three_always_do() -
 
 
 def test_a_stall_goes_on_over_a_chapter_and_not_over_a_pause() -> None:
-    """10 -> 40 stands; a chapter begins at 30; a pause 40 -> 50; then 10 s more at the same playhead."""
+    """Frozen 10 -> 40; a chapter begins at 30; a pause 40 -> 50; then 10 s more at the same playhead."""
     rows = [*BEGIN, (10, "ping", 10), *still(10, 30, at=10), (30, "chapterStart", 10), (40, "pauseStart", 10)]
     facts = watched(*rows, (50, "play", 10), (60, "ping", 10))
     assert (facts.stall_time_s, facts.stalls, facts.pause_time_s, facts.content_time_s) == (30, 1, 10, 20)
 
 
-def test_after_an_error_a_playhead_that_stands_is_idle_and_no_stall() -> None:
+def test_a_playhead_that_does_not_move_after_an_error_is_idle() -> None:
     """Plays to 20, an error, 30 s of pings."""
     rows = [*BEGIN, (10, "ping", 10), (20, "error", 20), *still(20, 50, at=20)]
     facts = watched(*rows)
@@ -70,7 +70,7 @@ def test_after_an_error_a_playhead_that_stands_is_idle_and_no_stall() -> None:
 
 
 def test_an_error_is_over_when_the_playhead_moves_or_a_play_comes() -> None:
-    """It moves at 60: content again. Or a play comes at 50, and 30 s of standing is a stall."""
+    """It moves at 60: content again. Or a play comes at 50, and 30 s at one playhead are a stall."""
     rows = [*BEGIN, (10, "ping", 10), (20, "error", 20), *still(20, 50, at=20)]
     moved = watched(*rows, *pings(50, 80, head=20))
     assert (moved.content_time_s, moved.idle_s, moved.is_failed) == (50, 30, False)
@@ -79,12 +79,12 @@ def test_an_error_is_over_when_the_playhead_moves_or_a_play_comes() -> None:
 
 
 def test_an_error_in_a_stall_ends_it() -> None:
-    """Stands 10 -> 40 with an error at 30."""
+    """Frozen 10 -> 40 with an error at 30."""
     facts = watched(*BEGIN, (10, "ping", 10), *still(10, 30, at=10), (30, "error", 10), (40, "ping", 10))
     assert (facts.stall_time_s, facts.idle_s) == (20, 10)
 
 
-def test_standing_at_the_end_is_idle_from_the_first() -> None:
+def test_a_playhead_that_stays_at_the_end_is_idle_at_once() -> None:
     """Content of 30 s; the last ping says 30 at 30 s, the end comes at 39.9 s."""
     facts = watched(started(length_s=30), (0, "play", 0), *pings(0, 30, head=0), (39.9, "sessionEnd", 30))
     assert (facts.content_time_s, facts.idle_s, facts.stalls) == (30, 9.9, 0)
@@ -100,7 +100,7 @@ def test_what_follows_reaching_the_end_is_idle() -> None:
     assert (near.content_time_s, near.idle_s) == (32, 0)
 
 
-def test_a_player_that_fell_to_zero_and_stands_there_is_idle() -> None:
+def test_a_playhead_that_fell_to_zero_and_stays_there_is_idle() -> None:
     """Plays to 20, then pings at 0 until 50."""
     facts = watched(*BEGIN, *pings(0, 20, head=0), (30, "ping", 0), *still(30, 50, at=0))
     assert (facts.content_time_s, facts.idle_s, facts.stall_time_s, facts.last_playhead_s) == (30, 20, 0, 20)
@@ -115,7 +115,7 @@ def test_bitrate_and_chapters_lose_what_turns_out_to_be_a_stall() -> None:
     assert (facts.chapters[0].time_s, facts.average_bitrate_bps) == (20, 2000)
 
 
-def test_a_session_start_after_other_events_ends_a_stand_and_takes_no_time() -> None:
+def test_a_session_start_after_other_events_ends_a_freeze_and_takes_no_time() -> None:
     """Three observations of one playhead, the third being the sessionStart: no stall, and no time of its own."""
     rows = [(0, "play", 30), (1, "ping", 31), (1.5, "ping", 31), (2, "ping", 31), (2.5, "sessionStart", 31)]
     facts = watched(*rows, (12.5, "ping", 41))
@@ -123,7 +123,7 @@ def test_a_session_start_after_other_events_ends_a_stand_and_takes_no_time() -> 
 
 
 def test_a_stall_lasts_into_the_interval_in_which_the_playhead_moves_again() -> None:
-    """Stands 10 -> 30; in the next 20 s it moves 10: it stood for half of them. Then it stands again at once."""
+    """Frozen 10 -> 30; in the next 20 s it moves 10, so it froze for half of them. Then it freezes again."""
     rows = [*BEGIN, (10, "ping", 10), *still(10, 30, at=10), (50, "ping", 20)]
     facts = watched(*rows)
     assert (facts.content_time_s, facts.stall_time_s, facts.stalls, facts.gap_s) == (20, 30, 1, 0)

@@ -134,4 +134,5 @@ def _row(session: OpenSession, reason: CloseReason | None, *, as_of_ms: int, as_
         late_events=session.late_events,
         as_of_ms=as_of_ms,
         as_of_offset=as_of_offset if passed_since is None else min(as_of_offset, passed_since),
+        first_offset=session.first_offset,
     )

@@ -301,7 +301,11 @@ class Worker:
             every = [
                 held.fold(
                     chunks,
-                    lake=StoredEvents(connection, partition=held.ledger.log_partition),
+                    lake=StoredEvents(
+                        connection,
+                        partition=held.ledger.log_partition,
+                        open_as_of_offset=held.ledger.open_as_of_offset,
+                    ),
                     log_now_ms=log_now_ms,
                     share=self._folding_again,
                 )

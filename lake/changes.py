@@ -72,7 +72,10 @@ class History(msgspec.Struct, frozen=True):
 
 
 class SessionRow(msgspec.Struct, frozen=True):
-    """A session as a row: the facts of the fold, and the position in the log up to which they count."""
+    """A session as a row: the facts of the fold, and the position in the log up to which they count.
+
+    No event of it has an offset before `first_offset`, if that is known.
+    """
 
     facts: SessionFacts
     version: int
@@ -80,6 +83,7 @@ class SessionRow(msgspec.Struct, frozen=True):
     late_events: int
     as_of_ms: int
     as_of_offset: int
+    first_offset: int | None = None
 
 
 class OpenRows(msgspec.Struct, frozen=True):

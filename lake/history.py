@@ -3,6 +3,7 @@
 Always of one partition: offsets of two partitions cannot be compared.
 """
 
+import contextlib
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from itertools import groupby, islice
 from operator import itemgetter
@@ -31,27 +32,32 @@ _COLUMNS = (
 
 
 class StoredEvents:
-    """What the lake has of one partition's sessions, for `PartitionSessions`."""
+    """What the lake has of one partition's sessions, for `PartitionSessions`.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, *, partition: int) -> None:
+    All events before `open_as_of_offset` are of sessions that are open, or that have closed (`OpenRows`).
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, *, partition: int, open_as_of_offset: int) -> None:
         self._connection = connection
         self._partition = partition
+        self._open_as_of_offset = open_as_of_offset
 
     def histories(
         self, session_ids: Collection[str], *, since: Mapping[str, int]
     ) -> Generator[tuple[str, History], None, None]:
         """Yield the histories of those of these sessions that the lake has.
 
-        `since` has the first offset of as many of them as are known to have none before.
+        `since` has the first offset of as many of them as are known to have none before: of all open ones.
         """
-        return _histories(self._connection, session_ids, self._partition, since)
+        for ids, first_offset in self._groups(session_ids, since):
+            yield from _histories(self._connection, ids, self._partition, first_offset)
 
     def known(
         self, events: Collection[Event], *, without_moments: Collection[str], since: Mapping[str, int]
     ) -> dict[str, Lookup]:
         """Return what decides whether these events are new; for sessions `without_moments`, only by event id."""
         known: dict[str, Lookup] = {}
-        for ids, first_offset in _groups({event.session_id for event in events}, since):
+        for ids, first_offset in self._groups({event.session_id for event in events}, since):
             group = frozenset(ids)
             of_group = [event for event in events if event.session_id in group]
             known |= self._known(of_group, without_moments, _between(ids, self._partition, first_offset))
@@ -91,6 +97,35 @@ class StoredEvents:
             self._connection.unregister("wanted")
         return known
 
+    def _groups(self, session_ids: Collection[str], since: Mapping[str, int]) -> Iterator[tuple[list[str], int]]:
+        """Group sessions by what narrows the search for their events; give each group, and their first offset.
+
+        One session whose id says nothing of its age would make the search for all others one of the whole lake.
+        """
+        begun = [id for id in session_ids if id in since]
+        others = [id for id in session_ids if id not in since]
+        born = [id for id in others if born_ms_of_session(id) is not None]
+        derived = [id for id in others if born_ms_of_session(id) is None]
+        if begun:
+            yield begun, min(since[id] for id in begun)
+        if born:
+            yield born, 0
+        if derived:
+            yield derived, self._first_offset_of_closed(derived)
+
+    def _first_offset_of_closed(self, session_ids: list[str]) -> int:
+        """Return the offset before which none of these sessions, which are not open, has an event."""
+        between, ends = _between(session_ids, self._partition)
+        with _wanted(self._connection, session_ids):
+            closed = self._connection.execute(
+                "SELECT count(DISTINCT session_id), min(coalesce(first_offset, 0)) FROM session_versions "
+                f"WHERE session_id IN (SELECT session_id FROM wanted) AND {between}",
+                ends,
+            ).fetchone()
+        count, first_offset = closed or (0, None)
+        known = [] if first_offset is None else [int(first_offset)]
+        return min(known if count == len(session_ids) else [*known, self._open_as_of_offset])
+
     def known_tracking(self, event_ids: Collection[str]) -> set[str]:
         """Return which of these ids of tracking events are stored."""
         return read_known_tracking(self._connection, event_ids)
@@ -105,7 +140,7 @@ def read_open_sessions(
         "UNION SELECT session_id FROM events WHERE log_partition = ? AND log_offset >= ?",
         [partition, open_as_of_offset],
     ).fetchall()
-    return _histories(connection, [row[0] for row in rows], partition, {})
+    return _histories(connection, [row[0] for row in rows], partition)
 
 
 def read_derived_ids(connection: duckdb.DuckDBPyConnection, *, partition: int) -> Iterator[str]:
@@ -155,19 +190,26 @@ def read_histories(
     connection: duckdb.DuckDBPyConnection, session_ids: Iterable[str], *, partition: int
 ) -> dict[str, History]:
     """Return the histories of those of these sessions that the lake has."""
-    return dict(_histories(connection, list(session_ids), partition, {}))
+    return dict(_histories(connection, list(session_ids), partition))
 
 
 def _histories(
-    connection: duckdb.DuckDBPyConnection, wanted: Collection[str], partition: int, since: Mapping[str, int]
+    connection: duckdb.DuckDBPyConnection, wanted: list[str], partition: int, first_offset: int = 0
 ) -> Generator[tuple[str, History], None, None]:
     """Yield histories while events are fetched; the longest sessions come last, with a query each."""
-    for ids, first_offset in _groups(wanted, since):
-        connection.register("wanted", pa.table({"session_id": ids}))
-        try:
-            yield from _registered_histories(connection, partition, ids, first_offset)
-        finally:
-            connection.unregister("wanted")
+    if wanted:
+        with _wanted(connection, wanted):
+            yield from _registered_histories(connection, partition, wanted, first_offset)
+
+
+@contextlib.contextmanager
+def _wanted(connection: duckdb.DuckDBPyConnection, session_ids: list[str]) -> Iterator[None]:
+    """Let statements name these sessions as the table `wanted`."""
+    connection.register("wanted", pa.table({"session_id": session_ids}))
+    try:
+        yield
+    finally:
+        connection.unregister("wanted")
 
 
 def _registered_histories(
@@ -194,7 +236,8 @@ def _registered_histories(
         else:
             full.append(session_id)
     for session_id in full:
-        yield session_id, _full_history(connection, partition, session_id, closed.pop(session_id, ()))
+        version = closed.pop(session_id, ())
+        yield session_id, _full_history(connection, partition, session_id, first_offset, version)
     for session_id, versions_only in closed.items():
         yield session_id, History([], *versions_only)
 
@@ -203,10 +246,11 @@ def _full_history(
     connection: duckdb.DuckDBPyConnection,
     partition: int,
     session_id: str,
+    first_offset: int,
     version: tuple[int, int, int] | tuple[()],
 ) -> History:
     """Return the history of a session that may have more events than are folded; the others are counted."""
-    where = f"log_partition = {partition} AND session_id = ?"
+    where = f"log_partition = {partition} AND log_offset >= {first_offset} AND session_id = ?"
     over = connection.execute(
         "SELECT count(*), max(log_offset), epoch_ms(arg_max(received_at, log_offset)), "
         f"coalesce(bool_or(consent = '{DENIED}'), false) FROM events WHERE {where} AND {_IS_OVER} "
@@ -216,22 +260,6 @@ def _full_history(
     rows = connection.execute(f"SELECT {_COLUMNS} FROM events WHERE {where} AND NOT {_IS_OVER}", [session_id])
     events = [_event(row) for row in _fetched(rows)]
     return History(events, *(version or (0, -1, 0)), Over(*over) if over and over[0] else Over())
-
-
-def _groups(session_ids: Collection[str], since: Mapping[str, int]) -> Iterator[tuple[list[str], int]]:
-    """Group sessions by what narrows the search for their events; give each group, and their first offset.
-
-    One session whose id says nothing of its age would make the search for all others one of the whole lake.
-    """
-    begun: list[str] = []
-    born: list[str] = []
-    derived: list[str] = []
-    for id in session_ids:
-        group = begun if id in since else derived if born_ms_of_session(id) is None else born
-        group.append(id)
-    for ids in (begun, born, derived):
-        if ids:
-            yield ids, min(since.get(id, 0) for id in ids)
 
 
 def _between(session_ids: Collection[str], partition: int, first_offset: int = 0) -> tuple[str, list[str | int]]:

@@ -175,6 +175,7 @@ def _sessions(rows: list[tuple[SessionRow, int]]) -> pa.Table:
             "as_of_offset": pa.array([row.as_of_offset for row in sessions], pa.int64()),
             "log_partition": pa.array([partition for _, partition in rows], pa.int32()),
             "late_events": pa.array([row.late_events for row in sessions], pa.int64()),
+            "first_offset": pa.array([row.first_offset for row in sessions], pa.int64()),
         }
     )
 

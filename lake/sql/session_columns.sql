@@ -127,4 +127,5 @@
     label VARCHAR,                 -- media.label: record label; null before schema 3
     author VARCHAR,                -- media.author; null before schema 3
     station VARCHAR,               -- media.station: radio station; null before schema 3
-    dims MAP(VARCHAR, VARCHAR)     -- custom metadata of the sessionStart: at most 16 texts, numbers and booleans, without ids; dims['key']; null before schema 3
+    dims MAP(VARCHAR, VARCHAR),    -- custom metadata of the sessionStart: at most 16 texts, numbers and booleans, without ids; dims['key']; null before schema 3
+    first_offset BIGINT            -- log offset before which it has no event; null before schema 3

@@ -87,7 +87,16 @@ class Lake:
             return by_session(connection.execute(f"SELECT {columns} FROM sessions").to_arrow_table().to_pylist())
 
 
-_PLACE = ("version", "state", "close_reason", "as_of", "as_of_offset", "log_partition", "late_events")
+_PLACE = (
+    "version",
+    "state",
+    "close_reason",
+    "as_of",
+    "as_of_offset",
+    "log_partition",
+    "late_events",
+    "first_offset",
+)
 FACTS = [name for name in session_rows([]).column_names if name not in _PLACE]
 
 
@@ -132,7 +141,8 @@ def _write(
 ) -> list[HeldPartition]:
     """Fold, commit and advance, as the worker does."""
     with writer.connection() as connection:
-        lake = StoredEvents(connection, partition=held.ledger.log_partition)
+        ledger = held.ledger
+        lake = StoredEvents(connection, partition=ledger.log_partition, open_as_of_offset=ledger.open_as_of_offset)
         changes = held.fold(batch, lake=lake, log_now_ms=now_ms, share=share)
     if renew:
         changes.add_open_sessions(now_s=0.0, interval_s=-math.inf)

@@ -20,7 +20,7 @@
   buffering or play, it was a play of main content: the ad and the break are aborted at its moment, a buffering
   that the break interrupted has ended, main content has played since. Its playhead and that of the last event
   before the one that decides are a range if they are known and it moved forward by no more than max(1, rate) x
-  seconds and 2 s; these two are progress.
+  seconds and 2 s; these two are progress. If that last event does not know the playhead, it may be a slip.
 * Silence: `silence.py`.
 """
 

@@ -95,7 +95,7 @@ class Fold(State, gc=False):
             self.last_moved_received_ms = received
 
         if self.resumed_ms < FAR_FUTURE:
-            judge_resumed(self, row, now)
+            judge_resumed(self, row, now, head)
         doing = self.doing
         if doing == CONTENT:
             play_content(self, now, head)

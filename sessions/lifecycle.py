@@ -38,7 +38,7 @@ def await_start(state: State, event: Event) -> bool:
     if not is_first and (state.start is None or state.end_ms is not None):
         return False
     if state.resumed_ms < FAR_FUTURE:
-        judge_resumed(state, event.type, now)
+        judge_resumed(state, event.type, now, -1.0)
     if not state.is_recorded:
         state.reset_head = -1.0
     state.run = state.short = None

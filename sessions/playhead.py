@@ -218,7 +218,7 @@ def jump(state: State, now: int, head: float, due_s: float, allowed_s: float) ->
         if head >= 0.0:
             _bridge(state, head, due_s)
         else:
-            _note_slip(state, due_s)
+            note_slip(state, due_s)
         return False
     moved = head - was
     if moved < -DAY_S / 2 and state.start is not None and state.start.is_live:
@@ -236,7 +236,7 @@ def jump(state: State, now: int, head: float, due_s: float, allowed_s: float) ->
         state.seeks -= 1
         return False
     state.seeks += 1
-    _note_slip(state, due_s)
+    note_slip(state, due_s)
     return True
 
 
@@ -249,7 +249,7 @@ def jump_waiting(state: State, now: int, head: float) -> None:
     jump(state, now, head, 0.0, allowed_s)
 
 
-def _note_slip(state: State, due_s: float) -> None:
+def note_slip(state: State, due_s: float) -> None:
     """This event's playhead may be a slip, or is unknown: keep what the next one may go on from."""
     state.slip_head, state.slip_due_s, state.slip_events = state.head, due_s, state.events + 1
     state.slip_head_max = state.head_max

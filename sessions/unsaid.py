@@ -5,7 +5,7 @@ from sessions.ads import close_ad, close_break, leave_break
 from sessions.evidence import spilled_ms
 from sessions.played import add_range
 from sessions.player import leave_buffering, play_main, settle
-from sessions.playhead import make_progress
+from sessions.playhead import make_progress, note_slip
 from sessions.silence import TOLERANCE_S
 from sessions.spans import rewrite_spans
 from sessions.state import AD, AD_OVER, BUFFER, CONTENT, FAR_FUTURE, JOIN, OUTSIDE, Run, State
@@ -34,15 +34,20 @@ def play_unsaid(state: State, run: Run) -> None:
     settle(state)
 
 
-def judge_resumed(state: State, row: EventType, now: int) -> None:
-    """Decide whether a play after the ads of a break was one of main content."""
+def judge_resumed(state: State, row: EventType, now: int, head: float) -> None:
+    """Decide whether a play after the ads of a break was one of main content, or keep what it needs if it was."""
     if row.ad or row.ad_break:
         state.resumed_ms = FAR_FUTURE
     elif now >= state.resumed_ms + RESUMED_MS or row.chapter or row.is_error or row.starts:
         _play_resumed(state)
-    elif state.bitrate is not None:
-        state.resumed_weight_ms += now - state.now_ms
-        state.resumed_weighted += state.bitrate * (now - state.now_ms)
+    else:
+        ms = now - state.now_ms
+        if state.bitrate is not None:
+            state.resumed_weight_ms += ms
+            state.resumed_weighted += state.bitrate * ms
+        if head < 0.0 <= state.head:
+            note_slip(state, state.rate * ms / 1000)
+            state.slip_head_max = max(state.head_max, state.resumed_head)
 
 
 def _play_resumed(state: State) -> None:

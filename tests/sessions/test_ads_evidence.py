@@ -67,6 +67,13 @@ def test_a_session_start_in_an_ad_outside_of_a_break_takes_no_time_and_its_playh
     assert (facts.content_time_s, facts.unique_played_s, facts.seeks) == (15, 16, 0)
 
 
+def test_an_unknown_playhead_after_the_play_does_not_interrupt_what_was_played() -> None:
+    """The break's end is lost, the play at 25 says 10, the ping at 27 no playhead, the one at 37 says 22."""
+    rows = [*BEGIN, (25, "adComplete", 10), (25, "play", 10), (27, "ping", -1), (37, "ping", 22), (47, "ping", 32)]
+    facts = watched(*rows)
+    assert (facts.unique_played_s, facts.seeks, facts.flags) == (32, 0, ["break_unclosed"])
+
+
 def test_a_buffering_that_a_break_interrupts_ends_where_content_plays_on() -> None:
     """A seek, 2 s of buffering, a break whose end is lost, a play; then 3 s of buffering that no seek caused."""
     rows = [started(), (0, "play", 0), (10, "ping", 10), (11, "bufferStart", 300), (13, "adBreakStart", 300)]

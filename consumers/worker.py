@@ -98,19 +98,19 @@ class Worker:
 
     async def _work(self, reader: Reader, stop: asyncio.Event) -> None:
         stopping = asyncio.create_task(stop.wait())
-        beside = [asyncio.create_task(each) for each in (self._keep_maintained(reader), self._keep_comparing())]
+        chores = [asyncio.create_task(each) for each in (self._keep_maintained(reader), self._keep_comparing())]
         try:
-            await self._move(reader, stopping, beside)
+            await self._move(reader, stopping, chores)
         finally:
-            for task in (stopping, *beside):
+            for task in (stopping, *chores):
                 task.cancel()
-            await asyncio.gather(stopping, *beside, return_exceptions=True)
+            await asyncio.gather(stopping, *chores, return_exceptions=True)
             await reader.close()
             await self._comparison.close()
             await asyncio.to_thread(self._lake.close)
 
     async def _move(
-        self, reader: Reader, stopping: "asyncio.Task[bool]", beside: Collection["asyncio.Task[None]"]
+        self, reader: Reader, stopping: "asyncio.Task[bool]", chores: Collection["asyncio.Task[None]"]
     ) -> None:
         """Move batches from the log into the lake until stopped: read, decode, fold, commit, advance.
 
@@ -146,7 +146,7 @@ class Worker:
 
         reading = asyncio.create_task(read_batch())
         try:
-            while not stopping.done() and await _wait_for_batch(reading, stopping, beside):
+            while not stopping.done() and await _wait_for_batch(reading, stopping, chores):
                 batch = reading.result()
                 reading = asyncio.create_task(read_batch())
                 await write_batch(batch)
@@ -337,7 +337,7 @@ class Worker:
         self._halts.add(partition, code=fault.code, reason=with_remedy(fault))
 
     def _note_halts(self, now: datetime) -> None:
-        """Let the ledgers say which partitions are halted; one that nothing was heard of yet may be so still."""
+        """Write into the ledgers which partitions are halted; one that was not read yet may still be."""
         for partition, held in self._held.items():
             if partition in self._halts or partition in self._heard:
                 self._lake.note_halt(held, self._halts.reason(partition), now=now)
@@ -386,11 +386,11 @@ class Worker:
 
 
 async def _wait_for_batch(
-    reading: "asyncio.Task[Batch]", stopping: "asyncio.Task[bool]", beside: Collection["asyncio.Task[None]"]
+    reading: "asyncio.Task[Batch]", stopping: "asyncio.Task[bool]", chores: Collection["asyncio.Task[None]"]
 ) -> bool:
     """Wait for a batch; return False if stopped first. Raises what a background task raised."""
-    await asyncio.wait((reading, stopping, *beside), return_when=asyncio.FIRST_COMPLETED)
-    for task in beside:
+    await asyncio.wait((reading, stopping, *chores), return_when=asyncio.FIRST_COMPLETED)
+    for task in chores:
         if task.done():
             task.result()
     return reading.done()

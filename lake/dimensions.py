@@ -1,7 +1,7 @@
 """By what sessions are cut and filtered: the names that `metrics_by` and other macros take.
 
 A dimension is a column of sessions (`COLUMNS`), the time of its start in a time zone (`TIMES`), or `dims.<key>`, a
-key of its custom metadata. A name that is none of them is an error that lists those there are.
+key of its custom metadata. Any other name is an error that lists the known ones.
 """
 
 from schemas.vocabulary import DIMENSION_KEYS

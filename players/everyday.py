@@ -85,7 +85,7 @@ def _offline(rng: random.Random) -> Screen:
 
 @KINDS.add("a stall without an event", 20, rebuffer=None)
 def _silent_stall(rng: random.Random) -> Screen:
-    """The picture stands, and the player reports nothing but pings."""
+    """The picture is frozen, and the player reports nothing but pings."""
     screen = draw_screen(rng)
     begin(screen)
     screen.unreported = rng.choice((1, 1, 2))

@@ -133,7 +133,7 @@ def _thirty_hours(rng: random.Random) -> Screen:
 
 @KINDS.add("stuck for hours", 1, is_long=True, rebuffer=None)
 def _stuck(rng: random.Random) -> Screen:
-    """The picture stands, and nobody is there."""
+    """The picture is frozen, and nobody is there."""
     screen = draw_screen(rng, ping_s=rng.choice((10.0, 30.0)))
     begin(screen)
     screen.watch(rng.uniform(60.0, 300.0))

@@ -141,7 +141,7 @@ class SessionTruth(msgspec.Struct, frozen=True):
 
     `accepted` events were answered 2xx: each must be a row. `unknown` requests ended without a 2xx or a 4xx (a
     5xx, a timeout, a lost connection): each may be a row. `metrics` is None if an event in the middle is
-    missing or unknown, so that nothing certain can be said; `clock_offset_ms` is the player's clock minus the
+    missing or unknown, so that nothing is certain; `clock_offset_ms` is the player's clock minus the
     true one.
     """
 

@@ -1,7 +1,7 @@
 """Simulated viewers over real HTTP: they play their scripts at a server, and record its replies.
 
 A session of minutes is played in seconds: its player's clock runs faster than ours and reaches the present (plus
-the player's own error) with the last event. Requests go out when that clock says so, so that events of the same
+the player's own error) with the last event. Requests go out at the times of that clock, so that events of the same
 moment go out together. What is played depends on the seed alone; how far it gets, on the server and the time.
 """
 

@@ -109,7 +109,7 @@ RULES = (
     ),
     Rule(
         "ad_too_long",
-        "an ad was said to play longer than its length and 5 s: the rest is unknown",
+        "an ad was reported to play longer than its length and 5 s: the rest is unknown",
         "an ad of 15 s whose end is lost in live content, and pings for 10 minutes: 20 s of ad_time_s",
     ),
     Rule(

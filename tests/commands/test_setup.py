@@ -1,4 +1,4 @@
-"""What is needed before anything runs: init, settings, secrets, a folder; and what is said where it is missing."""
+"""What is needed before anything runs: init, settings, secrets, a folder; and the message if it is missing."""
 
 import json
 import re
@@ -62,7 +62,7 @@ def test_settings_are_printed_with_their_meaning(tmp_path: Path) -> None:
 def test_a_mistake_in_the_settings_is_one_line(
     verb: str, name: str, value: str, line: str, tmp_path: Path
 ) -> None:
-    """Whatever verb; and nothing is begun."""
+    """With any verb; and nothing is started."""
     assert failed(playhead(verb, cwd=tmp_path, settings={name: value})) == f"playhead: {line}"
     assert list(tmp_path.iterdir()) == []
 

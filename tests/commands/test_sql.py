@@ -50,7 +50,7 @@ def test_sql_answers_while_all_runs(live: tuple[Path, Running]) -> None:
     ],
 )
 def test_sql_cannot_change_the_lake(live: tuple[Path, Running], statement: str) -> None:
-    """Whatever the statement: one line, exit status 2, and the table is as it was."""
+    """Any statement that would: one line, exit status 2, and the table is unchanged."""
     cwd, _ = live
     assert re.search(r"read-only|read only", failed(playhead("sql", statement, cwd=cwd)), re.IGNORECASE)
 

@@ -16,7 +16,7 @@ from lake.verify import verify
 
 
 def test_a_halt_is_logged_at_once_and_then_every_minute() -> None:
-    """However often it is found again; a new reason is said at once."""
+    """It is found again and again; only a new reason is logged at once."""
     halts = Halts()
     said: list[tuple[float, str]] = []
     for half_minute in range(6):

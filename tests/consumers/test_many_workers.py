@@ -289,11 +289,11 @@ async def test_a_lake_that_has_a_gap_is_rebuilt_table_by_table(
         settled = "SELECT bool_and(open_as_of_offset = next_offset), sum(duplicates), sum(quarantined) FROM ledger"
         await until_async(lambda: ships.ask(settled) == [(True, 1, 1)], "open sessions are not written")
         await ends_well(worker)
-        anew = {**ships.elsewhere("anew"), "PLAYHEAD_LAKE_BACKUPS": str(ships.settings.backups)}
+        rebuilt = {**ships.elsewhere("rebuilt"), "PLAYHEAD_LAKE_BACKUPS": str(ships.settings.backups)}
         refused = ships.start("rebuild", name="from-the-log-alone", **ships.elsewhere("nothing"))
-        await ships.run("rebuild", **anew)
+        await ships.run("rebuild", **rebuilt)
         here = await asyncio.to_thread(tables_of, ships.place)
-        there = await asyncio.to_thread(tables_of, ships.place_of(anew))
+        there = await asyncio.to_thread(tables_of, ships.place_of(rebuilt))
         assert there.keys() == here.keys()
         assert {name: (here[name] - there[name], there[name] - here[name]) for name in here} == dict.fromkeys(
             here, (Counter(), Counter())

@@ -270,9 +270,9 @@ def test_kept_state_is_used_again_only_while_the_ledger_fits(lake: Lake) -> None
         write(one, kept, [make_event("sessionStart")])
         assert one.load(0, kept) is kept
         write(other, other.load(0, None), [], idle_at_ms=NOON_MS + HOUR_MS)
-        anew = one.load(0, kept)
-        assert anew is not kept
-        assert (anew.ledger.next_offset, anew.ledger.commits, anew.sessions.open) == (1, 2, {})
+        fresh = one.load(0, kept)
+        assert fresh is not kept
+        assert (fresh.ledger.next_offset, fresh.ledger.commits, fresh.sessions.open) == (1, 2, {})
 
 
 @pytest.mark.parametrize(
@@ -473,12 +473,12 @@ async def test_kills_at_any_moment_leave_every_snapshot_and_the_end_exact(tmp_pa
     verdict = verify(lake.place)
     assert verdict.findings == []
     assert verdict.partitions[0].next_offset == count
-    anew = Lake(tmp_path / "anew")
-    (tmp_path / "anew" / "log.sqlite").symlink_to(tmp_path / "log.sqlite")
-    await work_off(anew)
+    fresh = Lake(tmp_path / "fresh")
+    (tmp_path / "fresh" / "log.sqlite").symlink_to(tmp_path / "log.sqlite")
+    await work_off(fresh)
     same = "SELECT log_offset, event_id, flags FROM events ORDER BY 1"
-    assert lake.ask(same) == anew.ask(same)
-    assert lake.sessions() == anew.sessions()
+    assert lake.ask(same) == fresh.ask(same)
+    assert lake.sessions() == fresh.sessions()
 
 
 async def test_an_event_is_readable_within_two_seconds(lake: Lake) -> None:

@@ -342,7 +342,7 @@ async def test_sasl_over_tls_with_the_wrong_password(
 
 
 async def test_no_password_goes_to_a_broker_that_is_not_the_right_one(secured: tuple[JvmBroker, Path]) -> None:
-    """With SASL too a broker of another CA, or with another name, is refused before anything is said."""
+    """With SASL too a broker of another CA, or with another name, is refused before anything is sent."""
     _, folder = secured
     await is_refused(
         sasl_over_tls(secured, kafka_ssl_cafile=str(folder / "other.crt")), why="certificate verify failed"

@@ -43,7 +43,7 @@ BAD_ENDS = {
     "an invalid path": (b"GET nowhere HTTP/1.1\r\nHost: a\r\n\r\n", b"400"),
     "two lengths": (b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", b"400"),
     "length and chunks": (b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", b"400"),
-    "a body in chunks that are none": (CHUNKED + b"5\r\nabcde\r\nzz\r\n", b"400"),
+    "a body in broken chunks": (CHUNKED + b"5\r\nabcde\r\nzz\r\n", b"400"),
     "a body whose first chunk is invalid": (CHUNKED + b"zz\r\n", b"400"),
     "headers too large": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 50_000 + b"\r\n\r\n", b"431"),
     "headers too large that do not end": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 200_000, b"431"),

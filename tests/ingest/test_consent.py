@@ -292,7 +292,7 @@ def test_a_denial_counts_wherever_it_stands(ingest: Ingest, part: str | None) ->
     ],
 )
 def test_a_signal_is_off_at_0_or_empty_only(ingest: Ingest, name: str, value: str, wanted: str) -> None:
-    """Global Privacy Control and Do Not Track; 0 does not give consent, and leaves what else is said."""
+    """Global Privacy Control and Do Not Track; 0 does not give consent, and leaves the other signals in force."""
     check(ingest, wanted, {name: value}, None)
 
 

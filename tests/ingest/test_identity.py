@@ -58,7 +58,7 @@ def test_a_user_is_the_same_one_in_both_apis(ingest: Ingest) -> None:
 
 
 def test_a_device_is_no_user(ingest: Ingest) -> None:
-    """Equal values in two namespaces cannot be told to be equal, and a device identity says nothing of consent."""
+    """Equal values in two namespaces do not look equal, and a device identity says nothing about consent."""
     body = session_start(**{"analytics.aid": "canary-visitor"})
     (record,) = ingest.events(ingest.start(body))
     assert record["data"]["params"]["analytics.aid"] != pseudonym(KEY, "user", "canary-visitor")

@@ -1,6 +1,6 @@
 """Hostile and honest requests side by side: what was accepted is in the log and in the tables, and only that.
 
-Each event has a name of its own. A journal keeps what the client heard of each name; in the end log and lake must
+Each event has a name of its own. A journal keeps the replies for each name; in the end log and lake must
 hold the accepted names once, the unknown ones at most once, and no other.
 """
 
@@ -41,7 +41,7 @@ class Request:
 
 @dataclass
 class Journal:
-    """What the clients heard of each name, and of each tracking session."""
+    """The replies that the clients got for each name and each tracking session."""
 
     accepted: list[str] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)

@@ -497,7 +497,7 @@ def test_a_session_of_ours_counts_behind_a_foreign_one(ingest: Ingest) -> None:
 @pytest.mark.parametrize("denied_by", ["header", "metadata"])
 @pytest.mark.parametrize("named_by", ["X-JAY-TRACKING", "tracking_session_id", "jay_tracking"])
 def test_a_denied_event_names_no_tracking_session(ingest: Ingest, denied_by: str, named_by: str) -> None:
-    """Neither its envelope nor its metadata have it in the log; no flag tells that one was named."""
+    """Neither its envelope nor its metadata have it in the log; no flag shows that one was named."""
     session_id = send(ingest, "guide-post-json").json()["session_id"]
     metadata = {} if named_by == "X-JAY-TRACKING" else {named_by: session_id}
     headers = {named_by: session_id} if named_by == "X-JAY-TRACKING" else {}

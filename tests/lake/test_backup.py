@@ -72,10 +72,10 @@ def test_tables_of_others_break_neither_verify_nor_backup_nor_upkeep(lake: Lake,
     swept = maintain(lake.place, ages, orphans=tmp_path / "orphans", now=lambda: moment).orphans
     assert swept.aside == 0
     assert lake.ask("SELECT price FROM main.ledger_prices") != []
-    anew = location(Settings(data_dir=tmp_path / "anew"))
-    restore(anew, path)
-    assert verify(anew).findings == []
-    assert verify(anew).partitions == verify(lake.place).partitions
+    restored = location(Settings(data_dir=tmp_path / "restored"))
+    restore(restored, path)
+    assert verify(restored).findings == []
+    assert verify(restored).partitions == verify(lake.place).partitions
 
 
 def test_a_file_that_others_lost_is_no_finding_of_ours(lake: Lake) -> None:
@@ -186,10 +186,10 @@ def test_folders_that_are_no_backups_stay(lake: Lake, tmp_path: Path, name: str)
 def test_a_backup_is_restored_from_a_folder_of_any_name(lake: Lake, tmp_path: Path, name: str) -> None:
     """DuckDB takes some characters as patterns, and SQL takes others as quotes."""
     path, manifest = back_up(lake.place, tmp_path / name / "backups", now=NOON)
-    anew = location(Settings(data_dir=tmp_path / name))
-    assert restore(anew, path) == manifest
-    assert verify(anew).findings == []
-    assert verify(anew).partitions == verify(lake.place).partitions
+    restored = location(Settings(data_dir=tmp_path / name))
+    assert restore(restored, path) == manifest
+    assert verify(restored).findings == []
+    assert verify(restored).partitions == verify(lake.place).partitions
 
 
 # ---- in time

@@ -127,7 +127,7 @@ def test_no_snapshot_younger_than_an_hour_is_forgotten(tmp_path: Path) -> None:
 
 
 def test_a_scheduled_file_that_a_snapshot_needs_is_not_deleted(tmp_path: Path) -> None:
-    """Before files are deleted their names are looked up: one that is still listed is said, and stays."""
+    """Before files are deleted their names are looked up: one that is still listed is logged, and stays."""
     lake = Lake(tmp_path)
     insert(lake.place, 0, 1)
     file = Path(do(lake.place, "SELECT data_file FROM ducklake_list_files('lake', 'duplicates')")[0][0])
@@ -641,7 +641,7 @@ def test_upkeep_refuses_while_a_snapshot_is_from_the_future(tmp_path: Path) -> N
 
 
 def test_upkeep_works_again_once_a_commit_was_made_by_the_right_clock(tmp_path: Path) -> None:
-    """Snapshots of a clock that was ahead stay until their time; the newest one tells which clock is in use."""
+    """Snapshots of a clock that was ahead stay until their time; the newest one shows which clock is in use."""
     lake = Lake(tmp_path)
     insert(lake.place, 0)
     ahead = datetime.now(UTC) + timedelta(hours=2)

@@ -398,7 +398,7 @@ async def test_each_session_names_the_run_that_plays_it(serve: Serve) -> None:
 
 
 async def test_the_true_time_is_known_where_a_session_is_played_in_real_time(serve: Serve) -> None:
-    """Whatever its own clock says, a short look happens during the run, and lasts as long as it says."""
+    """Whatever its own clock reads, a short look happens during the run, and lasts as long as it says."""
     url, _ = serve(_well)
     truth = await simulate(url=url, viewers=40, for_s=2.0, seed=7, api_key=None, pace_s=0.05)
     glances = [session for session in truth.sessions if session.metrics and session.metrics.started_at is not None]

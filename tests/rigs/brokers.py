@@ -29,7 +29,7 @@ from rigs.containers import has_container_engine
 from rigs.processes import Process
 
 POM = Path(__file__).parent / "kafka_pom.xml"
-CLASSES = "classes.jsa"  # beside the jars: the classes of a running broker as the JVM maps them; halves its start
+CLASSES = "classes.jsa"  # next to the jars: the classes of a running broker as the JVM maps them; halves its start
 MAIN = "kafka.Kafka"
 UP_WITHIN_S = 60.0
 

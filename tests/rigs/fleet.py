@@ -1,7 +1,7 @@
 """Workers on Kafka and PostgreSQL as processes, a log that fills while they work, and what must come of it.
 
 The feed knows each record that the log has acknowledged. `Fleet.exact()` compares that with the lake by SQL of its
-own, asks `playhead verify`, and compares every session with those of a lake that is made anew from the same log by
+own, asks `playhead verify`, and compares every session with those of a lake made again from the same log by
 one worker that nobody disturbs.
 """
 
@@ -240,13 +240,13 @@ class Fleet:
         """Check that it is complete, and has sessions as one undisturbed worker makes them."""
         await self.complete(feed)
         assert (await asyncio.to_thread(verify, self.place)).findings == []
-        anew = read_settings({**self.environment, **self.elsewhere("anew")})
-        if anew.log == "embedded":
-            await asyncio.to_thread(self._copy_log, anew.data_dir)
+        fresh = read_settings({**self.environment, **self.elsewhere("fresh")})
+        if fresh.log == "embedded":
+            await asyncio.to_thread(self._copy_log, fresh.data_dir)
         ((partitions,),) = await asyncio.to_thread(self.ask, "SELECT count(*) FROM ledger")
-        Lake(anew.data_dir, partitions=partitions)
-        await Worker(anew).run(asyncio.Event(), until_read=True)
-        there = await asyncio.to_thread(sessions_of, location(anew))
+        Lake(fresh.data_dir, partitions=partitions)
+        await Worker(fresh).run(asyncio.Event(), until_read=True)
+        there = await asyncio.to_thread(sessions_of, location(fresh))
         assert there.keys() - set(feed.tried.values()) == set(feed.acknowledged.values()) - there.keys() == set()
         await self._comes_to_have(there)
 

@@ -13,7 +13,7 @@ def _():
 
     import marimo as mo
 
-    from notebooks import filters, pictures
+    from notebooks import filters, pictures, questions
     from notebooks.connect import newest_snapshot, open_lake, read
     from notebooks.names import as_text
     from schemas.faults import NotReady
@@ -23,7 +23,7 @@ def _():
         lake = open_lake(os.environ, Path(str(data)) if data else None)
     except NotReady as fault:
         mo.stop(True, mo.md(f"# Now\nThere is nothing to see yet: {fault}."))
-    return as_text, filters, lake, mo, newest_snapshot, pictures, read, zoneinfo
+    return as_text, filters, lake, mo, newest_snapshot, pictures, questions, read, zoneinfo
 
 
 @app.cell
@@ -66,9 +66,9 @@ def _(bar, filters, lake, mo, snapshot, zoneinfo):
 
 
 @app.cell
-def _(choice, filters, lake, mo, pictures):
+def _(choice, filters, lake, mo, pictures, questions):
     # One number for "now", of one moment: `watching_now`, of the sessions that the filters leave.
-    heard = filters.heard_now(lake, choice)
+    heard = questions.heard_now(lake, choice)
     meanings = {
         "watching": "Sessions that play main content or an ad, and were heard from within three of their pings.",
         "starting": "Sessions that wait for their first frame.",
@@ -88,7 +88,7 @@ def _(choice, filters, lake, mo, pictures):
 
 
 @app.cell
-def _(choice, compared, filters, lake, mo, pictures):
+def _(choice, compared, lake, mo, pictures, questions):
     # Each is a metric of the catalogue: its definition is a hover away.
     names = {
         "media_starts_adobe": "starts",
@@ -98,43 +98,24 @@ def _(choice, compared, filters, lake, mo, pictures):
         "startup_s_p95_newrelic": "startup p95",
         "rebuffer_ratio_cta2066": "rebuffering",
     }
-    (now,) = filters.metrics(lake, choice, list(names))
-    (then,) = filters.metrics(lake, choice.before(), list(names))
-    catalogue = filters.definitions()
     mo.vstack(
         [
             mo.md(f"## Sessions that started in this period, and {compared}"),
-            pictures.tiles(
-                mo,
-                [
-                    pictures.tile(
-                        label,
-                        now[name],
-                        catalogue[name].unit,
-                        meaning=f"{name}: {catalogue[name].meaning}",
-                        n=now["n"],
-                        sample_min=choice.sample_min,
-                        before=then[name],
-                        n_before=then["n"],
-                        compared=compared,
-                    )
-                    for name, label in names.items()
-                ],
-            ),
+            pictures.compared(mo, questions, lake, choice, names, compared),
         ]
     )
     return
 
 
 @app.cell
-def _(choice, compared, filters, lake, mo, pictures, zone):
+def _(choice, compared, lake, mo, pictures, questions, zone):
     lines = [
         {"at": pictures.as_clock(row["at"] + moved, zone), "value": row["viewers"], "series": series}
         for series, asked, moved in (
             ("this period", choice, choice.back * 0),
             (compared, choice.before(), choice.back),
         )
-        for row in filters.audience(lake, asked).to_pylist()
+        for row in questions.audience(lake, asked).to_pylist()
     ]
     mo.vstack(
         [
@@ -150,9 +131,9 @@ def _(choice, compared, filters, lake, mo, pictures, zone):
 
 
 @app.cell
-def _(as_text, choice, filters, lake, mo, pictures):
+def _(as_text, choice, lake, mo, pictures, questions):
     columns = ["content_time_s", "startup_s_p95_newrelic", "rebuffer_ratio_cta2066", "start_failure_ratio_conviva"]
-    by_content = filters.metrics(
+    by_content = questions.metrics(
         lake,
         choice,
         columns,

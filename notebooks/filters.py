@@ -6,9 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 
-from lake.metrics import Metric, read_catalogue
 from lake.reading import Reader
 from notebooks.connect import read
 
@@ -32,7 +30,7 @@ DIMENSIONS = {
 SAMPLES_MIN = ("10", "1", "30", "100", "1000")
 VALUES_MAX = 300  # in the list of one dimension: those with the most sessions
 UNKNOWN = "unknown"
-WATCHING = ("playing", "ad", "ad_outside")
+EMPTY = "Nothing has arrived yet. `make run` simulates viewers; README shows how to send an event with curl."
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -61,6 +59,11 @@ class Choice(msgspec.Struct, frozen=True):
             for limit, width in ((2, 60), (12, 300), (48, 1800), (24 * 8, 7200), (1e9, 28800))
             if hours <= limit
         )
+
+    @property
+    def bucket(self) -> str:
+        """The bucket of time in which a session started, as SQL."""
+        return f"time_bucket(INTERVAL {self.bucket_s} SECOND, started_at)"
 
     @property
     def bucket_words(self) -> str:
@@ -158,86 +161,4 @@ def chosen(mo: Any, value: Mapping[str, Any], newest: datetime | None) -> Choice
         {name: value[name] for name in DIMENSIONS if value[name]},
         int(value["n"]),
         value["zone"],
-    )
-
-
-def definitions() -> dict[str, Metric]:
-    """Return the metrics of the catalogue by name."""
-    return {metric.name: metric for metric in read_catalogue().metric}
-
-
-def metrics(
-    lake: Reader, choice: Choice, names: list[str], *, by: str = "", order: str = "n DESC"
-) -> list[dict[str, Any]]:
-    """Return metrics of the catalogue over the sessions that the choice leaves, with their number `n`.
-
-    With `by`, an expression over `counted_sessions`, one row for each of its values, as `value`.
-    """
-    known = definitions()
-    columns = [f"{by} AS value"] if by else []
-    columns += ["count(*) AS n", *(f"{known[name].sql} AS {name}" for name in names)]
-    text = (
-        f"SELECT {', '.join(columns)} FROM counted_sessions "
-        f"WHERE started_at >= $since AND started_at < $until AND {choice.condition()}"
-    )
-    if by:
-        text += f" GROUP BY value ORDER BY {order}"
-    return read(lake, text, **choice.values()).to_pylist()
-
-
-def heard_now(lake: Reader, choice: Choice) -> dict[str, int]:
-    """Return what the open sessions that the choice leaves do at the newest moment: `watching_now` of them."""
-    among = {name: value for name, value in choice.values().items() if name.startswith("in_")}
-    (row,) = read(
-        lake,
-        f"""
-        SELECT
-            count(*) FILTER (is_watching) AS watching,
-            count(*) FILTER (is_heard AND doing = 'joining') AS starting,
-            count(*) FILTER (is_heard AND doing IN ('buffering', 'ad_buffering')) AS buffering,
-            count(*) FILTER (is_heard AND doing IN ('paused', 'ad_paused')) AS paused,
-            count(*) FILTER (is_heard AND doing = 'idle') AS finished,
-            count(*) FILTER (NOT is_heard) AS silent
-        FROM open_now WHERE session_id IN (
-            SELECT session_id FROM counted_sessions WHERE NOT is_closed AND {choice.condition()}
-        )
-        """,
-        **among,
-    ).to_pylist()
-    return dict(row)
-
-
-def audience(lake: Reader, choice: Choice) -> pa.Table:
-    """Return how many watched, in the mean of each bucket of time: main content or ads played, by the spans.
-
-    Buckets that are not over are left out, and so are sessions that closed before there were spans.
-    """
-    step_ms = choice.bucket_s * 1000
-    low, high = (int(moment.timestamp() * 1000) // step_ms for moment in (choice.since, choice.until))
-    names = ", ".join(f"'{name}'" for name in WATCHING)
-    return read(
-        lake,
-        f"""
-        WITH chosen AS (
-            SELECT unnest(spans) AS span FROM counted_sessions
-            WHERE ended_at >= $since AND started_at < $until AND {choice.condition()}
-        ), played AS (
-            SELECT
-                greatest(epoch_ms(span.started_at), {low * step_ms}) AS from_ms,
-                least(epoch_ms(span.ended_at), {high * step_ms}) AS to_ms
-            FROM chosen WHERE span.doing IN ({names})
-        ), cut AS (
-            SELECT from_ms, to_ms, unnest(range(from_ms // {step_ms}, (to_ms - 1) // {step_ms} + 1)) AS place
-            FROM played WHERE to_ms > from_ms
-        ), summed AS (
-            SELECT
-                place,
-                sum(least(to_ms, (place + 1) * {step_ms}) - greatest(from_ms, place * {step_ms})) / {step_ms}
-                    AS viewers
-            FROM cut GROUP BY place
-        )
-        SELECT make_timestamptz(place * {step_ms * 1000}) AS at, coalesce(viewers, 0) AS viewers
-        FROM (SELECT unnest(range({low}, {high})) AS place) LEFT JOIN summed USING (place) ORDER BY place
-        """,
-        **choice.values(),
     )

@@ -10,6 +10,11 @@ import altair as alt
 # Okabe and Ito: told apart with any colour vision.
 NOW, BEFORE = "#0072B2", "#999999"
 COLOURS = [NOW, "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", BEFORE]
+DASHES = [[1, 0], [5, 3], [2, 2], [8, 2], [1, 0], [5, 3], [2, 2], [8, 2]]
+HOURS_FROM_S = 7200
+POINTS_MAX = 60  # lines of fewer rows show each as a point
+CLOCK = "utcFormat(datum.value, utchours(datum.value) || utcminutes(datum.value) ? '%H:%M' : '%a %d %b')"
+_MOMENT = alt.Tooltip("at:T", title="from", timeUnit="utcyearmonthdatehoursminutes")
 TILES = """<style>
 .tiles {display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem}
 .tile {border: 1px solid var(--border, #d0d0d0); border-radius: .5rem; padding: .75rem}
@@ -21,9 +26,11 @@ _UNITS = {"s": " s", "ratio": "%", "count": "", "h": " h", "bit/s": " Mbit/s"}
 
 
 def figure(value: float | None, unit: str) -> str:
-    """Return a number as a person reads it; a ratio as a percentage, bit/s as Mbit/s."""
+    """Return a number as a person reads it: ratios in percent, bit/s in Mbit/s, many seconds in hours."""
     if value is None:
         return "unknown"
+    if unit == "s" and abs(value) >= HOURS_FROM_S:
+        value, unit = value / 3600, "h"
     scaled = value * 100 if unit == "ratio" else value / 1e6 if unit == "bit/s" else value
     digits = 0 if unit == "count" else 2 if abs(scaled) < 10 else 1
     return f"{scaled:,.{digits}f}{_UNITS.get(unit, f' {unit}')}"
@@ -49,6 +56,8 @@ def tile(
         lines.append(f"{compared}: {figure(before, unit)} (n = {n_before:,})")
     elif n_before is not None:
         lines.append(f"{compared}: too few (n = {n_before:,})")
+    elif before is not None:
+        lines.append(f"{compared}: {figure(before, unit)}")
     small = "".join(f"<small>{html.escape(line)}</small>" for line in lines)
     return (
         f'<div class="tile" title="{html.escape(meaning)}"><span>{html.escape(label)}</span>'
@@ -61,6 +70,48 @@ def sampled(value: float | None, unit: str, n: int, sample_min: int) -> str:
     return figure(value, unit) if n >= sample_min else "too few"
 
 
+def compared(mo: Any, questions: Any, lake: Any, choice: Any, names: Mapping[str, str], before: str) -> Any:
+    """Return a tile for each metric of the catalogue by name, with the period that it is compared with."""
+    (now,) = questions.metrics(lake, choice, list(names))
+    (then,) = questions.metrics(lake, choice.before(), list(names))
+    catalogue = questions.definitions()
+    return tiles(
+        mo,
+        [
+            tile(
+                label,
+                now[name],
+                catalogue[name].unit,
+                meaning=f"{name}: {catalogue[name].meaning}",
+                n=now["n"],
+                sample_min=choice.sample_min,
+                before=then[name],
+                n_before=then["n"],
+                compared=before,
+            )
+            for name, label in names.items()
+        ],
+    )
+
+
+def by_value(
+    as_text: Any, rows: Iterable[Mapping[str, Any]], catalogue: Mapping[str, Any], sample_min: int
+) -> Any:
+    """Return rows of metrics by value as a table of text; numbers of small samples are left out."""
+    return as_text(
+        {
+            "value": row["value"],
+            "sessions": row["n"],
+            **{
+                name: sampled(number, catalogue[name].unit, row["n"], sample_min)
+                for name, number in row.items()
+                if name in catalogue
+            },
+        }
+        for row in rows
+    )
+
+
 def tiles(mo: Any, each: Iterable[str]) -> Any:
     """Return tiles side by side; on a phone, below each other."""
     return mo.Html(f'{TILES}<div class="tiles">{"".join(each)}</div>')
@@ -71,26 +122,30 @@ def over_time(rows: Sequence[Mapping[str, Any]], *, title: str, note: str, heigh
 
     `at` is the wall clock of the zone that the reader chose, as text, so that no browser shifts it.
     """
+    names = list(dict.fromkeys(row["series"] for row in rows))
     return (
         alt.Chart(_data(rows), height=height, width="container")
-        .mark_line(interpolate="linear", point=len(rows) < 60)
+        .mark_line(point=len(rows) < POINTS_MAX)
         .encode(
-            alt.X("at:T", title=note, axis=alt.Axis(labelOverlap=True), scale=alt.Scale(type="utc")),
+            _time(note),
             alt.Y("value:Q", title=title, scale=alt.Scale(zero=True)),
-            alt.Color(
-                "series:N",
-                title=None,
-                scale=alt.Scale(range=COLOURS),
-                legend=alt.Legend(orient="bottom", labelLimit=300),
-            ),
-            alt.StrokeDash("series:N", sort=None, legend=None),
-            tooltip=[
-                alt.Tooltip("at:T", timeUnit="utcyearmonthdatehoursminutes"),
-                "series:N",
-                alt.Tooltip("value:Q", format=",.4~f"),
-            ],
+            _series(names),
+            alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=DASHES), legend=None),
+            tooltip=[_MOMENT, "series:N", alt.Tooltip("value:Q", format=",.4~f")],
         )
     )
+
+
+def _time(note: str) -> Any:
+    return alt.X(
+        "at:T", title=note, axis=alt.Axis(labelOverlap=True, labelExpr=CLOCK), scale=alt.Scale(type="utc")
+    )
+
+
+def _series(names: Sequence[str]) -> Any:
+    """Return the colour of each series, the first in that of now, with a legend below."""
+    scale = alt.Scale(domain=list(names), range=[COLOURS[place % len(COLOURS)] for place, _ in enumerate(names)])
+    return alt.Color("series:N", title=None, scale=scale, legend=alt.Legend(orient="bottom", labelLimit=300))
 
 
 def bars(rows: Sequence[Mapping[str, Any]], value: str, label: str, *, title: str) -> Any:
@@ -103,6 +158,35 @@ def bars(rows: Sequence[Mapping[str, Any]], value: str, label: str, *, title: st
             alt.X(f"{value}:Q", title=title),
             alt.Y(f"{label}:N", title=None, sort=None, axis=alt.Axis(labelLimit=280)),
             tooltip=[f"{column}:N" for column in columns],
+        )
+    )
+
+
+def stacked(rows: Sequence[Mapping[str, Any]], *, title: str, note: str, height: int = 260) -> Any:
+    """Return areas over time, upon each other, one for each `series`; rows as for `over_time`."""
+    return (
+        alt.Chart(_data(rows), height=height, width="container")
+        .mark_area()
+        .encode(
+            _time(note),
+            alt.Y("value:Q", title=title, stack="zero"),
+            _series(sorted({row["series"] for row in rows})),
+            tooltip=[_MOMENT, "series:N", alt.Tooltip("value:Q", format=",.2~f")],
+        )
+    )
+
+
+def histogram(rows: Sequence[Mapping[str, Any]], start: str, count: str, *, title: str, step: float) -> Any:
+    """Return bars over ranges of a number, each beginning at `start` and `step` wide."""
+    wide = [{**row, "_end": row[start] + step} for row in rows]
+    return (
+        alt.Chart(_data(wide), height=200, width="container")
+        .mark_bar(color=NOW, orient="vertical")
+        .encode(
+            alt.X(f"{start}:Q", title=title),
+            alt.X2("_end:Q"),
+            alt.Y(f"{count}:Q", title=count),
+            tooltip=[f"{start}:Q", f"{count}:Q"],
         )
     )
 

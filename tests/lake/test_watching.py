@@ -16,7 +16,8 @@ from consumers.lake_writer import LakeWriter
 from lake.catalog import connect
 from lake.pulse import feel
 from notebooks.connect import open_lake
-from notebooks.filters import Choice, heard_now
+from notebooks.filters import Choice
+from notebooks.questions import heard_now
 from sessions.event import Event
 
 FILM = {"media.id": "film", "media.length": 3600.0, "media.contentType": "vod"}

@@ -1,0 +1,229 @@
+"""Who suffers from rebuffering?"""
+
+import marimo
+
+app = marimo.App(width="medium", app_title="Playhead: rebuffering")
+
+
+@app.cell
+def _():
+    import os
+    import zoneinfo
+    from pathlib import Path
+
+    import marimo as mo
+
+    from notebooks import filters, pictures, questions
+    from notebooks.connect import newest_snapshot, open_lake, read
+    from notebooks.names import as_text
+    from schemas.faults import NotReady
+
+    data = mo.cli_args().get("data")
+    try:
+        lake = open_lake(os.environ, Path(str(data)) if data else None)
+    except NotReady as fault:
+        mo.stop(True, mo.md(f"# Rebuffering\nThere is nothing to see yet: {fault}."))
+    return as_text, filters, lake, mo, newest_snapshot, pictures, questions, read, zoneinfo
+
+
+@app.cell
+def _(filters, lake, mo):
+    refresh = mo.ui.refresh(options=["10s", "1m", "10m"], default_interval="10s")
+    bar = filters.bar(mo, lake)
+    snapshot, set_snapshot = mo.state(0)
+    return bar, refresh, set_snapshot, snapshot
+
+
+@app.cell
+def _(bar, filters, mo, refresh):
+    mo.vstack([mo.hstack([mo.md("# Rebuffering"), refresh], align="center"), filters.shown(mo, bar)])
+    return
+
+
+@app.cell
+def _(lake, newest_snapshot, refresh, set_snapshot, snapshot):
+    refresh
+    # What is below is computed again only when the lake has changed.
+    if (newest := newest_snapshot(lake)) != snapshot():
+        set_snapshot(newest)
+    return
+
+
+@app.cell
+def _(bar, filters, lake, mo, snapshot, zoneinfo):
+    snapshot()
+    newest_at = filters.newest_moment(lake)
+    mo.stop(newest_at is None, mo.md(filters.EMPTY))
+    choice = filters.chosen(mo, bar.value, newest_at)
+    zone = zoneinfo.ZoneInfo(choice.zone)
+    compared = bar.value["compare"]
+    mo.md(f"Filters: {choice.words}")
+    return choice, compared, zone
+
+
+@app.cell
+def _(filters, mo):
+    cut_by = mo.ui.dropdown(list(filters.DIMENSIONS), value="player", label="cut by")
+    return (cut_by,)
+
+
+@app.cell
+def _(as_text, choice, lake, mo, pictures, questions):
+    catalogue = questions.definitions()
+    shares = [name for name in catalogue if name.startswith("rebuffer_ratio_")]
+    rates = [name for name in catalogue if name.startswith(("rebuffers_per_", "time_between_rebuffers"))]
+    (now,) = questions.metrics(lake, choice, shares + rates)
+    (then,) = questions.metrics(lake, choice.before(), shares + rates)
+
+    def rows(names):
+        return as_text(
+            {
+                "metric": name,
+                "value": pictures.sampled(now[name], catalogue[name].unit, now["n"], choice.sample_min),
+                "before": pictures.sampled(then[name], catalogue[name].unit, then["n"], choice.sample_min),
+                "what it divides": f"{catalogue[name].numerator} / {catalogue[name].denominator}",
+                "meaning": catalogue[name].meaning,
+            }
+            for name in names
+        )
+
+    mo.vstack(
+        [
+            mo.md(f"## Share of time, by each definition (n = {now['n']:,}; before: {then['n']:,})"),
+            mo.md(
+                "Sources use one word for different numbers: whether a seek's buffering counts, whether stalls "
+                "count, and whether the time it is divided by has ads and startup in it."
+            ),
+            mo.ui.table(
+                rows(shares), selection=None, pagination=False, show_data_types=False, wrapped_columns=["meaning"]
+            ),
+            mo.md("## How often"),
+            mo.ui.table(
+                rows(rates), selection=None, pagination=False, show_data_types=False, wrapped_columns=["meaning"]
+            ),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(choice, lake, mo, pictures, read):
+    (parts,) = read(
+        lake,
+        f"""
+        SELECT
+            count(*) AS n,
+            count(*) FILTER (stalled_s > 0.01 * (content_time_s + stalled_s)) / count(*) AS over_1_pct,
+            sum(stalled_s) AS stalled_s,
+            sum(coalesce(seek_buffer_time_s, 0)) AS by_seeks_s,
+            sum(stall_time_s) AS stalls_s
+        FROM counted_sessions
+        WHERE is_started AND started_at >= $since AND started_at < $until AND {choice.condition()}
+        """,
+        **choice.values(),
+    ).to_pylist()
+    enough = {"n": parts["n"], "sample_min": choice.sample_min}
+    mo.vstack(
+        [
+            mo.md("## Who, and why"),
+            pictures.tiles(
+                mo,
+                [
+                    pictures.tile(
+                        "sessions that suffer",
+                        parts["over_1_pct"],
+                        "ratio",
+                        meaning="Sessions that rebuffered or stalled for over 1 % of their content time.",
+                        **enough,
+                    ),
+                    pictures.tile(
+                        "lost in all",
+                        (parts["stalled_s"] or 0) / 3600,
+                        "h",
+                        meaning="Rebuffering and stalls of main content.",
+                        **enough,
+                    ),
+                    pictures.tile(
+                        "of it after seeks",
+                        parts["by_seeks_s"] / parts["stalled_s"] if parts["stalled_s"] else None,
+                        "ratio",
+                        meaning="Buffering right after the playhead jumped: the viewer caused it.",
+                        **enough,
+                    ),
+                    pictures.tile(
+                        "of it unsaid",
+                        parts["stalls_s"] / parts["stalled_s"] if parts["stalled_s"] else None,
+                        "ratio",
+                        meaning="Stalls: the player claimed to play, and the playhead did not move.",
+                        **enough,
+                    ),
+                ],
+            ),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(choice, lake, mo, pictures, questions, zone):
+    over_time = questions.metrics(
+        lake, choice, ["rebuffer_ratio_cta2066", "stall_ratio_adobe"], by=choice.bucket, order="value"
+    )
+    lines = [
+        {"at": pictures.as_clock(row["value"], zone), "value": row[name] * 100, "series": name}
+        for name in ("rebuffer_ratio_cta2066", "stall_ratio_adobe")
+        for row in over_time
+        if row["n"] >= choice.sample_min and row[name] is not None
+    ]
+    mo.vstack([mo.md("## Over time"), pictures.over_time(lines, title="% of time", note=choice.zone)])
+    return
+
+
+@app.cell
+def _(as_text, choice, cut_by, lake, mo, pictures, questions):
+    names = ["rebuffer_ratio_cta2066", "rebuffers_per_hour", "buffer_impacted_ratio_adobe", "content_time_s"]
+    table = pictures.by_value(
+        as_text,
+        questions.by_dimension(lake, choice, names, cut_by.value),
+        questions.definitions(),
+        choice.sample_min,
+    )
+    mo.vstack(
+        [
+            mo.hstack([mo.md("## By"), cut_by], justify="start"),
+            mo.ui.table(table, selection=None, page_size=15, show_data_types=False),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(as_text, choice, lake, mo, pictures, questions):
+    differing = questions.most_different(lake, choice)
+    mo.vstack(
+        [
+            mo.md("## Which combination differs most from all others"),
+            mo.ui.table(
+                as_text(
+                    {
+                        "combination": row["combination"],
+                        "sessions that suffer": pictures.figure(row["share"], "ratio"),
+                        "of the others": pictures.figure(row["rest_share"], "ratio"),
+                        "n": row["n"],
+                        "standard errors": round(row["score"], 1),
+                    }
+                    for row in differing
+                ),
+                selection=None,
+                pagination=False,
+                show_data_types=False,
+            )
+            if differing
+            else mo.md("None differs by more than three standard errors."),
+        ]
+    )
+    return
+
+
+if __name__ == "__main__":
+    app.run()

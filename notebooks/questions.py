@@ -1,0 +1,179 @@
+"""What pages ask of the sessions that a reader chose: metrics, the audience, and what differs from all else."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from lake.metrics import Metric, read_catalogue
+from lake.reading import Reader
+from notebooks.connect import read
+from notebooks.filters import DIMENSIONS, UNKNOWN, Choice
+
+SUFFERS = "is_started AND stalled_s > 0.01 * (content_time_s + stalled_s)"
+STANDARD_ERRORS_MIN = 3
+SERIES_MAX = 7
+WATCHING = ("playing", "ad", "ad_outside")
+
+
+def definitions() -> dict[str, Metric]:
+    """Return the metrics of the catalogue by name."""
+    return {metric.name: metric for metric in read_catalogue().metric}
+
+
+def metrics(
+    lake: Reader, choice: Choice, names: list[str], *, by: str = "", order: str = "n DESC"
+) -> list[dict[str, Any]]:
+    """Return metrics of the catalogue over the sessions that the choice leaves, with their number `n`.
+
+    With `by`, an expression over `counted_sessions`, one row for each of its values, as `value`.
+    """
+    known = definitions()
+    columns = [f"{by} AS value"] if by else []
+    columns += ["count(*) AS n", *(f"{known[name].sql} AS {name}" for name in names)]
+    text = (
+        f"SELECT {', '.join(columns)} FROM counted_sessions "
+        f"WHERE started_at >= $since AND started_at < $until AND {choice.condition()}"
+    )
+    if by:
+        text += f" GROUP BY value ORDER BY {order}"
+    return read(lake, text, **choice.values()).to_pylist()
+
+
+def heard_now(lake: Reader, choice: Choice) -> dict[str, int]:
+    """Return what the open sessions that the choice leaves do at the newest moment: `watching_now` of them."""
+    among = {name: value for name, value in choice.values().items() if name.startswith("in_")}
+    (row,) = read(
+        lake,
+        f"""
+        SELECT
+            count(*) FILTER (is_watching) AS watching,
+            count(*) FILTER (is_heard AND doing = 'joining') AS starting,
+            count(*) FILTER (is_heard AND doing IN ('buffering', 'ad_buffering')) AS buffering,
+            count(*) FILTER (is_heard AND doing IN ('paused', 'ad_paused')) AS paused,
+            count(*) FILTER (is_heard AND doing = 'idle') AS finished,
+            count(*) FILTER (NOT is_heard) AS silent
+        FROM open_now WHERE session_id IN (
+            SELECT session_id FROM counted_sessions WHERE NOT is_closed AND {choice.condition()}
+        )
+        """,
+        **among,
+    ).to_pylist()
+    return dict(row)
+
+
+def by_dimension(lake: Reader, choice: Choice, names: list[str], dimension: str) -> list[dict[str, Any]]:
+    """Return metrics for each value of a dimension, those with the most sessions first."""
+    return metrics(
+        lake, choice, names, by=f"coalesce({DIMENSIONS[dimension]}, '{UNKNOWN}')", order="n DESC, value"
+    )
+
+
+def most_different(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
+    """Return the combinations of app version, player, CDN and content that suffer most, against all others.
+
+    A score is the difference in standard errors of both shares; those below three are left out, and of
+    combinations of the same sessions all but the shortest.
+    """
+    columns = "app_version, player_name, cdn, content_id"
+    return read(
+        lake,
+        f"""
+        WITH chosen AS (
+            SELECT {columns}, ({SUFFERS})::INTEGER AS suffers
+            FROM counted_sessions
+            WHERE is_started AND started_at >= $since AND started_at < $until AND {choice.condition()}
+        ), whole AS (
+            SELECT count(*) AS n, sum(suffers) AS suffering FROM chosen
+        ), combined AS (
+            SELECT
+                {columns}, count(*) AS n, sum(suffers) AS suffering, grouping_id({columns}) AS kind
+            FROM chosen GROUP BY CUBE ({columns})
+            HAVING count(*) >= $sample_min AND grouping_id({columns}) < 15
+        ), scored AS (
+            SELECT
+                concat_ws(' / ', {columns}) AS combination, combined.n, kind,
+                combined.suffering / combined.n AS share,
+                (whole.suffering - combined.suffering) / (whole.n - combined.n) AS rest_share,
+                whole.suffering / whole.n AS mean_share,
+                sqrt(mean_share * (1 - mean_share) * (1 / combined.n + 1 / (whole.n - combined.n))) AS error,
+                (share - rest_share) / nullif(error, 0) AS score
+            FROM combined, whole WHERE whole.n > combined.n
+        )
+        SELECT combination, n, share, rest_share, score FROM scored
+        WHERE score >= {STANDARD_ERRORS_MIN}
+        QUALIFY row_number() OVER (PARTITION BY n, share ORDER BY kind DESC) = 1
+        ORDER BY score DESC, combination LIMIT 10
+        """,
+        sample_min=choice.sample_min,
+        **choice.values(),
+    ).to_pylist()
+
+
+def audience(lake: Reader, choice: Choice) -> pa.Table:
+    """Return how many watched, in the mean of each bucket of time: main content or ads played, by the spans.
+
+    Buckets that are not over are left out, and so are sessions that closed before there were spans.
+    """
+    low, high, step_ms = _buckets(choice)
+    return read(
+        lake,
+        f"""
+        WITH summed AS ({_watched(choice, "1")})
+        SELECT make_timestamptz(place * {step_ms * 1000}) AS at, coalesce(viewers, 0) AS viewers
+        FROM (SELECT unnest(range({low}, {high})) AS place) LEFT JOIN summed USING (place) ORDER BY place
+        """,
+        **choice.values(),
+    )
+
+
+def audience_by(lake: Reader, choice: Choice, column: str) -> list[dict[str, Any]]:
+    """Return `audience` by the largest values of a column, and of all others together."""
+    _, _, step_ms = _buckets(choice)
+    return read(
+        lake,
+        f"""
+        WITH summed AS ({_watched(choice, f"coalesce({column}, '{UNKNOWN}')")}), largest AS (
+            SELECT value FROM summed GROUP BY value ORDER BY sum(viewers) DESC, value LIMIT {SERIES_MAX}
+        )
+        SELECT
+            make_timestamptz(place * {step_ms * 1000}) AS at,
+            if(value IN (FROM largest), value, 'all others') AS value,
+            sum(viewers) AS viewers
+        FROM summed GROUP BY ALL ORDER BY 1, 2
+        """,
+        **choice.values(),
+    ).to_pylist()
+
+
+def _buckets(choice: Choice) -> tuple[int, int, int]:
+    """Return the number of the first bucket of time, of the one behind the last, and their width in ms."""
+    step_ms = choice.bucket_s * 1000
+    low, high = (int(moment.timestamp() * 1000) // step_ms for moment in (choice.since, choice.until))
+    return low, high, step_ms
+
+
+def _watched(choice: Choice, by: str) -> str:
+    """Return SQL: for each bucket (`place`) and value of `by`, how many watched in its mean."""
+    low, high, step_ms = _buckets(choice)
+    names = ", ".join(f"'{name}'" for name in WATCHING)
+    return f"""
+        SELECT
+            place, value,
+            sum(least(to_ms, (place + 1) * {step_ms}) - greatest(from_ms, place * {step_ms})) / {step_ms}
+                AS viewers
+        FROM (
+            SELECT
+                value, from_ms, to_ms,
+                unnest(range(from_ms // {step_ms}, (to_ms - 1) // {step_ms} + 1)) AS place
+            FROM (
+                SELECT
+                    value,
+                    greatest(epoch_ms(span.started_at), {low * step_ms}) AS from_ms,
+                    least(epoch_ms(span.ended_at), {high * step_ms}) AS to_ms
+                FROM (
+                    SELECT {by} AS value, unnest(spans) AS span FROM counted_sessions
+                    WHERE ended_at >= $since AND started_at < $until AND {choice.condition()}
+                ) WHERE span.doing IN ({names})
+            ) WHERE to_ms > from_ms
+        ) GROUP BY place, value
+    """

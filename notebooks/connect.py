@@ -9,9 +9,20 @@ import pyarrow as pa
 
 from lake.catalog import NAME, Location, location
 from lake.reading import Reader, open_reader
-from schemas.settings import read_settings
+from schemas.settings import Settings, read_settings
 
 _OPENING = threading.Lock()
+
+
+def where(environment: Mapping[str, str], data_dir: Path | None = None) -> tuple[Location, int]:
+    """Return where the lake of `open_lake` is, and the longest session that its settings allow, milliseconds."""
+    settings = _settings(environment, data_dir)
+    return location(settings), int(settings.session_length_s * 1000)
+
+
+def _settings(environment: Mapping[str, str], data_dir: Path | None) -> Settings:
+    settings = read_settings(environment)
+    return settings if data_dir is None else settings.model_copy(update={"data_dir": data_dir})
 
 
 def open_lake(environment: Mapping[str, str], data_dir: Path | None = None) -> Reader:
@@ -21,11 +32,9 @@ def open_lake(environment: Mapping[str, str], data_dir: Path | None = None) -> R
     All notebooks of a process share one connection, and each gets a cursor of its own. Raises NotReady if there is
     no lake yet, or if a setting is wrong.
     """
-    settings = read_settings(environment)
-    if data_dir is not None:
-        settings = settings.model_copy(update={"data_dir": data_dir})
+    place, _ = where(environment, data_dir)
     with _OPENING:
-        return _shared(location(settings)).cursor()
+        return _shared(place).cursor()
 
 
 @functools.lru_cache(maxsize=8)

@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import altair as alt
@@ -11,6 +11,22 @@ import altair as alt
 NOW, BEFORE = "#0072B2", "#999999"
 COLOURS = [NOW, "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", BEFORE]
 DASHES = [[1, 0], [5, 3], [2, 2], [8, 2], [1, 0], [5, 3], [2, 2], [8, 2]]
+# What a session does, each in its colour; waiting in warm ones.
+DOING = {
+    "joining": "#F0E442",
+    "playing": "#009E73",
+    "buffering": "#D55E00",
+    "stalled": "#E69F00",
+    "paused": "#BBBBBB",
+    "idle": "#DDDDDD",
+    "ad": "#0072B2",
+    "ad_paused": "#9DB8CC",
+    "ad_buffering": "#CC79A7",
+    "ad_outside": "#56B4E9",
+    "unknown": "#FFFFFF",
+}
+LATE_MS = 10_000
+SECONDS = "utcFormat(datum.value, '%H:%M:%S')"
 HOURS_FROM_S = 7200
 POINTS_MAX = 60  # lines of fewer rows show each as a point
 CLOCK = "utcFormat(datum.value, utchours(datum.value) || utcminutes(datum.value) ? '%H:%M' : '%a %d %b')"
@@ -191,10 +207,79 @@ def histogram(rows: Sequence[Mapping[str, Any]], start: str, count: str, *, titl
     )
 
 
+def session(mo: Any, spans: Sequence[Mapping[str, Any]], lines: Sequence[Any], zone: Any) -> Any:
+    """Return one session over time: what it did, where its playhead was, and its events.
+
+    `spans` are rows of the view `spans`, `lines` those of a `Timeline`.
+    """
+    bars_of = [
+        {
+            "doing": span["doing"],
+            "from": as_clock(span["started_at"], zone),
+            "to": as_clock(span["ended_at"], zone),
+            "seconds": (span["ended_at"] - span["started_at"]).total_seconds(),
+        }
+        for span in spans
+    ]
+    events = [
+        {
+            "at": as_clock(datetime.fromtimestamp(line.client_ms / 1000, UTC), zone),
+            "event": line.event_type,
+            "playhead_s": line.playhead_s,
+            "took_ms": line.delay_ms,
+            "is_late": line.delay_ms > LATE_MS,
+        }
+        for line in lines
+    ]
+    moments = [row["at"] for row in events] + [bar[edge] for bar in bars_of for edge in ("from", "to")]
+    shared: dict[str, Any] = {
+        "title": None,
+        "scale": alt.Scale(type="utc", domain=[min(moments), max(moments)]),
+        "axis": alt.Axis(labelExpr=SECONDS),
+    }
+    at = alt.X("at:T", **shared)
+    names = list(DOING)
+    did = (
+        alt.Chart(_data(bars_of), height=60, width="container")
+        .mark_bar(height=40)
+        .encode(
+            alt.X("from:T", **shared),
+            alt.X2("to:T"),
+            alt.Color(
+                "doing:N",
+                title=None,
+                scale=alt.Scale(domain=names, range=[DOING[name] for name in names]),
+                legend=alt.Legend(
+                    orient="bottom",
+                    values=[name for name in names if any(row["doing"] == name for row in bars_of)],
+                ),
+            ),
+            tooltip=["doing:N", alt.Tooltip("seconds:Q", format=",.1f")],
+        )
+    )
+    head = (
+        alt.Chart(_data(events), height=160, width="container")
+        .mark_line(color=NOW, interpolate="linear")
+        .encode(at, alt.Y("playhead_s:Q", title="playhead, s", scale=alt.Scale(zero=False)))
+    )
+    ticks = (
+        alt.Chart(_data(events), height=40, width="container")
+        .mark_tick(thickness=2, size=30)
+        .encode(
+            at,
+            alt.Color(
+                "is_late:N", scale=alt.Scale(domain=[False, True], range=["#444444", "#D55E00"]), legend=None
+            ),
+            tooltip=["event:N", "playhead_s:Q", "took_ms:Q"],
+        )
+    )
+    return mo.vstack([did, ticks, head], gap=0)
+
+
 def _data(rows: Sequence[Mapping[str, Any]]) -> Any:
     return alt.Data(values=list(rows))  # type: ignore[no-untyped-call]
 
 
 def as_clock(moment: datetime, zone: Any) -> str:
     """Return the wall clock of a zone as text that charts take for UTC."""
-    return moment.astimezone(zone).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(zone).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -12,9 +12,9 @@ import pytest
 from rigs.lake import ROOT, Lake, write
 from rigs.session_model import NOON_MS, make_event, session_id
 
-from commands.show import Timeline, describe, show
 from lake.audit import audit
 from lake.find import NoSuchSession
+from lake.one_session import Timeline, describe, show
 from sessions.event import Event
 
 DAY_MS = 86_400_000

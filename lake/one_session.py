@@ -1,0 +1,174 @@
+"""One session as it happened: its events, gaps, flags, and how each number was computed."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import msgspec
+
+from lake.catalog import Location, connect, snapshot
+from lake.find import NoSuchSession, Version, find, read_row, read_versions
+from lake.history import read_histories
+from schemas.terminal import printable
+from sessions.admission import without_false_ends
+from sessions.event import Event
+from sessions.rules import RULES
+from sessions.timeline import (
+    NOT_SUMS,
+    Change,
+    Claim,
+    Line,
+    Number,
+    claims_of,
+    is_uploaded,
+    lines_of,
+    numbers_of,
+)
+
+PARTS_MAX = 12
+
+
+class Timeline(msgspec.Struct, frozen=True):
+    """One session, as `describe` tells it."""
+
+    session_id: str
+    partition: int
+    content_id: str | None
+    player_name: str | None
+    user_id: str | None
+    user_id_source: str | None
+    tracking_session_id: str | None
+    started_ms: int
+    ended_ms: int
+    clock_offset_ms: int
+    clock_spread_ms: int
+    is_retried_start: bool
+    is_uploaded: bool
+    playback_rate: float | None
+    events_after_close: int
+    flags: list[str]
+    claims: list[Claim]
+    versions: list[Version]
+    lines: list[Line]
+    numbers: list[Number]
+
+
+def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
+    """Return the session whose id begins with `prefix`. Raises NoSuchSession unless exactly one does.
+
+    `length_ms` is the longest session that the settings allow.
+    """
+    connection = connect(place, read_only=True, threads=2)
+    try:
+        with snapshot(connection):
+            session_id, partition = find(connection, prefix)
+            history = read_histories(connection, [session_id], partition=partition)[session_id]
+            row = read_row(connection, session_id)
+            versions = read_versions(connection, session_id, partition)
+    finally:
+        connection.close()
+    counted = [event for event in history.events if event.offset <= history.last_offset]
+    events = sorted(without_false_ends(counted), key=Event.order)
+    if not events:
+        raise NoSuchSession(f"the events of {session_id} were removed; its row is in `sessions`")
+    facts, lines = lines_of(events, length_ms, over_limit=history.over.events)
+    return Timeline(
+        session_id=session_id,
+        partition=partition,
+        content_id=facts.content_id,
+        player_name=facts.player_name,
+        user_id=row.get("user_id"),
+        user_id_source=row.get("user_id_source"),
+        tracking_session_id=facts.tracking_session_id,
+        started_ms=facts.started_ms,
+        ended_ms=facts.ended_ms,
+        clock_offset_ms=facts.clock_offset_ms,
+        clock_spread_ms=facts.clock_spread_ms,
+        is_retried_start=bool(row.get("is_retried_start")),
+        is_uploaded=is_uploaded(facts),
+        playback_rate=facts.playback_rate,
+        events_after_close=len(history.events) - len(counted),
+        flags=facts.flags,
+        claims=claims_of(facts, events, length_ms) if facts.flags else [],
+        versions=versions,
+        lines=lines,
+        numbers=numbers_of(facts, lines, row),
+    )
+
+
+def describe(timeline: Timeline) -> Iterator[str]:
+    """Return the lines of a timeline, safe to print."""
+    return map(printable, _described(timeline))
+
+
+def _described(timeline: Timeline) -> Iterator[str]:
+    yield f"session {timeline.session_id}, partition {timeline.partition}"
+    user = f"{timeline.user_id} ({timeline.user_id_source})" if timeline.user_id else "an unknown user"
+    yield f"content {timeline.content_id} in {timeline.player_name}, watched by {user}"
+    if timeline.tracking_session_id:
+        yield f"tracking session {timeline.tracking_session_id}"
+    yield f"from {_moment(timeline.started_ms)} to {_moment(timeline.ended_ms)}"
+    yield (
+        f"the player's clock is {timeline.clock_offset_ms} ms behind; "
+        f"its slowest event took {timeline.clock_spread_ms} ms longer than its fastest"
+    )
+    if timeline.playback_rate not in (None, 1.0):
+        yield f"played at {timeline.playback_rate}x"
+    if timeline.is_uploaded:
+        yield "it was uploaded afterwards, so its clock cannot be checked"
+    if timeline.is_retried_start:
+        yield "a retried start, which does not count: another session was started by the same request"
+    for version in timeline.versions:
+        why = f" ({version.close_reason})" if version.close_reason else ""
+        upto = f"{version.events} events up to offset {version.as_of_offset - 1}"
+        yield f"version {version.version}: {version.state}{why}, {upto}, {version.late_events} late"
+    if timeline.events_after_close:
+        yield f"{timeline.events_after_close} events came when it was over and changed nothing: in no number"
+    yield ""
+    head = f"{'offset':>9} {'at s':>10} {'took ms':>8}  {'event':<16} {'playhead s':>10}  {'then':<10}"
+    yield f"{head} what it changed"
+    for line in timeline.lines:
+        changed = ", ".join(f"{change.number} {_change(change)}" for change in line.changes)
+        yield (
+            f"{line.offset:>9} {line.at_s:>10.3f} {line.delay_ms:>8}  {line.event_type:<16} "
+            f"{line.playhead_s:>10.3f}  {line.player:<10} {changed}"
+        )
+        for remark in line.remarks:
+            yield f"{'':>31}! {remark}"
+    yield ""
+    for number in timeline.numbers:
+        if number.value or number.parts or number.is_other:
+            yield _arithmetic(number)
+    if timeline.flags:
+        yield ""
+        meanings = {rule.flag: rule.meaning for rule in RULES}
+        for flag in timeline.flags:
+            yield f"flag {flag}: {meanings[flag]}"
+        for claim in timeline.claims:
+            yield f"as the player reports it, {claim.name} would be {_figure(claim.claimed)}"
+
+
+def _moment(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def _change(change: Change) -> str:
+    if isinstance(change.after, bool) or change.after is None or change.number in NOT_SUMS:
+        return f"{_figure(change.after)}"
+    return f"{(change.after or 0) - (change.before or 0):+.10g}"
+
+
+def _arithmetic(number: Number) -> str:
+    text = f"{number.name} = {_figure(number.value)}"
+    if number.parts and number.name not in NOT_SUMS and not isinstance(number.value, bool):
+        shown = [f"{part.added:+.10g} (#{part.offset})" for part in number.parts[:PARTS_MAX]]
+        more = [f"and {len(number.parts) - PARTS_MAX} more"] if len(number.parts) > PARTS_MAX else []
+        text += " = " + " ".join([*shown, *more])
+    elif number.parts:
+        text += f" (#{number.parts[-1].offset})"
+    return text + (f"   but the lake has {_figure(number.lake)}" if number.is_other else "")
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "unknown"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value:.10g}"

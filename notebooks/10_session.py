@@ -1,0 +1,198 @@
+"""What happened to this viewer?"""
+
+import marimo
+
+app = marimo.App(width="medium", app_title="Playhead: one session")
+
+
+@app.cell
+def _():
+    import os
+    import zoneinfo
+    from pathlib import Path
+
+    import marimo as mo
+
+    from lake.find import NoSuchSession
+    from lake.one_session import describe, show
+    from notebooks import filters, pictures
+    from notebooks.connect import open_lake, read, where
+    from notebooks.names import as_text
+    from schemas.faults import NotReady
+
+    data = mo.cli_args().get("data")
+    folder = Path(str(data)) if data else None
+    try:
+        lake = open_lake(os.environ, folder)
+    except NotReady as fault:
+        mo.stop(True, mo.md(f"# One session\nThere is nothing to see yet: {fault}."))
+    place, length_ms = where(os.environ, folder)
+    return (
+        NoSuchSession,
+        as_text,
+        describe,
+        filters,
+        lake,
+        length_ms,
+        mo,
+        pictures,
+        place,
+        read,
+        show,
+        zoneinfo,
+    )
+
+
+@app.cell
+def _(filters, lake, mo):
+    given = mo.query_params()
+    bar = filters.bar(mo, lake)
+    search = mo.ui.text(
+        value=given.get("session") or "",
+        label="session id (its first characters) or user id",
+        placeholder="019a...",
+        full_width=True,
+    )
+    kind = mo.ui.dropdown(
+        ["all", "with an error", "failed", "never started", "rebuffered most", "with a flag"],
+        value="all",
+        label="only",
+    )
+    return bar, given, kind, search
+
+
+@app.cell
+def _(bar, filters, kind, mo, search):
+    mo.vstack([mo.md("# One session"), search, filters.shown(mo, bar), kind])
+    return
+
+
+@app.cell
+def _(bar, filters, kind, lake, mo, read, search, zoneinfo):
+    newest_at = filters.newest_moment(lake)
+    mo.stop(newest_at is None, mo.md(filters.EMPTY))
+    choice = filters.chosen(mo, bar.value, newest_at)
+    zone = zoneinfo.ZoneInfo(choice.zone)
+    kinds = {
+        "all": "true",
+        "with an error": "errors > 0",
+        "failed": "is_failed",
+        "never started": "NOT is_started",
+        "rebuffered most": "stalled_s > 0",
+        "with a flag": "len(flags) > 0",
+    }
+    order = "stalled_s DESC" if kind.value == "rebuffered most" else "started_at DESC"
+    wanted = search.value.strip()
+    # An id or a user is looked for at any time, everything else in the period.
+    within = (
+        "(starts_with(session_id, $wanted) OR user_id = $wanted)"
+        if wanted
+        else "started_at >= $since AND started_at < $until"
+    )
+    found = read(
+        lake,
+        f"""
+        SELECT
+            session_id, started_at, coalesce(content_name, content_id) AS content, player_name AS player,
+            app_version, user_id AS user, state, round(content_time_s, 1) AS content_s,
+            round(startup_s, 2) AS startup_s, round(stalled_s, 2) AS stalled_s, errors, flags
+        FROM counted_sessions WHERE {within} AND {kinds[kind.value]} AND {choice.condition()}
+        ORDER BY {order}, session_id LIMIT 200
+        """,
+        **{"wanted": wanted} if wanted else {},
+        **{name: value for name, value in choice.values().items() if not wanted or name.startswith("in_")},
+    ).to_pylist()
+    return found, wanted, zone
+
+
+@app.cell
+def _(as_text, found, mo, zone):
+    mo.stop(
+        not found, mo.md("No session fits. Take a longer period, fewer filters, or other characters of the id.")
+    )
+    listed = mo.ui.table(
+        as_text(
+            {"place": place, **row, "started_at": f"{row['started_at'].astimezone(zone):%Y-%m-%d %H:%M:%S}"}
+            for place, row in enumerate(found)
+        ),
+        selection="single",
+        initial_selection=[0],
+        page_size=8,
+        show_data_types=False,
+        label="the first 200 sessions" if len(found) == 200 else f"{len(found)} sessions",
+    )
+    listed
+    return (listed,)
+
+
+@app.cell
+def _(NoSuchSession, found, given, length_ms, listed, mo, place, show):
+    mo.stop(not len(listed.value), mo.md("Select a session."))
+    chosen_id = found[listed.value[0]["place"]]["session_id"]
+    if given.get("session") != chosen_id:
+        given.set("session", chosen_id)
+    try:
+        timeline = show(place, chosen_id, length_ms=length_ms)
+    except NoSuchSession as fault:
+        mo.stop(True, mo.md(str(fault)))
+    return chosen_id, timeline
+
+
+@app.cell
+def _(chosen_id, lake, mo, pictures, read, timeline, zone):
+    spans = read(
+        lake,
+        "SELECT doing, started_at, ended_at, head_from_s, head_to_s FROM spans WHERE session_id = $session_id",
+        session_id=chosen_id,
+    ).to_pylist()
+    mo.vstack(
+        [
+            mo.md("## As a picture"),
+            pictures.session(mo, spans, timeline.lines, zone),
+            mo.md("What the session did (bars), its playhead (line), and its events (ticks; late ones are red)."),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(as_text, mo, timeline):
+    events = [
+        {
+            "offset": line.offset,
+            "at s": round(line.at_s, 3),
+            "took ms": line.delay_ms,
+            "event": line.event_type,
+            "playhead s": line.playhead_s,
+            "then": line.player,
+            "what it changed": ", ".join(
+                f"{change.number} {change.before} > {change.after}" for change in line.changes
+            ),
+            "remarks": "; ".join([*line.remarks, *line.flags]),
+        }
+        for line in timeline.lines
+    ]
+    mo.vstack(
+        [
+            mo.md(f"## Its {len(events)} events"),
+            mo.ui.table(
+                as_text(events),
+                selection=None,
+                page_size=25,
+                show_data_types=False,
+                wrapped_columns=["what it changed", "remarks"],
+            ),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(describe, mo, timeline):
+    # The same text as `playhead session show` prints, with the arithmetic of each number.
+    mo.vstack([mo.md("## Each number, with its arithmetic"), mo.plain_text("\n".join(describe(timeline)))])
+    return
+
+
+if __name__ == "__main__":
+    app.run()

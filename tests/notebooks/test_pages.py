@@ -1,0 +1,166 @@
+"""What the pages ask, over lakes of every kind: nothing fails, and the numbers are those of plain SQL."""
+
+import atexit
+import functools
+import importlib.util
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rigs.lake import Lake, record_value, write_values
+
+from lake.reading import Reader
+from notebooks import questions
+from notebooks.connect import open_lake, read
+from notebooks.filters import Choice, newest_moment
+from notebooks.gallery import pages
+
+PLAYS_S = 60
+SESSIONS = 40
+
+
+@functools.cache
+def template(sessions: int) -> Path:
+    """Return the folder of a lake of sessions that begin a second after each other and play for a minute.
+
+    Every fourth buffers for 5 s.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="playhead-pages-"))
+    atexit.register(shutil.rmtree, folder)
+    lake = Lake(folder)
+    now_ms = time.time_ns() // 1_000_000 // 60_000 * 60_000 - 3_600_000
+    values: list[tuple[int, bytes]] = []
+    for number in range(sessions):
+        start_ms = now_ms + number * 1000
+        values += [
+            (
+                start_ms + at,
+                record_value(
+                    f"e{number}.{place}",
+                    f"s{number:03}",
+                    name,
+                    ts=start_ms + at,
+                    received_ms=start_ms + at,
+                    playhead=head,
+                ),
+            )
+            for place, (name, at, head) in enumerate(told(buffers=number % 4 == 0))
+        ]
+    with lake.writer() as writer:
+        held = writer.load(0, None)
+        write_values(writer, held, [value for _, value in sorted(values)], appended_ms=max(values)[0])
+    return folder
+
+
+def told(*, buffers: bool) -> Iterator[tuple[str, int, float]]:
+    """What one player says: event, milliseconds from the start, playhead."""
+    yield "sessionStart", 0, 0.0
+    yield "play", 1000, 0.0
+    for played_s in range(10, PLAYS_S, 10):
+        yield "ping", 1000 + played_s * 1000 + 5000 * (buffers and played_s > 10), float(played_s)
+        if buffers and played_s == 10:
+            yield "bufferStart", 11_000, 10.0
+            yield "play", 16_000, 10.0
+    yield "sessionEnd", 1000 + PLAYS_S * 1000 + 5000 * buffers, float(PLAYS_S)
+
+
+def lake_with(folder: Path, sessions: int) -> None:
+    """Make a lake of so many sessions."""
+    shutil.copytree(template(sessions), folder)
+
+
+@pytest.fixture(params=["no lake", "an empty lake", "one session", "forty sessions"])
+def environment(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The settings of one kind of lake, in this process's environment; return its name."""
+    match request.param:
+        case "an empty lake":
+            Lake(tmp_path / "data")
+        case "one session":
+            lake_with(tmp_path / "data", 1)
+        case "forty sessions":
+            lake_with(tmp_path / "data", SESSIONS)
+    monkeypatch.setenv("PLAYHEAD_DATA_DIR", str(tmp_path / "data"))
+    return str(request.param)
+
+
+@pytest.mark.parametrize("path", pages())
+def test_every_page_runs_over_every_lake(environment: str, path: str) -> None:
+    """Where there is nothing to see, the page says what to do next instead."""
+    shown = "".join(str(getattr(output, "text", output)) for output in outputs_of(path))
+    if environment == "no lake":
+        assert "playhead init" in shown
+    elif environment == "an empty lake":
+        assert "Nothing has arrived yet" in shown
+
+
+def outputs_of(path: str) -> list[Any]:
+    """Run a page as a script; return what its cells show."""
+    spec = importlib.util.spec_from_file_location(path, pages()[path])
+    assert spec is not None
+    assert spec.loader is not None
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    outputs, _ = page.app.run()
+    return [output for output in outputs if output is not None]
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Iterator[tuple[Reader, Choice]]:
+    """A lake of forty sessions, and the choice of all of them."""
+    lake_with(tmp_path / "data", SESSIONS)
+    with open_lake({}, tmp_path / "data") as lake:
+        newest = newest_moment(lake)
+        assert newest is not None
+        yield lake, choice_of(newest)
+
+
+def choice_of(newest: datetime, **among: list[str]) -> Choice:
+    """Choose the two hours up to a moment, and a bit."""
+    until = newest + timedelta(milliseconds=1)
+    return Choice(until - timedelta(hours=2), until, timedelta(hours=2), among, 1, "UTC")
+
+
+def test_metrics_of_a_page_are_those_of_the_catalogue(asked: tuple[Reader, Choice]) -> None:
+    """Without filters a page shows what the view `metrics` has."""
+    lake, choice = asked
+    names = ["sessions", "startup_s_median_newrelic", "rebuffer_ratio_cta2066", "content_time_s"]
+    (shown,) = questions.metrics(lake, choice, names)
+    (plain,) = read(lake, f"SELECT {', '.join(names)} FROM metrics").to_pylist()
+    assert {name: shown[name] for name in names} == plain
+    assert shown["n"] == SESSIONS
+    assert shown["content_time_s"] == SESSIONS * PLAYS_S
+
+
+def test_what_is_compared_with_is_the_time_before(asked: tuple[Reader, Choice]) -> None:
+    """Nothing happened then."""
+    lake, choice = asked
+    assert questions.metrics(lake, choice.before(), ["sessions"]) == [{"n": 0, "sessions": 0}]
+
+
+def test_a_filter_leaves_what_it_names(asked: tuple[Reader, Choice]) -> None:
+    """Also `unknown`, where the player did not say."""
+    lake, choice = asked
+    newest = choice.until - timedelta(milliseconds=1)
+    assert questions.metrics(lake, choice_of(newest, cdn=["unknown"]), ["sessions"])[0]["n"] == SESSIONS
+    assert questions.metrics(lake, choice_of(newest, cdn=["elsewhere"]), ["sessions"])[0]["n"] == 0
+
+
+def test_the_audience_is_the_time_that_was_played(asked: tuple[Reader, Choice]) -> None:
+    """Minutes in the mean, added up, are the seconds of main content; and so are their parts."""
+    lake, choice = asked
+    wide = choice_of(choice.until + timedelta(minutes=1))
+    minutes = questions.audience(lake, wide).to_pylist()
+    assert sum(minute["viewers"] for minute in minutes) * 60 == pytest.approx(SESSIONS * PLAYS_S)
+    parts = questions.audience_by(lake, wide, "player_name")
+    assert sum(part["viewers"] for part in parts) * 60 == pytest.approx(SESSIONS * PLAYS_S)
+
+
+def test_no_combination_differs_where_all_are_alike(asked: tuple[Reader, Choice]) -> None:
+    """Every session has the same player and content."""
+    lake, choice = asked
+    assert questions.most_different(lake, choice) == []

@@ -11,6 +11,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from eventlog import Record
+from schemas.client import UNKNOWN_CLIENT
 from schemas.faults import Fault
 from schemas.media import PlainEvent, PlayerTime, check_event, check_plain_event
 from schemas.records import (
@@ -22,6 +23,7 @@ from schemas.records import (
     Rejected,
     TrackingCreated,
     TrackingDeleted,
+    client_in,
 )
 from schemas.vocabulary import EVENT_TYPES
 from sessions.event import Bad, Event, Tracking
@@ -147,6 +149,11 @@ def _without_nul(envelope: Envelope) -> Envelope:
         consent=_printable(envelope.consent),
         flags=_printable(envelope.flags),
         requesthashes=_printable(envelope.requesthashes),
+        devicetype=_printable(envelope.devicetype),
+        os=_printable(envelope.os),
+        browser=_printable(envelope.browser),
+        country=_printable(envelope.country),
+        region=_printable(envelope.region),
     )
 
 
@@ -190,7 +197,14 @@ def _media(record: Record, envelope: Envelope, received_ms: int, *, is_clock_wro
         None if consent is None else intern(consent),
         intern(envelope.source),
         envelope.requesthashes,
+        _client(envelope) if event_type.starts else None,
     )
+
+
+def _client(envelope: Envelope) -> bytes | None:
+    """Return what a record says of the sender, as JSON; None if that is nothing."""
+    client = client_in(envelope)
+    return None if client == UNKNOWN_CLIENT else _encode(client)
 
 
 def reflagged(flags: tuple[str, ...], *, ahead_ms: int) -> tuple[str, ...]:

@@ -29,7 +29,8 @@ Its timestamp is the broker's. A record may occur twice with one `id`; the first
 come: skip those that you do not know."""
 ABOUT_MEDIA: Final = """\
 `data` is the event as the player sent it, unknown keys included, with identities replaced by pseudonyms. `time` is
-the player's clock, `receivedtime` ours. An event with the flag `off_schema` lacks keys that are required here, or
+the player's clock, `receivedtime` ours. A sessionStart describes its sender, coarsely: `devicetype`, `os`,
+`browser`, `isbot`, `country`, `region`. An event with the flag `off_schema` lacks keys that are required here, or
 has keys of other types."""
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from ingest.accept import TOGETHER_MAX, Accept
 from ingest.arrays import Turns, cut
+from ingest.clients import Clients, read_clients
 from ingest.ended import RecentEnds
 from ingest.http import Reply
 from ingest.identity import METADATA, Pseudonymizer, read_pseudonymizer
@@ -32,7 +33,7 @@ from schemas.ids import (
     verify_media_session,
 )
 from schemas.media import DOCUMENTED, check_event, read_json
-from schemas.records import SOURCE_DOWNLOADED, SOURCE_MEDIA, Envelope, media_event
+from schemas.records import SOURCE_DOWNLOADED, SOURCE_MEDIA, Envelope, describe_client, media_event
 from schemas.settings import Settings
 from schemas.vocabulary import EventType
 
@@ -47,17 +48,19 @@ class MediaRules(msgspec.Struct, frozen=True):
     mac_keys: Sequence[bytes]
     pseudonym_key: bytes
     pseudonymizer: Pseudonymizer
+    clients: Clients
     tracking_source: str
     strict: bool
     session_length_s: float
 
 
 def read_rules(settings: Settings) -> MediaRules:
-    """Pick them from the settings. Raises NotReady if a key is missing."""
+    """Pick them from the settings. Raises NotReady if a key is missing, or a file cannot be used."""
     return MediaRules(
         mac_keys=settings.keys_of_mac(),
         pseudonym_key=settings.key_of_pseudonyms(),
         pseudonymizer=read_pseudonymizer(Pseudonymizer, settings),
+        clients=read_clients(settings),
         tracking_source=settings.tracking_source,
         strict=settings.strict,
         session_length_s=settings.session_length_s,
@@ -111,7 +114,7 @@ def envelope(
 
     `denied` and `reads_texts` are those of the whole request. Under a denial the event names no tracking session:
     that would link it to the viewer's other requests. A token in the custom metadata is replaced by the id of its
-    session, because a token holds the user's name.
+    session, because a token holds the user's name. A sessionStart describes its sender.
     """
     flags = incoming.flags
     event, consent = rules.pseudonymizer.over_event(incoming.event, denied=denied, reads_texts=reads_texts)
@@ -124,7 +127,7 @@ def envelope(
             for key in TRACKING_KEYS:
                 if key in named:
                     event[METADATA][key] = tracking_session_id
-    return media_event(
+    wrapped = media_event(
         event,
         event_id=event_id,
         session_id=session_id,
@@ -135,6 +138,9 @@ def envelope(
         consent=consent,
         flags=flags,
     )
+    if incoming.event_type.starts:
+        describe_client(wrapped, rules.clients.of(request, denied=consent == "denied"))
+    return wrapped
 
 
 def _named(incoming: Incoming, request: Request) -> dict[str, Any]:

@@ -74,25 +74,35 @@ class Senders(msgspec.Struct, frozen=True):
     header: bytes
 
     def network(self, peer: str | None, headers: dict[bytes, bytes]) -> bytes | None:
-        """Return the bytes of the sender's network; None for this machine, and for an invalid address.
+        """Return the bytes of the sender's network; None for this machine, and for an invalid address."""
+        return _network(self.address(peer, headers))
+
+    def is_trusted(self, peer: str | None) -> bool:
+        """Return whether what a peer's headers say of the sender is believed."""
+        address = None if peer is None else _address(peer)
+        return peer is None or (address is not None and self.is_proxy(address))
+
+    def address(self, peer: str | None, headers: dict[bytes, bytes]) -> bytes | None:
+        """Return the bytes of the sender's address; None if it is invalid.
 
         The sender is the last address that is not a trusted proxy: those before it could be forged.
         """
         address = None
         if peer is not None:
             address = _address(peer)
-            if address is None or not self._is_proxy(address):
-                return _network(address)
+            if address is None or not self.is_proxy(address):
+                return address
         for hop in reversed(headers.get(self.header, b"").decode("latin-1").split(",")):
             forwarded = _address(_forwarded_for(hop) if self.header == b"forwarded" else hop)
             if forwarded is None:
                 break
             address = forwarded
-            if not self._is_proxy(address):
+            if not self.is_proxy(address):
                 break
-        return _network(address)
+        return address
 
-    def _is_proxy(self, address: bytes) -> bool:
+    def is_proxy(self, address: bytes) -> bool:
+        """Return whether an address is that of a trusted proxy."""
         number, bits = int.from_bytes(address), len(address) * 8
         return any(bits == of_bits and number & mask == network for of_bits, network, mask in self.proxies)
 

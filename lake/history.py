@@ -27,7 +27,7 @@ _IS_OVER = f"list_contains(flags, '{OVER_LIMIT}')"
 _IS_PASSED = f"list_contains(flags, '{AFTER_CLOSE}')"
 _COLUMNS = (
     "session_id, event_id, event_type, epoch_ms(client_ts), epoch_ms(received_at), log_offset, playhead_s, "
-    "params, qoe, custom_metadata, flags, tracking_session_id, tracking_verified, consent, source, other"
+    "params, qoe, custom_metadata, flags, tracking_session_id, tracking_verified, consent, source, other, client"
 )
 
 
@@ -309,6 +309,7 @@ def _event(row: tuple[Any, ...]) -> Event:
         consent=_kept_once(row[13]),
         source=intern(row[14]),
         other=_json(row[15]),
+        client=_json(row[16]),
     )
 
 

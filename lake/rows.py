@@ -66,6 +66,7 @@ def _events(rows: list[tuple[Event, int]], topic: str) -> pa.Table:
             "topic": pa.array([topic] * len(events), pa.string()),
             "log_partition": pa.array([partition for _, partition in rows], pa.int32()),
             "log_offset": pa.array([event.offset for event in events], pa.int64()),
+            "client": pa.array([event.client for event in events], pa.string()),
         }
     )
 

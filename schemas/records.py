@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from schemas.client import Client
+
 SPEC_VERSION = "1.0"
 MEDIA = "playhead.media."
 TRACKING_CREATED = "playhead.tracking.created"
@@ -33,6 +35,8 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):
     `trackingverified` says whether we issued it: always true, except in records from before 0.2.
     `consent` is `given` (a user identity and no denial), `denied` (a signal that is not a grant), or absent.
     `requesthashes` of a sessionStart are keyed hashes of its request, joined by commas (`ingest/retries.py`).
+    `devicetype`, `os`, `browser`, `isbot`, `country` and `region` of a sessionStart describe its sender
+    (`schemas/client.py`); what is not known is absent, and under a denial all but `devicetype` and `country`.
     """
 
     specversion: str
@@ -48,6 +52,12 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):
     consent: str | None = None
     flags: str = ""
     requesthashes: str = ""
+    devicetype: str | None = None
+    os: str | None = None
+    browser: str | None = None
+    isbot: bool | None = None
+    country: str | None = None
+    region: str | None = None
     data: Any
 
 
@@ -109,4 +119,17 @@ def media_event(
         consent=consent,
         flags=",".join(flags),
         data=event,
+    )
+
+
+def describe_client(envelope: Envelope, client: Client) -> None:
+    """Add to the record of a sessionStart what is known of its sender."""
+    envelope.devicetype, envelope.os, envelope.browser = client.device_type, client.os, client.browser
+    envelope.isbot, envelope.country, envelope.region = client.is_bot, client.country, client.region
+
+
+def client_in(envelope: Envelope) -> Client:
+    """Return what a record says of its sender."""
+    return Client(
+        envelope.devicetype, envelope.os, envelope.browser, envelope.isbot, envelope.country, envelope.region
     )

@@ -70,6 +70,16 @@ class Settings(BaseModel):
     http_forwarded_header: Literal["x-forwarded-for", "forwarded"] = Field(
         "x-forwarded-for", description="Header in which trusted proxies name the sender"
     )
+    http_country_header: str = Field(
+        "", description="Header in which trusted proxies name the sender's country (ISO 3166-1): cf-ipcountry, ..."
+    )
+    http_region_header: str = Field(
+        "",
+        description="Header in which trusted proxies name the sender's region (ISO 3166-2): cf-region-code, ...",
+    )
+    http_places_database: Path | None = Field(
+        None, description="MMDB file with countries and regions, for senders whose country no proxy names"
+    )
     rate_session_per_s: float = Field(
         50.0, ge=0, description="Requests per second of one media session, per ingest process; 0: no limit"
     )
@@ -245,6 +255,15 @@ class Settings(BaseModel):
         for part in filter(None, map(str.strip, text.split(","))):
             ip_network(part, strict=False)
         return text
+
+    @field_validator("http_country_header", "http_region_header")
+    @classmethod
+    def _header_of_a_proxy(cls, name: str, info: ValidationInfo) -> str:
+        if name and not info.data.get("http_trusted_proxies"):
+            raise ValueError(f"only trusted proxies are believed, and {PREFIX}HTTP_TRUSTED_PROXIES names none")
+        if name and info.field_name == "http_region_header" and not info.data.get("http_country_header"):
+            raise ValueError(f"a region has a country, and {PREFIX}HTTP_COUNTRY_HEADER names no header")
+        return name.lower()
 
     def trusted_proxies(self) -> list[IPv4Network | IPv6Network]:
         """Return the networks of the trusted proxies."""

@@ -54,7 +54,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     `client_ms` is the player's own timestamp, `received_ms` the arrival; `order_ms` is the first, or the second
     where the event is flagged `future_ts`. `params`, `qoe`, `custom_metadata` and `other` (the top-level keys that
-    the protocol does not know) are JSON as the lake keeps it. `source` is the route that the event came by.
+    the protocol does not know) are JSON as the lake keeps it, and so is `client`, what is known of the sender of a
+    sessionStart. `source` is the route that the event came by.
     """
 
     event_id: str
@@ -75,6 +76,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     consent: str | None = None
     source: str = ""
     request_hashes: str = ""
+    client: bytes | None = None
 
     def says_the_same(self, other: "Event") -> bool:
         """Return whether two events of a session are the same words of the player, however spelled as JSON."""

@@ -175,6 +175,12 @@ class SessionFacts(msgspec.Struct, frozen=True, kw_only=True, rename=COLUMNS):
     author: str | None
     station: str | None
     dims: dict[str, str] | None
+    device_type: str | None
+    os: str | None
+    browser: str | None
+    is_bot: bool | None
+    country: str | None
+    region: str | None
     user_id: str | None
     user_id_source: str | None
     user_id_auth_state: int | None

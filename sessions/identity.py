@@ -8,6 +8,7 @@
 
 from typing import Any
 
+from sessions.client import facts_of_client
 from sessions.event import Event
 from sessions.params import Start
 from sessions.state import State
@@ -38,4 +39,5 @@ def facts_of_identity(state: State, start: Start) -> dict[str, Any]:
         "device_id_source": None if is_denied else start.device_id_source,
         "tracking_session_id": None if is_denied else state.tracking_session_id,
         "tracking_verified": state.tracking_verified and not is_denied,
+        **facts_of_client(start.client, denied=is_denied),
     }

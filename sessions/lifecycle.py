@@ -11,6 +11,7 @@ from schemas.vocabulary import EventType
 from sessions.admission import REPEAT
 from sessions.ads import close_ad, close_break
 from sessions.chapters import close_chapter
+from sessions.client import read_client
 from sessions.dimensions import facts_of_dimensions
 from sessions.event import Event, read_object
 from sessions.params import Start, read_start
@@ -32,7 +33,8 @@ def await_start(state: State, event: Event) -> bool:
         state.last_moved_received_ms = event.received_ms
     if event.type.starts and REPEAT not in event.flags:
         params, metadata = read_object(event.params), read_object(event.custom_metadata)
-        state.start = read_start(params, metadata, source=event.source, keys=state.keys)
+        client = read_client(event.client)
+        state.start = read_start(params, metadata, source=event.source, keys=state.keys, client=client)
         state.is_recorded = not (state.only_claims or state.start.is_live)
         state.end_s = INFINITE if state.start.end_s is None else state.start.end_s
     if not is_first and (state.start is None or state.end_ms is not None):

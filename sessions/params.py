@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.client import UNKNOWN_CLIENT, Client
 from schemas.records import SOURCE_DOWNLOADED
 from schemas.vocabulary import LIVE_CONTENT_TYPES, STATE_NAMES
 from sessions.dimensions import ANY_KEYS, NO_DIMENSIONS, DimensionKeys, Dimensions, read_dimensions, read_own
@@ -39,6 +40,7 @@ class Start(msgspec.Struct, frozen=True, gc=False):
     is_live: bool = False
     dimensions: Dimensions = NO_DIMENSIONS
     own: tuple[str, ...] = ()  # custom metadata: key, value, key, value, ...
+    client: Client = UNKNOWN_CLIENT
 
     @property
     def end_s(self) -> float | None:
@@ -47,7 +49,12 @@ class Start(msgspec.Struct, frozen=True, gc=False):
 
 
 def read_start(
-    params: dict[str, Any], metadata: dict[str, Any], *, source: str, keys: DimensionKeys = ANY_KEYS
+    params: dict[str, Any],
+    metadata: dict[str, Any],
+    *,
+    source: str,
+    keys: DimensionKeys = ANY_KEYS,
+    client: Client = UNKNOWN_CLIENT,
 ) -> Start:
     """Read what a sessionStart says. `source` is its route. Identities are pseudonyms already."""
     content_type = in_lower_case(params.get("media.contentType"))
@@ -72,6 +79,7 @@ def read_start(
         is_live=content_type in LIVE_CONTENT_TYPES,
         dimensions=read_dimensions(params, metadata, keys),
         own=read_own(metadata, keys) if metadata else (),
+        client=client,
     )
 
 

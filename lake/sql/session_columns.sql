@@ -128,4 +128,10 @@
     author VARCHAR,                -- media.author; null before schema 3
     station VARCHAR,               -- media.station: radio station; null before schema 3
     dims MAP(VARCHAR, VARCHAR),    -- custom metadata of the sessionStart: at most 16 texts, numbers and booleans, without ids; dims['key']; null before schema 3
-    first_offset BIGINT            -- log offset before which it has no event; null before schema 3
+    first_offset BIGINT,           -- log offset before which it has no event; null before schema 3
+    device_type VARCHAR,           -- phone, tablet, tv, console, desktop or other, by the User-Agent of the sessionStart; null if it had none, or before schema 3
+    os VARCHAR,                    -- operating system by the User-Agent, from a closed list, else other; null also if consent was denied
+    browser VARCHAR,               -- browser by the User-Agent, from a closed list, else other (most apps); null also if consent was denied
+    is_bot BOOLEAN,                -- whether the User-Agent is that of a crawler, a headless browser or a script; null also if consent was denied
+    country VARCHAR,               -- country of the sender (ISO 3166-1: BE), by a trusted proxy or the operator's file; null if not known, or before schema 3
+    region VARCHAR                 -- region of that country (ISO 3166-2: BE-BRU), likewise; null also if consent was denied

@@ -20,7 +20,8 @@ CREATE TABLE IF NOT EXISTS events (
     source VARCHAR,                -- route of the request; /api/v1/downloaded for offline sessions
     topic VARCHAR,                 -- log it was read from
     log_partition INTEGER,         -- partition of the log
-    log_offset BIGINT              -- offset in that partition
+    log_offset BIGINT,             -- offset in that partition
+    client JSON                    -- of a sessionStart: device and place of its sender, as in sessions; null before schema 3
 );
 ALTER TABLE events SET PARTITIONED BY (year(received_at), month(received_at), day(received_at));
 

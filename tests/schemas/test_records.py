@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
+from rigs.user_agents import WINDOWS_CHROME
 
 from consumers.decode import decode
 from eventlog import Record
@@ -102,7 +103,7 @@ async def records_written(folder: Path) -> dict[str, bytes]:
 async def _post_all(client: httpx.AsyncClient) -> None:
     start, *others = EVENT_TYPES
     assert start == "sessionStart"
-    reply = await client.post("/api/v1/sessions", json=event_of(start))
+    reply = await client.post("/api/v1/sessions", json=event_of(start), headers={"User-Agent": WINDOWS_CHROME})
     assert reply.status_code == 201, reply.text
     headers = {"X-API-Key": "key", "X-API-Version": "1.0.0"}
     tracking = "/v1/playouts/playout-1/tracking/session"

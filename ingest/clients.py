@@ -1,0 +1,30 @@
+"""What a sessionStart's record says of the sender: its kind of device, from the User-Agent, and its place.
+
+Neither the User-Agent nor the address is passed on. A denial of consent leaves the kind of device and the country.
+"""
+
+from ingest.intake import Request
+from ingest.places import Places, read_places
+from ingest.user_agents import UserAgents
+from schemas.client import Client
+from schemas.settings import Settings
+
+
+class Clients:
+    """Describes the senders of sessionStarts."""
+
+    def __init__(self, user_agents: UserAgents, places: Places) -> None:
+        self._user_agents = user_agents
+        self._places = places
+
+    def of(self, request: Request, *, denied: bool) -> Client:
+        """Return what may be kept of a request's sender."""
+        agent = self._user_agents.read(request.headers.get(b"user-agent", b""))
+        place = self._places.of(request.peer, request.headers)
+        client = Client(agent.device_type, agent.os, agent.browser, agent.is_bot, place.country, place.region)
+        return client.without_consent() if denied else client
+
+
+def read_clients(settings: Settings) -> Clients:
+    """Return how senders are described, by the settings. Raises NotReady if the file of places cannot be used."""
+    return Clients(UserAgents(), read_places(settings))

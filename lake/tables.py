@@ -19,6 +19,7 @@ import duckdb
 from lake.catalog import NAME, Location, check_language, connect, quote
 from lake.dimensions import replacements
 from lake.disk import flush
+from lake.meanings import fill_meanings, meanings_text
 from lake.metrics import catalog_rows, columns_sql, fill_catalog, measures_sql
 from lake.schema import SCHEMA, check_schema, partitions_of, refuse_newer, schema_of
 from schemas.faults import SchemaMismatch
@@ -233,11 +234,14 @@ def _define(connection: duckdb.DuckDBPyConnection, partitions: int) -> None:
         _run(connection, sql_text("definitions"))
     text = _views(partitions) + definitions_sql()
     # Views must be created again when their tables have new columns, even if their text is the same.
-    wanted = hashlib.sha256((text + repr(catalog_rows()) + repr(RULES) + str(SCHEMA)).encode()).hexdigest()
+    wanted = hashlib.sha256(
+        (text + repr(catalog_rows()) + repr(RULES) + meanings_text() + str(SCHEMA)).encode()
+    ).hexdigest()
     if connection.execute("SELECT sha256 FROM definitions").fetchall() != [(wanted,)]:
         _run(connection, text)
         fill_catalog(connection)
         _fill_session_flags(connection)
+        fill_meanings(connection)
         connection.execute("DELETE FROM definitions")
         connection.execute("INSERT INTO definitions VALUES (?)", [wanted])
 

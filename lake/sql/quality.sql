@@ -1,4 +1,8 @@
--- Data that is late, irregular, repeated or missing.
+-- Data that is late, irregular, repeated or missing; and what columns mean.
+
+-- The columns of a table or view, and what each means: columns_of('sessions'). Cost: 0.1 s.
+CREATE OR REPLACE MACRO columns_of(named) AS TABLE
+SELECT column_name, data_type, meaning FROM column_meanings WHERE table_name = named ORDER BY position;
 
 -- Sessions that late events reopened; version is how often each closed. Cost: 0.4 s.
 CREATE OR REPLACE VIEW late_sessions AS

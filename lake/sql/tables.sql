@@ -115,6 +115,15 @@ CREATE TABLE IF NOT EXISTS session_flags (
     example VARCHAR                -- what may happen, and what it gives
 );
 
+-- What the columns of tables and views mean, in their order: see columns_of.
+CREATE TABLE IF NOT EXISTS column_meanings (
+    table_name VARCHAR,            -- table or view
+    column_name VARCHAR,           -- column
+    position BIGINT,               -- its place, from 1
+    data_type VARCHAR,             -- type
+    meaning VARCHAR                -- what it means, with its unit
+);
+
 -- The event types of the protocol and their effects.
 CREATE TABLE IF NOT EXISTS event_types (
     event_type VARCHAR,            -- name on the wire

@@ -38,6 +38,18 @@ def test_sql_answers_while_all_runs(live: tuple[Path, Running]) -> None:
     assert rows[0]["list"] == '["a","b"]'
 
 
+def test_sql_prints_a_wide_row_as_two_columns(live: tuple[Path, Running]) -> None:
+    """Every metric of everything: a line for each, where one line would not fit; two rows stay a table."""
+    cwd, _ = live
+    lines = playhead("sql", "SELECT sessions, * EXCLUDE (sessions) FROM metrics", cwd=cwd).stdout.splitlines()
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines[3:-1]]
+    assert cells[0][0] == "sessions"
+    assert int(cells[0][1]) > 0
+    assert len(cells) > 50
+    two_rows = playhead("sql", "FROM metrics UNION ALL FROM metrics", cwd=cwd).stdout.splitlines()
+    assert len(two_rows) == 6
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -124,6 +136,7 @@ with duckdb.connect() as client:
     pasted = sys.stdin.read()
     client.execute(pasted)
     client.execute(pasted)
+    assert client.execute("SELECT sessions > 0 FROM metrics_by([])").fetchall() == [(True,)]
     print(client.execute("SELECT count(*) > count(DISTINCT session_id) FROM events").fetchone())
     try:
         client.execute("DELETE FROM events")

@@ -361,7 +361,9 @@ def test_time_ads_and_picture(lake: Table) -> None:
 
 def test_every_metric_has_a_hand_computed_test() -> None:
     """Each metric, view and macro is named in this file, or in those of now, of health and of cuts."""
-    files = (Path(__file__).with_name(f"test_{name}.py") for name in ("watching", "health", "metrics_by"))
+    files = (
+        Path(__file__).with_name(f"test_{name}.py") for name in ("watching", "health", "metrics_by", "meanings")
+    )
     source = "".join([Path(__file__).read_text(), *(file.read_text() for file in files)])
     plain = {"ad_time_s", "ads_started", "startup_s_p95_mux"}  # sums of columns, and one percentile of the pair
     assert [
@@ -927,7 +929,13 @@ def test_every_view_and_macro_is_in_the_catalogue() -> None:
     """Each view and macro that answers a question is named by an entry of the catalogue, or serves all of them."""
     made = set(re.findall(r"CREATE OR REPLACE (?:VIEW|MACRO) (\w+)(?: AS|.* AS TABLE)\n", definitions_sql()))
     named = " ".join(f"{entry.where} {entry.query}" for entry in CATALOGUE.entry)
-    serving = {"counted_sessions", "metrics", "compare", *(name for name in made if name.startswith("metrics_"))}
+    serving = {
+        "counted_sessions",
+        "metrics",
+        "compare",
+        "columns_of",
+        *(name for name in made if name.startswith("metrics_")),
+    }
     serving |= {
         "late_sessions",
         "flagged_events",

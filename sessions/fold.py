@@ -93,49 +93,7 @@ class Fold(State, gc=False):
             head = -1.0
         if head != self.head and received > self.last_moved_received_ms:
             self.last_moved_received_ms = received
-
-        if self.resumed_ms < FAR_FUTURE:
-            judge_resumed(self, row, now, head)
-        doing = self.doing
-        if doing == CONTENT:
-            play_content(self, now, head)
-            is_silent = False
-        else:
-            is_silent = _pass_other_time(self, now, head)
-        self.now_ms, self.head = now, head
-        self.events += 1
-        if head != self.head_last:
-            take_head(self, head)
-        if begins or is_silent:
-            observe_from_here(self)
-            begin_speed(self, now, head)
-        elif doing != CONTENT and (doing != OUTSIDE or self.main == JOIN):
-            run = see_it_move(self)
-            if run is not None:
-                play_unsaid(self, run)
-        params, metadata = event.params, event.custom_metadata
-        if params is not None or event.qoe is not None:
-            take_quality(self, event)
-        effects = EFFECTS.get(row.name)
-        for effect in effects_of(row) if effects is None else effects:
-            effect(self, event)
-        if self.doing == OUTSIDE and self.main == CONTENT:
-            end_overdue_ad(self)
-        if (
-            row.state
-            or (params is not None and NAMES_RATE in params)
-            or (metadata is not None and NAMES_RATE in metadata)
-        ):
-            name_rate(self, event)
-        tracking = event.tracking_session_id
-        if tracking is not None and (
-            tracking != self.tracking_session_id
-            or event.tracking_verified is not self.tracking_verified
-            or received < self.tracking_received_ms
-        ):
-            name_tracking(self, event, tracking)
-        if row is PING:
-            self.is_playing_on = may_play_on(self)
+        _take(self, event, head, begins=begins)
 
     def facts(self) -> SessionFacts:
         """Return what is known if nothing more comes; what is open is closed at the last event's time."""
@@ -184,6 +142,53 @@ def fold_all(events: Iterable[Event]) -> SessionFacts:
     for event in sorted(without_false_ends(events), key=Event.order):
         fold.step(event)
     return fold.facts()
+
+
+def _take(state: State, event: Event, head: float, *, begins: bool) -> None:
+    """Take an event that counts: the time up to it, and what it does."""
+    now, row = event.order_ms, event.type
+    if state.resumed_ms < FAR_FUTURE:
+        judge_resumed(state, row, now, head)
+    doing = state.doing
+    if doing == CONTENT:
+        play_content(state, now, head)
+        is_silent = False
+    else:
+        is_silent = _pass_other_time(state, now, head)
+    state.now_ms, state.head = now, head
+    state.events += 1
+    if head != state.head_last:
+        take_head(state, head)
+    if begins or is_silent:
+        observe_from_here(state)
+        begin_speed(state, now, head)
+    elif doing != CONTENT and (doing != OUTSIDE or state.main == JOIN):
+        run = see_it_move(state)
+        if run is not None:
+            play_unsaid(state, run)
+    params, metadata = event.params, event.custom_metadata
+    if params is not None or event.qoe is not None:
+        take_quality(state, event)
+    effects = EFFECTS.get(row.name)
+    for effect in effects_of(row) if effects is None else effects:
+        effect(state, event)
+    if state.doing == OUTSIDE and state.main == CONTENT:
+        end_overdue_ad(state)
+    if (
+        row.state
+        or (params is not None and NAMES_RATE in params)
+        or (metadata is not None and NAMES_RATE in metadata)
+    ):
+        name_rate(state, event)
+    tracking = event.tracking_session_id
+    if tracking is not None and (
+        tracking != state.tracking_session_id
+        or event.tracking_verified is not state.tracking_verified
+        or event.received_ms < state.tracking_received_ms
+    ):
+        name_tracking(state, event, tracking)
+    if row is PING:
+        state.is_playing_on = may_play_on(state)
 
 
 def _pass_other_time(state: State, now: int, head: float) -> bool:

@@ -6,6 +6,7 @@ from unittest.mock import patch
 import pytest
 from rigs import viewed
 from rigs.drawn_sessions import drawn, events_of
+from rigs.watched import made, pings, started
 
 from players.kinds import KINDS, play_kind
 from sessions.admission import without_false_ends
@@ -55,3 +56,10 @@ def test_it_takes_most_events_of_somebody_who_watches(kind: str) -> None:
     """Of ten sessions, recorded or live."""
     sessions = [viewed.events_of(play_kind(kind, 1, number)[0]) for number in range(10)]
     assert sum(map(taken_in_one_step, sessions)) > 0.8 * sum(map(len, sessions))
+
+
+def test_it_takes_pings_after_unknown_playheads_and_pings_with_other_quality() -> None:
+    """The range that begins there, and a bitrate that changes in mid-play, are as the rules alone make them."""
+    rows = [started(), (0, "play", 0), *pings(0, 60, head=0), (70, "ping", -1), (80, "ping", -1)]
+    rows += [*pings(80, 120, head=80), (130, "ping", 130, {"qoe": {"media.qoe.bitrate": 3000}})]
+    assert taken_in_one_step([made(row, offset) for offset, row in enumerate(rows)]) >= 8

@@ -18,7 +18,7 @@ demo: data/demo/.filled  ## a lake with a week of a generated service, and the p
 	$(RUN)/playhead notebooks --data data/demo
 
 data/demo/.filled: .venv/.installed
-	@echo 'Filling data/demo with a week of 3,000 viewers: about two minutes and 400 MB on two cores.'
+	@echo 'Filling data/demo with a week of 3,000 viewers: about a minute on two idle cores, and 440 MB.'
 	rm -rf data/demo
 	$(RUN)/playhead init --data data/demo
 	$(RUN)/playhead simulate --data data/demo --history 7d --viewers 3000 --seed 7

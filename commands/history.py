@@ -22,7 +22,7 @@ from commands.own_secrets import with_own_secrets
 from eventlog.adapters import create_log
 from eventlog.embedded.past import PastWriter
 from ingest.app import Ingest, build_app
-from players.month.requests import History, Post
+from players.month.requests import COUNTRY_HEADER, REGION_HEADER, History, Post
 from players.month.stories import Window
 from schemas.faults import LogUnavailable, NotReady
 from schemas.settings import Settings
@@ -72,8 +72,14 @@ def write_history(given: Settings, plan: Plan, console: Console) -> Written:
 
 
 def as_behind_proxy(settings: Settings) -> Settings:
-    """Return the settings of an ingest that learns the sender's address from a proxy on this machine."""
-    return settings.model_copy(update={"http_trusted_proxies": PROXY, "http_forwarded_header": "x-forwarded-for"})
+    """Return the settings of an ingest that learns the sender's address and place from a proxy on this machine."""
+    proxy = {
+        "http_trusted_proxies": PROXY,
+        "http_forwarded_header": "x-forwarded-for",
+        "http_country_header": COUNTRY_HEADER.decode(),
+        "http_region_header": REGION_HEADER.decode(),
+    }
+    return settings.model_copy(update=proxy)
 
 
 async def _write(settings: Settings, plan: Plan, console: Console) -> Written:

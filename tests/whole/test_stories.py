@@ -2,9 +2,11 @@
 
 import contextlib
 import re
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import duckdb
@@ -12,7 +14,8 @@ import pytest
 from rigs.commands import SECRETS, playhead
 
 from lake.catalog import connect, location
-from players.month.stories import DAY_MS, Stories, kick_off, stories_before
+from players.month.audience import COUNTRIES
+from players.month.stories import DAY_MS, SLOW_CDN, SLOW_COUNTRY, Stories, kick_off, stories_before
 from schemas.settings import Settings
 
 README = Path(__file__).parents[2] / "players" / "README.md"
@@ -143,6 +146,42 @@ def test_a_match_has_a_kick_off_storm(week: Week) -> None:
     assert {row["content_name"] for row in around} == {f"Match of {at:%Y%m%d}" for at in kick_offs}
     for row in busiest[:2]:
         assert any(abs(row["five_minutes"] - at) <= timedelta(minutes=5) for at in kick_offs), row
+
+
+def test_a_cdn_is_slow_in_one_country(week: Week) -> None:
+    """There viewers wait for data several times as long as anywhere else, and longer for the first frame."""
+    worst, second, *others = week.story("A CDN is slow in one country")
+    assert (worst["cdn"], worst["country"]) == (SLOW_CDN, SLOW_COUNTRY)
+    assert worst["rebuffer_ratio"] > 2.5 * second["rebuffer_ratio"]
+    usual_s = median(row["startup_s"] for row in (second, *others))
+    assert worst["startup_s"] > 1.3 * usual_s
+
+
+def test_a_robot_looks_at_everything(week: Week) -> None:
+    """It is known by its User-Agent, stays for seconds, and has no nights."""
+    viewers, robot = week.story("A robot")
+    assert (viewers["is_bot"], robot["is_bot"]) == (False, True)
+    assert 0.01 < robot["sessions"] / viewers["sessions"] < 0.1
+    assert robot["content_time_s"] < 30 < viewers["content_time_s"]
+    assert robot["in_the_night"] > 0.12 > 2 * viewers["in_the_night"]
+
+
+def test_apps_have_devices_and_viewers_countries(week: Week) -> None:
+    """Phones, tablets, televisions and desktops; half of the sessions are in one of seven countries."""
+    rows = week.story("Devices and countries.")
+    devices = {(row["player_name"], row["device_type"]) for row in rows}
+    assert devices == {
+        ("aurora-web", "desktop"),
+        ("aurora-android", "phone"),
+        ("aurora-ios", "phone"),
+        ("aurora-ios", "tablet"),
+        ("aurora-tv", "tv"),
+    }
+    by_country = Counter[str]()
+    for row in rows:
+        by_country[row["country"]] += row["sessions"]
+    assert by_country.keys() == {country.code for country in COUNTRIES}
+    assert 0.4 < by_country["DE"] / by_country.total() < 0.7
 
 
 def test_a_test_group_waits_less(week: Week) -> None:

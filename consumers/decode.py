@@ -5,6 +5,7 @@ Playhead may have. What is not understood keeps its bytes and gets a reason, and
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from sys import intern
 from typing import Annotated, TypeVar
 
@@ -35,6 +36,7 @@ NO_OFFSET = "receivedtime is no time with an offset"
 # A record reaches the log within the deadline of its append, seconds after its arrival. An ingest whose stamp is
 # further from the log's own clock has a wrong clock. Less than half of the shortest usual idle time (10 minutes).
 CLOCK_MS_MAX = 120_000
+SHARED_MAX, SHARED_BYTES_MAX = 10_000, 256  # texts of qoeData that are kept once, and how long they may be
 FUTURE_MS = 86_400_000  # a player further ahead of the arrival is ordered by the arrival
 INGEST_CLOCK, FUTURE_TS = "ingest_clock", "future_ts"
 Text = TypeVar("Text", str, str | None)
@@ -58,6 +60,7 @@ _envelope = msgspec.json.Decoder(Envelope)
 _plain = msgspec.json.Decoder(PlainEnvelope)
 _json = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
+_shared = lru_cache(maxsize=SHARED_MAX)(bytes)  # equal bytes as one object
 
 
 def decode(record: Record) -> Event | Tracking | Bad:
@@ -136,6 +139,11 @@ def _is_id(text: str) -> bool:
     return 0 < len(text) <= ID_CHARACTERS_MAX and "\0" not in text
 
 
+def _kept_once(text: bytes) -> bytes:
+    """Return the same object for equal JSON: players often send the same values with every event."""
+    return _shared(text) if len(text) <= SHARED_BYTES_MAX else text
+
+
 def _printable(text: Text) -> Text:
     """Return a text with U+FFFD for NUL: DuckLake cannot compare a text that has one, and a join would fail."""
     return text if text is None else text.replace("\0", "\ufffd")
@@ -188,7 +196,7 @@ def _media(record: Record, envelope: Envelope, received_ms: int, *, is_clock_wro
         record.offset,
         time.playhead,
         None if data.params is None else _encode(data.params),
-        None if data.qoeData is None else _encode(data.qoeData),
+        None if data.qoeData is None else _kept_once(_encode(data.qoeData)),
         None if data.customMetadata is None else _encode(data.customMetadata),
         None if other is None else _encode(other),
         flags,

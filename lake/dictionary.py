@@ -66,6 +66,7 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
 
 def _views(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
     yield f"## Views\n{VIEWERS}"
+    yield "`columns_of('sessions')` has what the columns of a view mean.\n"
     views = connection.execute(
         "SELECT view_name, comment FROM duckdb_views() WHERE database_name = ? ORDER BY 1", [NAME]
     ).fetchall()

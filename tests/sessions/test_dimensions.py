@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from rigs.watched import START, made
+from rigs.watched import START, folded, made
 
 from sessions.dimensions import ANY_KEYS, DimensionKeys
 from sessions.facts import SessionFacts
@@ -62,3 +62,29 @@ def test_the_operator_may_name_the_only_keys_that_are_dims() -> None:
     """All others stay in the events."""
     keys = DimensionKeys.parse("", "group, tier")
     assert of_start({}, {"group": "B", "noise": "x"}, keys=keys).dims == {"group": "B"}
+
+
+SAID = {"media.show": "A show", "media.genre": "Drama", "media.season": "2", "analytics.reportSuite": "Suite"}
+
+
+def test_sessions_that_say_the_same_share_it() -> None:
+    """100,000 may be open: each adds a reference to its dimensions, and one to each text of its own metadata."""
+    one, other = Fold(), Fold()
+    for offset, fold in enumerate((one, other)):
+        more = {"params": START | SAID, "custom_metadata": {"group": "B", "tier": "gold"}}
+        fold.step(made((0, "sessionStart", 0, more), offset, session=f"session {offset}"))
+    assert one.start is not None
+    assert other.start is not None
+    assert one.start.dimensions is other.start.dimensions
+    assert all(text is same for text, same in zip(one.start.own, other.start.own, strict=True))
+    assert one.start.own == ("group", "B", "tier", "gold")
+
+
+def test_the_sessionstart_that_counts_says_it_wherever_it_arrives() -> None:
+    """A later event of the session says nothing, and neither does a repeated start."""
+    play = (5, "play", 0, {"custom_metadata": {"group": "from the play"}})
+    begun = (0, "sessionStart", 0, {"params": START | SAID, "custom_metadata": {"group": "B"}})
+    again = (0, "sessionStart", 0, {**begun[3], "flags": ("repeat",)})
+    for rows in ((begun, play, again), (begun, again, play)):
+        facts = folded(*rows)
+        assert (facts.dims, facts.show, facts.genre, facts.site) == ({"group": "B"}, "A show", "drama", "suite")

@@ -26,6 +26,8 @@ DIMENSIONS = {
     "app version": "app_version",
     "channel": "channel",
     "cdn": "cdn",
+    "device": "device_type",
+    "country": "country",
 }
 SAMPLES_MIN = ("10", "1", "30", "100", "1000")
 VALUES_MAX = 300  # in the list of one dimension: those with the most sessions

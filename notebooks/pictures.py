@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import altair as alt
@@ -25,6 +25,8 @@ DOING = {
     "ad_outside": "#56B4E9",
     "unknown": "#FFFFFF",
 }
+BARS_MAX = 40
+ROWS_DRAWN_MAX = 5_000
 LATE_MS = 10_000
 SECONDS = "utcFormat(datum.value, '%H:%M:%S')"
 HOURS_FROM_S = 7200
@@ -205,6 +207,36 @@ def histogram(rows: Sequence[Mapping[str, Any]], start: str, count: str, *, titl
             tooltip=[f"{start}:Q", f"{count}:Q"],
         )
     )
+
+
+def answer(rows: Sequence[Mapping[str, Any]], along: str, value: str) -> Any:
+    """Return any answer as a picture: a line along times and numbers, bars along everything else."""
+    first = next((row[along] for row in rows if row[along] is not None), None)
+    plain = [{"along": _plain(row[along]), "value": row[value]} for row in rows[:ROWS_DRAWN_MAX]]
+    titled = alt.Y("value:Q", title=value)
+    if isinstance(first, datetime | date):
+        return (
+            alt.Chart(_data(plain), height=260, width="container")
+            .mark_line(point=True)
+            .encode(
+                alt.X("along:T", title=along, scale=alt.Scale(type="utc"), axis=alt.Axis(labelExpr=CLOCK)), titled
+            )
+        )
+    if isinstance(first, int | float):
+        return (
+            alt.Chart(_data(plain), height=260, width="container")
+            .mark_line(point=True)
+            .encode(alt.X("along:Q", title=along), titled)
+        )
+    return bars(
+        [{along: row["along"], value: row["value"]} for row in plain[:BARS_MAX]], value, along, title=value
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return as_clock(value if value.tzinfo else value.replace(tzinfo=UTC), UTC)
+    return value if isinstance(value, int | float | None) else str(value)
 
 
 def session(mo: Any, spans: Sequence[Mapping[str, Any]], lines: Sequence[Any], zone: Any) -> Any:

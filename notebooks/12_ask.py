@@ -1,0 +1,199 @@
+"""What do I want to know?"""
+
+import marimo
+
+app = marimo.App(width="medium", app_title="Playhead: ask")
+
+
+@app.cell
+def _():
+    import os
+    import re
+    from importlib import resources
+    from pathlib import Path
+
+    import duckdb
+    import marimo as mo
+
+    from lake.reading import QueryRefused
+    from notebooks import filters, pictures
+    from notebooks.connect import open_lake, read
+    from notebooks.names import as_text
+    from schemas.faults import NotReady
+
+    data = mo.cli_args().get("data")
+    try:
+        lake = open_lake(os.environ, Path(str(data)) if data else None)
+    except NotReady as fault:
+        mo.stop(True, mo.md(f"# Ask\nThere is nothing to see yet: {fault}."))
+    return QueryRefused, as_text, duckdb, filters, lake, mo, pictures, re, read, resources
+
+
+@app.cell
+def _(mo, re, resources):
+    # lake/QUESTIONS.md: each question with the SQL that answers it.
+    examples = {
+        title.strip(): sql.strip()
+        for title, sql in re.findall(
+            r"^### (.+?)\n.*?```sql\n(.*?)```", (resources.files("lake") / "QUESTIONS.md").read_text(), re.M | re.S
+        )
+    }
+    example = mo.ui.dropdown(
+        list(examples),
+        label="an example",
+        value=mo.query_params().get("question") or next(iter(examples)),
+        full_width=True,
+    )
+    return example, examples
+
+
+@app.cell
+def _(example, examples, filters, lake, mo):
+    editor = mo.ui.code_editor(value=examples[example.value], language="sql", min_height=140, debounce=True)
+    run = mo.ui.run_button(label="Ask")
+    mo.vstack(
+        [
+            mo.md(
+                "# Ask\nThe lake answers any SQL that only reads. Take an example, or write your own; every "
+                "table, view and macro is listed below."
+            ),
+            mo.md(filters.EMPTY if filters.newest_moment(lake) is None else ""),
+            example,
+            editor,
+            run,
+        ]
+    )
+    return editor, run
+
+
+@app.cell
+def _(QueryRefused, duckdb, editor, example, examples, lake, mo, read, run):
+    # Examples are answered at once, your own SQL when you press the button.
+    mo.stop(not run.value and editor.value.strip() != examples[example.value], mo.md("Press **Ask**."))
+    try:
+        answer = read(lake, editor.value)
+    except (QueryRefused, duckdb.Error) as fault:
+        mo.stop(True, mo.callout(mo.plain_text(str(fault)), kind="warn"))
+    return (answer,)
+
+
+@app.cell
+def _(answer, as_text, mo):
+    import io
+
+    import pyarrow.csv
+
+    shown_rows = answer.slice(0, 10_000).to_pylist()
+    # One wide row reads better downwards.
+    is_wide = len(shown_rows) == 1 and answer.num_columns > 8
+    listed_rows = (
+        [{"column": name, "value": value} for name, value in shown_rows[0].items()] if is_wide else shown_rows
+    )
+
+    def as_csv():
+        flat = answer.drop_columns([field.name for field in answer.schema if "<" in str(field.type)])
+        file = io.BytesIO()
+        pyarrow.csv.write_csv(flat, file)
+        return file.getvalue()
+
+    mo.vstack(
+        [
+            mo.ui.table(
+                as_text(listed_rows), selection=None, page_size=20, show_data_types=False, show_download=False
+            )
+            if shown_rows
+            else mo.md("No rows."),
+            mo.hstack(
+                [
+                    mo.md(f"{answer.num_rows:,} rows" + (", 10,000 shown" if answer.num_rows > 10_000 else "")),
+                    mo.download(as_csv, filename="answer.csv", label="CSV (without nested columns)"),
+                ],
+                justify="start",
+            ),
+        ]
+    )
+    return (shown_rows,)
+
+
+@app.cell
+def _(answer, mo):
+    names = answer.column_names
+    numeric = [
+        field.name
+        for field in answer.schema
+        if str(field.type).startswith(("int", "uint", "double", "float", "decimal"))
+    ]
+    mo.stop(not numeric or len(names) < 2)
+    first = next((name for name in names if name not in numeric), names[0])
+    along = mo.ui.dropdown(names, value=first, label="along")
+    value = mo.ui.dropdown(
+        numeric, value=next((name for name in numeric if name != first), numeric[0]), label="value"
+    )
+    mo.hstack([mo.md("## As a picture"), along, value], justify="start", align="center")
+    return along, value
+
+
+@app.cell
+def _(along, pictures, shown_rows, value):
+    pictures.answer(shown_rows, along.value, value.value)
+    return
+
+
+@app.cell
+def _(lake, mo, read):
+    listed = read(
+        lake,
+        """
+        SELECT table_name AS name, comment FROM duckdb_tables()
+        WHERE database_name = 'lake' AND schema_name = 'main' AND NOT regexp_full_match(table_name, '.*_p[0-9]{3}')
+        UNION ALL
+        SELECT view_name, comment FROM duckdb_views() WHERE database_name = 'lake' AND schema_name = 'main'
+        ORDER BY name
+        """,
+    ).to_pylist()
+    table = mo.ui.dropdown(
+        [row["name"] for row in listed], value="sessions", label="table or view", searchable=True
+    )
+    return listed, table
+
+
+@app.cell
+def _(as_text, lake, listed, mo, read, table):
+    import html
+
+    of_table = read(lake, "FROM columns_of($name)", name=table.value).to_pylist()
+    about = next((row["comment"] for row in listed if row["name"] == table.value), None)
+    macros = read(
+        lake,
+        """
+        SELECT DISTINCT function_name || '(' || array_to_string(parameters, ', ') || ')' AS macro
+        FROM duckdb_functions() WHERE database_name = 'lake' AND function_type = 'table_macro' ORDER BY ALL
+        """,
+    ).to_pylist()
+    metrics_of = read(lake, "SELECT name, definition, unit, source FROM metric_catalog ORDER BY name").to_pylist()
+    mo.vstack(
+        [
+            mo.hstack([mo.md("## What there is"), table], justify="start", align="center"),
+            mo.Html(f"<p>{html.escape(about or '')}</p>"),
+            mo.ui.table(
+                as_text(of_table), selection=None, page_size=15, show_data_types=False, wrapped_columns=["meaning"]
+            ),
+            mo.accordion(
+                {
+                    "Macros: `FROM name(arguments)`": mo.plain_text("\n".join(row["macro"] for row in macros)),
+                    "Metrics: columns of `metrics_by(...)` and its kind": mo.ui.table(
+                        as_text(metrics_of),
+                        selection=None,
+                        page_size=20,
+                        show_data_types=False,
+                        wrapped_columns=["definition"],
+                    ),
+                }
+            ),
+        ]
+    )
+    return
+
+
+if __name__ == "__main__":
+    app.run()

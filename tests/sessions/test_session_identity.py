@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from rigs.drawn_sessions import T0
 from rigs.watched import START, folded, watched
@@ -112,3 +113,29 @@ def test_a_tracking_session_named_again_by_every_event_is_no_change() -> None:
     verified = named | {"tracking_verified": True}
     facts = watched((0, "sessionStart", 0, named), (1, "play", 0, verified), (2, "ping", 0, named))
     assert (facts.tracking_session_id, facts.tracking_verified, facts.flags) == ("a", True, [])
+
+
+def client(**known: Any) -> dict[str, Any]:
+    """Return what the ingest found in the request of a sessionStart, as a part of its row."""
+    return {"client": msgspec.json.encode(known)}
+
+
+def test_device_and_country_are_those_of_the_session_start() -> None:
+    """A phone in Italy. Another producer's text of no length or of more than 64 characters is unknown."""
+    facts = folded((0, "sessionStart", 0, client(device_type="phone", os="iOS", country="IT", browser="x" * 65)))
+    assert (facts.device_type, facts.os, facts.country) == ("phone", "iOS", "IT")
+    assert (facts.browser, facts.region) == (None, None)
+    assert folded((0, "sessionStart", 0)).device_type is None
+
+
+def test_a_denial_leaves_the_kind_of_device_and_the_country() -> None:
+    """Whichever event has it."""
+    known = client(device_type="phone", os="iOS", country="IT", region="IT-62")
+    facts = folded((0, "sessionStart", 0, known), (1, "ping", 0, {"consent": "denied"}))
+    assert (facts.device_type, facts.os, facts.country, facts.region) == ("phone", None, "IT", None)
+
+
+def test_a_long_text_is_cut() -> None:
+    """Ids of users have at most 1,024 characters, and no NUL."""
+    params = {"params": START | {"analytics.visitorId": "\0" + "x" * 2_000}}
+    assert watched((0, "sessionStart", 0, params)).user_id == "\ufffd" + "x" * 1_023

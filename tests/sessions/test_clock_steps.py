@@ -131,6 +131,15 @@ def test_after_more_than_three_steps_events_are_ordered_by_arrival(steps: int, i
         assert {clocks.order_ms(client_ms, received_ms) - received_ms for received_ms, client_ms in session} == {0}
 
 
+def test_the_step_after_which_no_clock_is_believed_orders_all_events_before_it_by_other_times() -> None:
+    """So what is known after it follows from all events; what comes later changes nothing of those before."""
+    session = [pair for n in range(5) for pair in pings(100 * n, 100 * n + 90, ahead_ms=-n * HOUR_MS)]
+    count = next(n for n in range(1, len(session)) if clocks_of(session[:n]).is_lost)
+    (step_received_ms, step_client_ms), (received_ms, client_ms) = session[count - 1 : count + 1]
+    assert clocks_of(session[: count - 1]).noted(step_client_ms, step_received_ms) is None
+    assert clocks_of(session[:count]).noted(client_ms, received_ms) == clocks_of(session[: count + 1])
+
+
 def test_a_clock_that_is_exactly_a_day_ahead_orders_all_its_events() -> None:
     """Some of them are ahead of their arrival by more than a day, some by less, as the network has it."""
     delays_ms = [5, 400, 90, 20, 300, 200, 10, 350]

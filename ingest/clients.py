@@ -3,8 +3,10 @@
 Neither the User-Agent nor the address is passed on. A denial of consent leaves the kind of device and the country.
 """
 
+from msgspec.structs import replace
+
 from ingest.intake import Request
-from ingest.places import Places, read_places
+from ingest.places import NOWHERE, Places, read_places
 from ingest.user_agents import UserAgents
 from schemas.client import Client
 from schemas.settings import Settings
@@ -19,9 +21,10 @@ class Clients:
 
     def of(self, request: Request, *, denied: bool) -> Client:
         """Return what may be kept of a request's sender."""
-        agent = self._user_agents.read(request.headers.get(b"user-agent", b""))
+        client = self._user_agents.read(request.headers.get(b"user-agent", b""))
         place = self._places.of(request.peer, request.headers)
-        client = Client(agent.device_type, agent.os, agent.browser, agent.is_bot, place.country, place.region)
+        if place is not NOWHERE:
+            client = replace(client, country=place.country, region=place.region)
         return client.without_consent() if denied else client
 
 

@@ -10,10 +10,11 @@ import re
 from functools import lru_cache
 from typing import Final, Literal
 
-import msgspec
 from ua_parser import Domain
 from ua_parser.loaders import load_lazy_builtins
 from ua_parser.regex import Resolver
+
+from schemas.client import UNKNOWN_CLIENT, Client
 
 DeviceType = Literal["phone", "tablet", "tv", "console", "desktop", "other"]
 
@@ -75,18 +76,6 @@ _BROWSERS_RENAMED: Final = {
 _SCRIPT: Final = re.compile(r"headless|phantomjs|^(?:curl|wget|python|go-http-client|scrapy|k6|java)\b")
 
 
-class UserAgent(msgspec.Struct, frozen=True):
-    """What a User-Agent says; `os` and `browser` are names from closed lists, or `other`. None: there was none."""
-
-    device_type: DeviceType | None = None
-    os: str | None = None
-    browser: str | None = None
-    is_bot: bool | None = None
-
-
-NO_USER_AGENT: Final = UserAgent()
-
-
 class UserAgents:
     """Reads User-Agents. The rules take 0.2 s to load, and 26 MB."""
 
@@ -94,8 +83,8 @@ class UserAgents:
         self._resolve = Resolver(load_lazy_builtins())
         self._known = lru_cache(maxsize=KNOWN_MAX)(self._read)
 
-    def read(self, header: bytes) -> UserAgent:
-        """Return what a User-Agent says."""
+    def read(self, header: bytes) -> Client:
+        """Return what a User-Agent says of the device; nothing of its place."""
         return self._known(header[:READ_BYTES_MAX])
 
     @property
@@ -103,16 +92,16 @@ class UserAgents:
         """How many User-Agents need not be read again."""
         return self._known.cache_info().currsize
 
-    def _read(self, header: bytes) -> UserAgent:
+    def _read(self, header: bytes) -> Client:
         text = header.decode("latin-1").strip()
         if not text:
-            return NO_USER_AGENT
+            return UNKNOWN_CLIENT
         found = self._resolve(text, Domain.ALL)
         lowered = text.lower()
         os = found.os.family if found.os else None
         browser = found.user_agent.family if found.user_agent else None
         system = next((name for name, pattern in _SYSTEMS_IN if pattern.search(lowered)), None)
-        return UserAgent(
+        return Client(
             device_type=next((kind for kind, pattern in _DEVICES if pattern.search(lowered)), "other"),
             os=system or _on_list(os, _SYSTEMS_RENAMED, SYSTEMS),
             browser=_on_list(browser, _BROWSERS_RENAMED, BROWSERS),

@@ -8,7 +8,8 @@ import pytest
 from msgspec.structs import astuple
 from rigs.user_agents import USER_AGENTS
 
-from ingest.user_agents import BROWSERS, NO_USER_AGENT, SYSTEMS, UserAgents
+from ingest.user_agents import BROWSERS, SYSTEMS, UserAgents
+from schemas.client import UNKNOWN_CLIENT
 
 NAME = "someone@mail.example"
 HOSTILE = (
@@ -32,13 +33,13 @@ def user_agents() -> UserAgents:
 @pytest.mark.parametrize("text", list(USER_AGENTS))
 def test_a_user_agent_says_what_device_it_is(user_agents: UserAgents, text: str) -> None:
     """Kind of device, system, browser, and whether it is a bot."""
-    assert astuple(user_agents.read(text.encode())) == USER_AGENTS[text]
+    assert astuple(user_agents.read(text.encode())) == (*USER_AGENTS[text], None, None)
 
 
 @pytest.mark.parametrize("header", [b"", b"  "])
 def test_no_user_agent_says_nothing(user_agents: UserAgents, header: bytes) -> None:
     """Nothing is known then, which is not the same as a device of another kind."""
-    assert user_agents.read(header) == NO_USER_AGENT
+    assert user_agents.read(header) == UNKNOWN_CLIENT
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ A session closes at its sessionEnd, or when the watermark of its partition passe
 
 * `idle`: `idle_ms` after its last event.
 * `stuck`: `stuck_ms` in which it sent nothing but pings of one playhead, as a player does that was left paused.
-* `too_long`: `length_ms` after the arrival of its first event. A session that goes on after that (late data, or a
+* `too_long`: `length_ms` after the first arrival of its events. A session that goes on after that (late data, or a
   player whose clock runs slow) closes when it is idle or stuck.
 
 A later event opens it again, and it closes as its next version. But a player may ping for days. So an event that
@@ -23,22 +23,25 @@ three hours is a pause of three hours.
 All of this follows from the session's events in the order of the log; batches and restarts change nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from copy import copy
 from operator import attrgetter
 
 import msgspec
+from msgspec.structs import replace
 
 from consumers.log_clock import CLOCK_BACK_MS
 from lake.changes import CloseReason, History, Over
 from schemas.settings import Settings
 from schemas.vocabulary import EVENT_TYPES
 from sessions.admission import END_IGNORED, END_TOLERANCE_MS, EVENTS_MAX, OVER_LIMIT, REPEAT, is_over_limit
+from sessions.clock_steps import Clocks, clocks_of, dated
 from sessions.dimensions import ANY_KEYS, DimensionKeys
 from sessions.event import AFTER_CLOSE, Event
 from sessions.identity import DENIED
 from sessions.state import FAR_FUTURE, FAR_PAST, stored_directly
 
+JUDGED_MAX = 100_000  # events taken again, a batch and session, to judge those after one whose time is in doubt
 OVERTAKEN_MS = 60_000  # after an end, by arrival; shorter makes the order of arrival matter, longer more versions
 _PINGS = frozenset(name for name, row in EVENT_TYPES.items() if row.only_reports)
 
@@ -87,27 +90,50 @@ class Closing(msgspec.Struct, gc=False):
     until_ms: int = FAR_FUTURE
     is_plain: bool = True  # the order of all events is by their timestamps, and all are known by what they say
 
+    # The clock: least and greatest delay while all lie within 2 s, and else what is known of it.
+    delay_min_ms: int = FAR_FUTURE
+    delay_max_ms: int = FAR_PAST
+    clocks: Clocks | None = None
+
     @classmethod
     def after(cls, history: History, limits: Limits) -> "Closing":
         """Return what is known of a session of which the lake has this."""
         closing = cls(limits)
-        for event in sorted(history.events, key=attrgetter("offset")):
-            if event.is_flagged(AFTER_CLOSE):
-                closing.pass_over(event)
-            elif not event.is_flagged(OVER_LIMIT):
-                closing.arrive(event)
+        events = sorted(history.events, key=attrgetter("offset"))
+        counted = [
+            each for each in events if each.offset <= history.last_offset and not each.is_flagged(OVER_LIMIT)
+        ]
+        clocks = clocks_of((each.received_ms, each.client_ms) for each in counted) if counted else None
+        for event in counted:
+            closing.take(dated(event, clocks) if clocks else event)
+        if clocks is not None:
+            closing.set_clocks(clocks)
+        closing.passed_since = None
         if history.over.events:
             closing.count_over(history.over)
+        for event in events:
+            if event.offset > history.last_offset:
+                closing.pass_over(closing.dated(event) or event)
         return closing
 
+    def take(self, event: Event) -> bool:
+        """Take an event that was stored before, as it was taken then; return as `arrive` does."""
+        if event.is_flagged(AFTER_CLOSE):
+            self.pass_over(event)
+            return False
+        return self.arrive(event)
+
     def arrive(self, event: Event) -> bool:
-        """Take an event that counts, in order of offset; return whether the log's clock was put back before."""
+        """Take an event that counts, in order of offset; return whether its deadline may be earlier now."""
         self.stored += 1
         received_ms, order_ms, row = event.received_ms, event.order_ms, event.type
         if not self.first_received_ms:
             self.first_received_ms = received_ms
+        is_earlier = False
         if received_ms > self.last_received_ms:
             self.last_received_ms = received_ms
+        elif received_ms < self.first_received_ms:
+            self.first_received_ms, is_earlier = received_ms, True
         is_repeat = bool(event.flags) and event.is_flagged(REPEAT)
         if not is_repeat and (event.playhead_s != self.playhead_s or row.name not in _PINGS):
             self.playhead_s = event.playhead_s
@@ -126,7 +152,47 @@ class Closing(msgspec.Struct, gc=False):
             self.latest_ms = order_ms  # as `_note_order` does, of nearly every event
         else:
             self._note_order(event)
-        return received_ms < self.last_received_ms - CLOCK_BACK_MS and self._follow_clock(received_ms)
+        put_back = received_ms < self.last_received_ms - CLOCK_BACK_MS
+        return (put_back and self._follow_clock(received_ms)) or is_earlier
+
+    def clocks_with(self, event: Event) -> Clocks | None:
+        """Return what is known of the clock with one more event; None where only all events together tell."""
+        clocks = self._clocks()
+        if clocks is None:
+            delay_ms, at_ms = event.received_ms - event.client_ms, event.received_ms
+            return Clocks.of_first_run(delay_ms, delay_ms, first_ms=at_ms, last_ms=at_ms, events=1)
+        return clocks.noted(event.client_ms, event.received_ms)
+
+    def _clocks(self) -> Clocks | None:
+        if self.clocks is not None or self.delay_max_ms == FAR_PAST:
+            return self.clocks
+        return Clocks.of_first_run(
+            self.delay_min_ms,
+            self.delay_max_ms,
+            first_ms=self.first_received_ms,
+            last_ms=self.last_received_ms,
+            events=self.stored,
+        )
+
+    def _keep_clocks(self) -> None:
+        """Keep what is known of the clock by itself: what was stored is no longer all that shows it."""
+        self.clocks, self.delay_min_ms, self.delay_max_ms = self._clocks(), FAR_FUTURE, FAR_PAST
+
+    def dated(self, event: Event) -> Event | None:
+        """Return an event with the time that orders it; None where only all events together tell."""
+        clocks = self.clocks_with(event)
+        return None if clocks is None else dated(event, clocks)
+
+    def set_clocks(self, clocks: Clocks) -> None:
+        """Keep what the events that were taken show of the clock."""
+        is_short = clocks.is_first and (clocks.first_ms, clocks.last_ms, clocks.events) == (
+            self.first_received_ms,
+            self.last_received_ms,
+            self.stored,
+        )
+        self.clocks = None if is_short else clocks
+        self.delay_min_ms = clocks.lo_ms if is_short else FAR_FUTURE
+        self.delay_max_ms = clocks.hi_ms if is_short else FAR_PAST
 
     def _bound(self, event: Event, *, is_repeat: bool) -> None:
         """Work out from when on nothing counts, with an event that may move the start or the end."""
@@ -158,6 +224,7 @@ class Closing(msgspec.Struct, gc=False):
 
         Return whether the log's clock was put back before the last of them.
         """
+        self._keep_clocks()
         self.stored += over.events
         self.is_plain = False
         self.is_denied = self.is_denied or over.is_denied
@@ -203,9 +270,10 @@ class Closing(msgspec.Struct, gc=False):
             )
             if is_over and not event.is_flagged(OVER_LIMIT):
                 event = event.flagged(OVER_LIMIT)
-        self.stored += 1
         if self.passed_since is None:
             self.passed_since = event.offset
+            self._keep_clocks()
+        self.stored += 1
         self._note_order(event)
         return event
 
@@ -224,22 +292,35 @@ class Closing(msgspec.Struct, gc=False):
         return min(deadlines)
 
 
-def with_passed(fresh: Iterable[Event], closing: Closing | None) -> list[Event]:
-    """Return new events of a session, those flagged that change nothing; if none changes anything, take them all.
+def with_passed(fresh: Sequence[Event], closing: Closing | None, history: History | None = None) -> list[Event]:
+    """Return new events of a session, flagged where they change nothing; if none changes anything, take them all.
 
-    `closing` is None if it is not known: then every event may change something.
+    `closing` is None if it is not known: then every event may change something. So may one of which only all
+    events of the session tell when it happened. What comes after that one is judged by `history`, which has all
+    events before these; without it, or if that takes too long, it is not judged.
     """
     if closing is None:
         return list(fresh)
     trial = copy(closing)
-    judged = []
+    judged: list[Event] = []
+    left = JUDGED_MAX
     for event in fresh:
-        if trial.passes(event):
+        clocks = trial.clocks_with(event)
+        if clocks is not None:
+            event = dated(event, clocks)
+        if clocks is not None and trial.passes(event):
             event = trial.pass_over(event)
         elif event.is_flagged(OVER_LIMIT):
             trial.count_over(Over.of([event]))
-        else:
+        elif clocks is not None:
             trial.arrive(event)
+            trial.set_clocks(clocks)
+        elif history is None or left <= 0:
+            return [*judged, *fresh[len(judged) :]]
+        else:
+            known = replace(history, events=[*history.events, *judged, event])
+            trial = Closing.after(known, trial.limits)
+            left -= len(known.events)
         judged.append(event)
     if all(event.is_flagged(AFTER_CLOSE) for event in judged):
         for event in judged:

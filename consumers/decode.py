@@ -14,7 +14,7 @@ import msgspec
 from eventlog import Record
 from schemas.client import UNKNOWN_CLIENT
 from schemas.faults import Fault
-from schemas.media import PlainEvent, PlayerTime, check_event, check_plain_event
+from schemas.media import AHEAD_MS_MAX, PlainEvent, PlayerTime, check_event, check_plain_event
 from schemas.records import (
     MEDIA,
     REJECTED,
@@ -37,7 +37,6 @@ NO_OFFSET = "receivedtime is no time with an offset"
 # further from the log's own clock has a wrong clock. Less than half of the shortest usual idle time (10 minutes).
 CLOCK_MS_MAX = 120_000
 SHARED_MAX, SHARED_BYTES_MAX = 10_000, 256  # texts of qoeData that are kept once, and how long they may be
-FUTURE_MS = 86_400_000  # a player further ahead of the arrival is ordered by the arrival
 INGEST_CLOCK, FUTURE_TS = "ingest_clock", "future_ts"
 Text = TypeVar("Text", str, str | None)
 RECORD_TYPES = {name: MEDIA + name for name in EVENT_TYPES}
@@ -192,7 +191,7 @@ def _media(record: Record, envelope: Envelope, received_ms: int, *, is_clock_wro
         event_type,
         time.ts,
         received_ms,
-        received_ms if "future_ts" in flags else time.ts,
+        time.ts,
         record.offset,
         time.playhead,
         None if data.params is None else _encode(data.params),
@@ -218,7 +217,7 @@ def _client(envelope: Envelope) -> bytes | None:
 def reflagged(flags: tuple[str, ...], *, ahead_ms: int) -> tuple[str, ...]:
     """Return the flags of an event whose ingest had a wrong clock: what it said of the player's clock is void."""
     kept = tuple(flag for flag in flags if flag not in (FUTURE_TS, INGEST_CLOCK))
-    return (*kept, *((FUTURE_TS,) if ahead_ms > FUTURE_MS else ()), INGEST_CLOCK)
+    return (*kept, *((FUTURE_TS,) if ahead_ms > AHEAD_MS_MAX else ()), INGEST_CLOCK)
 
 
 def _tracking(record: Record, envelope: Envelope, received_ms: int) -> Tracking:

@@ -14,12 +14,13 @@ from operator import attrgetter
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from consumers.closing import Closing, Limits, with_passed
 from consumers.live_sessions import LiveSessions
 from consumers.share import Share
 from lake.changes import Changes, History, Lookup, Over
-from sessions.admission import OVER_LIMIT, REPEAT, is_over_limit, without_false_ends
+from sessions.admission import OVER_LIMIT, REPEAT, admitted, is_over_limit
 from sessions.event import AFTER_CLOSE, Event
 
 Moment = tuple[int, str, float]
@@ -122,7 +123,7 @@ class LateData:
             closing = Closing.after(history, self._limits)
             if history.version:
                 self._live.keep_closing(session_id, closing)
-        fresh = with_passed(fresh, closing)
+        fresh = with_passed(fresh, closing, replace(history, events=[*history.events, *before]))
         changes.events += fresh
         if not all(event.is_flagged(AFTER_CLOSE) for event in fresh):
             self.refold(session_id, history, [*history.events, *before, *fresh])
@@ -204,28 +205,28 @@ class LateData:
         """Open a session with these events, in place of what memory has of it."""
         told = (event.offset for event in events if not event.is_flagged(AFTER_CLOSE))
         last_offset = max(history.over.last_offset, max(told, default=-1))
-        counted = without_false_ends(
-            event for event in events if event.offset <= last_offset and not event.is_flagged(OVER_LIMIT)
-        )
+        taken = [event for event in events if event.offset <= last_offset and not event.is_flagged(OVER_LIMIT)]
+        clocks, counted = admitted(taken) if taken else (None, [])
         passed = [event for event in events if event.offset > last_offset]
         first_offset = min((event.offset for event in events), default=0)
         session = self._live.begin(session_id, version=history.version + 1, first_offset=first_offset)
         session.late_events = history.late_events
+        closing = session.closing
         for event in sorted(counted, key=attrgetter("offset")):
-            if event.is_flagged(AFTER_CLOSE):
-                session.closing.pass_over(event)
-                continue
-            if session.arrive(event):
+            if closing.take(event):
                 self._live.unschedule(session_id)
-            session.late_events += history.version > 0 and event.offset >= history.closed_as_of_offset
-        session.closing.passed_since = None
+            is_late = history.version > 0 and event.offset >= history.closed_as_of_offset
+            session.late_events += is_late and not event.is_flagged(AFTER_CLOSE)
+        if clocks is not None:
+            session.set_clocks(clocks)
+        closing.passed_since = None
         for event in sorted(counted, key=Event.order):
             session.place(event)
         for over in (history.over, Over.of(events)):
             if over.events and session.count_over(over):
                 self._live.unschedule(session_id)
         for event in sorted(passed, key=attrgetter("offset")):
-            session.closing.pass_over(event)
+            closing.pass_over(closing.dated(event) or event)
         self._live.watch(session_id, session)
 
 

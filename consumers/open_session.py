@@ -1,12 +1,17 @@
 """One open session in memory: what is folded of it, and its reorder buffer. Pure.
 
-Events take their place by (client time, rank of the type, arrival). The newest few stay in the reorder buffer,
+Events take their place by (time, rank of the type, offset): by their timestamps, unless the clock was set
+(`sessions/clock_steps.py`). The newest few stay in the reorder buffer,
 where late events still find their place; what is older has been folded and is only numbers.
 """
+
+from array import array
+from bisect import bisect_left, insort
 
 from consumers.closing import Closing, Limits
 from lake.changes import Over
 from sessions.admission import END_TOLERANCE_MS
+from sessions.clock_steps import Clocks
 from sessions.event import Event
 from sessions.facts import SessionFacts
 from sessions.fold import Fold
@@ -20,7 +25,6 @@ class OpenSession:
     """One session in memory: the fold of its older events, its reorder buffer, and what closing depends on."""
 
     __slots__ = (
-        "ahead",
         "buffer",
         "closing",
         "first_offset",
@@ -29,6 +33,7 @@ class OpenSession:
         "folded_rank",
         "has_news",
         "late_events",
+        "said",
         "version",
     )
 
@@ -37,7 +42,7 @@ class OpenSession:
         self.closing = Closing(limits)
         self.buffer: list[Event] = []
         self.folded_ms, self.folded_rank = FAR_PAST, 0  # of the last event that was folded
-        self.ahead: set[int] | None = None  # client_ms of folded events that are ordered by arrival instead
+        self.said: array[int] | None = None  # timestamps of folded events, in order, where others order them
         self.version = version
         self.first_offset = first_offset  # no event of it was stored before
         self.late_events = 0
@@ -48,7 +53,7 @@ class OpenSession:
         return self.closing.end_ms is not None
 
     def arrive(self, event: Event) -> bool:
-        """Note what closing depends on, in order of offset; return whether the log's clock was put back before."""
+        """Note what closing depends on, in order of offset; return whether its deadline may be earlier now."""
         self.has_news = True
         return self.closing.arrive(event)
 
@@ -77,7 +82,7 @@ class OpenSession:
         return (
             bool(buffer)
             and order_ms > buffer[-1].order_ms
-            and order_ms == event.client_ms
+            and closing.delay_min_ms <= event.received_ms - order_ms <= closing.delay_max_ms
             and order_ms <= closing.until_ms
             and event.received_ms <= closing.moved_ms + closing.limits.stuck_ms
             and not event.flags
@@ -85,25 +90,27 @@ class OpenSession:
             and closing.end_ms is None
             and closing.passed_since is None
             and closing.stored < closing.limits.events_max
-            and self.ahead is None
         )
 
     def is_plainly_next(self, event: Event) -> bool:
         """Return whether an event is later than all before it, and so neither repeats one nor was read before.
 
-        One that is ordered by its arrival may be either, as its copy arrives later.
+        Where others than the timestamps order events, it may be either: its copy arrives later.
         """
         return (
             bool(self.buffer)
             and event.order_ms > self.buffer[-1].order_ms
             and event.order_ms == event.client_ms
-            and self.ahead is None
+            and self.closing.is_plain
         )
 
     def belongs_in_buffer(self, event: Event) -> bool:
         """Return whether an event, and any earlier one that says the same, belongs in the reorder buffer."""
-        if self.ahead is not None and event.client_ms in self.ahead:
-            return False
+        said = self.said
+        if said is not None:
+            place = bisect_left(said, event.client_ms)
+            if place < len(said) and said[place] == event.client_ms:
+                return False
         folded_ms = self.folded_ms
         return event.order_ms > folded_ms or (event.order_ms == folded_ms and event.type.rank > self.folded_rank)
 
@@ -118,9 +125,16 @@ class OpenSession:
             oldest = buffer.pop(0)
             self.fold.step(oldest)
             self.folded_ms, self.folded_rank = oldest.order_ms, oldest.type.rank
-            if oldest.order_ms != oldest.client_ms:
-                self.ahead = self.ahead or set()
-                self.ahead.add(oldest.client_ms)
+            if self.said is not None or oldest.order_ms != oldest.client_ms:
+                self.said = array("q") if self.said is None else self.said
+                insort(self.said, oldest.client_ms)
+
+    def set_clocks(self, clocks: Clocks) -> None:
+        """Keep what the events that arrived show of the clock."""
+        self.closing.set_clocks(clocks)
+        self.fold.segments, self.fold.clock_flag = clocks.believed, clocks.flag
+        if self.said is None and (clocks.has_steps or clocks.is_lost):
+            self.said = array("q")
 
     def facts(self) -> SessionFacts:
         """Return what is known of the session if nothing more came."""

@@ -17,10 +17,12 @@ from consumers.known_ids import KnownIds
 from consumers.late_data import Lake, LateData
 from consumers.live_sessions import LiveSessions
 from consumers.log_clock import CLOCK_BACK_MS
+from consumers.open_session import OpenSession
 from consumers.share import Share
 from lake.changes import Changes, History, OpenRows, YoungIds
 from schemas.ids import read_event_time_ms
 from sessions.admission import REPEAT
+from sessions.clock_steps import Clocks, dated
 from sessions.event import Bad, Event, Tracking
 
 
@@ -100,51 +102,71 @@ class PartitionSessions:
         """Place one event by what is in memory; False if only the lake can tell."""
         session_id = event.session_id
         session, behind = self.open.get(session_id), self._late.behind
-        is_watched = False
+        clocks: Clocks | None = None
         if session is None:
             closing = self._live.closings.get(session_id)
             if closing is not None:
-                return closing.passes(event) and self._pass_over(event, closing, changes)
+                known = closing.dated(event)
+                return known is not None and closing.passes(known) and self._pass_over(known, closing, changes)
             if not self._live.is_certainly_new(session_id) or (behind and session_id in behind):
                 return False
             session = self._live.begin(session_id, version=1, first_offset=event.offset)
+            clocks = session.closing.clocks_with(event)
         elif behind and session_id in behind:
             return False
-        elif session.is_continued_by(event):
-            is_watched = True
-        elif (closing := session.closing).passes(event):
+        elif not session.is_continued_by(event):
+            clocks = session.closing.clocks_with(event)
+            if clocks is None:
+                return False
+            judged = self._judge(session, dated(event, clocks), changes)
+            if isinstance(judged, bool):
+                return judged
+            event = judged
+        changes.events.append(event)
+        if session.version > 1:
+            session.late_events += 1
+        is_watched = clocks is None
+        if session.arrive(event):
+            self._live.unschedule(session_id)
+            is_watched = False
+        if clocks is not None:
+            session.set_clocks(clocks)
+        session.place(event)
+        if not is_watched:
+            self._live.watch(session_id, session)
+        return True
+
+    def _judge(self, session: OpenSession, event: Event, changes: Changes) -> Event | bool:
+        """Return an event of an open session that is to be placed, flagged if it is a repeat.
+
+        True: it is stored already, or a duplicate. False: only the lake can tell.
+        """
+        closing = session.closing
+        if closing.passes(event):
             return self._pass_over(event, closing, changes)
-        elif (
+        if (
             closing.stored >= self._events_max
             or closing.passed_since is not None
             or ((event.type.ends or closing.end_ms is not None) and session.is_end_in_doubt(event))
         ):
             return False
-        elif not session.is_plainly_next(event):
-            is_repeat = False
-            for known in session.buffer:
-                if known.event_id == event.event_id:
-                    changes.duplicates.append((event.offset, event.event_id, "in memory"))
-                    return True
-                if known.client_ms == event.client_ms and known.says_the_same(event):
-                    is_repeat = True
-            if not session.belongs_in_buffer(event):
-                return False
-            if is_repeat:
-                event = event.flagged(REPEAT)
-                if session.closing.passes(event):
-                    changes.events.append(session.closing.pass_over(event))
-                    return True
-        changes.events.append(event)
-        if session.version > 1:
-            session.late_events += 1
-        if session.arrive(event):
-            self._live.unschedule(session_id)
-            is_watched = False
-        session.place(event)
-        if not is_watched:
-            self._live.watch(session_id, session)
-        return True
+        if session.is_plainly_next(event):
+            return event
+        is_repeat = False
+        for known in session.buffer:
+            if known.event_id == event.event_id:
+                changes.duplicates.append((event.offset, event.event_id, "in memory"))
+                return True
+            if known.client_ms == event.client_ms and known.says_the_same(event):
+                is_repeat = True
+        if not session.belongs_in_buffer(event):
+            return False
+        if is_repeat:
+            event = event.flagged(REPEAT)
+            if closing.passes(event):
+                changes.events.append(closing.pass_over(event))
+                return True
+        return event
 
     def _pass_over(self, event: Event, closing: Closing, changes: Changes) -> bool:
         """Store an event that changes nothing of its session; False if only the lake knows whether it is new."""

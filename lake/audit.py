@@ -15,6 +15,7 @@ from lake.catalog import Location, connect
 from lake.changes import History
 from lake.history import read_histories
 from schemas.records import SOURCE_DOWNLOADED
+from sessions.admission import admitted
 from sessions.event import Event, read_object
 from sessions.facts import COLUMNS
 from sessions.recount import DURATIONS, Recount, Report, joined
@@ -99,8 +100,10 @@ def _draw(connection: duckdb.DuckDBPyConnection, sample: int, seed: int) -> list
 
 
 def _is_countable(events: list[Event]) -> bool:
-    times = [event.order_ms for event in events]
-    return 0 < len(events) <= EVENTS_MAX and max(times) - min(times) <= SPAN_MS_MAX
+    if not 0 < len(events) <= EVENTS_MAX:
+        return False
+    times = [event.order_ms for event in admitted(events)[1]]
+    return max(times) - min(times) <= SPAN_MS_MAX
 
 
 def recount(events: Iterable[Event], *, length_ms: int) -> Mapping[str, Any]:
@@ -116,7 +119,7 @@ def recount(events: Iterable[Event], *, length_ms: int) -> Mapping[str, Any]:
         reports.append(
             Report(
                 event.type.name,
-                event.order_ms,
+                event.client_ms,
                 event.received_ms,
                 event.offset,
                 event.playhead_s,

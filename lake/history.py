@@ -290,20 +290,20 @@ def read_known_tracking(connection: duckdb.DuckDBPyConnection, event_ids: Iterab
 
 
 def _event(row: tuple[Any, ...]) -> Event:
-    event_type, flags = EVENT_TYPES[row[2]], tuple(row[10])
+    event_type = EVENT_TYPES[row[2]]
     return Event(
         event_id=row[1],
         session_id=intern(row[0]),
         type=event_type,
         client_ms=row[3],
         received_ms=row[4],
-        order_ms=row[4] if "future_ts" in flags else row[3],
+        order_ms=row[3],
         offset=row[5],
         playhead_s=row[6],
         params=_json(row[7]),
         qoe=_json(row[8]),
         custom_metadata=_json(row[9]),
-        flags=flags,
+        flags=tuple(row[10]),
         tracking_session_id=_kept_once(row[11]),
         tracking_verified=row[12],
         consent=_kept_once(row[13]),

@@ -9,8 +9,8 @@ from lake.catalog import Location, connect, snapshot
 from lake.find import NoSuchSession, Version, find, read_row, read_versions
 from lake.history import read_histories
 from schemas.terminal import printable
-from sessions.admission import without_false_ends
-from sessions.event import Event
+from sessions.facts import ClockSegment
+from sessions.fold import begun
 from sessions.rules import RULES
 from sessions.timeline import (
     NOT_SUMS,
@@ -41,6 +41,7 @@ class Timeline(msgspec.Struct, frozen=True):
     ended_ms: int
     clock_offset_ms: int
     clock_spread_ms: int
+    clocks: list[ClockSegment]
     is_retried_start: bool
     is_uploaded: bool
     playback_rate: float | None
@@ -67,10 +68,10 @@ def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
     finally:
         connection.close()
     counted = [event for event in history.events if event.offset <= history.last_offset]
-    events = sorted(without_false_ends(counted), key=Event.order)
-    if not events:
+    if not counted:
         raise NoSuchSession(f"the events of {session_id} were removed; its row is in `sessions`")
-    facts, lines = lines_of(events, length_ms, over_limit=history.over.events)
+    fold, events = begun(counted, length_ms=length_ms, events_over_limit=history.over.events)
+    facts, lines = lines_of(events, fold)
     return Timeline(
         session_id=session_id,
         partition=partition,
@@ -83,6 +84,7 @@ def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
         ended_ms=facts.ended_ms,
         clock_offset_ms=facts.clock_offset_ms,
         clock_spread_ms=facts.clock_spread_ms,
+        clocks=facts.clocks,
         is_retried_start=bool(row.get("is_retried_start")),
         is_uploaded=is_uploaded(facts),
         playback_rate=facts.playback_rate,
@@ -111,6 +113,9 @@ def _described(timeline: Timeline) -> Iterator[str]:
         f"the player's clock is {timeline.clock_offset_ms} ms behind; "
         f"its slowest event took {timeline.clock_spread_ms} ms longer than its fastest"
     )
+    for each in timeline.clocks[1:]:
+        since = "" if each.since_ms is None else f" after {_moment(each.since_ms)}"
+        yield f"its clock was set{since}: from then on it is {each.offset_ms} ms behind"
     if timeline.playback_rate not in (None, 1.0):
         yield f"played at {timeline.playback_rate}x"
     if timeline.is_uploaded:

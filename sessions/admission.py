@@ -13,6 +13,7 @@ The session's flags name those that happened.
 
 from collections.abc import Iterable
 
+from sessions.clock_steps import Clocks, clocks_of, dated
 from sessions.event import Event
 from sessions.state import FAR_PAST, State
 
@@ -25,6 +26,16 @@ REPEAT, OVER_LIMIT, END_IGNORED = "repeat", "over_limit", "end_ignored"
 def is_over_limit(event: Event, *, stored: int, has_end: bool, events_max: int = EVENTS_MAX) -> bool:
     """Return whether an event is stored and not folded, with `stored` of its session before, an end among them."""
     return stored >= events_max and (has_end or not event.type.ends)
+
+
+def admitted(events: Iterable[Event]) -> tuple[Clocks, list[Event]]:
+    """Return what all events of a session, at least one, show of its clocks, and the events as they are folded.
+
+    Each has the time that orders it; ends that take no effect are flagged. They are in the order given.
+    """
+    every = list(events)
+    clocks = clocks_of((event.received_ms, event.client_ms) for event in every if not event.is_flagged(OVER_LIMIT))
+    return clocks, without_false_ends(dated(event, clocks) for event in every)
 
 
 def without_false_ends(events: Iterable[Event]) -> list[Event]:

@@ -19,42 +19,35 @@ several fit, to the one with the greatest offset, by which it came least late. I
 the offset of its segment less that of the first: by the first clock. An event that belongs to no segment is
 ordered by its arrival, by the first clock too.
 
-Where the clock was not set, events are ordered by their timestamps. But one that is ahead of its arrival by more
-than a day is ordered by its arrival, unless the clock of the session is so far ahead: all its events are one run,
-or its delay does not fall short of the first clock's offset by more than 2 s.
+Where the clock was not set, events are ordered by their timestamps. But nothing arrives before it happened: an
+event whose delay falls short of the clock's offset by more than 5 minutes is ordered by its arrival, by it.
+As long as no run was steady, one that is ahead of its arrival by more than a day is ordered by its arrival, unless
+all events are one run: then the clock is so far ahead.
 
 After more than three steps (`SEGMENTS_MAX`) no clock is believed, and all events are ordered by arrival.
 
-A session has the flag `clock_set` where its clock was set up to three times, `clock_unsteady` where more often.
+A session has one of these flags: `clock_set`, where its clock was set up to three times; `clock_unsteady`, where
+it was set more often; `clock_odd`, where it was not set, and an event is ordered by its arrival.
 """
 
 from collections.abc import Iterable
 from copy import copy
+from itertools import zip_longest
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from schemas.media import AHEAD_MS_MAX
-from sessions.admission import OVER_LIMIT
 from sessions.event import Event
+from sessions.facts import ClockSegment
+from sessions.state import FAR_FUTURE, FAR_PAST, Segment, State
 
 STEADY_MS = 2_000
 STEADY_EVENTS = 3
 STEADY_ARRIVALS_MS = 20_000
 STEP_MS = 300_000
 SEGMENTS_MAX = 4
-FAR_PAST, FAR_FUTURE = -(1 << 60), 1 << 60
-
-
-class Segment(msgspec.Struct, frozen=True, gc=False):
-    """A part of a session whose events one clock dated, which is `offset_ms` behind ours.
-
-    `since_ms` is the last arrival with the clock before, `first_ms` the first that showed this one.
-    """
-
-    offset_ms: int
-    since_ms: int = FAR_PAST
-    first_ms: int = FAR_PAST
 
 
 class Clocks(msgspec.Struct, gc=False):
@@ -62,9 +55,9 @@ class Clocks(msgspec.Struct, gc=False):
 
     Of the run that goes on: its least and greatest delay, its first arrival, how many events it has; whether it is
     the very first, whether it is steady, whether it shows the first clock. `last_ms` and `last_client_ms` are of
-    the last event in order. `head_ms` is the least delay of the very first run, if it was not steady and only this
-    one came after it. `seen_ms` is the last arrival with the clock of the last segment, `judged_ms` the one with
-    which a run was last found to be steady.
+    the last event in order, `least_ms` is the least delay of all. `head_ms` is that of the very first run, if it
+    was not steady and only this one came after it. `seen_ms` is the last arrival with the clock of the last
+    segment, `judged_ms` the one with which a run was last found to be steady.
     """
 
     lo_ms: int
@@ -73,10 +66,10 @@ class Clocks(msgspec.Struct, gc=False):
     last_ms: int
     last_client_ms: int
     events: int
+    least_ms: int
     is_first: bool = True
     is_steady: bool = False
     is_base: bool = False
-    has_ahead: bool = False
     is_lost: bool = False
     head_ms: int | None = None
     segments: tuple[Segment, ...] = ()
@@ -86,7 +79,7 @@ class Clocks(msgspec.Struct, gc=False):
     @classmethod
     def of_first_run(cls, lo_ms: int, hi_ms: int, *, first_ms: int, last_ms: int, events: int) -> "Clocks":
         """Return what is known where all delays lie within 2 s."""
-        clocks = cls(lo_ms, hi_ms, first_ms, last_ms, last_ms - lo_ms, events, has_ahead=lo_ms < -AHEAD_MS_MAX)
+        clocks = cls(lo_ms, hi_ms, first_ms, last_ms, last_ms - lo_ms, events, lo_ms)
         clocks._judge_run()
         return clocks
 
@@ -95,6 +88,26 @@ class Clocks(msgspec.Struct, gc=False):
         """Whether the clock was set, so that timestamps alone order no events."""
         return len(self.segments) > 1
 
+    @property
+    def believed(self) -> tuple[Segment, ...]:
+        """The segments that tell by which times events are ordered; none where the timestamps do."""
+        is_asked = self.has_steps or (not self.is_first and self.least_ms < self._least_plain_ms())
+        return self.segments if is_asked and not self.is_lost else ()
+
+    @property
+    def flag(self) -> str:
+        """The flag of the session; empty where its timestamps order all events."""
+        if self.is_lost:
+            return "clock_unsteady"
+        if self.has_steps:
+            return "clock_set"
+        least_ms = self.segments[0].offset_ms - STEP_MS if self.segments else -AHEAD_MS_MAX
+        return "clock_odd" if self.least_ms < least_ms and not self.is_first else ""
+
+    def _least_plain_ms(self) -> int:
+        """Return the delay from which on an event is ordered by its timestamp, whether a clock is known or not."""
+        return max(-AHEAD_MS_MAX, self.segments[0].offset_ms - STEP_MS if self.segments else FAR_PAST)
+
     def order_ms(self, client_ms: int, received_ms: int) -> int:
         """Return the time by which an event is ordered."""
         if self.is_lost:
@@ -102,9 +115,10 @@ class Clocks(msgspec.Struct, gc=False):
         segments, delay_ms = self.segments, received_ms - client_ms
         if len(segments) > 1:
             return self._by_first_clock(client_ms, received_ms)
-        if delay_ms >= -AHEAD_MS_MAX or self.is_first:
-            return client_ms
-        return client_ms if segments and delay_ms >= segments[0].offset_ms - STEADY_MS else received_ms
+        if segments:
+            offset_ms = segments[0].offset_ms
+            return client_ms if delay_ms >= offset_ms - STEP_MS else received_ms - offset_ms
+        return client_ms if delay_ms >= -AHEAD_MS_MAX or self.is_first else received_ms
 
     def _by_first_clock(self, client_ms: int, received_ms: int) -> int:
         offset_ms, until_ms = FAR_PAST, FAR_FUTURE
@@ -133,7 +147,7 @@ class Clocks(msgspec.Struct, gc=False):
             return self.is_lost == before.is_lost
         if self.has_steps:
             return self.segments == before.segments
-        if self.is_first or not before.has_ahead:
+        if self.is_first or before.least_ms >= max(self._least_plain_ms(), before._least_plain_ms()):
             return True
         return bool(self.segments) if before.is_first else self.segments == before.segments
 
@@ -156,7 +170,7 @@ class Clocks(msgspec.Struct, gc=False):
             self.first_ms, self.events = received_ms, 1
         if is_last:
             self.last_ms, self.last_client_ms = received_ms, client_ms
-        self.has_ahead = self.has_ahead or delay_ms < -AHEAD_MS_MAX
+        self.least_ms = min(self.least_ms, delay_ms)
         if not self.is_lost:
             self._judge_run()
         if self.segments and abs(delay_ms - self.segments[-1].offset_ms) <= STEADY_MS:
@@ -201,13 +215,21 @@ def clocks_of(pairs: Iterable[tuple[int, int]]) -> Clocks:
     return clocks
 
 
-def dated(events: Iterable[Event]) -> tuple[Clocks, list[Event]]:
-    """Return what all events of a session show of its clocks, and these events with the time that orders them."""
-    every = list(events)
-    clocks = clocks_of((event.received_ms, event.client_ms) for event in every if not event.is_flagged(OVER_LIMIT))
-    return clocks, [ordered(event, clocks.order_ms(event.client_ms, event.received_ms)) for event in every]
-
-
-def ordered(event: Event, order_ms: int) -> Event:
+def dated(event: Event, clocks: Clocks) -> Event:
     """Return an event with the time that orders it."""
+    order_ms = clocks.order_ms(event.client_ms, event.received_ms)
     return event if event.order_ms == order_ms else replace(event, order_ms=order_ms)
+
+
+def facts_of_clocks(state: State) -> dict[str, Any]:
+    """Return by which clocks a session's events are dated, by the name of `SessionFacts`."""
+    segments = state.segments
+    if not segments and state.delay_min_ms < -AHEAD_MS_MAX:
+        segments = (Segment(state.delay_min_ms),)
+    ends = [each.first_ms for each in segments[1:]]
+    return {
+        "clocks": [
+            ClockSegment(None if each.since_ms == FAR_PAST else each.since_ms, until_ms, each.offset_ms)
+            for each, until_ms in zip_longest(segments, ends)
+        ]
+    }

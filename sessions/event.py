@@ -52,10 +52,11 @@ class Bad(msgspec.Struct, frozen=True):
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One media event as read from the log. Times in milliseconds since 1970, UTC.
 
-    `client_ms` is the player's own timestamp, `received_ms` the arrival; `order_ms` is the first, or the second
-    where the event is flagged `future_ts`. `params`, `qoe`, `custom_metadata` and `other` (the top-level keys that
-    the protocol does not know) are JSON as the lake keeps it, and so is `client`, what is known of the sender of a
-    sessionStart. `source` is the route that the event came by.
+    `client_ms` is the player's own timestamp, `received_ms` the arrival. `order_ms` is the time that orders it:
+    the timestamp, unless the others of its session show that the clock was set (`clock_steps.py`). `params`,
+    `qoe`, `custom_metadata` and `other` (the top-level keys that the protocol does not know) are JSON as the lake
+    keeps it, and so is `client`, what is known of the sender of a sessionStart. `source` is the route that the
+    event came by.
     """
 
     event_id: str

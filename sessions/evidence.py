@@ -5,10 +5,10 @@ that event on). Of live content, and where a playhead is unknown, the claim hold
 length of ads. One observation overrules nothing; three in a row do (`OBSERVATIONS`), or two if the second is at
 least 15 s (`SPAN_MS`) after the base of the first. Then all since the run began is counted otherwise. A run begins
 again, and what was counted stays, at a border: where the claim changes (any start or end of an ad or a break is a
-change), at a chapter's border (a chapter starts, or one that is open ends), after an interval over its limit (also
-where it is content), at the sessionStart after other events, and, where main content is claimed, at an error and
-at the first play after it. A run that has been decided goes on over a chapter's border; any other border ends it,
-and what follows begins a new one.
+change, but not the end of an ad whose break is paused or buffering), at a chapter's border (a chapter starts, or
+one that is open ends), after an interval over its limit (also where it is content), at the sessionStart after
+other events, and, where main content is claimed, at an error and at the first play after it. A run that has been
+decided goes on over a chapter's border; any other border ends it, and what follows begins a new one.
 
 Freezes. Main content is claimed, and in each interval of the run the known playhead is that of the event before.
 The first base is the event before the first such interval; an event 500 ms or more (`OBSERVATION_MS`) after the
@@ -25,9 +25,9 @@ base is an observation, and the next base.
   and are counted in `stalls`.
 * Where something else explains why the playhead does not move, one interval of any length is idle at once:
   `stood_at_end`, within 1 s of the end of recorded content of known length, or past it; `stood_after_error`, an
-  error came, and no play and no other playhead since; `stood_at_zero`, it is 0 and the last known other
-  playhead before it was above 0 (a player that was torn down; `playhead_reset` in `playhead.py`). Looked at in
-  this order, before the two rules above.
+  error came at this playhead, and no play since; `stood_at_zero`, it is 0 and the last known other playhead before
+  it was above 0 (a player that was torn down; `playhead_reset` in `playhead.py`). Looked at in this order, before
+  the two rules above.
 
 Moving. Something else than main content is claimed: join, pause, buffer, ad, ad pause, ad buffer, idle (between
 ads, or after completion), or an ad outside of a break before main content started. The first base is the event at
@@ -44,7 +44,7 @@ the first observation of a new run.
   and so is what a slip found in it took back, and that a jump in it caused buffering (seeks, progress, and jumps
   that may cause buffering, are as after the event of the first base). For progress only the playhead of the event
   that decides, and of later ones, counts. If main content had not started, it started at T, and startup is unknown
-  (`player.py`). An open ad outside of a break is aborted by it.
+  (`player.py`), and the first playhead is that of the first base. An open ad outside of a break is aborted.
 * `break_unclosed`: the claim was one of an ad break. Then its open ad and the break are aborted at T, and what
   comes after is outside of a break.
 """

@@ -1,8 +1,9 @@
 """What is known of one media session: one row of `sessions`, and the lists inside it.
 
 Times (`*_ms`) are milliseconds since 1970, UTC. `started_ms`, `ended_ms` and the times inside the lists are
-corrected by the session's clock offset; `start_ms`, `end_ms` and `last_event_ms` are by the player's own clock,
-as the events are ordered. Durations (`*_s`) are seconds by the player's clock. None means: not known.
+corrected by the session's clock offset; `start_ms`, `end_ms` and `last_event_ms` are by the player's own clock (by
+the first, if it was set), as the events are ordered. Durations (`*_s`) are seconds by the player's clock. None
+means: not known.
 """
 
 from typing import Literal, TypeVar
@@ -21,6 +22,8 @@ COLUMNS = {
     "last_received_ms": "last_received_at",
     "last_moved_received_ms": "last_moved_at",
     "at_ms": "at",
+    "since_ms": "since_at",
+    "until_ms": "until_at",
 }
 
 Outcome = Literal["completed", "skipped", "aborted", "open"]
@@ -124,6 +127,17 @@ class PlaybackError(msgspec.Struct, frozen=True, gc=False, rename=COLUMNS):
     error_id: str | None
     source: str | None
     is_before_start: bool
+
+
+class ClockSegment(msgspec.Struct, frozen=True, gc=False, rename=COLUMNS):
+    """The time in which one clock dated the events, which is `offset_ms` behind ours (`clock_steps.py`).
+
+    None: since the beginning, until the end.
+    """
+
+    since_ms: int | None
+    until_ms: int | None
+    offset_ms: int
 
 
 class SessionFacts(msgspec.Struct, frozen=True, kw_only=True, rename=COLUMNS):
@@ -272,6 +286,7 @@ class SessionFacts(msgspec.Struct, frozen=True, kw_only=True, rename=COLUMNS):
     played_intervals: list[PlayedInterval]
     playback_errors: list[PlaybackError]
     spans: list[Span]
+    clocks: list[ClockSegment]
 
 
 Dated = TypeVar("Dated", Ad, AdBreak, Chapter)

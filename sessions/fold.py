@@ -5,8 +5,9 @@ what its row in `schemas/vocabulary.py` says (`effects.py`), and no event type i
 number are at the head of the file that implements them: `player.py`, `playhead.py`, `bitrate.py`, `ads.py`,
 `chapters.py`, `states.py`, `oddities.py`.
 
-Order. Events are taken in the order of (client timestamp, rank, offset in the log); an event whose timestamp is
-flagged `future_ts` is ordered by its arrival. So the facts do not depend on the order of arrival.
+Order. Events are taken in the order of (client timestamp, rank, offset in the log); where the clock was set while
+the session ran, or a timestamp is not believed, the time that `clock_steps.py` gives replaces it. So the facts do
+not depend on the order in the log.
 
 What counts. All events that take effect (`admission.py`), but for those flagged `repeat`, and those after the
 session's end (`lifecycle.py`). Counted or not, all that take effect tell about clocks (`clock.py`) and arrivals.
@@ -16,11 +17,12 @@ Source: the Media Collection API's documentation of its metrics, and what its re
 
 from collections.abc import Iterable
 
-from sessions.admission import REPEAT, takes_no_effect, without_false_ends
+from sessions.admission import REPEAT, admitted, takes_no_effect
 from sessions.ads import end_overdue_ad, facts_of_ads, play_ad, play_outside
 from sessions.bitrate import facts_of_quality, take_quality
 from sessions.chapters import facts_of_chapters
 from sessions.clock import clock_offset_ms
+from sessions.clock_steps import facts_of_clocks
 from sessions.effects import EFFECTS, effects_of
 from sessions.event import Event
 from sessions.evidence import observe_from_here, see_it_move
@@ -44,6 +46,7 @@ from sessions.state import (
     FAR_FUTURE,
     GAP,
     JOIN,
+    LENGTH_MS,
     OUTSIDE,
     PAUSE,
     PLAYHEAD_S_END,
@@ -99,7 +102,7 @@ class Fold(State, gc=False):
         """Return what is known if nothing more comes; what is open is closed at the last event's time."""
         start = self.start if self.start is not None else _NO_START
         last_ms = max(self.now_ms, self.last_ms)
-        offset_ms = 0 if start.is_downloaded else clock_offset_ms(self, last_ms)
+        offset_ms = clock_offset_ms(self, last_ms, is_downloaded=start.is_downloaded)
         return SessionFacts(
             session_id=self.session_id,
             started_ms=self.start_ms + offset_ms,
@@ -133,15 +136,30 @@ class Fold(State, gc=False):
             **facts_of_states(self),
             **facts_of_pings(self),
             **facts_of_spans(self, offset_ms),
+            **facts_of_clocks(self),
         )
 
 
 def fold_all(events: Iterable[Event]) -> SessionFacts:
     """Fold the events of one session, in any order; at least one."""
-    fold = Fold()
-    for event in sorted(without_false_ends(events), key=Event.order):
+    fold, ordered = begun(events)
+    for event in ordered:
         fold.step(event)
     return fold.facts()
+
+
+def begun(
+    events: Iterable[Event], *, length_ms: int = LENGTH_MS, events_over_limit: int = 0
+) -> tuple[Fold, list[Event]]:
+    """Return a fold that knows the clocks of a session by all its events, and these as it takes them, in order."""
+    clocks, taken = admitted(events)
+    fold = Fold(
+        length_ms=length_ms,
+        events_over_limit=events_over_limit,
+        segments=clocks.believed,
+        clock_flag=clocks.flag,
+    )
+    return fold, sorted(taken, key=Event.order)
 
 
 def _take(state: State, event: Event, head: float, *, begins: bool) -> None:

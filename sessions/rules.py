@@ -1,8 +1,9 @@
 """The rules whose names a session's `flags` may have: what each means, and an example.
 
 A session has the flag of a rule that decided anything of its final numbers. Where the rules are: at the head of
-`admission.py` the first two, of `identity.py` the third, of `oddities.py` the next three, of `silence.py`,
-`speed.py`, `evidence.py`, `player.py`, `ads.py`, `playhead.py` and `played.py` the others.
+`admission.py` the first two, of `identity.py` the third, of `clock_steps.py` the next three, of `oddities.py` the
+next three, of `silence.py`, `speed.py`, `evidence.py`, `player.py`, `ads.py`, `playhead.py` and `played.py` the
+others.
 """
 
 import msgspec
@@ -31,6 +32,21 @@ RULES = (
         "tracking_changed",
         "its events name more than one tracking session",
         "the start names one, a later ping another: the first holds",
+    ),
+    Rule(
+        "clock_set",
+        "the player's clock was set while the session ran: events are dated by the clock that it began with",
+        "a television starts a month behind, and gets the time after a minute: no gap of a month",
+    ),
+    Rule(
+        "clock_unsteady",
+        "the player's clock was set more than three times: events are dated by their arrival",
+        "a clock that is an hour further off every few minutes",
+    ),
+    Rule(
+        "clock_odd",
+        "an event is dated by its arrival, as its timestamp lies far ahead of the others",
+        "the last ping says that it is an hour later than it can be: no gap of an hour",
     ),
     Rule(
         "bitrate_kbps",

@@ -10,8 +10,10 @@
   new base, and the window is empty, where the claim changed, at a chapter's border, at an unknown playhead, after
   an interval over its limit (also where it is content), after one of which a part was counted as a stall, as idle,
   or as unknown because the playhead never moved, at the sessionStart after other events, where a slip was found
-  (`playhead.py`), and where a rate was named. An observation whose playhead did not move forward empties the
-  window. An event with an unknown playhead is no base: the next known one is.
+  (`playhead.py`), and where a rate was named. An interval within its limit completes an observation before its
+  event becomes a new base; the one that leads up to the sessionStart has no length, and is no observation. An
+  observation whose playhead did not move forward empties the window. An event with an unknown playhead is no base:
+  the next known one is.
 * An observation fits a rate where its move differs from rate x seconds by no more than 3 % of that product, or, if
   the move is a whole number of seconds, by no more than 1 s.
 * An observation that fits the rate in force empties the window, and is steady play. Others enter the window. With

@@ -120,6 +120,17 @@ class SpeedObservation(msgspec.Struct, frozen=True, gc=False):
     odd: Odd = NOTHING_ODD
 
 
+class Segment(msgspec.Struct, frozen=True, gc=False):
+    """A part of a session whose events one clock dated, which is `offset_ms` behind ours (`clock_steps.py`).
+
+    `since_ms` is the last arrival with the clock before, `first_ms` the first that showed this one.
+    """
+
+    offset_ms: int
+    since_ms: int = FAR_PAST
+    first_ms: int = FAR_PAST
+
+
 _NO_STATES: Mapping[str, OpenState] = MappingProxyType({})
 
 
@@ -150,6 +161,8 @@ class State(msgspec.Struct, gc=False):
     last_moved_received_ms: int = FAR_PAST
     delay_min_ms: int = FAR_FUTURE
     delay_max_ms: int = FAR_PAST
+    segments: tuple[Segment, ...] = ()  # where timestamps alone do not order the events
+    clock_flag: str = ""
 
     events: int = 0
     repeats: int = 0

@@ -7,6 +7,7 @@ is shown is what happened, and not a second opinion.
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from sessions.event import Event
 from sessions.facts import SessionFacts
@@ -17,7 +18,7 @@ UNCLAIMED = frozenset(("events_over_limit",))  # no claim gives it
 SLOW_MS = 5_000
 FLAGS_MEAN = {
     "repeat": "sent before: stored, not counted",
-    "future_ts": "its timestamp is of the future: ordered by arrival",
+    "future_ts": "its timestamp is more than a day ahead of its arrival",
     "ingest_clock": "its ingest had a wrong clock: its arrival is when the log took it",
     "playhead_range": "its playhead is outside of the content",
     "off_schema": "not as the protocol has it: a key is missing or of another type",
@@ -120,9 +121,8 @@ class Number(msgspec.Struct, frozen=True):
         return abs(self.value - self.lake) > 1e-6
 
 
-def lines_of(events: list[Event], length_ms: int, *, over_limit: int) -> tuple[SessionFacts, list[Line]]:
-    """Fold the events in order, and note what each changed. Besides them, `over_limit` are stored."""
-    fold = Fold(length_ms=length_ms, events_over_limit=over_limit)
+def lines_of(events: list[Event], fold: Fold) -> tuple[SessionFacts, list[Line]]:
+    """Let a new fold take the events in order, and note what each changed."""
     known: list[SessionFacts] = []
     players: list[str] = []
     for event in events:
@@ -135,9 +135,9 @@ def lines_of(events: list[Event], length_ms: int, *, over_limit: int) -> tuple[S
 
 
 def claims_of(facts: SessionFacts, events: list[Event], length_ms: int) -> list[Claim]:
-    """Return the numbers that differ from what the player's reports alone would have given."""
+    """Return the numbers that differ from what the player's reports and timestamps alone would have given."""
     fold = Fold(length_ms=length_ms, only_claims=True)
-    for event in events:
+    for event in sorted((replace(event, order_ms=event.client_ms) for event in events), key=Event.order):
         fold.step(event)
     claimed = fold.facts()
     return [

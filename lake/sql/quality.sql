@@ -33,11 +33,11 @@ SELECT session_id, repeats, events, started_at, player_name, app_version FROM se
 CREATE OR REPLACE VIEW retried_starts AS
 SELECT session_id, start_ts, first_received_at, content_id, player_name, channel FROM sessions WHERE is_retried_start;
 
--- Sessions whose player's clock is wrong by more than a minute (offset), or some of whose events took over a minute longer than others to arrive (spread). Cost: 0.4 s.
+-- Sessions whose player's clock is wrong by more than a minute (offset) or was set while they ran (clocks), or some of whose events took over a minute longer than others to arrive (spread). Cost: 0.4 s.
 CREATE OR REPLACE VIEW wrong_clocks AS
-SELECT session_id, clock_offset_ms, clock_spread_ms, start_ts, first_received_at, is_downloaded, player_name, app_version
+SELECT session_id, clock_offset_ms, clock_spread_ms, clocks, start_ts, first_received_at, is_downloaded, player_name, app_version
 FROM sessions
-WHERE abs(clock_offset_ms) > 60000 OR clock_spread_ms > 60000;
+WHERE abs(clock_offset_ms) > 60000 OR clock_spread_ms > 60000 OR len(clocks) > 1;
 
 -- Checks of data quality: what each checks, how many it found, out of how many. Cost: 0.5 s, and flagged_events.
 CREATE OR REPLACE VIEW data_quality AS

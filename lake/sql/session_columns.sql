@@ -9,7 +9,7 @@
     late_events BIGINT,            -- events that arrived after the session had first closed
     started_at TIMESTAMPTZ,        -- start, corrected by clock_offset_ms
     ended_at TIMESTAMPTZ,          -- last counted event, corrected by clock_offset_ms
-    start_ts TIMESTAMPTZ,          -- start, by the player's own clock
+    start_ts TIMESTAMPTZ,          -- start, by the player's own clock; by its first, if it was set (clocks)
     end_ts TIMESTAMPTZ,            -- earliest sessionEnd that takes effect, by the player's own clock; later events do not count
     last_event_ts TIMESTAMPTZ,     -- newest event, counted or not, by the player's own clock
     first_received_at TIMESTAMPTZ, -- arrival of its first event
@@ -79,7 +79,7 @@
     first_playhead_s DOUBLE,       -- first playhead of main content, seconds
     last_playhead_s DOUBLE,        -- last playhead, seconds, before a reset to 0 at the very end
     unique_played_s DOUBLE,        -- length of the union of played intervals, seconds of content
-    clock_offset_ms BIGINT,        -- how far the player's clock is behind ours, estimated, milliseconds
+    clock_offset_ms BIGINT,        -- how far the player's clock is behind ours, estimated, milliseconds; of the first, if it was set (clocks)
     clock_spread_ms BIGINT,        -- spread of received_at - client_ts over its events, milliseconds
     ads STRUCT(ad_id VARCHAR, name VARCHAR, advertiser VARCHAR, campaign_id VARCHAR, creative_id VARCHAR, player_name VARCHAR, length_s DOUBLE, break_index BIGINT, position BIGINT, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, time_s DOUBLE, outcome VARCHAR)[], -- ads, also those outside of breaks; see view ads
     breaks STRUCT("index" BIGINT, name VARCHAR, offset_s DOUBLE, ads BIGINT, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, time_s DOUBLE, outcome VARCHAR)[], -- ad breaks; see view ad_breaks
@@ -134,4 +134,5 @@
     browser VARCHAR,               -- browser by the User-Agent, from a closed list, else other (most apps); null also if consent was denied
     is_bot BOOLEAN,                -- whether the User-Agent is that of a crawler, a headless browser or a script; null also if consent was denied
     country VARCHAR,               -- country of the sender (ISO 3166-1: BE), by a trusted proxy or the operator's file; null if not known, or before schema 3
-    region VARCHAR                 -- region of that country (ISO 3166-2: BE-BRU), likewise; null also if consent was denied
+    region VARCHAR,                -- region of that country (ISO 3166-2: BE-BRU), likewise; null also if consent was denied
+    clocks STRUCT(since_at TIMESTAMPTZ, until_at TIMESTAMPTZ, offset_ms BIGINT)[] -- where timestamps alone do not date its events: the clocks that did, each since the last arrival with the one before, until the first with the next, and how far it is behind ours, milliseconds; see events_checked; null before schema 3

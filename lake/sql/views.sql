@@ -94,16 +94,47 @@ LEFT JOIN tracking_sessions AS tracking ON tracking.tracking_session_id
     = if(newest.tracking_verified AND newest.consent IS DISTINCT FROM 'denied', newest.tracking_session_id, NULL)
 LEFT JOIN copies ON copies.session_id = newest.session_id;
 
--- Every media event, with after_end: it is later than its session's end, or than 24 hours after its start.
+-- Every media event, with happened_at: when it happened, by the true clock, as far as its session tells (its timestamp, by the clock that dated it, and that clock's offset; its arrival where no clock fits); and after_end: it is later than its session's end, or than 24 hours after its start.
 CREATE OR REPLACE VIEW events_checked AS
+-- The same rules as in sessions/clock_steps.py.
+WITH dated AS (
+    SELECT
+        e.*,
+        epoch_ms(e.client_ts) AS client_ms,
+        epoch_ms(e.received_at) AS received_ms,
+        s.start_ts, s.end_ts, s.clock_offset_ms, s.clocks,
+        list_contains(s.flags, 'clock_unsteady') AS is_unsteady,
+        list_max(list_transform(
+            list_filter(s.clocks, lambda clock:
+                clock.offset_ms - 2000 <= epoch_ms(e.received_at) - epoch_ms(e.client_ts)
+                AND epoch_ms(e.client_ts) + clock.offset_ms
+                    BETWEEN coalesce(epoch_ms(clock.since_at), 0) - 2000
+                    AND coalesce(epoch_ms(clock.until_at), 9000000000000) + 2000
+            ),
+            lambda clock: clock.offset_ms
+        )) AS offset_ms
+    FROM events AS e LEFT JOIN sessions AS s USING (session_id)
+), ordered AS (
+    SELECT
+        *,
+        CASE
+            WHEN is_unsteady THEN received_ms
+            WHEN len(clocks) > 1 THEN coalesce(client_ms + offset_ms, received_ms) - clocks[1].offset_ms
+            WHEN len(clocks) = 1 AND received_ms - client_ms < clocks[1].offset_ms - 300000
+                THEN received_ms - clocks[1].offset_ms
+            WHEN len(clocks) = 1 THEN client_ms
+            WHEN client_ms - received_ms > 86400000 THEN received_ms
+            ELSE client_ms
+        END AS order_ms
+    FROM dated
+)
 SELECT
-    e.*,
-    coalesce(
-        if(list_contains(e.flags, 'future_ts'), e.received_at, e.client_ts)
-        > least(s.end_ts, s.start_ts + INTERVAL 24 HOUR),
-        false
-    ) AS after_end
-FROM events AS e LEFT JOIN sessions AS s USING (session_id);
+    * EXCLUDE (
+        client_ms, received_ms, start_ts, end_ts, clock_offset_ms, clocks, is_unsteady, offset_ms, order_ms
+    ),
+    make_timestamptz((order_ms + coalesce(clock_offset_ms, 0)) * 1000) AS happened_at,
+    coalesce(order_ms > least(epoch_ms(end_ts), epoch_ms(start_ts) + 86400000), false) AS after_end
+FROM ordered;
 
 -- Ads of the newest version of each session, which started at session_started_at and was played by session_player_name; started_at and player_name are the ad's own.
 CREATE OR REPLACE VIEW ads AS

@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from sessions.recount.claims import Piece
+from sessions.recount.clocks import dated
 from sessions.recount.content import LABELS, NOTHING
 from sessions.recount.labels import Labels
 from sessions.recount.report import Report, Session, positive
@@ -44,7 +45,7 @@ class Recount:
     """One session, its reports in any order. `numbers()` has what the fold's facts must equal."""
 
     def __init__(self, reports: list[Report], *, length_ms: int, is_downloaded: bool = False) -> None:
-        self.session = Session(reports, length_ms=length_ms, is_downloaded=is_downloaded)
+        self.session = Session(dated(reports), length_ms=length_ms, is_downloaded=is_downloaded)
         self.labels = Labels(self.session)
         self.played, self.claims = self.labels.played, self.labels.claims
         self.events = self.session.events
@@ -133,10 +134,10 @@ class Recount:
 
     def clock_offset(self) -> int:
         arrivals = [event.received_ms for event in self.session.all]
-        span = self.session.all[-1].ms - self.session.all[0].ms
-        if self.session.is_downloaded or (span >= 10_000 and (max(arrivals) - min(arrivals)) * 2 < span):
-            return 0
-        return min(event.received_ms - event.ms for event in self.session.all)
+        span = self.session.last_ms - self.session.all[0].ms
+        least = min(event.received_ms - event.ms for event in self.session.all)
+        is_late = span >= 10_000 and (max(arrivals) - min(arrivals)) * 2 < span
+        return min(0, least) if is_late or self.session.is_downloaded else least
 
     def last_moved(self) -> int:
         moved = [self.session.all[0].received_ms]
@@ -203,7 +204,7 @@ class Recount:
             "started_ms": session.start_ms + offset,
             "ended_ms": self.events[-1].ms + offset,
             "end_ms": session.end.ms if session.end else None,
-            "last_event_ms": session.all[-1].ms,
+            "last_event_ms": session.last_ms,
             "clock_offset_ms": offset,
             "clock_spread_ms": max(delays) - min(delays),
             "first_received_ms": min(arrivals),

@@ -26,7 +26,7 @@ MOVES = {"play": "playing", "pauseStart": "paused", "bufferStart": "buffering"}
 
 @dataclass(frozen=True)
 class Report:
-    """One event as a player reported it; `ms` is the time that it is ordered by."""
+    """One event as a player reported it; `ms` is its timestamp, and then the time that orders it (`clocks.py`)."""
 
     name: str
     ms: int
@@ -98,6 +98,7 @@ class Session:
             and event.ms <= length_ms + (self.start_ms if self.begins and index >= at_start else self.all[0].ms)
         ]
         self.after_end = len(fresh) - len(self.events)
+        self.last_ms = fresh[-1].ms if fresh else self.all[-1].ms
         self.params: dict[str, Any] = self.start.params if self.start else {}
         self.is_downloaded: bool = self.params.get("media.downloaded") is True or is_downloaded
         self.is_live: bool = str(self.params.get("media.contentType")).lower() in ("live", "linear")

@@ -31,7 +31,10 @@ TYPES = ("sessionStart", "play", "pauseStart", "ping", "ping", "bufferStart", "s
 
 @dataclasses.dataclass(frozen=True)
 class Arrival:
-    """One record: its session, what it says, how it lies in time against the last; or an earlier one again."""
+    """One record: its session, what it says, how it lies in time against the last; or an earlier one again.
+
+    `set_ms`: the clock of the session's player is set by so much before it. `row`: so many follow one another.
+    """
 
     session: int
     type_name: str
@@ -43,6 +46,8 @@ class Arrival:
     consent: str | None
     again: int
     how: str
+    set_ms: int = 0
+    row: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +74,8 @@ ARRIVALS = st.lists(
         consent=st.sampled_from((None, None, None, None, "given", "denied")),
         again=st.integers(1, 12),
         how=st.sampled_from(("new",) * 8 + ("record twice", "said twice", "said twice later", "bad", "tracking")),
+        set_ms=st.sampled_from((0,) * 9 + (-HOUR_MS, 6 * MINUTE_MS, 2 * DAY_MS)),
+        row=st.sampled_from((1,) * 9 + (3, 4)),
     ),
     max_size=50,
 )
@@ -88,7 +95,10 @@ def log_of(arrivals: Sequence[Arrival]) -> list[Entry]:
     log: list[Entry] = []
     now, log_ahead_ms = NOON_MS, 0
     ids = {3: session_id(3, 0), 4: "some other producer's", 5: "f" * 64}
-    for offset, arrival in enumerate(arrivals):
+    ahead_ms = dict.fromkeys(range(6), 0)
+    rows = [(arrival, number) for arrival in arrivals for number in range(arrival.row)]
+    for offset, (arrival, number) in enumerate(rows):
+        ahead_ms[arrival.session] += arrival.set_ms if number == 0 else 0
         now += arrival.pause_ms
         log_ahead_ms += arrival.log_step_ms
         stamped = now + arrival.skew_ms
@@ -101,14 +111,12 @@ def log_of(arrivals: Sequence[Arrival]) -> list[Entry]:
         elif arrival.how.startswith("said twice") and isinstance(earlier, Event):
             is_later = arrival.how == "said twice later"
             received = received if is_later else earlier.received_ms
-            is_future = "future_ts" in earlier.flags
             log.append(
                 msgspec.structs.replace(
                     earlier,
                     offset=offset,
                     event_id=f"event-{offset}",
                     received_ms=received,
-                    order_ms=received if is_future else earlier.client_ms,
                 )
             )
         elif arrival.how == "tracking":
@@ -116,7 +124,7 @@ def log_of(arrivals: Sequence[Arrival]) -> list[Entry]:
         else:
             # The ingest that made the id may have another clock than the one that stamps this arrival.
             born = ids.setdefault(arrival.session, session_id(arrival.session, max(stamped, 0)))
-            ts = now + arrival.ts_ms
+            ts = max(0, now + arrival.ts_ms + ahead_ms[arrival.session])
             flags: tuple[str, ...] = ("future_ts",) if ts - stamped > DAY_MS else ()
             if is_clock_wrong:
                 flags = reflagged(flags, ahead_ms=ts - received)

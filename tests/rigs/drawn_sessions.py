@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 
 from rigs.session_model import as_json
 from schemas.vocabulary import EVENT_TYPES
+from sessions.admission import admitted
 from sessions.event import Event
 from sessions.recount import Report
 
 T0 = 1_700_000_000_000
+DAY_MS = 86_400_000
+SPAN_MS_MAX = 5_000_000  # the recount has a label for each millisecond
+STEPS_MS = [1_000, 299_000, 300_000, 301_000, 302_000, 3_600_000, 3_600_000, DAY_MS, DAY_MS + 200, 30 * DAY_MS]
 
 NAMES = ["play"] * 6 + ["ping"] * 10 + ["pauseStart", "bufferStart"] * 3 + ["adBreakStart", "adBreakComplete"] * 3
 NAMES += ["adStart"] * 4 + ["adComplete", "adComplete", "adSkip"]
@@ -134,7 +138,43 @@ def arrived(said: list[Utterance], start: dict[str, Any], chance: random.Random)
         reports.append(
             replace(chance.choice(reports), offset=5 * len(said) + k, is_repeat=False, is_over_limit=True)
         )
+    if chance.random() < 0.2:
+        by_other_clocks = by_a_clock_that_is_set(reports, chance)
+        times = [
+            event.order_ms for event in admitted(events_of(by_other_clocks))[1] if event.type.name != "sessionEnd"
+        ]
+        if max(times, default=0) - min(times, default=0) < SPAN_MS_MAX:
+            return by_other_clocks
     return reports
+
+
+def by_a_clock_that_is_set(reports: list[Report], chance: random.Random) -> list[Report]:
+    """Let a clock be set once or more often, or be right but for some events; mostly all arrive at once."""
+    times = sorted(event.ms for event in reports)
+    set_at = sorted(chance.choice(times) for _ in range(chance.choice([0, 1, 1, 1, 2, 2, 3, 4])))
+    ahead_ms = [chance.choice([0, 0, 0, DAY_MS, -DAY_MS])]
+    ahead_ms += [ahead_ms[0] + chance.choice([-1, 1]) * chance.choice(STEPS_MS) for _ in set_at]
+    is_steady, is_odd = chance.random() < 0.7, chance.choice([0.0, 0.0, 0.05])
+    found = []
+    for event in reports:
+        by_ms = ahead_ms[sum(moment <= event.ms for moment in set_at)]
+        received_ms = event.ms + 50 + event.offset * 37 % 400 if is_steady else event.received_ms
+        if chance.random() < is_odd:
+            by_ms += chance.choice(STEPS_MS)
+        ts = max(0, event.ms + by_ms)
+        found.append(replace(event, ms=ts, received_ms=received_ms if event.ms > 1 else event.received_ms))
+    return with_repeats_marked(found)
+
+
+def with_repeats_marked(reports: list[Report]) -> list[Report]:
+    """Return the events with those marked as repeats that say what one before them in the log says."""
+    said: set[str] = set()
+    found = []
+    for event in sorted(reports, key=lambda event: event.offset):
+        words = repr((event.name, event.ms, event.playhead_s, event.params, event.qoe, event.metadata))
+        found.append(replace(event, is_repeat=words in said and not event.is_over_limit))
+        said |= set() if event.is_over_limit else {words}
+    return found
 
 
 def with_rate(

@@ -6,18 +6,18 @@ from typing import Any
 import msgspec
 
 from lake.audit import LISTS
-from sessions.admission import OVER_LIMIT, REPEAT, without_false_ends
+from sessions.admission import OVER_LIMIT, REPEAT
 from sessions.event import Event, read_object
 from sessions.facts import SessionFacts
-from sessions.fold import Fold
+from sessions.fold import begun
 from sessions.recount import DURATIONS, Recount, Report, joined
 from sessions.state import LENGTH_MS
 
 
 def differences(events: Sequence[Event], *, length_ms: int = LENGTH_MS) -> dict[str, tuple[Any, Any]]:
     """Fold a session, and recount it; return the numbers that differ: (folded, recounted)."""
-    fold = Fold(length_ms=length_ms)
-    for event in sorted(without_false_ends(events), key=Event.order):
+    fold, ordered = begun(events, length_ms=length_ms)
+    for event in ordered:
         fold.step(event)
     facts = fold.facts()
     folded, recounted = _comparable(facts), Recount(reports_of(events), length_ms=length_ms).numbers()
@@ -33,7 +33,7 @@ def reports_of(events: Iterable[Event]) -> list[Report]:
     return [
         Report(
             event.type.name,
-            event.order_ms,
+            event.client_ms,
             event.received_ms,
             event.offset,
             event.playhead_s,

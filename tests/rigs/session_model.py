@@ -58,7 +58,6 @@ def make_event(
     **fields: Any,
 ) -> Event:
     """Make an event that was received when it happened, unless told otherwise; ids follow from the offset."""
-    flags = fields.get("flags", ())
     received_ms = fields.pop("received_ms", ts)
     return Event(
         **{
@@ -67,7 +66,7 @@ def make_event(
             "type": EVENT_TYPES[type_name],
             "client_ms": ts,
             "received_ms": received_ms,
-            "order_ms": received_ms if "future_ts" in flags else ts,
+            "order_ms": ts,
             "offset": offset,
             "playhead_s": 0.0,
             "params": as_json(params),

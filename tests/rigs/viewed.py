@@ -54,7 +54,7 @@ def events_of(sent: Sequence[Sent]) -> list[Event]:
             type=EVENT_TYPES[each.event_type],
             client_ms=each.ts_ms,
             received_ms=each.received_ms,
-            order_ms=each.received_ms if is_ahead else each.ts_ms,
+            order_ms=each.ts_ms,
             offset=offset,
             playhead_s=each.playhead_s,
             params=None if each.params is None else msgspec.json.encode(each.params),

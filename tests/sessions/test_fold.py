@@ -14,11 +14,10 @@ from rigs.drawn_sessions import events_of, sessions
 from rigs.watched import folded, made, span_sums_s, sum_s
 
 from schemas.vocabulary import EVENT_TYPES, EventType
-from sessions.admission import without_false_ends
 from sessions.dimensions import ANY_KEYS, NO_DIMENSIONS
 from sessions.event import Event
 from sessions.facts import SessionFacts
-from sessions.fold import Fold, fold_all
+from sessions.fold import Fold, begun, fold_all
 from sessions.recount import Report
 
 
@@ -110,7 +109,7 @@ def test_each_fact_has_the_type_of_its_column(reports: list[Report]) -> None:
 @given(reports=sessions())
 def test_the_durations_add_up_to_the_session(reports: list[Report]) -> None:
     """join + media + pause + buffer + stall + gap + idle = last event - start; the spans add up to the same."""
-    events = without_false_ends(events_of(reports))
+    _, events = begun(events_of(reports))
     facts = fold_all(events)
     sums_s = span_sums_s(facts)
     assert {name: getattr(facts, name) for name in sums_s} == pytest.approx(sums_s, abs=1e-6)
@@ -133,8 +132,7 @@ def test_any_order_of_events_gives_equal_facts(reports: list[Report], seed: int)
 @given(reports=sessions(), at=st.integers(0, 40))
 def test_a_copy_goes_its_own_way_and_asking_changes_nothing(reports: list[Report], at: int) -> None:
     """Copied in the middle, folded to the end, and asked after each event: equal; the original stays as it was."""
-    events = sorted(without_false_ends(events_of(reports)), key=Event.order)
-    original = Fold()
+    original, events = begun(events_of(reports))
     for event in events[: at + 1]:
         original.step(event)
         original.facts()

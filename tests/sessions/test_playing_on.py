@@ -9,16 +9,15 @@ from rigs.drawn_sessions import drawn, events_of
 from rigs.watched import made, pings, started
 
 from players.kinds import KINDS, play_kind
-from sessions.admission import without_false_ends
 from sessions.event import Event
-from sessions.fold import Fold
+from sessions.fold import Fold, begun
 from sessions.playing_on import plays_on
 
 
 def states(events: Iterable[Event]) -> Iterator[Fold]:
     """Give the fold as it is after each event."""
-    fold = Fold()
-    for event in sorted(without_false_ends(events), key=Event.order):
+    fold, ordered = begun(events)
+    for event in ordered:
         fold.step(event)
         yield fold.copy()
 

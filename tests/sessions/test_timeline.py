@@ -2,15 +2,14 @@
 
 from rigs.watched import Row, made, pings
 
+from sessions.fold import begun
 from sessions.timeline import lines_of
-
-DAY_MS = 86_400_000
 
 
 def remarks(*rows: Row) -> dict[float, list[str]]:
     """Return what is remarked of the events, by their second; only of those of which anything is."""
-    events = sorted((made(row, offset) for offset, row in enumerate(rows)), key=lambda event: event.order())
-    _, lines = lines_of(events, DAY_MS, over_limit=0)
+    fold, events = begun(made(row, offset) for offset, row in enumerate(rows))
+    _, lines = lines_of(events, fold)
     return {line.at_s: line.remarks for line in lines if line.remarks}
 
 

@@ -228,6 +228,7 @@ def connect(
             connection.execute(statement)
         connection.execute("SET ducklake_max_retry_count = 20")
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")  # it would go to standard output, between results
         if not read_only:
             # A writer reads files once, and should return freed memory to the system.
             connection.execute("SET enable_external_file_cache = false")

@@ -205,8 +205,8 @@ KILLED = """
                 os.kill(os.getpid(), signal.SIGKILL)
             statements.append(statement.strip())
             return self.connection.execute(statement, *values)
-        def close(self):
-            self.connection.close()
+        def __getattr__(self, name):
+            return getattr(self.connection, name)
 
     opened = lake.tables.connect
     lake.tables.connect = lambda *args, **kwargs: Mortal(opened(*args, **kwargs))

@@ -15,7 +15,7 @@ CREATE OR REPLACE MACRO drop_score(found, expected) AS if(
     expected >= 5, 2 * (sqrt(0.7 * expected + 0.375) - sqrt(found + 0.375)), NULL
 );
 
--- What arrived in each complete minute of `hours` hours from `since`, over all sessions and by value of each dimension: `all`, player_name, app_version (with the player's name), channel, content_id. Downloaded sessions are left out, and values that appear in fewer than 20 sessions. sessions: active in the minute, from their first event to their last. starts: sessions whose sessionStart arrived in the minute; startup_p95_s, failures_before_start and exits_before_start are of these, and an exit is known when its session closes, which may be 10 minutes later. failures_after_start: plays that an error ended, by the arrival of their last event. bufferings: sessions in which a rebuffering or stall began in the minute. hour_before, week_before: the same of the hour before the row's hour, and of the same hour a week before (sessions: in its average minute). score: how many standard errors the five minutes up to this one (of those asked for) are worse than both hours, by `worst`, their worst measure, of `sample` sessions; a value without a past is compared with all sessions of the hour. Starts are worse if they are fewer, except of a content or app version, whose time may be over. A quarter more and half a percentage point is no difference, and scores below 4 count as 0: chance. Null: too few sessions to say. Highest score first. Cost: 0.3 s for an hour.
+-- What arrived in each complete minute of `hours` hours from `since`, over all sessions and by value of each dimension: `all`, site, player_name, app_version (with the player's name), channel, cdn, device_type, country, content_id. Downloaded sessions are left out, and values that appear in fewer than 20 sessions (60 for a content). sessions: active in the minute, from their first event to their last. starts: sessions whose sessionStart arrived in the minute; startup_p95_s, failures_before_start and exits_before_start are of these, and an exit is known when its session closes, which may be 10 minutes later. failures_after_start: plays that an error ended, by the arrival of their last event. bufferings: sessions in which a rebuffering or stall began in the minute. hour_before, week_before: the same of the hour before the row's hour, and of the same hour a week before (sessions: in its average minute). score: how many standard errors the five minutes up to this one (of those asked for) are worse than both hours, by `worst`, their worst measure, of `sample` sessions; a value without a past is compared with all sessions of the hour. Starts are worse if they are fewer, except of a content or app version, whose time may be over. A quarter more and half a percentage point is no difference, and scores below 4 count as 0: chance. Null: too few sessions to say. Highest score first. Cost: 0.3 s for an hour.
 CREATE OR REPLACE MACRO health_by_minute(since, hours := 1) AS TABLE
 -- Conditions on arrival are written with `since` itself: constants let the lake leave files out.
 WITH asked AS MATERIALIZED (
@@ -26,7 +26,7 @@ WITH asked AS MATERIALIZED (
     SELECT
         'now' AS era, -60 AS from_minute, 60 * hours AS to_minute, 0 AS shift,
         first_received_at, last_received_at, has_start, is_started, is_failed, is_closed, startup_s, spans,
-        player_name, app_version, channel, content_id
+        site, player_name, app_version, channel, cdn, device_type, country, content_id
     FROM counted_sessions
     WHERE last_received_at >= since::TIMESTAMPTZ - INTERVAL 1 HOUR
         AND first_received_at < since::TIMESTAMPTZ + to_hours(hours)
@@ -36,7 +36,7 @@ WITH asked AS MATERIALIZED (
     SELECT
         'week', 0, 60 * hours, 7 * 1440,
         first_received_at, last_received_at, has_start, is_started, is_failed, is_closed, startup_s, spans,
-        player_name, app_version, channel, content_id
+        site, player_name, app_version, channel, cdn, device_type, country, content_id
     FROM counted_sessions
     WHERE last_received_at >= since::TIMESTAMPTZ - INTERVAL 7 DAY
         AND last_received_at < since::TIMESTAMPTZ - INTERVAL 7 DAY + to_hours(hours + 6)
@@ -60,9 +60,13 @@ WITH asked AS MATERIALIZED (
         era,
         unnest([
             {dimension: 'all', value: ''},
+            {dimension: 'site', value: coalesce(site, '')},
             {dimension: 'player_name', value: coalesce(player_name, '')},
             {dimension: 'app_version', value: concat_ws(' ', player_name, app_version)},
             {dimension: 'channel', value: coalesce(channel, '')},
+            {dimension: 'cdn', value: coalesce(cdn, '')},
+            {dimension: 'device_type', value: coalesce(device_type, '')},
+            {dimension: 'country', value: coalesce(country, '')},
             {dimension: 'content_id', value: coalesce(content_id, '')}
         ], recursive := true),
         first_minute, last_minute, from_minute, to_minute, buffer_minutes,
@@ -105,7 +109,7 @@ WITH asked AS MATERIALIZED (
         unnest(if(era = 'now', range(-60, 60 * hours), range(0, 60 * hours))) AS minute
     FROM cells
     GROUP BY era, dimension, value
-    HAVING sum(more) FILTER (WHERE more > 0) >= 20
+    HAVING sum(greatest(more, 0)) >= if(dimension = 'content_id', 60, 20)
 ), minutes AS (
     SELECT
         era, dimension, value, minute,
@@ -240,13 +244,14 @@ LEFT JOIN (FROM counts_past WHERE era = 'week') AS week_before USING (dimension,
 asked
 ORDER BY score DESC NULLS LAST, minute, dimension, value;
 
--- The combinations of player, app version, channel and content whose sessions differ most from all others, of those active in the `hours` hours from `since`; downloaded ones are left out. A column is null where the combination takes any value, and empty where the value is unknown; of combinations of the same sessions the shortest is shown. starts and sessions: of the combination. worst: the measure in which it is worst: failures_before_start and exits_before_start (of starts), failures_after_start and bufferings (sessions that rebuffered or stalled, of those that played), startup_p95_s (starts that took longer than 95 % of the others'). share: of the `sample` sessions, those that the measure counts. rest_share: the same of all other sessions. score: how many standard errors they differ, as in health_by_minute. Combinations that are not worse than the rest are left out. Highest score first. Cost: 0.3 s for an hour.
+-- The combinations of player, app version, CDN, country and content whose sessions differ most from all others, of those active in the `hours` hours from `since`; downloaded ones are left out. A column is null where the combination takes any value, and empty where the value is unknown; of combinations of the same sessions the shortest is shown. starts and sessions: of the combination. worst: the measure in which it is worst: failures_before_start and exits_before_start (of starts), failures_after_start and bufferings (sessions that rebuffered or stalled, of those that played), startup_p95_s (starts that took longer than 95 % of the others'). share: of the `sample` sessions, those that the measure counts. rest_share: the same of all other sessions. score: how many standard errors they differ, as in health_by_minute. Combinations that are not worse than the rest are left out. Highest score first. Cost: 0.3 s for an hour.
 CREATE OR REPLACE MACRO health_by_combination(since, hours := 1) AS TABLE
 WITH heard AS (
     SELECT
         coalesce(player_name, '') AS player_name,
         coalesce(app_version, '') AS app_version,
-        coalesce(channel, '') AS channel,
+        coalesce(cdn, '') AS cdn,
+        coalesce(country, '') AS country,
         coalesce(content_id, '') AS content_id,
         hash(session_id) AS fingerprint,
         has_start::INT AS starts,
@@ -266,7 +271,7 @@ WITH heard AS (
     FROM heard, (SELECT quantile_cont(startup_s, 0.95) AS usual_s FROM heard)
 ), counted AS (
     SELECT
-        player_name, app_version, channel, content_id,
+        player_name, app_version, cdn, country, content_id,
         bit_xor(fingerprint) AS fingerprint,
         count(*) AS sessions,
         sum(starts) AS starts,
@@ -278,11 +283,11 @@ WITH heard AS (
         sum(startups) AS startups,
         coalesce(sum(slow_startups), 0) AS slow_startups
     FROM judged
-    GROUP BY CUBE (player_name, app_version, channel, content_id)
+    GROUP BY CUBE (player_name, app_version, cdn, country, content_id)
     HAVING count(*) >= 20
 ), long AS (
     SELECT
-        player_name, app_version, channel, content_id, fingerprint, sessions, starts,
+        player_name, app_version, cdn, country, content_id, fingerprint, sessions, starts,
         unnest([
             {measure: 'failures_before_start', part: failures_before_start, n: starts},
             {measure: 'failures_after_start', part: failures_after_start, n: plays},
@@ -301,18 +306,18 @@ WITH heard AS (
             combination.part, combination.n, every.part - combination.part, every.n - combination.n
         ) AS score
     FROM long AS combination
-    JOIN (FROM long WHERE coalesce(player_name, app_version, channel, content_id) IS NULL) AS every USING (measure)
+    JOIN (FROM long WHERE coalesce(player_name, app_version, cdn, country, content_id) IS NULL) AS every USING (measure)
 ), ranked AS (
     FROM scored
     WHERE score >= 4
     QUALIFY row_number() OVER (
         PARTITION BY fingerprint
         ORDER BY score DESC, len(list_filter(
-            [player_name, app_version, channel, content_id], lambda name: name IS NOT NULL
+            [player_name, app_version, cdn, country, content_id], lambda name: name IS NOT NULL
         )), worst
     ) = 1
 )
 SELECT
-    player_name, app_version, channel, content_id, sessions, starts, worst, share, rest_share, score, n AS sample
+    player_name, app_version, cdn, country, content_id, sessions, starts, worst, share, rest_share, score, n AS sample
 FROM ranked
 ORDER BY score DESC;

@@ -60,7 +60,7 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
             [NAME, table],
         ).fetchall()
         yield from _rows(
-            ("column", "type", "meaning"), [(name, _short(kind), text) for name, kind, text in columns]
+            ("column", "type", "meaning"), [(name, _short(kind), text) for name, kind, text in columns if text]
         )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import duckdb
 
+from lake import rollups
 from lake.catalog import NAME, Location, check_language, connect, quote
 from lake.dimensions import replacements
 from lake.disk import flush
@@ -31,7 +32,17 @@ _CREATE = re.compile(r"^CREATE (?:OR REPLACE )?(TABLE|VIEW) (?:IF NOT EXISTS )?(
 _ALTER = re.compile(r"^(?:ALTER TABLE|COMMENT ON COLUMN) (\w+)", re.MULTILINE)
 _FIRST_COLUMN = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+) \(\n(?: *--.*\n)*    (\w+)", re.MULTILINE)
 
-QUESTIONS = ("metrics", "watching", "concurrency", "retention", "delivery", "viewers", "quality", "health")
+QUESTIONS = (
+    "metrics",
+    "watching",
+    "concurrency",
+    "retention",
+    "delivery",
+    "viewers",
+    "quality",
+    "health",
+    "rollups",
+)
 
 
 def sql_text(name: str) -> str:
@@ -97,7 +108,8 @@ def initialize(place: Location, *, partitions: int, migrate: bool = True) -> Non
 
 
 def _with_session_columns(name: str) -> str:
-    return sql_text(name).replace("{session_columns}", "\n" + sql_text("session_columns"))
+    text = sql_text(name).replace("{session_columns}", "\n" + sql_text("session_columns"))
+    return text + rollups.tables_sql() if name == "tables" else text
 
 
 def _of_partition(text: str, number: int) -> str:
@@ -238,6 +250,7 @@ def _define(connection: duckdb.DuckDBPyConnection, partitions: int) -> None:
         (text + repr(catalog_rows()) + repr(RULES) + meanings_text() + str(SCHEMA)).encode()
     ).hexdigest()
     if connection.execute("SELECT sha256 FROM definitions").fetchall() != [(wanted,)]:
+        _renew_rollups(connection)
         _run(connection, text)
         fill_catalog(connection)
         _fill_session_flags(connection)
@@ -246,10 +259,20 @@ def _define(connection: duckdb.DuckDBPyConnection, partitions: int) -> None:
         connection.execute("INSERT INTO definitions VALUES (?)", [wanted])
 
 
+def _renew_rollups(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create roll-ups again, empty, that lack a part of a metric or have one too many; upkeep fills them."""
+    for each in rollups.ROLL_UPS:
+        found = [row[0] for row in connection.execute(f"DESCRIBE {each.table}").fetchall()]
+        if found != rollups.columns(each):
+            connection.execute(f"DROP TABLE {each.table}")
+            _run(connection, rollups.table_sql(each))
+
+
 def definitions_sql() -> str:
     """Return the SQL of the views and macros for queries, with all metrics and dimensions in it."""
     text = "\n".join(sql_text(name) for name in QUESTIONS)
-    for placeholder, sql in (replacements() | {"{metrics}": columns_sql(), "{measures}": measures_sql()}).items():
+    generated = replacements() | rollups.replacements()
+    for placeholder, sql in (generated | {"{metrics}": columns_sql(), "{measures}": measures_sql()}).items():
         text = text.replace(placeholder, sql)
     return text
 

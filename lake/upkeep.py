@@ -13,6 +13,7 @@ import duckdb
 import msgspec
 import structlog
 
+from lake import rolling
 from lake.catalog import METADATA, NAME, Location
 from lake.disk import flush, flush_new_files
 from lake.orphans import Sweep, name_of, names_in_use, shown, sweep
@@ -61,6 +62,7 @@ class Maintenance(msgspec.Struct, frozen=True):
     files_deleted: int
     orphans: Sweep
     requests_forgotten: int
+    days_rolled_up: int
 
 
 def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], datetime]) -> Maintenance:
@@ -72,6 +74,7 @@ def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], da
     """
     connection = open_to_write(place)
     try:
+        rolled = rolling.prepare(connection)
         time = now()
         check_clock(connection, place, time)
         forgotten = _forget_requests(connection, place, time)
@@ -87,7 +90,8 @@ def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], da
             kept=ages.orphans_aside,
             interval=ages.orphans_interval,
         )
-        return Maintenance(merged, expired, deleted, swept, forgotten)
+        days = rolling.write(connection, place, rolled)
+        return Maintenance(merged, expired, deleted, swept, forgotten, days)
     finally:
         connection.close()
 

@@ -93,21 +93,43 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Values outside of the set are null, and no FILTER excludes them: for each FILTER, DuckDB copies the columns
         of all other aggregates, which would take most of the time of a hundred metrics.
         """
-        value = f"({self.numerator})::DOUBLE"
         match self.how:
             case "sum" if self.unit == "count":
                 return f"coalesce(sum({self._within(f'({self.numerator})::BIGINT')}), 0)::BIGINT"
             case "sum":
-                return f"sum({self._within(value)})"
+                return self.parts["sum"]
             case "ratio":
-                below = f"({self.denominator})::DOUBLE"
-                return f"sum({self._within(value)}) / nullif(sum({self._within(below)}), 0)"
+                return f"{self.parts['above']} / nullif({self.parts['below']}, 0)"
             case "mean":
-                return f"avg({self._within(value)})"
-            case "median":
-                return f"quantile_cont({self._within(value)}, 0.5)"
-            case "p95":
-                return f"quantile_cont({self._within(value)}, 0.95)"
+                return f"avg({self._within(self._value)})"
+            case "median" | "p95":
+                return f"quantile_cont({self._within(self._value)}, {self.quantile})"
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """The aggregates over `counted_sessions` that sum up to this metric, by name: what roll-ups store.
+
+        `sum`: of the numerator, `n`: sessions with a value; of a ratio `above` and `below`; of a percentile
+        `spread`, how many values are in each bucket of `spread_bucket`.
+        """
+        value = self._within(self._value)
+        match self.how:
+            case "sum" | "mean":
+                return {"sum": f"sum({value})", "n": f"count({value})"}
+            case "ratio":
+                below = self._within(f"({self.denominator})::DOUBLE")
+                return {"above": f"sum({value})", "below": f"sum({below})"}
+            case "median" | "p95":
+                return {"spread": f"histogram(spread_bucket({value}))"}
+
+    @property
+    def quantile(self) -> float | None:
+        """Which quantile a percentile is; None for other metrics."""
+        return {"median": 0.5, "p95": 0.95}.get(self.how)
+
+    @property
+    def _value(self) -> str:
+        return f"({self.numerator})::DOUBLE"
 
     def _within(self, value: str) -> str:
         """Return a value for the sessions of the set, null for others and for those without one."""

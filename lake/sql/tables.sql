@@ -108,6 +108,26 @@ CREATE TABLE IF NOT EXISTS schema_number (
 -- Closed sessions, one row per version: a late event reopens a session, which then closes again as the next version.
 CREATE TABLE IF NOT EXISTS session_versions ({session_columns});
 
+-- How far sessions are rolled up: one row, rewritten by upkeep. Views and macros that read roll-ups use it.
+CREATE TABLE IF NOT EXISTS rolled_up (
+    rolled_until TIMESTAMPTZ,      -- sessions placed before this (by start, or by arrival if the start is not plausible) are rolled up
+    definition VARCHAR,            -- SHA-256 of the SQL by which they were; with another they are rolled up again
+    removals BIGINT,               -- rows of the table removals at the time; after another removal all are rolled up again
+    read_until BIGINT[],           -- next offset of each partition up to which versions of sessions were looked at
+    looked_at TIMESTAMPTZ,         -- watermark of the lake when they were last looked at
+    due DATE[],                    -- days to be rolled up again, for versions that came later
+    due_tomorrow DATE[],           -- older days with such versions, which join `due` once a day
+    joined_at TIMESTAMPTZ          -- watermark of the lake when they last did
+);
+
+-- Viewers rolled up by day and content: a row for each, by the hash of the pseudonym.
+CREATE TABLE IF NOT EXISTS rolled_viewers (
+    rolled_day DATE,               -- day whose roll-up the row belongs to
+    day DATE,                      -- day of the sessions' start (UTC)
+    content_id VARCHAR,            -- sessions.content_id
+    viewer UBIGINT                 -- lower half of the MD5 of sessions.user_id
+);
+
 -- The rules that a session's flags may name.
 CREATE TABLE IF NOT EXISTS session_flags (
     flag VARCHAR,                  -- name of the rule, as in sessions.flags

@@ -1,0 +1,329 @@
+"""Roll-ups: equal to what the sessions say, for every metric, whatever came late, was removed, or was killed."""
+
+import contextlib
+import math
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from rigs.big_lake import Shape, fill
+from rigs.lake import Lake
+
+from lake import rolling, rollups
+from lake.backup import back_up, restore
+from lake.catalog import Location, connect
+from lake.metrics import columns_sql, read_catalogue
+from lake.rollups import DIMENSIONS
+from lake.tables import initialize
+from lake.upkeep import Ages, maintain
+from schemas.settings import Settings
+
+SHAPE = Shape(sessions=2_000, days=5, partitions=2, days_a_file=1, small_files=3)
+PERCENTILES = {metric.name for metric in read_catalogue().metric if metric.quantile is not None}
+DAYS = "'2026-08-05'::TIMESTAMPTZ", "'2026-08-08'::TIMESTAMPTZ"
+WINDOW = ", ".join(DAYS)
+WITHIN = f"started_at >= {DAYS[0]} AND started_at < {DAYS[1]}"
+
+
+class RolledLake:
+    """A lake that is rolled up round by round."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+
+    def round(self, *, days: int = 1_000) -> int:
+        """Do the roll-ups of one round; return how many days it rolled up."""
+        with contextlib.closing(connect(self.lake.place, read_only=False)) as connection:
+            return rolling.write(connection, self.lake.place, rolling.prepare(connection, days=days))
+
+    def later(self, **more: float) -> None:
+        """Let the log's time go by."""
+        passed = f"INTERVAL '{timedelta(**more).total_seconds()} seconds'"
+        ledgers = [f"ledger_p{partition:03}" for partition in range(SHAPE.partitions)]
+        self.lake.do(*(f"UPDATE {ledger} SET watermark = watermark + {passed}" for ledger in ledgers))
+
+    def reopen(self, condition: str, **changed: str) -> None:
+        """Let late events close sessions of one version once more, with other values."""
+        offset = "(SELECT max(as_of_offset) + 10 FROM session_versions)"
+        values = ", ".join(f"{sql} AS {name}" for name, sql in {"as_of_offset": offset, **changed}.items())
+        self.lake.do(
+            "INSERT INTO session_versions BY NAME "
+            f"SELECT * EXCLUDE (is_retried_start) REPLACE (version + 1 AS version, {values}) "
+            f"FROM sessions WHERE {condition} AND state = 'final' AND version = 1"
+        )
+
+    def rows(self, query: str, key: int) -> dict[tuple[Any, ...], dict[str, Any]]:
+        """Return the rows of a query by the first columns."""
+        with contextlib.closing(connect(self.lake.place, read_only=True, threads=2)) as connection:
+            answer = connection.execute(query)
+            names = [column[0] for column in answer.description or []]
+            rows = answer.fetchall()
+        found = {tuple(row[:key]): dict(zip(names[key:], row[key:], strict=True)) for row in rows}
+        assert len(found) == len(rows)
+        return found
+
+    def check_days(self) -> None:
+        """Compare every metric by day with what the sessions say."""
+        same(self.rows("FROM metrics_by_day_rolled", 1), self.rows("FROM metrics_by_day", 1))
+
+    def check(self) -> None:
+        """Compare every metric by day, by content and by dimensions with what the sessions say."""
+        self.check_days()
+        by_content = (
+            "SELECT content_id, arg_max(content_name, started_at) AS content_name, "
+            f"max(recorded_length_s) AS length_s, count(DISTINCT user_id) AS known_viewers, {columns_sql()} "
+            f"FROM counted_sessions WHERE {WITHIN} GROUP BY content_id"
+        )
+        same(self.rows(f"FROM metrics_by_content_rolled({WINDOW})", 1), self.rows(by_content, 1))
+        self.check_cut(["site", "player_name", "channel"])
+
+    def check_cut(self, dims: list[str]) -> None:
+        keys = ", ".join([*dims, columns_sql()])
+        exact = f"SELECT {keys} FROM counted_sessions WHERE {WITHIN} GROUP BY ALL"
+        rolled = f"FROM metrics_by_rolled({dims}, {WINDOW})"
+        same(self.rows(rolled, len(dims)), self.rows(exact, len(dims)))
+
+
+def same(rolled: dict[Any, dict[str, Any]], exact: dict[Any, dict[str, Any]]) -> None:
+    """Compare each number: percentiles within 2 %, all others but for the order of their sums."""
+    assert rolled.keys() == exact.keys()
+    for key, wanted in exact.items():
+        assert rolled[key].keys() == wanted.keys()
+        for name, value in wanted.items():
+            found = rolled[key][name]
+            if isinstance(value, float) and isinstance(found, float):
+                tolerance = 0.02 if name in PERCENTILES else 1e-9
+                assert math.isclose(found, value, rel_tol=tolerance, abs_tol=1e-6), (key, name, found, value)
+            else:
+                assert found == value, (key, name, found, value)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five days with every oddity, of which nothing is rolled up."""
+    folder = tmp_path_factory.mktemp("filled")
+    lake = Lake(folder, partitions=SHAPE.partitions)
+    fill(lake.place, SHAPE, threads=2)
+    ledgers = [f"ledger_p{partition:03}" for partition in range(SHAPE.partitions)]
+    newest = "SELECT 1 + max(as_of_offset) FROM session_versions"
+    lake.do(*(f"UPDATE {ledger} SET next_offset = ({newest})" for ledger in ledgers))
+    return folder / "lake"
+
+
+@pytest.fixture(scope="module")
+def rolled(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, rolled up."""
+    folder = tmp_path_factory.mktemp("rolled")
+    shutil.copytree(filled, folder / "lake")
+    assert RolledLake(Lake(folder, partitions=SHAPE.partitions)).round() > SHAPE.days
+    return folder / "lake"
+
+
+@pytest.fixture
+def fresh(filled: Path, tmp_path: Path) -> RolledLake:
+    shutil.copytree(filled, tmp_path / "lake")
+    return RolledLake(Lake(tmp_path, partitions=SHAPE.partitions))
+
+
+@pytest.fixture
+def lake(rolled: Path, tmp_path: Path) -> RolledLake:
+    shutil.copytree(rolled, tmp_path / "lake")
+    return RolledLake(Lake(tmp_path, partitions=SHAPE.partitions))
+
+
+def test_every_metric_is_that_of_the_sessions(lake: RolledLake) -> None:
+    """By day, by content and by dimensions; from the roll-ups but for the last hours."""
+    lake.check()
+    for dims in ([], ["app_version"], list(DIMENSIONS)):
+        lake.check_cut(dims)
+    ((rolled, every),) = lake.lake.ask(
+        "SELECT (SELECT sum(sessions_sum) FROM rolled_hours), (SELECT sessions FROM metrics)"
+    )
+    assert 0.9 * every < rolled < every
+
+
+def test_a_dimension_that_is_not_rolled_up_is_an_error_that_lists_those_that_are(lake: RolledLake) -> None:
+    """A wrong name gives no answer that looks like one."""
+    with pytest.raises(duckdb.Error, match="Not rolled up by colour; there are site, player_name"):
+        lake.rows(f"FROM metrics_by_rolled(['site', 'colour'], {WINDOW})", 2)
+
+
+def test_what_is_not_rolled_up_yet_comes_from_the_sessions(fresh: RolledLake) -> None:
+    """Before the first round, and after a round that rolled up one day of many."""
+    fresh.check()
+    assert fresh.round(days=1) == 1
+    fresh.check()
+    assert fresh.round(days=1) == 1
+    fresh.check_days()
+
+
+def test_days_that_late_versions_touch_are_rolled_up_again(lake: RolledLake) -> None:
+    """Reopened sessions of yesterday count an hour later; other content and an earlier start leave no trace."""
+    lake.reopen(
+        "started_at BETWEEN '2026-08-07 03:00:00+00' AND '2026-08-07 16:00:00+00' AND hash(session_id) % 5 = 0",
+        content_time_s="content_time_s + 100",
+        content_id="'another'",
+        started_at="started_at - INTERVAL 1 HOUR",
+        user_id="'somebody else'",
+    )
+    assert lake.round() == 0  # not more often than once an hour
+    lake.later(hours=1)
+    assert lake.round() > 0
+    lake.check()
+
+
+def test_older_days_are_rolled_up_again_once_a_day(lake: RolledLake) -> None:
+    """A day of last week is not rolled up again each hour for a few late sessions."""
+    lake.reopen("started_at < '2026-08-05' AND hash(session_id) % 7 = 0", ad_time_s="ad_time_s + 1")
+    lake.later(hours=1)
+    lake.round()
+    (waiting,) = lake.lake.ask("SELECT due_tomorrow FROM rolled_up")[0]
+    assert waiting
+    lake.later(hours=24)
+    while lake.round():
+        pass
+    lake.check()
+    assert lake.lake.ask("SELECT due, due_tomorrow FROM rolled_up") == [([], [])]
+
+
+def test_the_hours_that_pass_are_rolled_up(lake: RolledLake) -> None:
+    """Two hours later, open sessions have closed, and what was live is rolled up."""
+    (before,) = lake.lake.ask("SELECT rolled_until FROM rolled_up_until")[0]
+    lake.later(hours=2)
+    assert lake.round() == 1
+    assert lake.lake.ask("SELECT rolled_until FROM rolled_up_until") == [(before + timedelta(hours=2),)]
+    lake.check_days()
+
+
+def test_starts_that_turn_out_to_be_retries_leave_the_roll_ups(lake: RolledLake) -> None:
+    """A start that was counted is judged a copy later, when the hashes of its request are deleted."""
+    lake.lake.do(
+        "INSERT INTO start_copies SELECT session_id FROM sessions WHERE events = 1 AND NOT is_retried_start "
+        "AND last_received_at > (SELECT max(watermark) - INTERVAL 4 HOUR FROM ledger)",
+    )
+    lake.later(hours=1)
+    lake.round()
+    lake.check_days()
+
+
+def test_viewers_follow_what_tracking_sessions_say_later(lake: RolledLake) -> None:
+    """A denial that arrives after a day was rolled up takes the user from its sessions."""
+    lake.lake.do(
+        "INSERT INTO tracking_events BY NAME SELECT * REPLACE ('late-' || event_id AS event_id, "
+        "'denied' AS consent, NULL AS user_id, 10_000_000 + log_offset AS log_offset) FROM tracking_events "
+        "WHERE event_type = 'created' AND started_at >= '2026-08-07 01:00:00+00'"
+    )
+    lake.later(hours=1)
+    lake.round()
+    lake.check_days()
+
+
+def test_what_is_removed_does_not_count_from_then_on(lake: RolledLake) -> None:
+    """An erasure notes what it deleted: roll-ups do not count until upkeep has made them again."""
+    lake.lake.do(
+        "DELETE FROM session_versions WHERE hash(session_id) % 3 = 0",
+        "INSERT INTO removals VALUES (0, 1, 2, now(), 'erasure')",
+    )
+    lake.check()
+    assert lake.round() > SHAPE.days
+    lake.check()
+    assert lake.lake.ask("SELECT rolled_until > '2026-08-07' FROM rolled_up_until") == [(True,)]
+
+
+def test_metrics_that_are_defined_otherwise_are_rolled_up_again(lake: RolledLake) -> None:
+    """Roll-ups of another definition do not count; `init` gives a table that lacks a part all of them."""
+    lake.lake.do(
+        "UPDATE rolled_up SET definition = 'of another release'",
+        "UPDATE rolled_hours SET sessions_sum = 1000000",
+        "ALTER TABLE rolled_cuts DROP COLUMN sessions_sum",
+        "UPDATE definitions SET sha256 = 'of another release'",
+    )
+    initialize(lake.lake.place, partitions=SHAPE.partitions)
+    lake.check()
+    assert lake.round() > SHAPE.days
+    lake.check()
+
+
+def test_a_restored_lake_is_rolled_up_by_its_own_upkeep(lake: RolledLake, tmp_path: Path) -> None:
+    """A backup has no roll-ups, which another release might not read; all numbers are right at once."""
+    folder, manifest = back_up(lake.lake.place, tmp_path / "backups", now=datetime.now(UTC))
+    assert not [table for table in manifest.rows if table.startswith("rolled")]
+    place = Location("sqlite", str(tmp_path / "restored" / "catalog.sqlite"), str(tmp_path / "restored" / "files"))
+    restore(place, folder)
+    lake.lake.place = place
+    lake.check_days()
+    assert lake.round() > SHAPE.days
+    lake.check()
+
+
+def test_a_bucket_stands_for_each_value_in_it(lake: RolledLake) -> None:
+    """Of either sign, from millionths to billions; nothing is nothing."""
+    far = lake.lake.ask(
+        "SELECT max(abs(bucket_value(spread_bucket(x)) / x - 1)) "
+        "FROM (SELECT if(n % 2 = 0, 1, -1) * pow(10, n / 100 - 6) AS x FROM range(1500) AS numbers(n))"
+    )
+    assert far[0][0] < 0.016
+    assert lake.lake.ask("SELECT bucket_value(spread_bucket(0)), spread_bucket(NULL)") == [(0, None)]
+
+
+def test_upkeep_rolls_up_what_is_there(fresh: RolledLake, tmp_path: Path) -> None:
+    """The same round that merges and expires, a few days at a time."""
+    place = fresh.lake.place
+    done = maintain(place, Ages.of(Settings()), orphans=tmp_path / "orphans", now=lambda: datetime.now(UTC))
+    assert done.days_rolled_up == rolling.DAYS_A_ROUND
+    fresh.check_days()
+
+
+def test_a_day_is_replaced_without_delete_files(lake: RolledLake) -> None:
+    """Readers of a table with delete files pay for them; a day has files of its own, which go whole."""
+    lake.later(hours=2)
+    lake.round()
+    lake.later(hours=2)
+    lake.round()
+    for table in rollups.TABLES:
+        files = f"ducklake_list_files('lake', '{table}', schema => 'main')"
+        assert lake.lake.ask(f"SELECT count(*) FROM {files} WHERE delete_file IS NOT NULL") == [(0,)], table
+
+
+def write_and_die(place: Location, after: int) -> None:
+    """Do a round in which one day is rolled up, and be killed before a statement of it."""
+    left = after
+
+    def count(_frame: Any, event: str, called: Any) -> None:
+        nonlocal left
+        if event == "c_call" and called.__name__ == "execute":
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    connection = connect(place, read_only=False)
+    prepared = rolling.prepare(connection, days=1)
+    sys.setprofile(count)
+    rolling.write(connection, place, prepared)
+
+
+@pytest.mark.parametrize("rounds_before", [0, 1])
+def test_a_kill_at_any_statement_leaves_right_answers(fresh: RolledLake, rounds_before: int) -> None:
+    """Rounds are killed two statements later each time, until one gets through; the first has two transactions."""
+    columns = "day, known_viewers, sessions, content_time_s, rebuffer_ratio_mux, startup_s_median_mux"
+    for _ in range(rounds_before):
+        fresh.round(days=1)
+    for killed in range(rounds_before, 100, 2):
+        child = multiprocessing.get_context("spawn").Process(target=write_and_die, args=(fresh.lake.place, killed))
+        child.start()
+        child.join(120)
+        by_day = [
+            fresh.rows(f"SELECT {columns} FROM {view}", 1) for view in ("metrics_by_day_rolled", "metrics_by_day")
+        ]
+        same(*by_day)
+        if child.exitcode == 0:
+            break
+        assert child.exitcode == -signal.SIGKILL
+    assert killed > 8

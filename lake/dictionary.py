@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 
 from lake.catalog import NAME, Location, connect
+from lake.rollups import parts
 from lake.tables import definitions_sql, initialize
 from sessions.rules import RULES
 
@@ -60,7 +61,8 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
             [NAME, table],
         ).fetchall()
         yield from _rows(
-            ("column", "type", "meaning"), [(name, _short(kind), text) for name, kind, text in columns if text]
+            ("column", "type", "meaning"),
+            [(name, _short(kind), text) for name, kind, text in columns if name not in parts()],
         )
 
 

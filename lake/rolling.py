@@ -16,10 +16,24 @@ import duckdb
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+import structlog
 
 from lake.catalog import Location, snapshot
 from lake.disk import flush_new_files
-from lake.rollups import HOURS, PLACED_AT, ROLL_UPS, STATE, VIEWERS, definition, rows_sql, viewers_sql
+from lake.rollups import (
+    HOURS,
+    PLACED_AT,
+    ROLL_UPS,
+    STATE,
+    VIEWERS,
+    columns,
+    columns_in,
+    definition,
+    rows_sql,
+    viewers_sql,
+)
+
+logger = structlog.get_logger(__name__)
 
 LIVE = timedelta(hours=2)  # younger sessions are mostly open, and are read as they are
 LOOK_EVERY = timedelta(hours=1)
@@ -88,6 +102,9 @@ def prepare(connection: duckdb.DuckDBPyConnection, *, days: int = DAYS_A_ROUND) 
 
     Raises duckdb.Error.
     """
+    if not all(columns_in(connection, each) == columns(each) for each in ROLL_UPS):
+        logger.warning("metrics differ from those of the roll-ups", remedy="run `playhead init`")
+        return Round(None, [], is_first=False)
     with snapshot(connection):
         before = _read_state(connection)
         removals = _one(connection, "SELECT count(*) FROM removals")

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from importlib import resources
 
+import duckdb
 import msgspec
 
 from lake.metrics import Metric, read_catalogue
@@ -93,9 +94,9 @@ def table_sql(each: RollUp) -> str:
     """Return the CREATE statement of a roll-up."""
     known = {**each.key, **each.facts}
     rows = [f"    {name} {kind}, -- {meaning}" for name, (kind, _, meaning) in known.items()]
-    sums = ", ".join(f"{name} {_type(name)}" for name in parts())
-    day = "    rolled_day DATE, -- day whose roll-up the row belongs to"
-    listed = "\n".join([day, *rows, f"    {sums}"])
+    rows += [f"    {name} {_type(name)}, -- {_meaning(name)}" for name in parts()]
+    rows[-1] = rows[-1].replace(", -- ", " -- ", 1)
+    listed = "\n".join(["    rolled_day DATE, -- day whose roll-up the row belongs to", *rows])
     return f"""
 -- {each.meaning}, with a column for each part of a metric. sum: of values; n: sessions with a value; above, below:
 -- the two sums of a ratio; spread: a histogram, for percentiles. Written by upkeep alone.
@@ -108,6 +109,23 @@ CREATE TABLE IF NOT EXISTS {each.table} (
 def columns(each: RollUp) -> list[str]:
     """Return the columns of a roll-up."""
     return ["rolled_day", *each.key, *each.facts, *parts()]
+
+
+def columns_in(connection: duckdb.DuckDBPyConnection, each: RollUp) -> list[str]:
+    """Return the columns that a lake's roll-up has."""
+    return [row[0] for row in connection.execute(f"DESCRIBE {each.table}").fetchall()]
+
+
+def _meaning(column: str) -> str:
+    metric, _, part = column.rpartition("_")
+    words = {
+        "sum": "sum of",
+        "n": "sessions with a value for",
+        "above": "sum above the line of",
+        "below": "sum below the line of",
+        "spread": "values by bucket, see spread_bucket, for",
+    }
+    return f"{words[part]} {metric}, and of metrics made of the same"
 
 
 def _type(column: str) -> str:

@@ -145,13 +145,17 @@ def _migrate(connection: duckdb.DuckDBPyConnection, place: Location, partitions:
 
 
 def check_columns(connection: duckdb.DuckDBPyConnection, place: Location) -> None:
-    """Raise as `check_schema` does, and SchemaMismatch if a table or column of the schema is missing."""
+    """Raise as `check_schema` does, and SchemaMismatch if a table or column of the schema is missing.
+
+    But for roll-ups: their columns depend on the metrics, and `init` makes them again.
+    """
     check_schema(connection, place)
     rows = connection.execute(
         "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = ? AND schema_name = 'main'",
         [NAME],
     ).fetchall()
-    missing = sorted(_columns_of(_every_table(partitions_of(connection))) - set(rows))
+    wanted = _columns_of(_every_table(partitions_of(connection)))
+    missing = sorted(column for column in wanted - set(rows) if column[0] not in rollups.TABLES)
     if missing:
         listed = ", ".join(f"{table}.{column}" for table, column in missing[:5])
         raise SchemaMismatch(
@@ -262,8 +266,7 @@ def _define(connection: duckdb.DuckDBPyConnection, partitions: int) -> None:
 def _renew_rollups(connection: duckdb.DuckDBPyConnection) -> None:
     """Create roll-ups again, empty, that lack a part of a metric or have one too many; upkeep fills them."""
     for each in rollups.ROLL_UPS:
-        found = [row[0] for row in connection.execute(f"DESCRIBE {each.table}").fetchall()]
-        if found != rollups.columns(each):
+        if rollups.columns_in(connection, each) != rollups.columns(each):
             connection.execute(f"DROP TABLE {each.table}")
             _run(connection, rollups.table_sql(each))
 

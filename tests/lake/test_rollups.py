@@ -245,6 +245,7 @@ def test_metrics_that_are_defined_otherwise_are_rolled_up_again(lake: RolledLake
         "ALTER TABLE rolled_cuts DROP COLUMN sessions_sum",
         "UPDATE definitions SET sha256 = 'of another release'",
     )
+    assert lake.round() == 0  # it waits for `init`
     initialize(lake.lake.place, partitions=SHAPE.partitions)
     lake.check()
     assert lake.round() > SHAPE.days

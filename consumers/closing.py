@@ -35,7 +35,7 @@ from lake.changes import CloseReason, History, Over
 from schemas.settings import Settings
 from schemas.vocabulary import EVENT_TYPES
 from sessions.admission import END_IGNORED, END_TOLERANCE_MS, EVENTS_MAX, OVER_LIMIT, REPEAT, is_over_limit
-from sessions.clock_steps import Clocks, clocks_of, dated
+from sessions.clock_steps import STEADY_MS, Clocks, clocks_of, dated
 from sessions.dimensions import ANY_KEYS, DimensionKeys
 from sessions.event import AFTER_CLOSE, Event
 from sessions.identity import DENIED
@@ -154,6 +154,16 @@ class Closing(msgspec.Struct, gc=False):
             self._note_order(event)
         put_back = received_ms < self.last_received_ms - CLOCK_BACK_MS
         return (put_back and self._follow_clock(received_ms)) or is_earlier
+
+    def takes_delay(self, delay_ms: int) -> bool:
+        """Return whether all delays lie within 2 s, this one among them, and note it if so."""
+        if self.delay_min_ms <= delay_ms <= self.delay_max_ms:
+            return True
+        lo_ms, hi_ms = min(self.delay_min_ms, delay_ms), max(self.delay_max_ms, delay_ms)
+        if self.delay_max_ms == FAR_PAST or hi_ms - lo_ms > STEADY_MS:
+            return False
+        self.delay_min_ms, self.delay_max_ms = lo_ms, hi_ms
+        return True
 
     def clocks_with(self, event: Event) -> Clocks | None:
         """Return what is known of the clock with one more event; None where only all events together tell."""

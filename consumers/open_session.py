@@ -76,13 +76,12 @@ class OpenSession:
         """Return whether an event just continues a session that is not over, as nearly every event does.
 
         It is later than all before it by its own timestamp, and so neither repeats one nor was read before. It
-        ends nothing, it is folded, and it cannot be passed over (`Closing.passes`).
+        ends nothing, it is folded, and it cannot be passed over (`Closing.passes`). Its delay is noted then.
         """
         buffer, closing, order_ms = self.buffer, self.closing, event.order_ms
         return (
             bool(buffer)
             and order_ms > buffer[-1].order_ms
-            and closing.delay_min_ms <= event.received_ms - order_ms <= closing.delay_max_ms
             and order_ms <= closing.until_ms
             and event.received_ms <= closing.moved_ms + closing.limits.stuck_ms
             and not event.flags
@@ -90,6 +89,7 @@ class OpenSession:
             and closing.end_ms is None
             and closing.passed_since is None
             and closing.stored < closing.limits.events_max
+            and closing.takes_delay(event.received_ms - order_ms)
         )
 
     def is_plainly_next(self, event: Event) -> bool:

@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: help run demo test test-fast test-image check format lock notebooks recount soak bench truth stack clean
+.PHONY: help run demo test test-fast test-image check format lock notebooks recount soak bench bench-lake truth stack clean
 
 help:  ## this list
 	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,9 @@ soak: .venv/.installed  ## random kills under load (KAFKA=1: of brokers and data
 bench: .venv/.installed  ## requests, events and freshness, next to the best peer
 	PYTHONPATH=tests $(RUN)/python tests/bench.py --log embedded
 	PYTHONPATH=tests $(RUN)/python tests/bench.py --log kafka
+
+bench-lake: .venv/.installed  ## what a question costs in generated lakes of SESSIONS="300000 1000000" (10000000: an hour)
+	PYTHONPATH=tests $(RUN)/python tests/bench_lake.py --sessions $(or $(SESSIONS),300000 1000000) $(if $(FOLDER),--folder $(FOLDER) --keep)
 
 truth: .venv/.installed  ## how far the numbers are from what viewers saw, by kind of session
 	PYTHONPATH=tests $(RUN)/python tests/truth.py --sessions $(or $(SESSIONS),20000) --seed $(or $(SEED),1)

@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import msgspec
 
+from lake import settled
 from lake.catalog import Location, connect, glob_literal, quote
 from lake.disk import flush
 from lake.rollups import TABLES as ROLLED
@@ -210,7 +211,8 @@ def restore(place: Location, backup: Path) -> Manifest:
 def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
     if not partitions_of(connection):
         raise NotReady("the lake has no tables; run `playhead init`")
-    return tables_of(connection)
+    # What upkeep settled is derived from the others, and its row ids are of this lake.
+    return [table for table in tables_of(connection) if table not in settled.TABLES]
 
 
 def _copy_out(connection: duckdb.DuckDBPyConnection, table: str, target: Path) -> int:

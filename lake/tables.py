@@ -16,7 +16,7 @@ from pathlib import Path
 
 import duckdb
 
-from lake import rollups
+from lake import rollups, settled
 from lake.catalog import NAME, Location, check_language, connect, quote
 from lake.dimensions import replacements
 from lake.disk import flush
@@ -89,6 +89,7 @@ def initialize(place: Location, *, partitions: int, migrate: bool = True) -> Non
             connection.execute(f"DELETE FROM {table} WHERE {column} IS NULL")
         if not known:
             _fill_event_types(connection)
+            settled.start(connection)
             _number(connection)
         for number in new:
             _run(connection, _of_partition(sql_text("ledger"), number))
@@ -136,6 +137,7 @@ def _migrate(connection: duckdb.DuckDBPyConnection, place: Location, partitions:
     rewritten = [f"ledger_p{number:03}" for number in range(partitions)]
     for ledger in rewritten:
         connection.execute(f"UPDATE {ledger} SET commits = commits + 1")
+    settled.start(connection)
     _number(connection)
     _define(connection, partitions)
     if place.is_local:
@@ -196,7 +198,11 @@ def _take_steps(connection: duckdb.DuckDBPyConnection, numbers: Iterable[int], p
 def _repeated(template: str, partitions: int) -> list[str]:
     """Return the statements that a step's template stands for."""
     if "{sessions}" in template:
-        tables = ["session_versions", *(f"open_sessions_p{number:03}" for number in range(partitions))]
+        tables = [
+            "session_versions",
+            "settled_sessions",
+            *(f"open_sessions_p{number:03}" for number in range(partitions)),
+        ]
         return [template.replace("{sessions}", table) for table in tables]
     if "{partition}" in template:
         return [_of_partition(template, number) for number in range(partitions)]
@@ -281,11 +287,31 @@ def definitions_sql() -> str:
 
 
 def _views(partitions: int) -> str:
-    """Return views.sql with its unions over all partitions."""
+    """Return views.sql with its unions over all partitions, and with what upkeep has not settled."""
     numbers = [f"{partition:03}" for partition in range(partitions)]
     ledgers = " UNION ALL ".join(f"SELECT * FROM ledger_p{number}" for number in numbers)
     opened = " UNION ALL ".join(f"SELECT * FROM open_sessions_p{number}" for number in numbers)
-    return sql_text("views").replace("{ledgers}", ledgers).replace("{open_sessions}", opened)
+    text = sql_text("views").replace("{ledgers}", ledgers).replace("{open_sessions}", opened)
+    for name, table in (
+        ("versions", "session_versions"),
+        ("tracking", "tracking_events"),
+        ("copies", "start_copies"),
+    ):
+        text = text.replace(f"{{young_{name}}}", _young(table, name))
+    return text
+
+
+def _young(table: str, name: str) -> str:
+    """Return the query of a table's rows that upkeep has not settled, by the columns `name` of settled_upto.
+
+    Row ids say it exactly, since they stay when files are merged or rewritten. Only snapshot ids skip files; rows
+    of an own transaction have none yet.
+    """
+    return (
+        f"SELECT * FROM {table} WHERE rowid >= (SELECT coalesce(max({name}), 0) FROM settled_upto) "
+        f"AND snapshot_id > (SELECT coalesce(max({name}_snapshot), -1) FROM settled_upto) "
+        f"UNION ALL SELECT * FROM {table} WHERE snapshot_id IS NULL"
+    )
 
 
 def _run(connection: duckdb.DuckDBPyConnection, text: str) -> None:

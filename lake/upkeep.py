@@ -18,6 +18,7 @@ from lake.catalog import METADATA, NAME, Location
 from lake.disk import flush, flush_new_files
 from lake.orphans import Sweep, name_of, names_in_use, shown, sweep
 from lake.schema import open_to_write
+from lake.settled import settle
 from schemas.faults import NotReady
 from schemas.settings import Settings
 
@@ -63,6 +64,7 @@ class Maintenance(msgspec.Struct, frozen=True):
     orphans: Sweep
     requests_forgotten: int
     days_rolled_up: int
+    sessions_settled: int
 
 
 def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], datetime]) -> Maintenance:
@@ -78,6 +80,7 @@ def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], da
         time = now()
         check_clock(connection, place, time)
         forgotten = _forget_requests(connection, place, time)
+        settled = settle(connection, place, now=time)
         merged = [table for table in MERGED if _merge(connection, table, place)]
         expired = _expire(connection, ages, time)
         deleted = _clean_up(connection, place, time - ages.grace)
@@ -91,7 +94,7 @@ def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], da
             interval=ages.orphans_interval,
         )
         days = rolling.write(connection, place, rolled)
-        return Maintenance(merged, expired, deleted, swept, forgotten, days)
+        return Maintenance(merged, expired, deleted, swept, forgotten, days, settled)
     finally:
         connection.close()
 

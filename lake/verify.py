@@ -144,6 +144,7 @@ def _doubles(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
         ("events", "event_id"),
         ("tracking_events", "event_id"),
         ("session_versions", "session_id, version"),
+        ("settled_sessions", "session_id"),
     ):
         row = connection.execute(
             "SELECT count(*), min(id) FROM "

@@ -128,6 +128,27 @@ CREATE TABLE IF NOT EXISTS rolled_viewers (
     viewer UBIGINT                 -- lower half of the MD5 of sessions.user_id
 );
 
+-- Closed sessions as upkeep settled them, their newest version at the time, whole days at once, in the order of their ids. Derived from other tables: it can be emptied and is then filled again. The view sessions has them with what came since.
+CREATE TABLE IF NOT EXISTS settled_sessions (
+    settled_day DATE,              -- day (UTC) of its start, if that is within 31 days before its first arrival; else null
+    settled_round BIGINT,          -- round of settling that wrote the row
+    is_copy BOOLEAN,               -- whether it was found to be a retried start, if it has no other event
+    tracking_user_id VARCHAR,      -- pseudonym of the user that its tracking session named by then
+    has_tracking_denial BOOLEAN,   -- whether a request for that tracking session denied consent by then
+{session_columns});
+
+-- Up to where sessions are settled, one row: first row that is not settled, and last snapshot with settled rows only.
+CREATE TABLE IF NOT EXISTS settled_upto (
+    round BIGINT,                  -- how often sessions were settled
+    day DATE,                      -- day (UTC) up to which sessions had closed by then; null at first
+    versions BIGINT,               -- first row id of session_versions that is not settled
+    versions_snapshot BIGINT,      -- newest snapshot before any such row
+    tracking BIGINT,               -- the same of tracking_events
+    tracking_snapshot BIGINT,      -- the same of tracking_events
+    copies BIGINT,                 -- the same of start_copies
+    copies_snapshot BIGINT         -- the same of start_copies
+);
+
 -- The rules that a session's flags may name.
 CREATE TABLE IF NOT EXISTS session_flags (
     flag VARCHAR,                  -- name of the rule, as in sessions.flags

@@ -14,13 +14,25 @@ SELECT
 FROM tracking_events
 GROUP BY tracking_session_id;
 
+-- Open sessions of all partitions, each as its next version would close now.
+CREATE OR REPLACE VIEW open_sessions AS {open_sessions};
+
+-- Versions of closed sessions that upkeep has not settled yet, see settled_sessions.
+CREATE OR REPLACE VIEW young_versions AS {young_versions};
+
+-- Versions of which the next one is known, closed or open, since sessions were last settled.
+CREATE OR REPLACE VIEW superseded_versions AS
+SELECT session_id, version - 1 AS version FROM young_versions WHERE version > 1
+UNION ALL
+SELECT session_id, version - 1 AS version FROM open_sessions WHERE version > 1;
+
 -- Recent sessionStarts that are older than a minute, by the newest watermark, and which of them are copies (is_copy): the player did not hear that its start was taken, and sent the same request again (start_requests). A copy was not used (its session has no other event) and has a twin of the same request that was used, within a minute; there are never more copies than twins. If none of them was used, the first counts and the others are copies of it.
 CREATE OR REPLACE VIEW judged_starts AS
 WITH used AS (
-    SELECT session_id FROM session_versions
+    SELECT session_id FROM young_versions
     WHERE events > 1 AND session_id IN (SELECT session_id FROM start_requests)
     UNION
-    SELECT session_id FROM ({open_sessions})
+    SELECT session_id FROM open_sessions
     WHERE events > 1 AND session_id IN (SELECT session_id FROM start_requests)
 ), starts AS (
     SELECT
@@ -58,41 +70,64 @@ LEFT JOIN (SELECT request_hash, run, place, received_at, NOT is_used AS is_used 
 -- A session in which consent was denied has no user and no device, whatever was sent before or after the denial.
 CREATE OR REPLACE VIEW sessions AS
 -- A filter on a session's own columns must reach the scans, where it skips files. So the newest version is found by
--- anti-joins, each only on equal keys (another condition would make DuckDB compare every row with every other), and no
--- table of whole rows is materialized.
-WITH newer AS NOT MATERIALIZED (
-    SELECT session_id, version - 1 AS version FROM session_versions WHERE version > 1
-    UNION ALL
-    SELECT session_id, version - 1 AS version FROM ({open_sessions}) WHERE version > 1
-), closed_since AS NOT MATERIALIZED (
-    SELECT session_id, version FROM session_versions
-    SEMI JOIN (SELECT session_id, version FROM ({open_sessions})) AS still_listed USING (session_id, version)
-), newest AS NOT MATERIALIZED (
-    SELECT * FROM session_versions ANTI JOIN newer USING (session_id, version)
-    UNION ALL
-    SELECT * FROM ({open_sessions})
-    ANTI JOIN newer USING (session_id, version)
-    ANTI JOIN closed_since USING (session_id, version)
-), copies AS NOT MATERIALIZED (
-    SELECT session_id FROM start_copies UNION SELECT session_id FROM judged_starts WHERE is_copy
-)
+-- anti-joins, each only on equal keys: another condition would make DuckDB compare every row with every other. There is
+-- no CTE: with several references to one, DuckDB 1.5.5 waits for ever, or materializes whole rows.
 SELECT
-    newest.* REPLACE (
-        if(newest.consent = 'denied', NULL, coalesce(newest.user_id, tracking.user_id)) AS user_id,
+    every.* EXCLUDE (is_settled, is_copy, tracking_user_id, has_tracking_denial) REPLACE (
+        if(consent = 'denied', NULL, coalesce(user_id, CASE
+                WHEN NOT is_settled THEN named_user_id
+                WHEN NOT has_tracking_denial AND since.has_denial IS DISTINCT FROM true
+                    THEN coalesce(tracking_user_id, since.first_user_id)
+            END)) AS user_id,
         CASE
-            WHEN newest.consent = 'denied' THEN NULL
-            WHEN newest.user_id_source IS NOT NULL THEN newest.user_id_source
-            WHEN tracking.user_id IS NOT NULL THEN 'tracking_session'
+            WHEN consent = 'denied' THEN NULL
+            WHEN user_id_source IS NOT NULL THEN user_id_source
+            WHEN CASE
+                WHEN NOT is_settled THEN named_user_id
+                WHEN NOT has_tracking_denial AND since.has_denial IS DISTINCT FROM true
+                    THEN coalesce(tracking_user_id, since.first_user_id)
+            END IS NOT NULL THEN 'tracking_session'
         END AS user_id_source,
-        if(newest.consent = 'denied', NULL, newest.user_id_auth_state) AS user_id_auth_state,
-        if(newest.consent = 'denied', NULL, newest.device_id) AS device_id,
-        if(newest.consent = 'denied', NULL, newest.device_id_source) AS device_id_source
+        if(consent = 'denied', NULL, user_id_auth_state) AS user_id_auth_state,
+        if(consent = 'denied', NULL, device_id) AS device_id,
+        if(consent = 'denied', NULL, device_id_source) AS device_id_source
     ),
-    newest.events = 1 AND copies.session_id IS NOT NULL AS is_retried_start
-FROM newest
-LEFT JOIN tracking_sessions AS tracking ON tracking.tracking_session_id
-    = if(newest.tracking_verified AND newest.consent IS DISTINCT FROM 'denied', newest.tracking_session_id, NULL)
-LEFT JOIN copies ON copies.session_id = newest.session_id;
+    events = 1 AND coalesce(is_copy, copies.session_id IS NOT NULL) AS is_retried_start
+FROM (
+    SELECT * EXCLUDE (settled_day, settled_round), true AS is_settled FROM settled_sessions
+    UNION ALL BY NAME
+    SELECT *, false AS is_settled FROM young_versions
+    UNION ALL BY NAME
+    SELECT *, false AS is_settled FROM open_sessions ANTI JOIN (
+        SELECT session_id, version FROM young_versions SEMI JOIN open_sessions USING (session_id, version)
+    ) AS closed_since USING (session_id, version)
+) AS every
+ANTI JOIN superseded_versions AS newer ON newer.session_id = every.session_id AND newer.version = every.version
+LEFT JOIN (
+    SELECT
+        tracking_session_id,
+        arg_min(user_id, log_offset) AS first_user_id,
+        bool_or(consent = 'denied') AS has_denial
+    FROM ({young_tracking})
+    GROUP BY tracking_session_id
+) AS since
+    ON since.tracking_session_id = if(is_settled AND tracking_verified, every.tracking_session_id, NULL)
+LEFT JOIN (
+    SELECT
+        tracking_session_id,
+        if(bool_or(consent = 'denied'), NULL, arg_min(user_id, log_offset)) AS named_user_id
+    FROM tracking_events
+    SEMI JOIN (
+        SELECT tracking_session_id FROM young_versions WHERE tracking_verified
+        UNION ALL
+        SELECT tracking_session_id FROM open_sessions WHERE tracking_verified
+    ) AS named USING (tracking_session_id)
+    GROUP BY tracking_session_id
+) AS tracking
+    ON tracking.tracking_session_id = if(NOT is_settled AND tracking_verified, every.tracking_session_id, NULL)
+LEFT JOIN (
+    SELECT session_id FROM ({young_copies}) UNION SELECT session_id FROM judged_starts WHERE is_copy
+) AS copies ON copies.session_id = if(is_settled OR events > 1, NULL, every.session_id);
 
 -- Every media event, with happened_at: when it happened, by the true clock, as far as its session tells (its timestamp, by the clock that dated it, and that clock's offset; its arrival where no clock fits); and after_end: it is later than its session's end, or than 24 hours after its start.
 CREATE OR REPLACE VIEW events_checked AS

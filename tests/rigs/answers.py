@@ -15,7 +15,7 @@ from lake.metrics import SETS, Metric, read_catalogue
 from lake.schema import partitions_of
 
 DEFINITIONS = Path(__file__).parents[1] / "data/definitions_of_schema_2.sql"
-_DAYS = "'2026-08-20 03:00:00+00'::TIMESTAMPTZ", "'2026-08-27 21:30:00+00'::TIMESTAMPTZ"
+_DAYS = "'2026-08-05 03:00:00+00'::TIMESTAMPTZ", "'2026-08-09 21:30:00+00'::TIMESTAMPTZ"
 _BETWEEN = ", ".join(_DAYS)
 _CALLS = (
     f"metrics_between({_BETWEEN})",

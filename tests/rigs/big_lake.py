@@ -5,7 +5,7 @@ in the order in which they closed, commit by commit. Among them are:
 
 * reopened ones (1 in 100; their next version comes hours or days later, and a third may follow), and open ones,
   some of which have a closed version;
-* offline viewings that arrive days later, and sessions whose player's clock was wrong by years (1 in 1,000);
+* offline viewings that arrive days later, and sessions whose player's clock was wrong by years (1 in 250);
 * retried starts (1 in 100), judged already or still to be judged;
 * sessions of which the user is known from a tracking session, which may deny consent later;
 * sessions with derived ids, without a start, without content, with lists that were cut short.
@@ -13,7 +13,7 @@ in the order in which they closed, commit by commit. Among them are:
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import duckdb
@@ -43,8 +43,8 @@ SELECT
     drawn(number, 'kind') AS kind,
     kind < 0.01 AS is_retry,
     kind BETWEEN 0.01 AND 0.03 AS is_derived,
-    kind BETWEEN 0.03 AND 0.031 AS is_misdated,
-    kind BETWEEN 0.031 AND 0.032 AS is_startless,
+    kind BETWEEN 0.03 AND 0.034 AS is_misdated,
+    kind BETWEEN 0.034 AND 0.036 AS is_startless,
     kind BETWEEN 0.10 AND 0.11 AS is_reopened,
     kind BETWEEN 0.10 AND 0.102 AS is_reopened_twice,
     CASE
@@ -290,27 +290,39 @@ class Shape(msgspec.Struct, frozen=True):
         return itertools.pairwise(edges)
 
 
-def fill(place: Location, shape: Shape, *, memory: str = "1GB", threads: int = 1) -> None:
-    """Fill a lake that `init` has made and that is empty."""
+def fill(
+    place: Location,
+    shape: Shape,
+    *,
+    memory: str = "1GB",
+    threads: int = 1,
+    after: Callable[[duckdb.DuckDBPyConnection, int], None] = lambda lake, until_ms: None,
+) -> None:
+    """Fill a lake that `init` has made and that is empty; call `after` with the time of each commit."""
     with contextlib.closing(connect(place, read_only=False, memory=memory, threads=threads)) as lake:
         lake.execute(_MACROS)
         _fill_tracking(lake, shape)
+        _fill_copies(lake, shape)
         for since_ms, until_ms in shape.windows():
             query = " UNION ALL BY NAME ".join(
                 f"({_closing(shape, version, since_ms, until_ms)})" for version in _VERSIONS
             )
             lake.execute(f"INSERT INTO session_versions BY NAME {query}")
+            after(lake, until_ms)
         _fill_open(lake, shape)
         _fill_requests(lake, shape)
-        newest = datetime.fromtimestamp(shape.until_ms / 1000, UTC)
-        for partition in range(shape.partitions):
-            ledger = f"ledger_p{partition:03}"
-            renewed = (
-                f"SELECT * REPLACE (?::TIMESTAMPTZ AS partition_time, ?::TIMESTAMPTZ AS watermark) FROM {ledger}"
-            )
-            lake.execute(f"CREATE OR REPLACE TEMP TABLE renewed AS {renewed}", [newest] * 2)
-            lake.execute(f"DELETE FROM {ledger}")
-            lake.execute(f"INSERT INTO {ledger} FROM renewed")
+        pass_time(lake, shape, shape.until_ms)
+
+
+def pass_time(lake: duckdb.DuckDBPyConnection, shape: Shape, until_ms: int) -> None:
+    """Let the lake know that its log is read up to a time."""
+    newest = datetime.fromtimestamp(until_ms / 1000, UTC)
+    for partition in range(shape.partitions):
+        ledger = f"ledger_p{partition:03}"
+        renewed = f"SELECT * REPLACE (?::TIMESTAMPTZ AS partition_time, ?::TIMESTAMPTZ AS watermark) FROM {ledger}"
+        lake.execute(f"CREATE OR REPLACE TEMP TABLE renewed AS {renewed}", [newest] * 2)
+        lake.execute(f"DELETE FROM {ledger}")
+        lake.execute(f"INSERT INTO {ledger} FROM renewed")
 
 
 def _names(shape: Shape) -> dict[str, object]:
@@ -368,17 +380,25 @@ def _fill_open(lake: duckdb.DuckDBPyConnection, shape: Shape) -> None:
             )
 
 
-def _fill_requests(lake: duckdb.DuckDBPyConnection, shape: Shape) -> None:
-    """Starts of the last hour by their requests; of those before, which were judged to be copies."""
-    asked_from = max(0, shape.sessions - max(200, int(HOUR_MS / shape.step_ms)))
-    names = _names(shape)
-    every = _BASICS.format(**names, low=0, high=asked_from)
+def _asked_from(shape: Shape) -> int:
+    """Return the first session whose start's request is still known: those of an hour, but of a few sessions."""
+    hour = HOUR_MS / shape.step_ms
+    return max(0, shape.sessions - int(max(hour, min(200, 12 * hour))))
+
+
+def _fill_copies(lake: duckdb.DuckDBPyConnection, shape: Shape) -> None:
+    """Starts that were judged to be copies; some were used later."""
+    every = _BASICS.format(**_names(shape), low=0, high=_asked_from(shape))
     lake.execute(
         f"INSERT INTO start_copies SELECT session_id FROM ({every}) "
         "WHERE (is_retry AND drawn(number, 'judged') < 0.9) OR drawn(number, 'used later') < 0.001"
     )
+
+
+def _fill_requests(lake: duckdb.DuckDBPyConnection, shape: Shape) -> None:
+    """Recent starts by their requests; a retry is of the request of the session after it."""
     later_ms = int(shape.step_ms) - 1
-    late = _BASICS.format(**names, low=asked_from, high=shape.sessions)
+    late = _BASICS.format(**_names(shape), low=_asked_from(shape), high=shape.sessions)
     lake.execute(
         "INSERT INTO start_requests "
         f"SELECT session_id, md5('r' || number)[1:16], moment(arrived_ms) FROM ({late}) "

@@ -1,0 +1,292 @@
+"""Settles sessions: copies what will rarely change into a table by day, so that a question reads only its days.
+
+A version of a session is settled a while after the day on which it closed. Each round replaces whole days in one
+transaction: what they had, without what newer versions supersede, and what closed since. Rows are written in the
+order of their ids, which begin with their time; derived ids do not, and get files of their own. The view
+`sessions` adds what is not settled yet, so it is right at any time, and whatever a killed round leaves.
+
+Only upkeep writes these tables. They are derived: `reset` empties them, and the next rounds fill them again.
+"""
+
+import contextlib
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import msgspec
+
+from lake.catalog import Location
+from lake.disk import flush_new_files
+
+SETTLED_AFTER = timedelta(hours=1)  # after the end of a day: hashes of requests have served by then
+SESSIONS_A_FILE = 200_000  # sorting more at once takes more memory
+FIRST_BORN = f"{1:012x}"  # derived ids are smaller: they have no time
+TABLES = ("settled_sessions", "settled_upto")
+
+# The day that a session belongs to. Starts that a wrong clock invented have none, or each would get a file.
+_DAY = (
+    "if(started_at <= first_received_at + INTERVAL 1 DAY AND started_at > first_received_at - INTERVAL 31 DAY, "
+    "started_at::DATE, NULL)"
+)
+
+
+class Upto(msgspec.Struct, frozen=True):
+    """The row of `settled_upto`: up to which rows of each table sessions are settled."""
+
+    round: int = 0
+    day: date | None = None
+    versions: int = 0
+    versions_snapshot: int = -1
+    tracking: int = 0
+    tracking_snapshot: int = -1
+    copies: int = 0
+    copies_snapshot: int = -1
+
+
+def start(connection: duckdb.DuckDBPyConnection) -> None:
+    """Put the row into `settled_upto` that says that nothing is settled, if it has none."""
+    if not connection.execute("SELECT 1 FROM settled_upto").fetchall():
+        _write_upto(connection, Upto())
+
+
+def reset(connection: duckdb.DuckDBPyConnection) -> None:
+    """Forget what is settled; the next rounds settle it again. Whoever deletes rows of sessions must call this."""
+    connection.execute("DELETE FROM settled_sessions")
+    _write_upto(connection, Upto())
+
+
+def settle(connection: duckdb.DuckDBPyConnection, place: Location, *, now: datetime) -> int:
+    """Settle what closed up to the last day that is over by the newest watermark; return the number of rows.
+
+    Does nothing if that day is settled. `now` is this machine's clock. Raises duckdb.Error if another process
+    settled at the same time.
+    """
+    if _day_over(connection) == _read_upto(connection).day:
+        return 0
+    connection.execute("BEGIN")
+    try:
+        written = _settle(connection)
+        touched = [table for table in TABLES if Path(place.files, "main", table).exists()]
+        flush_new_files(place, touched, since_ms=int(now.timestamp() * 1000))
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(duckdb.Error):
+            connection.execute("ROLLBACK")
+        raise
+    return written
+
+
+def _settle(connection: duckdb.DuckDBPyConnection) -> int:
+    before, day = _read_upto(connection), _day_over(connection)
+    if day is None or day == before.day:
+        return 0
+    after = _advanced(connection, before, day)
+    _find_ripe(connection, before, after)
+    written = 0
+    for (touched,) in connection.execute("SELECT * FROM touched ORDER BY 1").fetchall():
+        written += _replace_day(connection, touched, before, after)
+    after = msgspec.structs.replace(after, **_passed_copies(connection, before))
+    _write_upto(connection, after)
+    for table in ("ripe", "ripe_tracking", "touched"):
+        connection.execute(f"DROP TABLE temp.{table}")
+    return written
+
+
+def _read_upto(connection: duckdb.DuckDBPyConnection) -> Upto:
+    rows = connection.execute(f"SELECT {', '.join(Upto.__struct_fields__)} FROM settled_upto").fetchall()
+    return Upto(*rows[0]) if rows else Upto()
+
+
+def _write_upto(connection: duckdb.DuckDBPyConnection, upto: Upto) -> None:
+    """Replace the row: two rounds at once would conflict here."""
+    connection.execute("DELETE FROM settled_upto")
+    values = msgspec.structs.astuple(upto)
+    marks = ", ".join("?" * len(values))
+    connection.execute(
+        f"INSERT INTO settled_upto ({', '.join(Upto.__struct_fields__)}) VALUES ({marks})", list(values)
+    )
+
+
+def _day_over(connection: duckdb.DuckDBPyConnection) -> date | None:
+    """Return the day before which sessions may be settled, by the newest watermark."""
+    rows = connection.execute(
+        "SELECT (max(coalesce(watermark, partition_time)) - ?::INTERVAL)::DATE FROM ledger", [SETTLED_AFTER]
+    ).fetchall()
+    found: date | None = rows[0][0]
+    return found
+
+
+def _advanced(connection: duckdb.DuckDBPyConnection, before: Upto, day: date) -> Upto:
+    """Return up to where this round settles, copies left as they are.
+
+    Rows are settled in the order of their commits, which row ids keep. Not settled, with what follows it, is a
+    session that the open sessions still list in the same version, or whose start may yet be judged to be a copy.
+    """
+    young = f"session_versions WHERE rowid >= {before.versions} AND snapshot_id > {before.versions_snapshot}"
+    ((ripe,),) = connection.execute(f"SELECT max(rowid) + 1 FROM {young} AND as_of < ?::DATE", [day]).fetchall()
+    ((unripe,),) = connection.execute(
+        f"""
+        SELECT min(young_row) FROM (
+            SELECT min(v.rowid) AS young_row FROM {young.replace(" ", " AS v ", 1)}
+                AND session_id IN (SELECT session_id FROM start_requests)
+            UNION ALL
+            SELECT min(young_row)
+            FROM (SELECT rowid AS young_row, session_id, version FROM {young})
+            SEMI JOIN ({_opened(connection)}) USING (session_id, version)
+        )
+        """
+    ).fetchall()
+    upto = before.versions if ripe is None else max(before.versions, min(ripe, ripe if unripe is None else unripe))
+    ((kept, newest),) = connection.execute(
+        f"SELECT min(snapshot_id) FILTER (WHERE rowid >= {upto}), max(snapshot_id) FROM {young}"
+    ).fetchall()
+    snapshot = kept - 1 if kept is not None else newest if newest is not None else before.versions_snapshot
+    ((tracking, tracking_snapshot),) = connection.execute(
+        "SELECT max(rowid) + 1, max(snapshot_id) FROM tracking_events "
+        f"WHERE rowid >= {before.tracking} AND snapshot_id > {before.tracking_snapshot}"
+    ).fetchall()
+    return msgspec.structs.replace(
+        before,
+        round=before.round + 1,
+        day=day,
+        versions=upto,
+        versions_snapshot=snapshot,
+        tracking=before.tracking if tracking is None else tracking,
+        tracking_snapshot=before.tracking_snapshot if tracking_snapshot is None else tracking_snapshot,
+    )
+
+
+def _opened(connection: duckdb.DuckDBPyConnection) -> str:
+    rows = connection.execute("SELECT log_partition FROM ledger ORDER BY 1").fetchall()
+    return " UNION ALL ".join(
+        f"SELECT session_id, version FROM open_sessions_p{partition:03}" for (partition,) in rows
+    )
+
+
+def _find_ripe(connection: duckdb.DuckDBPyConnection, before: Upto, after: Upto) -> None:
+    """Find what this round settles, what tracking sessions said since the last one, and the days of both."""
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE ripe AS
+        SELECT session_id, version, {_DAY} AS settled_day FROM session_versions WHERE {_ripe(before, after)};
+        CREATE OR REPLACE TEMP TABLE ripe_tracking AS
+        SELECT
+            tracking_session_id,
+            arg_min(user_id, log_offset) AS first_user_id,
+            bool_or(consent = 'denied') AS has_denial
+        FROM tracking_events
+        WHERE rowid >= {before.tracking} AND snapshot_id > {before.tracking_snapshot}
+            AND (user_id IS NOT NULL OR consent = 'denied')
+        GROUP BY tracking_session_id;
+        CREATE OR REPLACE TEMP TABLE touched AS
+        SELECT settled_day FROM ripe
+        UNION SELECT settled_day FROM settled_sessions
+            SEMI JOIN (SELECT session_id, version - 1 AS version FROM ripe WHERE version > 1)
+            USING (session_id, version)
+        UNION SELECT settled_day FROM settled_sessions SEMI JOIN ripe_tracking USING (tracking_session_id)
+        """
+    )
+
+
+def _replace_day(connection: duckdb.DuckDBPyConnection, day: date | None, before: Upto, after: Upto) -> int:
+    """Write the rows of a day, and drop those of earlier rounds in whole files; return the number of rows."""
+    of_day = "settled_day IS NULL" if day is None else f"settled_day = DATE '{day}'"
+    written = 0
+    for span in _spans(connection, of_day):
+        rows = connection.execute(
+            f"INSERT INTO settled_sessions BY NAME {_rows_of_day(of_day, span, before, after)} ORDER BY session_id"
+        ).fetchall()
+        written += rows[0][0]
+    connection.execute(f"DELETE FROM settled_sessions WHERE {of_day} AND settled_round < {after.round}")
+    return written
+
+
+def _spans(connection: duckdb.DuckDBPyConnection, of_day: str) -> list[str]:
+    """Return conditions that divide a day's ids into files: derived ids, and the others in spans of like size."""
+    ids = " UNION ALL ".join(
+        f"SELECT session_id FROM {table} WHERE {of_day}" for table in ("ripe", "settled_sessions")
+    )
+    ((derived, born),) = connection.execute(
+        f"SELECT count(*) FILTER (WHERE session_id < '{FIRST_BORN}'), count(*) FROM ({ids})"
+    ).fetchall()
+    born -= derived
+    spans = [f"session_id < '{FIRST_BORN}'"] if derived else []
+    if not born:
+        return spans
+    edges = [FIRST_BORN]
+    if files := -(-born // SESSIONS_A_FILE) - 1:
+        shares = [n / (files + 1) for n in range(1, files + 1)]
+        ((found,),) = connection.execute(
+            f"SELECT quantile_disc(session_id, {shares}) FROM ({ids}) WHERE session_id >= '{FIRST_BORN}'"
+        ).fetchall()
+        edges += sorted(set(found) - {FIRST_BORN})
+    for low, high in zip(edges, [*edges[1:], None], strict=True):
+        spans.append(f"session_id >= '{low}'" + (f" AND session_id < '{high}'" if high else ""))
+    return spans
+
+
+def _rows_of_day(of_day: str, span: str, before: Upto, after: Upto) -> str:
+    """Return the query of a day's rows: the settled ones that nothing supersedes, and the ripe ones."""
+    return f"""
+        WITH newer AS MATERIALIZED (
+            SELECT session_id, version - 1 AS version FROM ripe WHERE version > 1
+        ), fresh AS NOT MATERIALIZED (
+            SELECT *
+            FROM (SELECT *, {_DAY} AS settled_day FROM session_versions WHERE {_ripe(before, after)} AND {span})
+            ANTI JOIN newer USING (session_id, version)
+            WHERE {of_day}
+        ), tracking AS NOT MATERIALIZED (
+            SELECT
+                tracking_session_id,
+                arg_min(user_id, log_offset) AS first_user_id,
+                bool_or(consent = 'denied') AS has_denial
+            FROM tracking_events
+            WHERE tracking_session_id IN (SELECT tracking_session_id FROM fresh WHERE tracking_verified)
+            GROUP BY tracking_session_id
+        )
+        SELECT
+            settled.* EXCLUDE (settled_round, tracking_user_id, has_tracking_denial),
+            {after.round} AS settled_round,
+            coalesce(settled.tracking_user_id, since.first_user_id) AS tracking_user_id,
+            settled.has_tracking_denial OR coalesce(since.has_denial, false) AS has_tracking_denial
+        FROM (FROM settled_sessions WHERE {of_day} AND settled_round < {after.round} AND {span}) AS settled
+        ANTI JOIN newer ON newer.session_id = settled.session_id AND newer.version = settled.version
+        LEFT JOIN ripe_tracking AS since ON since.tracking_session_id
+            = if(settled.tracking_verified, settled.tracking_session_id, NULL)
+        UNION ALL BY NAME
+        SELECT
+            fresh.*,
+            {after.round} AS settled_round,
+            tracking.first_user_id AS tracking_user_id,
+            coalesce(tracking.has_denial, false) AS has_tracking_denial,
+            copies.session_id IS NOT NULL AS is_copy
+        FROM fresh
+        LEFT JOIN tracking
+            ON tracking.tracking_session_id = if(fresh.tracking_verified, fresh.tracking_session_id, NULL)
+        LEFT JOIN (SELECT DISTINCT session_id FROM start_copies) AS copies ON copies.session_id = fresh.session_id
+    """
+
+
+def _ripe(before: Upto, after: Upto) -> str:
+    """Return the condition of the rows of `session_versions` that a round settles."""
+    return f"rowid >= {before.versions} AND rowid < {after.versions} AND snapshot_id > {before.versions_snapshot}"
+
+
+def _passed_copies(connection: duckdb.DuckDBPyConnection, before: Upto) -> dict[str, int]:
+    """Return up to where copies are only of settled sessions, so that no other session is asked about them."""
+    young = f"start_copies WHERE rowid >= {before.copies} AND snapshot_id > {before.copies_snapshot}"
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE copied AS "
+        f"SELECT rowid AS copy_row, snapshot_id AS copied_in, session_id FROM {young}"
+    )
+    ((needed, kept),) = connection.execute(
+        "SELECT min(copy_row), min(copied_in) FROM copied WHERE session_id NOT IN "
+        "(SELECT session_id FROM settled_sessions SEMI JOIN copied USING (session_id))"
+    ).fetchall()
+    ((last, newest),) = connection.execute("SELECT max(copy_row), max(copied_in) FROM copied").fetchall()
+    connection.execute("DROP TABLE temp.copied")
+    if last is None:
+        return {}
+    if needed is None:
+        return {"copies": last + 1, "copies_snapshot": newest}
+    return {"copies": needed, "copies_snapshot": kept - 1}

@@ -1,0 +1,340 @@
+"""Settled sessions: what upkeep copies into a table by day, and the view that has the same sessions throughout."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+from rigs.answers import answers, is_equal
+from rigs.big_lake import DAY_MS, Shape, fill, pass_time
+from rigs.lake import ROOT, Lake
+
+from lake.backup import back_up, restore
+from lake.schema import open_to_write
+from lake.settled import reset, settle
+from lake.verify import verify
+
+SHAPE = Shape(1_500, 9, partitions=2, days_a_file=4, small_files=2)
+ROWS = "SELECT * FROM sessions ORDER BY session_id"
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def month(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """A lake with every oddity, settled again and again while it filled."""
+    lake = Lake(tmp_path_factory.mktemp("month"), partitions=2)
+
+    def settle_each(connection: duckdb.DuckDBPyConnection, until_ms: int) -> None:
+        pass_time(connection, SHAPE, until_ms)
+        settle(connection, lake.place, now=NOW)
+
+    fill(lake.place, SHAPE, after=settle_each)
+    return lake
+
+
+@pytest.fixture
+def lake(month: Lake, tmp_path: Path) -> Lake:
+    """A copy of it."""
+    shutil.copytree(month.settings.data_dir / "lake", tmp_path / "lake")
+    return Lake(tmp_path)
+
+
+def settled(lake: Lake) -> int:
+    """Do a round of settling."""
+    with contextlib.closing(open_to_write(lake.place)) as connection:
+        return settle(connection, lake.place, now=NOW)
+
+
+def settle_everything(lake: Lake) -> None:
+    """Two days pass without an event, and everything closed is settled."""
+    with contextlib.closing(open_to_write(lake.place)) as connection:
+        connection.execute("DELETE FROM start_requests")
+        for partition in range(SHAPE.partitions):
+            connection.execute(f"DELETE FROM open_sessions_p{partition:03}")
+        pass_time(connection, SHAPE, SHAPE.until_ms + 2 * DAY_MS)
+        assert settle(connection, lake.place, now=NOW)
+
+
+def test_every_view_and_macro_answers_as_its_first_definition_with_settled_sessions(month: Lake) -> None:
+    """Most sessions are settled, many of them after their day had been; none is lost and none counts twice."""
+    ((settled_rows, sessions),) = month.ask(
+        "SELECT (SELECT count(*) FROM settled_sessions), count(*) FROM sessions"
+    )
+    assert settled_rows > sessions * 0.8
+    expected, found = answers(month.place, by_schema_2=True), answers(month.place, by_schema_2=False)
+    assert [name for name in expected if not is_equal(expected[name], found[name])] == []
+
+
+def test_a_day_has_files_of_its_own_and_an_invented_one_has_none(month: Lake) -> None:
+    """Whole files are replaced, so no row is marked as deleted; starts that no clock can mean share null."""
+    files = month.ask("SELECT delete_file FROM ducklake_list_files('lake', 'settled_sessions')")
+    assert files
+    assert {file for (file,) in files} == {None}
+    days = month.ask(
+        "SELECT filename, count(DISTINCT settled_day) + max((settled_day IS NULL)::INTEGER) "
+        "FROM settled_sessions GROUP BY filename"
+    )
+    assert {count for _, count in days} == {1}
+    assert month.ask(
+        "SELECT count(*) FROM settled_sessions "
+        "WHERE settled_day IS NULL AND abs(epoch(started_at) - epoch(first_received_at)) < 86400"
+    ) == [(0,)]
+    ((invented,),) = month.ask("SELECT count(*) FROM settled_sessions WHERE settled_day IS NULL")
+    assert invented > 0
+
+
+def test_a_file_of_a_day_is_sorted_by_id_and_derived_ids_are_in_others(month: Lake) -> None:
+    """So the time in an id finds its rows."""
+    rows = month.ask("SELECT filename, session_id FROM settled_sessions ORDER BY filename, file_row_number")
+    files: dict[str, list[str]] = {}
+    for file, id in rows:
+        files.setdefault(file, []).append(id)
+    assert all(ids == sorted(ids) for ids in files.values())
+    assert all(len({id < f"{1:012x}" for id in ids}) == 1 for ids in files.values())
+
+
+def test_a_day_is_settled_an_hour_after_its_end_and_once(lake: Lake) -> None:
+    """By the newest watermark, not by the clock of a machine."""
+    settle_everything(lake)
+    assert settled(lake) == 0
+    next_day_ms = SHAPE.until_ms + 3 * DAY_MS
+    for minutes, wanted in ((59, "2026-08-14"), (60, "2026-08-15")):
+        with contextlib.closing(open_to_write(lake.place)) as connection:
+            pass_time(connection, SHAPE, next_day_ms + minutes * 60_000)
+            settle(connection, lake.place, now=NOW)
+        assert lake.ask("SELECT day::VARCHAR FROM settled_upto") == [(wanted,)]
+
+
+def test_what_is_settled_is_no_longer_read_from_the_versions(lake: Lake) -> None:
+    """Once everything is settled, no version is young, and the sessions are the same."""
+    with contextlib.closing(open_to_write(lake.place)) as connection:
+        connection.execute("DELETE FROM start_requests")
+        for partition in range(SHAPE.partitions):
+            connection.execute(f"DELETE FROM open_sessions_p{partition:03}")
+    before = lake.ask(ROWS)
+    settle_everything(lake)
+    assert lake.ask("SELECT count(*) FROM young_versions") == [(0,)]
+    assert lake.ask(ROWS) == before
+
+
+def test_settled_sessions_can_be_rebuilt_at_any_time(lake: Lake) -> None:
+    """From nothing, in one round, with the same rows as by many."""
+    before = lake.ask(ROWS)
+    rows = "SELECT * EXCLUDE (settled_round) FROM settled_sessions ORDER BY session_id"
+    with contextlib.closing(open_to_write(lake.place)) as connection:
+        pass_time(connection, SHAPE, SHAPE.until_ms)
+        settle(connection, lake.place, now=NOW)
+    filled = lake.ask(rows)
+    with contextlib.closing(open_to_write(lake.place)) as connection:
+        reset(connection)
+    assert lake.ask("SELECT count(*) FROM settled_sessions") == [(0,)]
+    assert lake.ask(ROWS) == before
+    assert settled(lake) == len(filled)
+    assert lake.ask(rows) == filled
+    assert lake.ask(ROWS) == before
+
+
+def test_merging_rewriting_and_expiring_files_changes_no_session(lake: Lake) -> None:
+    """Maintenance gives rows new files and new snapshots; what is settled stays settled."""
+    before = lake.ask(ROWS)
+    for table in ("session_versions", "tracking_events", "start_copies"):
+        lake.do(
+            f"CALL ducklake_merge_adjacent_files('lake', '{table}')",
+            "CALL ducklake_expire_snapshots('lake', older_than => now())",
+        )
+        assert lake.ask(ROWS) == before
+    lake.do(
+        "DELETE FROM session_versions WHERE content_id = 'content-0'",
+        "CALL ducklake_rewrite_data_files('lake', 'session_versions', delete_threshold => 0)",
+    )
+    kept = [row for row in lake.ask("SELECT session_id, content_id FROM sessions") if row[1] != "content-0"]
+    with contextlib.closing(open_to_write(lake.place)) as connection:
+        reset(connection)
+    assert sorted(lake.ask("SELECT session_id, content_id FROM sessions")) == sorted(kept)
+
+
+def test_a_late_version_replaces_a_settled_one_at_once_and_after_the_next_round(lake: Lake) -> None:
+    """A late event reopens a session of weeks ago: the view has the new version, then so has its day."""
+    settle_everything(lake)
+    ((id, version),) = lake.ask(
+        "SELECT session_id, version FROM settled_sessions WHERE settled_day = '2026-08-05' AND events > 1 LIMIT 1"
+    )
+    ((count,),) = lake.ask("SELECT count(*) FROM sessions")
+    lake.do(
+        "INSERT INTO open_sessions_p000 BY NAME SELECT * REPLACE (version + 1 AS version, 77 AS seeks, "
+        f"'provisional' AS state) FROM session_versions WHERE session_id = '{id}' AND version = {version}"
+    )
+    asked = f"SELECT version, seeks, state FROM sessions WHERE session_id = '{id}'"
+    assert lake.ask(asked) == [(version + 1, 77, "provisional")]
+    lake.do(
+        "DELETE FROM open_sessions_p000",
+        "INSERT INTO session_versions BY NAME SELECT * REPLACE (version + 1 AS version, 78 AS seeks, "
+        f"'2026-08-13 05:00:00+00' AS as_of) FROM session_versions "
+        f"WHERE session_id = '{id}' AND version = {version}",
+    )
+    assert lake.ask(asked) == [(version + 1, 78, "final")]
+    with contextlib.closing(open_to_write(lake.place)) as connection:
+        pass_time(connection, SHAPE, SHAPE.until_ms + 3 * DAY_MS)
+        assert settle(connection, lake.place, now=NOW)
+    assert lake.ask("SELECT count(*) FROM young_versions") == [(0,)]
+    assert lake.ask(asked) == [(version + 1, 78, "final")]
+    assert lake.ask(f"SELECT version FROM settled_sessions WHERE session_id = '{id}'") == [(version + 1,)]
+    assert lake.ask("SELECT count(*) FROM sessions") == [(count,)]
+
+
+def test_a_denial_that_comes_when_a_session_is_settled_takes_its_user_away(lake: Lake) -> None:
+    """A request for the tracking session denies consent a month later: at once, and after the next round."""
+    settle_everything(lake)
+    ((tracking,),) = lake.ask(
+        "SELECT tracking_session_id FROM sessions WHERE user_id_source = 'tracking_session' "
+        "AND started_at < '2026-08-06' LIMIT 1"
+    )
+    lake.do(
+        "INSERT INTO tracking_events BY NAME SELECT 'late' AS event_id, 'deleted' AS event_type, "
+        f"'{tracking}' AS tracking_session_id, 'denied' AS consent, 0 AS log_partition, 1000000 AS log_offset"
+    )
+    named = (
+        f"SELECT DISTINCT user_id, user_id_source FROM sessions WHERE tracking_session_id = '{tracking}' AND NOT "
+        "coalesce(user_id_source, '') = 'visitor.customerIDs'"
+    )
+    assert lake.ask(named) == [(None, None)]
+    with contextlib.closing(open_to_write(lake.place)) as connection:
+        pass_time(connection, SHAPE, SHAPE.until_ms + 3 * DAY_MS)
+        assert settle(connection, lake.place, now=NOW)
+    assert lake.ask(named) == [(None, None)]
+
+
+def test_a_session_that_is_still_listed_as_open_is_not_settled(lake: Lake) -> None:
+    """Its worker stopped between closing it and writing the open sessions; the closed row counts, once."""
+    with contextlib.closing(open_to_write(lake.place)) as connection:
+        connection.execute("DELETE FROM start_requests")
+        pass_time(connection, SHAPE, SHAPE.until_ms + 2 * DAY_MS)
+        before = connection.execute(ROWS).fetchall()
+        settle(connection, lake.place, now=NOW)
+        assert connection.execute(ROWS).fetchall() == before
+    assert lake.ask("SELECT count(*) > 0 FROM young_versions JOIN open_sessions USING (session_id, version)") == [
+        (True,)
+    ]
+    assert lake.ask("SELECT count(*) FROM settled_sessions JOIN open_sessions USING (session_id, version)") == [
+        (0,)
+    ]
+
+
+def test_two_rounds_at_once_settle_once(lake: Lake) -> None:
+    """The second is refused, even if nothing was settled before."""
+    with contextlib.closing(open_to_write(lake.place)) as one:
+        reset(one)
+        before = one.execute("SELECT count(*) FROM sessions").fetchall()
+        one.execute("SET ducklake_max_retry_count = 2")
+        one.execute("BEGIN")
+        one.execute("FROM settled_upto").fetchall()
+        code = f"""
+            from pathlib import Path
+            from datetime import UTC, datetime
+            from lake.catalog import location
+            from lake.schema import open_to_write
+            from lake.settled import settle
+            from schemas.settings import Settings
+            place = location(Settings(data_dir=Path({str(lake.settings.data_dir)!r})))
+            print(settle(open_to_write(place), place, now=datetime.now(UTC)))
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, capture_output=True, text=True
+        )
+        assert int(done.stdout) > 0, done.stderr
+        one.execute("DELETE FROM settled_upto")
+        one.execute("INSERT INTO settled_upto (round) VALUES (7)")
+        with pytest.raises(duckdb.Error):
+            one.execute("COMMIT")
+    assert lake.ask("SELECT count(*) FROM sessions") == before
+    assert verify(lake.place).findings == [] or "double" not in {f.code for f in verify(lake.place).findings}
+
+
+def test_a_backup_leaves_out_what_is_settled_and_a_restored_lake_settles_it_again(
+    lake: Lake, tmp_path: Path
+) -> None:
+    """It is derived, and refers to rows of its own lake."""
+    before = lake.ask(ROWS)
+    backup, manifest = back_up(lake.place, tmp_path / "backups", now=NOW)
+    assert "session_versions" in manifest.rows
+    assert not {"settled_sessions", "settled_upto"} & manifest.rows.keys()
+    other = tmp_path / "other"
+    other.mkdir()
+    copy = Lake(other, partitions=2)
+    shutil.rmtree(other / "lake")
+    restore(copy.place, backup)
+    assert copy.ask(ROWS) == before
+    assert settled(copy) > 0
+    assert copy.ask(ROWS) == before
+
+
+KILLED = """
+    import json, os, signal, sys
+    from pathlib import Path
+    from datetime import UTC, datetime
+    import lake.upkeep
+    from lake.catalog import location
+    from schemas.settings import Settings
+
+    statements, last = [], int(sys.argv[2])
+
+    class Mortal:  # a connection that dies before one of the statements of settling
+        def __init__(self, connection):
+            self.connection = connection
+        def execute(self, statement, *values):
+            if len(statements) == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            statements.append(statement.strip())
+            return self.connection.execute(statement, *values)
+
+    settle = lake.upkeep.settle
+    lake.upkeep.settle = lambda connection, *args, **kwargs: settle(Mortal(connection), *args, **kwargs)
+    settings = Settings(data_dir=Path(sys.argv[1]))
+    ages = lake.upkeep.Ages.of(settings)
+    lake.upkeep.maintain(
+        location(settings), ages, orphans=settings.data_dir / "orphans", now=lambda: datetime.now(UTC)
+    )
+    print(json.dumps(statements))
+"""
+
+
+def upkeep_that_dies(lake: Lake, before: int) -> "subprocess.CompletedProcess[str]":
+    """Run a round of upkeep that is killed before a statement of settling."""
+    arguments = [sys.executable, "-c", textwrap.dedent(KILLED), str(lake.settings.data_dir), str(before)]
+    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def kills(count: int) -> Iterator[int]:
+    """Yield the statements to die before: the first and last ones, and some between."""
+    yield from (0, 1, 5)
+    yield from range(8, count - 4, max(1, count // 3))
+    yield from (count - 3, count - 1)
+
+
+def test_upkeep_that_is_killed_while_it_settles_leaves_every_session_as_it_was(lake: Lake, tmp_path: Path) -> None:
+    """At whichever statement: the next round settles everything, and nothing is there twice."""
+    with contextlib.closing(open_to_write(lake.place)) as connection:
+        connection.execute("DELETE FROM start_requests")
+        for partition in range(SHAPE.partitions):
+            connection.execute(f"DELETE FROM open_sessions_p{partition:03}")
+        pass_time(connection, SHAPE, SHAPE.until_ms + 2 * DAY_MS)
+    (tmp_path / "whole").mkdir()
+    shutil.copytree(lake.settings.data_dir / "lake", tmp_path / "whole" / "lake")
+    before = lake.ask(ROWS)
+    whole = upkeep_that_dies(Lake(tmp_path / "whole"), 1_000_000)
+    statements = json.loads(whole.stdout.splitlines()[-1])
+    assert statements[-1] == "COMMIT"
+    for last in kills(len(statements)):
+        died = upkeep_that_dies(lake, last)
+        assert died.returncode == -9, died.stderr
+        assert lake.ask(ROWS) == before
+    assert settled(lake) > 0
+    assert lake.ask(ROWS) == before
+    assert lake.ask("SELECT count(*) FROM young_versions") == [(0,)]

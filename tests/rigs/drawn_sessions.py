@@ -167,12 +167,13 @@ def by_a_clock_that_is_set(reports: list[Report], chance: random.Random) -> list
 
 
 def with_repeats_marked(reports: list[Report]) -> list[Report]:
-    """Return the events with those marked as repeats that say what one before them in the log says."""
+    """Return the events with those marked as repeats that say what one before them says; ends as drawn."""
     said: set[str] = set()
     found = []
     for event in sorted(reports, key=lambda event: event.offset):
         words = repr((event.name, event.ms, event.playhead_s, event.params, event.qoe, event.metadata))
-        found.append(replace(event, is_repeat=words in said and not event.is_over_limit))
+        is_repeat = event.is_repeat if event.name == "sessionEnd" else words in said and not event.is_over_limit
+        found.append(replace(event, is_repeat=is_repeat))
         said |= set() if event.is_over_limit else {words}
     return found
 

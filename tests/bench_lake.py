@@ -73,12 +73,7 @@ QUESTIONS = (
     Question(
         "by content, a day, rolled up", f"FROM metrics_by_content_rolled({_DAY})", 1, "metrics_by_content_rolled"
     ),
-    Question(
-        "all metrics by day, all days, rolled up",
-        f"FROM metrics_by_day_rolled({_MONTH})",
-        2,
-        "metrics_by_day_rolled",
-    ),
+    Question("all metrics by day, all days, rolled up", "FROM metrics_by_day_rolled", 2),
     Question(
         "by content, all days, rolled up",
         f"FROM metrics_by_content_rolled({_MONTH})",

@@ -99,7 +99,7 @@ SELECT
     is_derived AS is_downloaded,
     drawn(number, 'live') < 0.2 AS is_live,
     drawn(number, 'fails') < 0.02 AS is_failed,
-    drawn(number, 'capped') < 0.001 AS is_capped,
+    drawn(number, 'capped') < 0.004 AS is_capped,
     if(is_startless, NULL, 'content-' || (1000 * drawn(number, 'content') ** 3)::INTEGER) AS content_id,
     'Name of ' || content_id AS content_name,
     if(is_live, 'live', 'vod') AS content_type,
@@ -383,7 +383,7 @@ def _fill_open(lake: duckdb.DuckDBPyConnection, shape: Shape) -> None:
 def _asked_from(shape: Shape) -> int:
     """Return the first session whose start's request is still known: those of an hour, but of a few sessions."""
     hour = HOUR_MS / shape.step_ms
-    return max(0, shape.sessions - int(max(hour, min(200, 12 * hour))))
+    return max(0, shape.sessions - int(max(hour, min(200, 48 * hour))))
 
 
 def _fill_copies(lake: duckdb.DuckDBPyConnection, shape: Shape) -> None:

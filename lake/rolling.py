@@ -97,6 +97,9 @@ class Round(msgspec.Struct, frozen=True):
     is_first: bool
 
 
+NOTHING = Round(None, [], is_first=False)
+
+
 def prepare(connection: duckdb.DuckDBPyConnection, *, days: int = DAYS_A_ROUND) -> Round:
     """Compute what a round of upkeep writes, in one snapshot: at most so many days.
 
@@ -104,7 +107,7 @@ def prepare(connection: duckdb.DuckDBPyConnection, *, days: int = DAYS_A_ROUND) 
     """
     if not all(columns_in(connection, each) == columns(each) for each in ROLL_UPS):
         logger.warning("metrics differ from those of the roll-ups", remedy="run `playhead init`")
-        return Round(None, [], is_first=False)
+        return NOTHING
     with snapshot(connection):
         before = _read_state(connection)
         removals = _one(connection, "SELECT count(*) FROM removals")

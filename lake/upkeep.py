@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 import msgspec
@@ -22,6 +23,7 @@ from lake.settled import settle
 from schemas.faults import NotReady
 from schemas.settings import Settings
 
+T = TypeVar("T")
 logger = structlog.get_logger(__name__)
 
 _REQUESTS = ("start_requests", "start_copies")
@@ -76,11 +78,11 @@ def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], da
     """
     connection = open_to_write(place)
     try:
-        rolled = rolling.prepare(connection)
+        rolled = _if_readable("roll-ups", lambda: rolling.prepare(connection), rolling.NOTHING)
         time = now()
         check_clock(connection, place, time)
         forgotten = _forget_requests(connection, place, time)
-        settled = settle(connection, place, now=time)
+        settled = _if_readable("settled sessions", lambda: settle(connection, place, now=time), 0)
         merged = [table for table in MERGED if _merge(connection, table, place)]
         expired = _expire(connection, ages, time)
         deleted = _clean_up(connection, place, time - ages.grace)
@@ -97,6 +99,15 @@ def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], da
         return Maintenance(merged, expired, deleted, swept, forgotten, days, settled)
     finally:
         connection.close()
+
+
+def _if_readable(part: str, work: Callable[[], T], otherwise: T) -> T:
+    """Do a part of a round that reads sessions; a file that is missing must not keep the rest from its work."""
+    try:
+        return work()
+    except duckdb.IOException as error:
+        logger.error("a file of the lake cannot be read", part=part, error=str(error).splitlines()[0])
+        return otherwise
 
 
 def check_clock(connection: duckdb.DuckDBPyConnection, place: Location, now: datetime) -> None:

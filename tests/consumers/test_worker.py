@@ -182,14 +182,20 @@ def test_ids_made_by_a_clock_that_is_ahead_are_known_again_after_a_restart(lake:
 
 
 def test_sessions_of_the_same_id_in_two_partitions_do_not_mix(tmp_path: Path) -> None:
-    """Another producer may put one session into two partitions: each is folded from its own partition's events."""
+    """Another producer may put one session into two partitions: each is folded from its own partition's events.
+
+    `sessions` then has a row of each, and `verify` names it.
+    """
     lake = Lake(tmp_path, partitions=2)
     with lake.writer() as writer:
         for partition in (0, 1):
             held = writer.load(partition, None)
             write(writer, held, [make_event("ping", session_id="both", ts=NOON_MS + partition)])
     assert lake.ask("SELECT log_partition, count(*) FROM events GROUP BY 1 ORDER BY 1") == [(0, 1), (1, 1)]
-    assert {finding.code for finding in verify(lake.place).findings} == {"double"}  # it was event-0 both times
+    assert {finding.code for finding in verify(lake.place).findings} == {
+        "double",
+        "session_count",
+    }  # it was event-0 both times
 
 
 def test_an_open_session_without_news_keeps_its_row(lake: Lake) -> None:

@@ -99,10 +99,8 @@ class Closing(msgspec.Struct, gc=False):
     def after(cls, history: History, limits: Limits) -> "Closing":
         """Return what is known of a session of which the lake has this."""
         closing = cls(limits)
-        events = sorted(history.events, key=attrgetter("offset"))
-        counted = [
-            each for each in events if each.offset <= history.last_offset and not each.is_flagged(OVER_LIMIT)
-        ]
+        events, last_offset = sorted(history.events, key=attrgetter("offset")), history.last_offset
+        counted = [each for each in events if each.offset <= last_offset and not each.is_flagged(OVER_LIMIT)]
         clocks = clocks_of((each.received_ms, each.client_ms) for each in counted) if counted else None
         for event in counted:
             closing.take(dated(event, clocks) if clocks else event)
@@ -112,7 +110,7 @@ class Closing(msgspec.Struct, gc=False):
         if history.over.events:
             closing.count_over(history.over)
         for event in events:
-            if event.offset > history.last_offset:
+            if event.offset > last_offset:
                 closing.pass_over(closing.dated(event) or event)
         return closing
 

@@ -67,7 +67,8 @@ def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
             versions = read_versions(connection, session_id, partition)
     finally:
         connection.close()
-    counted = [event for event in history.events if event.offset <= history.last_offset]
+    last_offset = history.last_offset
+    counted = [event for event in history.events if event.offset <= last_offset]
     if not counted:
         raise NoSuchSession(f"the events of {session_id} were removed; its row is in `sessions`")
     fold, events = begun(counted, length_ms=length_ms, events_over_limit=history.over.events)

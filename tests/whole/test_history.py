@@ -178,7 +178,7 @@ def test_options_that_make_no_sense_are_refused(options: list[str], complaint: s
 
 def test_a_second_history_is_refused(tmp_path: Path) -> None:
     """Its records would come after the first ones, with older times; the log stays as it was."""
-    options = ["--history", "1h", "--viewers", "20"]
+    options = ["--history", "1d", "--viewers", "50"]
     assert playhead("simulate", *options, cwd=tmp_path, settings=SECRETS).returncode == 0
     again = playhead("simulate", *options, cwd=tmp_path, settings=SECRETS)
     assert again.returncode == 2

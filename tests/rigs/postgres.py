@@ -97,8 +97,7 @@ class SystemServer:
         options = ["-D", str(self._folder / "data"), "-U", "postgres", "--auth=trust", "--no-sync"]
         options += ["--wal-segsize=1"] if folder else []
         done = subprocess.run(
-            [self._binaries / "initdb", *options, "--locale=C", "--encoding=UTF8"],
-            user=self._user,
+            [*_as(self._user), self._binaries / "initdb", *options, "--locale=C", "--encoding=UTF8"],
             capture_output=True,
             text=True,
             check=False,
@@ -113,9 +112,8 @@ class SystemServer:
         options = ["-D", str(self._folder / "data"), "-h", "127.0.0.1", "-p", str(self.port)]
         options += ["-c", "fsync=off"]  # we kill processes, not machines
         self._process = Process(
-            [self._binaries / "postgres", *options, "-k", self._folder],
+            [*_as(self._user), self._binaries / "postgres", *options, "-k", self._folder],
             log=self._folder / "postgres.log",
-            user=self._user,
             cwd=self._folder,
         )
         try:
@@ -181,6 +179,17 @@ def _unprivileged() -> str | None:
     with contextlib.suppress(KeyError):
         return pwd.getpwnam("postgres").pw_name
     return "nobody"
+
+
+def _as(user: str | None) -> list[str]:
+    """Return what begins a command that another user runs.
+
+    Python's own way forks this process, for which a test process that has mapped much may lack memory.
+    """
+    if user is None:
+        return []
+    known = pwd.getpwnam(user)
+    return ["setpriv", f"--reuid={known.pw_uid}", f"--regid={known.pw_gid}", "--clear-groups", "--"]
 
 
 def new_database(server: Server) -> str:

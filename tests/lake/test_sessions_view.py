@@ -8,7 +8,7 @@ from rigs.big_lake import Shape, fill
 from rigs.lake import Lake
 from rigs.scans import scans
 
-SHAPE = Shape(4_000, 40, partitions=2, days_a_file=4, small_files=4)
+SHAPE = Shape(4_000, 40, partitions=2, days_a_file=4, small_files=4, requests_kept_h=48)
 DAY = ">= '2026-08-20 00:00:00+00' AND {} < '2026-08-21 00:00:00+00'"
 
 

@@ -255,13 +255,17 @@ ORDER BY received_at
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """How much there is: `sessions` over `days`, a file for each `days_a_file`, `small_files` of the last day."""
+    """How much there is: `sessions` over `days`, a file for each `days_a_file`, `small_files` of the last day.
+
+    The requests of starts are kept for `requests_kept_h`: no session whose request is kept may be settled.
+    """
 
     sessions: int
     days: float
     partitions: int = 1
     days_a_file: float = 0.25
     small_files: int = 60
+    requests_kept_h: int = 23
     first: datetime = FIRST
 
     @property
@@ -383,7 +387,7 @@ def _fill_open(lake: duckdb.DuckDBPyConnection, shape: Shape) -> None:
 def _asked_from(shape: Shape) -> int:
     """Return the first session whose start's request is still known: those of an hour, but of a few sessions."""
     hour = HOUR_MS / shape.step_ms
-    return max(0, shape.sessions - int(max(hour, min(200, 48 * hour))))
+    return max(0, shape.sessions - int(max(hour, min(200, shape.requests_kept_h * hour))))
 
 
 def _fill_copies(lake: duckdb.DuckDBPyConnection, shape: Shape) -> None:

@@ -7,66 +7,45 @@ app = marimo.App(width="medium", app_title="Playhead: now")
 
 @app.cell
 def _():
-    import os
-    import zoneinfo
-    from pathlib import Path
-
     import marimo as mo
 
-    from notebooks import filters, pictures, questions
-    from notebooks.connect import newest_snapshot, open_lake, read
+    from notebooks import page, pictures, questions
+    from notebooks.connect import read
     from notebooks.names import as_text
-    from schemas.faults import NotReady
 
-    data = mo.cli_args().get("data")
-    try:
-        lake = open_lake(os.environ, Path(str(data)) if data else None)
-    except NotReady as fault:
-        mo.stop(True, mo.md(f"# Now\nThere is nothing to see yet: {fault}."))
-    return as_text, filters, lake, mo, newest_snapshot, pictures, questions, read, zoneinfo
+    lake = page.lake_of(mo, "Now")
+    return as_text, lake, mo, page, pictures, questions, read
 
 
 @app.cell
-def _(filters, lake, mo):
-    refresh = mo.ui.refresh(options=["2s", "10s", "1m"], default_interval="2s")
-    bar = filters.bar(mo, lake, period="last hour")
-    snapshot, set_snapshot = mo.state(0)
+def _(lake, mo, page):
+    bar, refresh, snapshot, set_snapshot = page.controls(mo, lake, period="last hour", every="2s")
     return bar, refresh, set_snapshot, snapshot
 
 
 @app.cell
-def _(bar, filters, mo, refresh):
-    mo.vstack([mo.hstack([mo.md("# Now"), refresh], align="center"), filters.shown(mo, bar)])
+def _(bar, mo, page, refresh):
+    page.head(mo, "Now", bar, refresh)
     return
 
 
 @app.cell
-def _(lake, newest_snapshot, refresh, set_snapshot, snapshot):
-    refresh
-    # What is below is computed again only when the lake has changed.
-    if (newest := newest_snapshot(lake)) != snapshot():
-        set_snapshot(newest)
+def _(lake, page, refresh, set_snapshot, snapshot):
+    refresh  # now and then
+    page.look(lake, snapshot, set_snapshot)
     return
 
 
 @app.cell
-def _(bar, filters, lake, mo, snapshot, zoneinfo):
+def _(bar, lake, mo, page, snapshot):
     snapshot()
-    newest_at = filters.newest_moment(lake)
-    mo.stop(
-        newest_at is None,
-        mo.md(
-            "Nothing has arrived yet. `make run` simulates viewers; README shows how to send an event with curl."
-        ),
-    )
-    choice = filters.chosen(mo, bar.value, newest_at)
-    zone = zoneinfo.ZoneInfo(choice.zone)
-    compared = bar.value["compare"]
-    return choice, compared, newest_at, zone
+    choice = page.chosen(mo, lake, bar)
+    mo.md(f"Filters: {choice.words}")
+    return (choice,)
 
 
 @app.cell
-def _(choice, filters, lake, mo, pictures, questions):
+def _(choice, lake, mo, pictures, questions):
     # One number for "now", of one moment: `watching_now`, of the sessions that the filters leave.
     heard = questions.heard_now(lake, choice)
     meanings = {
@@ -78,7 +57,6 @@ def _(choice, filters, lake, mo, pictures, questions):
     }
     mo.vstack(
         [
-            mo.md(f"Filters: {choice.words}"),
             pictures.tiles(
                 mo, [pictures.tile(name, heard[name], "count", meaning=text) for name, text in meanings.items()]
             ),
@@ -88,7 +66,7 @@ def _(choice, filters, lake, mo, pictures, questions):
 
 
 @app.cell
-def _(choice, compared, lake, mo, pictures, questions):
+def _(choice, lake, mo, pictures):
     # Each is a metric of the catalogue: its definition is a hover away.
     names = {
         "media_starts_adobe": "starts",
@@ -100,23 +78,16 @@ def _(choice, compared, lake, mo, pictures, questions):
     }
     mo.vstack(
         [
-            mo.md(f"## Sessions that started in this period, and {compared}"),
-            pictures.compared(mo, questions, lake, choice, names, compared),
+            mo.md(f"## Sessions that started in this period, and {choice.compared}"),
+            pictures.compared(mo, lake, choice, names),
         ]
     )
     return
 
 
 @app.cell
-def _(choice, compared, lake, mo, pictures, questions, zone):
-    lines = [
-        {"at": pictures.as_clock(row["at"] + moved, zone), "value": row["viewers"], "series": series}
-        for series, asked, moved in (
-            ("this period", choice, choice.back * 0),
-            (compared, choice.before(), choice.back),
-        )
-        for row in questions.audience(lake, asked).to_pylist()
-    ]
+def _(choice, lake, mo, pictures, questions):
+    lines = questions.audience_compared(lake, choice)
     mo.vstack(
         [
             mo.md("## Watching at once"),
@@ -164,7 +135,9 @@ def _(as_text, choice, lake, mo, pictures, questions):
 
 
 @app.cell
-def _(as_text, choice, lake, mo, newest_at, read, zone):
+def _(as_text, choice, lake, mo, read):
+    from datetime import UTC, datetime
+
     refused = read(
         lake,
         """
@@ -175,15 +148,13 @@ def _(as_text, choice, lake, mo, newest_at, read, zone):
         since=choice.since,
         until=choice.until,
     ).to_pylist()
-    behind_s = read(lake, "SELECT epoch(now()) - epoch($newest::TIMESTAMPTZ) AS s", newest=newest_at).to_pylist()[
-        0
-    ]
+    behind_s = (datetime.now(UTC) - choice.until).total_seconds()
     mo.vstack(
         [
             mo.md("## Freshness, and what was refused"),
             mo.md(
-                f"The lake knows everything up to {newest_at.astimezone(zone):%Y-%m-%d %H:%M:%S} ({choice.zone}), "
-                f"{max(behind_s['s'], 0):,.0f} s ago."
+                f"The lake knows everything up to {choice.local(choice.until):%Y-%m-%d %H:%M:%S} ({choice.zone}), "
+                f"{max(behind_s, 0):,.0f} s ago."
             ),
             mo.ui.table(as_text(refused), selection=None, show_data_types=False)
             if refused

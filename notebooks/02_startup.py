@@ -7,58 +7,40 @@ app = marimo.App(width="medium", app_title="Playhead: startup")
 
 @app.cell
 def _():
-    import os
-    import zoneinfo
-    from pathlib import Path
-
     import marimo as mo
 
-    from notebooks import filters, pictures, questions
-    from notebooks.connect import newest_snapshot, open_lake, read
-    from notebooks.names import as_text
-    from schemas.faults import NotReady
+    from notebooks import filters, page, pictures, questions
+    from notebooks.connect import read
 
-    data = mo.cli_args().get("data")
-    try:
-        lake = open_lake(os.environ, Path(str(data)) if data else None)
-    except NotReady as fault:
-        mo.stop(True, mo.md(f"# Startup\nThere is nothing to see yet: {fault}."))
-    return as_text, filters, lake, mo, newest_snapshot, pictures, questions, read, zoneinfo
+    lake = page.lake_of(mo, "Startup")
+    return filters, lake, mo, page, pictures, questions, read
 
 
 @app.cell
-def _(filters, lake, mo):
-    refresh = mo.ui.refresh(options=["10s", "1m", "10m"], default_interval="10s")
-    bar = filters.bar(mo, lake)
-    snapshot, set_snapshot = mo.state(0)
+def _(lake, mo, page):
+    bar, refresh, snapshot, set_snapshot = page.controls(mo, lake)
     return bar, refresh, set_snapshot, snapshot
 
 
 @app.cell
-def _(bar, filters, mo, refresh):
-    mo.vstack([mo.hstack([mo.md("# Startup"), refresh], align="center"), filters.shown(mo, bar)])
+def _(bar, mo, page, refresh):
+    page.head(mo, "Startup", bar, refresh)
     return
 
 
 @app.cell
-def _(lake, newest_snapshot, refresh, set_snapshot, snapshot):
-    refresh
-    # What is below is computed again only when the lake has changed.
-    if (newest := newest_snapshot(lake)) != snapshot():
-        set_snapshot(newest)
+def _(lake, page, refresh, set_snapshot, snapshot):
+    refresh  # now and then
+    page.look(lake, snapshot, set_snapshot)
     return
 
 
 @app.cell
-def _(bar, filters, lake, mo, snapshot, zoneinfo):
+def _(bar, lake, mo, page, snapshot):
     snapshot()
-    newest_at = filters.newest_moment(lake)
-    mo.stop(newest_at is None, mo.md(filters.EMPTY))
-    choice = filters.chosen(mo, bar.value, newest_at)
-    zone = zoneinfo.ZoneInfo(choice.zone)
-    compared = bar.value["compare"]
+    choice = page.chosen(mo, lake, bar)
     mo.md(f"Filters: {choice.words}")
-    return choice, compared, zone
+    return (choice,)
 
 
 @app.cell
@@ -68,7 +50,7 @@ def _(filters, mo):
 
 
 @app.cell
-def _(choice, compared, lake, mo, pictures, questions):
+def _(choice, lake, mo, pictures):
     names = {
         "startup_s_median_newrelic": "half wait less than",
         "startup_s_p95_newrelic": "95 % wait less than",
@@ -78,32 +60,22 @@ def _(choice, compared, lake, mo, pictures, questions):
     }
     mo.vstack(
         [
-            mo.md(f"## Sessions that started in this period, and {compared}"),
-            pictures.compared(mo, questions, lake, choice, names, compared),
+            mo.md(f"## Sessions that started in this period, and {choice.compared}"),
+            pictures.compared(mo, lake, choice, names),
         ]
     )
     return
 
 
 @app.cell
-def _(choice, lake, mo, pictures, questions, zone):
-    over_time = questions.metrics(
-        lake, choice, ["startup_s_median_newrelic", "startup_s_p95_newrelic"], by=choice.bucket, order="value"
-    )
-    lines = [
-        {"at": pictures.as_clock(row["value"], zone), "value": row[name], "series": series}
-        for name, series in (
-            ("startup_s_median_newrelic", "median"),
-            ("startup_s_p95_newrelic", "95th percentile"),
-        )
-        for row in over_time
-        if row["n"] >= choice.sample_min and row[name] is not None
-    ]
+def _(choice, lake, mo, pictures, questions):
+    lines = {"startup_s_median_newrelic": "median", "startup_s_p95_newrelic": "95th percentile"}
+    over_time = questions.metrics(lake, choice, list(lines), by=choice.bucket, order="value")
     left_out = sum(row["n"] for row in over_time if row["n"] < choice.sample_min)
     mo.vstack(
         [
             mo.md("## Over time"),
-            pictures.over_time(lines, title="seconds", note=choice.zone),
+            pictures.over_time(questions.points(over_time, choice, lines), title="seconds", note=choice.zone),
             mo.md(
                 f"Each point is {choice.bucket_words} of starts; points of fewer than {choice.sample_min} "
                 f"sessions are left out ({left_out:,} sessions)."
@@ -123,7 +95,7 @@ def _(choice, lake, mo, pictures, read):
             count(*) AS sessions,
             count(*) FILTER (startup_s IS NULL) AS unknown
         FROM counted_sessions
-        WHERE is_started AND started_at >= $since AND started_at < $until AND {choice.condition()}
+        WHERE is_started AND {choice.started()}
         GROUP BY from_s ORDER BY from_s
         """,
         **choice.values(),
@@ -152,7 +124,7 @@ def _(choice, lake, mo, pictures, read):
         SELECT least(floor(startup_wait_s), 30) AS from_s, count(*) AS sessions
         FROM counted_sessions
         WHERE is_closed AND has_start AND NOT is_started AND NOT is_failed
-            AND started_at >= $since AND started_at < $until AND {choice.condition()}
+            AND {choice.started()}
         GROUP BY from_s ORDER BY from_s
         """,
         **choice.values(),
@@ -165,7 +137,7 @@ def _(choice, lake, mo, pictures, read):
             count(*) FILTER (is_started OR first_frame_s IS NOT NULL) AS "first frame of content or ad",
             count(*) FILTER (is_started) AS "main content"
         FROM counted_sessions
-        WHERE is_closed AND has_start AND started_at >= $since AND started_at < $until AND {choice.condition()}
+        WHERE is_closed AND has_start AND {choice.started()}
         """,
         **choice.values(),
     ).to_pylist()
@@ -189,20 +161,9 @@ def _(choice, lake, mo, pictures, read):
 
 
 @app.cell
-def _(as_text, choice, cut_by, lake, mo, pictures, questions):
+def _(choice, cut_by, lake, mo, pictures):
     rates = ["startup_s_median_newrelic", "startup_s_p95_newrelic", "exit_before_start_ratio_conviva"]
-    table = pictures.by_value(
-        as_text,
-        questions.by_dimension(lake, choice, rates, cut_by.value),
-        questions.definitions(),
-        choice.sample_min,
-    )
-    mo.vstack(
-        [
-            mo.hstack([mo.md("## By"), cut_by], justify="start"),
-            mo.ui.table(table, selection=None, page_size=15, show_data_types=False),
-        ]
-    )
+    pictures.by_dimension(mo, lake, choice, rates, cut_by)
     return
 
 

@@ -7,58 +7,41 @@ app = marimo.App(width="medium", app_title="Playhead: rebuffering")
 
 @app.cell
 def _():
-    import os
-    import zoneinfo
-    from pathlib import Path
-
     import marimo as mo
 
-    from notebooks import filters, pictures, questions
-    from notebooks.connect import newest_snapshot, open_lake, read
+    from notebooks import filters, page, pictures, questions
+    from notebooks.connect import read
     from notebooks.names import as_text
-    from schemas.faults import NotReady
 
-    data = mo.cli_args().get("data")
-    try:
-        lake = open_lake(os.environ, Path(str(data)) if data else None)
-    except NotReady as fault:
-        mo.stop(True, mo.md(f"# Rebuffering\nThere is nothing to see yet: {fault}."))
-    return as_text, filters, lake, mo, newest_snapshot, pictures, questions, read, zoneinfo
+    lake = page.lake_of(mo, "Rebuffering")
+    return as_text, filters, lake, mo, page, pictures, questions, read
 
 
 @app.cell
-def _(filters, lake, mo):
-    refresh = mo.ui.refresh(options=["10s", "1m", "10m"], default_interval="10s")
-    bar = filters.bar(mo, lake)
-    snapshot, set_snapshot = mo.state(0)
+def _(lake, mo, page):
+    bar, refresh, snapshot, set_snapshot = page.controls(mo, lake)
     return bar, refresh, set_snapshot, snapshot
 
 
 @app.cell
-def _(bar, filters, mo, refresh):
-    mo.vstack([mo.hstack([mo.md("# Rebuffering"), refresh], align="center"), filters.shown(mo, bar)])
+def _(bar, mo, page, refresh):
+    page.head(mo, "Rebuffering", bar, refresh)
     return
 
 
 @app.cell
-def _(lake, newest_snapshot, refresh, set_snapshot, snapshot):
-    refresh
-    # What is below is computed again only when the lake has changed.
-    if (newest := newest_snapshot(lake)) != snapshot():
-        set_snapshot(newest)
+def _(lake, page, refresh, set_snapshot, snapshot):
+    refresh  # now and then
+    page.look(lake, snapshot, set_snapshot)
     return
 
 
 @app.cell
-def _(bar, filters, lake, mo, snapshot, zoneinfo):
+def _(bar, lake, mo, page, snapshot):
     snapshot()
-    newest_at = filters.newest_moment(lake)
-    mo.stop(newest_at is None, mo.md(filters.EMPTY))
-    choice = filters.chosen(mo, bar.value, newest_at)
-    zone = zoneinfo.ZoneInfo(choice.zone)
-    compared = bar.value["compare"]
+    choice = page.chosen(mo, lake, bar)
     mo.md(f"Filters: {choice.words}")
-    return choice, compared, zone
+    return (choice,)
 
 
 @app.cell
@@ -118,7 +101,7 @@ def _(choice, lake, mo, pictures, read):
             sum(coalesce(seek_buffer_time_s, 0)) AS by_seeks_s,
             sum(stall_time_s) AS stalls_s
         FROM counted_sessions
-        WHERE is_started AND started_at >= $since AND started_at < $until AND {choice.condition()}
+        WHERE is_started AND {choice.started()}
         """,
         **choice.values(),
     ).to_pylist()
@@ -165,35 +148,18 @@ def _(choice, lake, mo, pictures, read):
 
 
 @app.cell
-def _(choice, lake, mo, pictures, questions, zone):
-    over_time = questions.metrics(
-        lake, choice, ["rebuffer_ratio_cta2066", "stall_ratio_adobe"], by=choice.bucket, order="value"
-    )
-    lines = [
-        {"at": pictures.as_clock(row["value"], zone), "value": row[name] * 100, "series": name}
-        for name in ("rebuffer_ratio_cta2066", "stall_ratio_adobe")
-        for row in over_time
-        if row["n"] >= choice.sample_min and row[name] is not None
-    ]
-    mo.vstack([mo.md("## Over time"), pictures.over_time(lines, title="% of time", note=choice.zone)])
+def _(choice, lake, mo, pictures, questions):
+    lines = {name: name for name in ("rebuffer_ratio_cta2066", "stall_ratio_adobe")}
+    over_time = questions.metrics(lake, choice, list(lines), by=choice.bucket, order="value")
+    percent = questions.points(over_time, choice, lines, factor=100)
+    mo.vstack([mo.md("## Over time"), pictures.over_time(percent, title="% of time", note=choice.zone)])
     return
 
 
 @app.cell
-def _(as_text, choice, cut_by, lake, mo, pictures, questions):
+def _(choice, cut_by, lake, mo, pictures):
     names = ["rebuffer_ratio_cta2066", "rebuffers_per_hour", "buffer_impacted_ratio_adobe", "content_time_s"]
-    table = pictures.by_value(
-        as_text,
-        questions.by_dimension(lake, choice, names, cut_by.value),
-        questions.definitions(),
-        choice.sample_min,
-    )
-    mo.vstack(
-        [
-            mo.hstack([mo.md("## By"), cut_by], justify="start"),
-            mo.ui.table(table, selection=None, page_size=15, show_data_types=False),
-        ]
-    )
+    pictures.by_dimension(mo, lake, choice, names, cut_by)
     return
 
 

@@ -7,58 +7,41 @@ app = marimo.App(width="medium", app_title="Playhead: failures")
 
 @app.cell
 def _():
-    import os
-    import zoneinfo
-    from pathlib import Path
-
     import marimo as mo
 
-    from notebooks import filters, pictures, questions
-    from notebooks.connect import newest_snapshot, open_lake, read
+    from notebooks import filters, page, pictures, questions
+    from notebooks.connect import read
     from notebooks.names import as_text
-    from schemas.faults import NotReady
 
-    data = mo.cli_args().get("data")
-    try:
-        lake = open_lake(os.environ, Path(str(data)) if data else None)
-    except NotReady as fault:
-        mo.stop(True, mo.md(f"# Failures\nThere is nothing to see yet: {fault}."))
-    return as_text, filters, lake, mo, newest_snapshot, pictures, questions, read, zoneinfo
+    lake = page.lake_of(mo, "Failures")
+    return as_text, filters, lake, mo, page, pictures, questions, read
 
 
 @app.cell
-def _(filters, lake, mo):
-    refresh = mo.ui.refresh(options=["10s", "1m", "10m"], default_interval="10s")
-    bar = filters.bar(mo, lake)
-    snapshot, set_snapshot = mo.state(0)
+def _(lake, mo, page):
+    bar, refresh, snapshot, set_snapshot = page.controls(mo, lake)
     return bar, refresh, set_snapshot, snapshot
 
 
 @app.cell
-def _(bar, filters, mo, refresh):
-    mo.vstack([mo.hstack([mo.md("# Failures"), refresh], align="center"), filters.shown(mo, bar)])
+def _(bar, mo, page, refresh):
+    page.head(mo, "Failures", bar, refresh)
     return
 
 
 @app.cell
-def _(lake, newest_snapshot, refresh, set_snapshot, snapshot):
-    refresh
-    # What is below is computed again only when the lake has changed.
-    if (newest := newest_snapshot(lake)) != snapshot():
-        set_snapshot(newest)
+def _(lake, page, refresh, set_snapshot, snapshot):
+    refresh  # now and then
+    page.look(lake, snapshot, set_snapshot)
     return
 
 
 @app.cell
-def _(bar, filters, lake, mo, snapshot, zoneinfo):
+def _(bar, lake, mo, page, snapshot):
     snapshot()
-    newest_at = filters.newest_moment(lake)
-    mo.stop(newest_at is None, mo.md(filters.EMPTY))
-    choice = filters.chosen(mo, bar.value, newest_at)
-    zone = zoneinfo.ZoneInfo(choice.zone)
-    compared = bar.value["compare"]
+    choice = page.chosen(mo, lake, bar)
     mo.md(f"Filters: {choice.words}")
-    return choice, compared, zone
+    return (choice,)
 
 
 @app.cell
@@ -68,7 +51,7 @@ def _(filters, mo):
 
 
 @app.cell
-def _(choice, compared, lake, mo, pictures, questions):
+def _(choice, lake, mo, pictures):
     names = {
         "start_failure_ratio_conviva": "failed to start",
         "playback_failure_ratio_conviva": "failed while playing",
@@ -78,27 +61,22 @@ def _(choice, compared, lake, mo, pictures, questions):
     }
     mo.vstack(
         [
-            mo.md(f"## Sessions that started in this period, and {compared}"),
-            pictures.compared(mo, questions, lake, choice, names, compared),
+            mo.md(f"## Sessions that started in this period, and {choice.compared}"),
+            pictures.compared(mo, lake, choice, names),
         ]
     )
     return
 
 
 @app.cell
-def _(choice, lake, mo, pictures, questions, zone):
+def _(choice, lake, mo, pictures, questions):
     rates = {
         "start_failure_ratio_conviva": "failed to start",
         "playback_failure_ratio_conviva": "failed while playing",
     }
     over_time = questions.metrics(lake, choice, list(rates), by=choice.bucket, order="value")
-    lines = [
-        {"at": pictures.as_clock(row["value"], zone), "value": row[name] * 100, "series": series}
-        for name, series in rates.items()
-        for row in over_time
-        if row["n"] >= choice.sample_min and row[name] is not None
-    ]
-    mo.vstack([mo.md("## Over time"), pictures.over_time(lines, title="% of sessions", note=choice.zone)])
+    percent = questions.points(over_time, choice, rates, factor=100)
+    mo.vstack([mo.md("## Over time"), pictures.over_time(percent, title="% of sessions", note=choice.zone)])
     return
 
 
@@ -112,7 +90,7 @@ def _(choice, lake, read):
                 session_id, is_failed, app_version, len(playback_errors) AS in_session,
                 unnest(playback_errors) AS error, unnest(range(1, len(playback_errors) + 1)) AS place
             FROM counted_sessions
-            WHERE errors > 0 AND started_at >= $since AND started_at < $until AND {choice.condition()}
+            WHERE errors > 0 AND {choice.started()}
         )
         SELECT
             coalesce(error.error_id, 'unknown') AS error,
@@ -141,7 +119,7 @@ def _(mo, ranked):
 
 
 @app.cell
-def _(as_text, choice, kinds, lake, mo, pictures, ranked, read, zone):
+def _(as_text, choice, kinds, lake, mo, pictures, ranked, read):
     business = [row["error"] for row in kinds.value if str(row["is_business"]).lower() == "true"]
     (failed,) = read(
         lake,
@@ -151,7 +129,7 @@ def _(as_text, choice, kinds, lake, mo, pictures, ranked, read, zone):
             count(*) FILTER (is_failed AND list_contains($business, playback_errors[-1].error_id)) AS business,
             count(*) AS n
         FROM counted_sessions
-        WHERE is_closed AND has_start AND started_at >= $since AND started_at < $until AND {choice.condition()}
+        WHERE is_closed AND has_start AND {choice.started()}
         """,
         business=business,
         **choice.values(),
@@ -161,7 +139,7 @@ def _(as_text, choice, kinds, lake, mo, pictures, ranked, read, zone):
     shown = [
         {
             **row,
-            "first_at": row["first_at"].astimezone(zone).strftime("%Y-%m-%d %H:%M"),
+            "first_at": f"{choice.local(row['first_at']):%Y-%m-%d %H:%M}",
             "kind": "business" if row["error"] in business else "technical",
         }
         for row in ranked
@@ -191,20 +169,9 @@ def _(as_text, choice, kinds, lake, mo, pictures, ranked, read, zone):
 
 
 @app.cell
-def _(as_text, choice, cut_by, lake, mo, pictures, questions):
+def _(choice, cut_by, lake, mo, pictures):
     columns = ["start_failure_ratio_conviva", "playback_failure_ratio_conviva", "error_impacted_ratio_adobe"]
-    table = pictures.by_value(
-        as_text,
-        questions.by_dimension(lake, choice, columns, cut_by.value),
-        questions.definitions(),
-        choice.sample_min,
-    )
-    mo.vstack(
-        [
-            mo.hstack([mo.md("## By"), cut_by], justify="start"),
-            mo.ui.table(table, selection=None, page_size=15, show_data_types=False),
-        ]
-    )
+    pictures.by_dimension(mo, lake, choice, columns, cut_by)
     return
 
 

@@ -7,58 +7,41 @@ app = marimo.App(width="medium", app_title="Playhead: audience")
 
 @app.cell
 def _():
-    import os
-    import zoneinfo
-    from pathlib import Path
-
     import marimo as mo
 
-    from notebooks import filters, pictures, questions
-    from notebooks.connect import newest_snapshot, open_lake, read
+    from notebooks import filters, page, pictures, questions
+    from notebooks.connect import read
     from notebooks.names import as_text
-    from schemas.faults import NotReady
 
-    data = mo.cli_args().get("data")
-    try:
-        lake = open_lake(os.environ, Path(str(data)) if data else None)
-    except NotReady as fault:
-        mo.stop(True, mo.md(f"# Audience\nThere is nothing to see yet: {fault}."))
-    return as_text, filters, lake, mo, newest_snapshot, pictures, questions, read, zoneinfo
+    lake = page.lake_of(mo, "Audience")
+    return as_text, filters, lake, mo, page, pictures, questions, read
 
 
 @app.cell
-def _(filters, lake, mo):
-    refresh = mo.ui.refresh(options=["10s", "1m", "10m"], default_interval="10s")
-    bar = filters.bar(mo, lake)
-    snapshot, set_snapshot = mo.state(0)
+def _(lake, mo, page):
+    bar, refresh, snapshot, set_snapshot = page.controls(mo, lake)
     return bar, refresh, set_snapshot, snapshot
 
 
 @app.cell
-def _(bar, filters, mo, refresh):
-    mo.vstack([mo.hstack([mo.md("# Audience"), refresh], align="center"), filters.shown(mo, bar)])
+def _(bar, mo, page, refresh):
+    page.head(mo, "Audience", bar, refresh)
     return
 
 
 @app.cell
-def _(lake, newest_snapshot, refresh, set_snapshot, snapshot):
-    refresh
-    # What is below is computed again only when the lake has changed.
-    if (newest := newest_snapshot(lake)) != snapshot():
-        set_snapshot(newest)
+def _(lake, page, refresh, set_snapshot, snapshot):
+    refresh  # now and then
+    page.look(lake, snapshot, set_snapshot)
     return
 
 
 @app.cell
-def _(bar, filters, lake, mo, snapshot, zoneinfo):
+def _(bar, lake, mo, page, snapshot):
     snapshot()
-    newest_at = filters.newest_moment(lake)
-    mo.stop(newest_at is None, mo.md(filters.EMPTY))
-    choice = filters.chosen(mo, bar.value, newest_at)
-    zone = zoneinfo.ZoneInfo(choice.zone)
-    compared = bar.value["compare"]
+    choice = page.chosen(mo, lake, bar)
     mo.md(f"Filters: {choice.words}")
-    return choice, compared, zone
+    return (choice,)
 
 
 @app.cell
@@ -68,17 +51,10 @@ def _(filters, mo):
 
 
 @app.cell
-def _(choice, compared, lake, mo, pictures, questions, zone):
-    lines = [
-        {"at": pictures.as_clock(row["at"] + moved, zone), "value": row["viewers"], "series": series}
-        for series, asked, moved in (
-            ("this period", choice, choice.back * 0),
-            (compared, choice.before(), choice.back),
-        )
-        for row in questions.audience(lake, asked).to_pylist()
-    ]
+def _(choice, lake, mo, pictures, questions):
+    lines = questions.audience_compared(lake, choice)
     now = [line["value"] for line in lines if line["series"] == "this period"]
-    then = [line["value"] for line in lines if line["series"] == compared]
+    then = [line["value"] for line in lines if line["series"] == choice.compared]
 
     def mean(values):
         return sum(values) / len(values) if values else None
@@ -94,7 +70,7 @@ def _(choice, compared, lake, mo, pictures, questions, zone):
                         "viewers",
                         meaning="Sessions that played main content or ads, in the mean of the period.",
                         before=mean(then),
-                        compared=compared,
+                        compared=choice.compared,
                     ),
                     pictures.tile(
                         "peak", max(now, default=None), "viewers", meaning=f"Largest {choice.bucket_words}."
@@ -113,14 +89,18 @@ def _(choice, compared, lake, mo, pictures, questions, zone):
 
 
 @app.cell
-def _(choice, cut_by, filters, lake, mo, pictures, questions, zone):
+def _(choice, cut_by, filters, lake, mo, pictures, questions):
     parts = questions.audience_by(lake, choice, filters.DIMENSIONS[cut_by.value])
     mo.vstack(
         [
             mo.hstack([mo.md("## By"), cut_by], justify="start"),
             pictures.stacked(
                 [
-                    {"at": pictures.as_clock(row["at"], zone), "value": row["viewers"], "series": row["value"]}
+                    {
+                        "at": questions.as_clock(choice.local(row["at"])),
+                        "value": row["viewers"],
+                        "series": row["value"],
+                    }
                     for row in parts
                 ],
                 title="viewers in the mean",
@@ -139,7 +119,7 @@ def _(choice, mo):
         [
             {
                 "programme": "an hour of the period",
-                "since": (choice.until - choice.back * 0).strftime("%Y-%m-%dT%H:00:00Z"),
+                "since": choice.until.strftime("%Y-%m-%dT%H:00:00Z"),
                 "until": choice.until.strftime("%Y-%m-%dT%H:%M:%SZ"),
                 "channel": "",
             }

@@ -8,39 +8,18 @@ app = marimo.App(width="medium", app_title="Playhead: one session")
 @app.cell
 def _():
     import os
-    import zoneinfo
-    from pathlib import Path
 
     import marimo as mo
 
     from lake.find import NoSuchSession
     from lake.one_session import describe, show
-    from notebooks import filters, pictures
-    from notebooks.connect import open_lake, read, where
+    from notebooks import filters, page, pictures
+    from notebooks.connect import read, where
     from notebooks.names import as_text
-    from schemas.faults import NotReady
 
-    data = mo.cli_args().get("data")
-    folder = Path(str(data)) if data else None
-    try:
-        lake = open_lake(os.environ, folder)
-    except NotReady as fault:
-        mo.stop(True, mo.md(f"# One session\nThere is nothing to see yet: {fault}."))
-    place, length_ms = where(os.environ, folder)
-    return (
-        NoSuchSession,
-        as_text,
-        describe,
-        filters,
-        lake,
-        length_ms,
-        mo,
-        pictures,
-        place,
-        read,
-        show,
-        zoneinfo,
-    )
+    lake = page.lake_of(mo, "One session")
+    place, length_ms = where(os.environ, page.folder(mo))
+    return NoSuchSession, as_text, describe, filters, lake, length_ms, mo, page, pictures, place, read, show
 
 
 @app.cell
@@ -68,11 +47,8 @@ def _(bar, filters, kind, mo, search):
 
 
 @app.cell
-def _(bar, filters, kind, lake, mo, read, search, zoneinfo):
-    newest_at = filters.newest_moment(lake)
-    mo.stop(newest_at is None, mo.md(filters.EMPTY))
-    choice = filters.chosen(mo, bar.value, newest_at)
-    zone = zoneinfo.ZoneInfo(choice.zone)
+def _(bar, kind, lake, mo, page, read, search):
+    choice = page.chosen(mo, lake, bar)
     kinds = {
         "all": "true",
         "with an error": "errors > 0",
@@ -85,9 +61,9 @@ def _(bar, filters, kind, lake, mo, read, search, zoneinfo):
     wanted = search.value.strip()
     # An id or a user is looked for at any time, everything else in the period.
     within = (
-        "(starts_with(session_id, $wanted) OR user_id = $wanted)"
+        f"(starts_with(session_id, $wanted) OR user_id = $wanted) AND {choice.condition()}"
         if wanted
-        else "started_at >= $since AND started_at < $until"
+        else choice.started()
     )
     found = read(
         lake,
@@ -96,24 +72,24 @@ def _(bar, filters, kind, lake, mo, read, search, zoneinfo):
             session_id, started_at, coalesce(content_name, content_id) AS content, player_name AS player,
             app_version, user_id AS user, state, round(content_time_s, 1) AS content_s,
             round(startup_s, 2) AS startup_s, round(stalled_s, 2) AS stalled_s, errors, flags
-        FROM counted_sessions WHERE {within} AND {kinds[kind.value]} AND {choice.condition()}
+        FROM counted_sessions WHERE {within} AND {kinds[kind.value]}
         ORDER BY {order}, session_id LIMIT 200
         """,
         **{"wanted": wanted} if wanted else {},
-        **{name: value for name, value in choice.values().items() if not wanted or name.startswith("in_")},
+        **(choice.among_values() if wanted else choice.values()),
     ).to_pylist()
-    return found, wanted, zone
+    return choice, found
 
 
 @app.cell
-def _(as_text, found, mo, zone):
+def _(as_text, choice, found, mo):
     mo.stop(
         not found, mo.md("No session fits. Take a longer period, fewer filters, or other characters of the id.")
     )
     listed = mo.ui.table(
         as_text(
-            {"place": place, **row, "started_at": f"{row['started_at'].astimezone(zone):%Y-%m-%d %H:%M:%S}"}
-            for place, row in enumerate(found)
+            {"number": number, **row, "started_at": f"{choice.local(row['started_at']):%Y-%m-%d %H:%M:%S}"}
+            for number, row in enumerate(found)
         ),
         selection="single",
         initial_selection=[0],
@@ -128,7 +104,7 @@ def _(as_text, found, mo, zone):
 @app.cell
 def _(NoSuchSession, found, given, length_ms, listed, mo, place, show):
     mo.stop(not len(listed.value), mo.md("Select a session."))
-    chosen_id = found[listed.value[0]["place"]]["session_id"]
+    chosen_id = found[listed.value[0]["number"]]["session_id"]
     if given.get("session") != chosen_id:
         given.set("session", chosen_id)
     try:
@@ -139,7 +115,7 @@ def _(NoSuchSession, found, given, length_ms, listed, mo, place, show):
 
 
 @app.cell
-def _(chosen_id, lake, mo, pictures, read, timeline, zone):
+def _(choice, chosen_id, lake, mo, pictures, read, timeline):
     spans = read(
         lake,
         "SELECT doing, started_at, ended_at, head_from_s, head_to_s FROM spans WHERE session_id = $session_id",
@@ -148,7 +124,7 @@ def _(chosen_id, lake, mo, pictures, read, timeline, zone):
     mo.vstack(
         [
             mo.md("## As a picture"),
-            pictures.session(mo, spans, timeline.lines, zone),
+            pictures.session(mo, spans, timeline.lines, choice),
             mo.md("What the session did (bars), its playhead (line), and its events (ticks; late ones are red)."),
         ]
     )
@@ -188,7 +164,7 @@ def _(as_text, mo, timeline):
 
 
 @app.cell
-def _(describe, mo, timeline):
+def _(describe, mo, show, timeline):
     # The same text as `playhead session show` prints, with the arithmetic of each number.
     mo.vstack([mo.md("## Each number, with its arithmetic"), mo.plain_text("\n".join(describe(timeline)))])
     return

@@ -7,30 +7,23 @@ app = marimo.App(width="medium", app_title="Playhead: ask")
 
 @app.cell
 def _():
-    import os
     import re
     from importlib import resources
-    from pathlib import Path
 
     import duckdb
     import marimo as mo
 
     from lake.reading import QueryRefused
-    from notebooks import filters, pictures
-    from notebooks.connect import open_lake, read
+    from notebooks import filters, page, pictures
+    from notebooks.connect import read
     from notebooks.names import as_text
-    from schemas.faults import NotReady
 
-    data = mo.cli_args().get("data")
-    try:
-        lake = open_lake(os.environ, Path(str(data)) if data else None)
-    except NotReady as fault:
-        mo.stop(True, mo.md(f"# Ask\nThere is nothing to see yet: {fault}."))
+    lake = page.lake_of(mo, "Ask")
     return QueryRefused, as_text, duckdb, filters, lake, mo, pictures, re, read, resources
 
 
 @app.cell
-def _(mo, re, resources):
+def _(lake, mo, re, resources, value):
     # lake/QUESTIONS.md: each question with the SQL that answers it.
     examples = {
         title.strip(): sql.strip()
@@ -48,7 +41,7 @@ def _(mo, re, resources):
 
 
 @app.cell
-def _(example, examples, filters, lake, mo):
+def _(example, examples, filters, lake, listed, mo, table, value):
     editor = mo.ui.code_editor(value=examples[example.value], language="sql", min_height=140, debounce=True)
     run = mo.ui.run_button(label="Ask")
     mo.vstack(
@@ -67,7 +60,7 @@ def _(example, examples, filters, lake, mo):
 
 
 @app.cell
-def _(QueryRefused, duckdb, editor, example, examples, lake, mo, read, run):
+def _(QueryRefused, duckdb, editor, example, examples, lake, mo, read, run, value):
     # Examples are answered at once, your own SQL when you press the button.
     mo.stop(not run.value and editor.value.strip() != examples[example.value], mo.md("Press **Ask**."))
     try:
@@ -78,7 +71,7 @@ def _(QueryRefused, duckdb, editor, example, examples, lake, mo, read, run):
 
 
 @app.cell
-def _(answer, as_text, mo):
+def _(answer, as_text, mo, table, value):
     import io
 
     import pyarrow.csv
@@ -134,13 +127,13 @@ def _(answer, mo):
 
 
 @app.cell
-def _(along, pictures, shown_rows, value):
+def _(along, answer, pictures, shown_rows, value):
     pictures.answer(shown_rows, along.value, value.value)
     return
 
 
 @app.cell
-def _(lake, mo, read):
+def _(lake, mo, read, value):
     listed = read(
         lake,
         """
@@ -158,7 +151,7 @@ def _(lake, mo, read):
 
 
 @app.cell
-def _(as_text, lake, listed, mo, read, table):
+def _(as_text, lake, listed, mo, read, table, value):
     import html
 
     of_table = read(lake, "FROM columns_of($name)", name=table.value).to_pylist()

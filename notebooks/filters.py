@@ -2,7 +2,7 @@
 
 import zoneinfo
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -47,6 +47,7 @@ class Choice(msgspec.Struct, frozen=True):
     among: Mapping[str, list[str]]
     sample_min: int
     zone: str
+    compared: str = "the period before"  # in words
 
     def before(self) -> "Choice":
         """Return the same choice, of the period that this one is compared with."""
@@ -73,6 +74,10 @@ class Choice(msgspec.Struct, frozen=True):
         minutes = self.bucket_s // 60
         return "minute" if minutes == 1 else f"{minutes} minutes" if minutes < 120 else f"{minutes // 60} hours"
 
+    def local(self, moment: datetime) -> datetime:
+        """The wall clock of a moment in the zone that the reader chose."""
+        return moment.astimezone(zoneinfo.ZoneInfo(self.zone))
+
     def condition(self) -> str:
         """The condition on a row of `counted_sessions`, without the period; values are those of `values`."""
         return " AND ".join(
@@ -85,16 +90,22 @@ class Choice(msgspec.Struct, frozen=True):
             ]
         )
 
+    def started(self) -> str:
+        """The condition on a row of `counted_sessions`: it started in the period, and the filters leave it."""
+        return f"started_at >= $since AND started_at < $until AND {self.condition()}"
+
+    def among_values(self) -> dict[str, object]:
+        """The values that the condition names."""
+        return {f"in_{place}": values for place, values in enumerate(self.among.values())}
+
     def values(self) -> dict[str, object]:
         """The values that the condition and the period name."""
-        among = {f"in_{place}": values for place, values in enumerate(self.among.values())}
-        return {"since": self.since, "until": self.until, **among}
+        return {"since": self.since, "until": self.until, **self.among_values()}
 
     @property
     def words(self) -> str:
         """The choice, as a person says it."""
-        zone = zoneinfo.ZoneInfo(self.zone)
-        since, until = (moment.astimezone(zone).strftime("%Y-%m-%d %H:%M") for moment in (self.since, self.until))
+        since, until = (f"{self.local(moment):%Y-%m-%d %H:%M}" for moment in (self.since, self.until))
         chosen = [f"{name} {', '.join(values)}" for name, values in self.among.items()]
         return "; ".join([f"{since} to {until} ({self.zone})", *chosen])
 
@@ -120,22 +131,31 @@ def bar(mo: Any, lake: Reader, *, period: str = "last 24 hours") -> Any:
         "n": one("n", SAMPLES_MIN, "at least n sessions", SAMPLES_MIN[0]),
         "zone": one("zone", tuple(sorted(zoneinfo.available_timezones())), "zone", "UTC"),
     }
-    for name, column in DIMENSIONS.items():
-        known = values_of(lake, column)
+    for name, known in values_of(lake).items():
         wanted = [value for value in given.get_all(name) if value in known]
         elements[name] = mo.ui.multiselect(known, value=wanted, label=name)
     return mo.ui.dictionary(elements)
 
 
-def values_of(lake: Reader, column: str) -> list[str]:
-    """Return the values that a dimension has in 30 days, those with the most sessions first."""
+def values_of(lake: Reader) -> dict[str, list[str]]:
+    """Return the values that each dimension has in 30 days, those with the most sessions first."""
+    columns = [f"coalesce({column}, '{UNKNOWN}')" for column in DIMENSIONS.values()]
+    sets = ", ".join(f"({column})" for column in columns)
     rows = read(
         lake,
-        f"SELECT coalesce({column}, '{UNKNOWN}') AS value FROM counted_sessions "
-        "WHERE started_at >= (SELECT max(coalesce(watermark, partition_time)) FROM ledger) - INTERVAL 30 DAY "
-        f"GROUP BY value ORDER BY count(*) DESC, value LIMIT {VALUES_MAX}",
-    )
-    return [row["value"] for row in rows.to_pylist()]
+        f"""
+        SELECT
+            list_position([{", ".join(f"grouping({column})" for column in columns)}], 0) - 1 AS place,
+            coalesce({", ".join(columns)}) AS value
+        FROM counted_sessions
+        WHERE started_at >= (SELECT max(coalesce(watermark, partition_time)) FROM ledger) - INTERVAL 30 DAY
+        GROUP BY GROUPING SETS ({sets})
+        QUALIFY row_number() OVER (PARTITION BY place ORDER BY count(*) DESC, value) <= {VALUES_MAX}
+        ORDER BY place, count(*) DESC, value
+        """,
+    ).to_pylist()
+    names = list(DIMENSIONS)
+    return {name: [row["value"] for row in rows if names[row["place"]] == name] for name in names}
 
 
 def shown(mo: Any, bar: Any) -> Any:
@@ -145,7 +165,7 @@ def shown(mo: Any, bar: Any) -> Any:
     return mo.vstack([mo.hstack(row, justify="start", wrap=True, gap=1) for row in (first, rest)], gap=0.5)
 
 
-def chosen(mo: Any, value: Mapping[str, Any], newest: datetime | None) -> Choice:
+def chosen(mo: Any, value: Mapping[str, Any], newest: datetime) -> Choice:
     """Return what the bar says at the newest moment that the lake knows, and put it into the page's address."""
     given = mo.query_params()
     for name, now in value.items():
@@ -154,7 +174,7 @@ def chosen(mo: Any, value: Mapping[str, Any], newest: datetime | None) -> Choice
         elif not now and name in given:
             given.remove(name)
     length = PERIODS[value["period"]]
-    until = (newest or datetime.now(UTC)) + timedelta(milliseconds=1)  # what happened right then is in
+    until = newest + timedelta(milliseconds=1)  # what happened right then is in
     back = COMPARED[value["compare"]] or length
     return Choice(
         until - length,
@@ -163,4 +183,5 @@ def chosen(mo: Any, value: Mapping[str, Any], newest: datetime | None) -> Choice
         {name: value[name] for name in DIMENSIONS if value[name]},
         int(value["n"]),
         value["zone"],
+        value["compare"],
     )

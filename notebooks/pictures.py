@@ -7,6 +7,11 @@ from typing import Any
 
 import altair as alt
 
+from lake.reading import Reader
+from notebooks.filters import DIMENSIONS, UNKNOWN, Choice
+from notebooks.names import as_text
+from notebooks.questions import as_clock, definitions, metrics
+
 # Okabe and Ito: told apart with any colour vision.
 NOW, BEFORE = "#0072B2", "#999999"
 COLOURS = [NOW, "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", BEFORE]
@@ -88,11 +93,11 @@ def sampled(value: float | None, unit: str, n: int, sample_min: int) -> str:
     return figure(value, unit) if n >= sample_min else "too few"
 
 
-def compared(mo: Any, questions: Any, lake: Any, choice: Any, names: Mapping[str, str], before: str) -> Any:
+def compared(mo: Any, lake: Reader, choice: Choice, names: Mapping[str, str]) -> Any:
     """Return a tile for each metric of the catalogue by name, with the period that it is compared with."""
-    (now,) = questions.metrics(lake, choice, list(names))
-    (then,) = questions.metrics(lake, choice.before(), list(names))
-    catalogue = questions.definitions()
+    (now,) = metrics(lake, choice, list(names))
+    (then,) = metrics(lake, choice.before(), list(names))
+    catalogue = definitions()
     return tiles(
         mo,
         [
@@ -105,29 +110,27 @@ def compared(mo: Any, questions: Any, lake: Any, choice: Any, names: Mapping[str
                 sample_min=choice.sample_min,
                 before=then[name],
                 n_before=then["n"],
-                compared=before,
+                compared=choice.compared,
             )
             for name, label in names.items()
         ],
     )
 
 
-def by_value(
-    as_text: Any, rows: Iterable[Mapping[str, Any]], catalogue: Mapping[str, Any], sample_min: int
-) -> Any:
-    """Return rows of metrics by value as a table of text; numbers of small samples are left out."""
-    return as_text(
+def by_dimension(mo: Any, lake: Reader, choice: Choice, names: list[str], cut_by: Any) -> Any:
+    """Return metrics for each value of the dimension that `cut_by` says, most sessions first; `cut_by` above."""
+    catalogue = definitions()
+    column = f"coalesce({DIMENSIONS[cut_by.value]}, '{UNKNOWN}')"
+    rows = [
         {
             "value": row["value"],
             "sessions": row["n"],
-            **{
-                name: sampled(number, catalogue[name].unit, row["n"], sample_min)
-                for name, number in row.items()
-                if name in catalogue
-            },
+            **{name: sampled(row[name], catalogue[name].unit, row["n"], choice.sample_min) for name in names},
         }
-        for row in rows
-    )
+        for row in metrics(lake, choice, names, by=column, order="n DESC, value")
+    ]
+    table = mo.ui.table(as_text(rows), selection=None, page_size=15, show_data_types=False)
+    return mo.vstack([mo.hstack([mo.md("## By"), cut_by], justify="start"), table])
 
 
 def tiles(mo: Any, each: Iterable[str]) -> Any:
@@ -235,11 +238,11 @@ def answer(rows: Sequence[Mapping[str, Any]], along: str, value: str) -> Any:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
-        return as_clock(value if value.tzinfo else value.replace(tzinfo=UTC), UTC)
+        return as_clock(value.astimezone(UTC) if value.tzinfo else value)
     return value if isinstance(value, int | float | None) else str(value)
 
 
-def session(mo: Any, spans: Sequence[Mapping[str, Any]], lines: Sequence[Any], zone: Any) -> Any:
+def session(mo: Any, spans: Sequence[Mapping[str, Any]], lines: Sequence[Any], choice: Choice) -> Any:
     """Return one session over time: what it did, where its playhead was, and its events.
 
     `spans` are rows of the view `spans`, `lines` those of a `Timeline`.
@@ -247,15 +250,15 @@ def session(mo: Any, spans: Sequence[Mapping[str, Any]], lines: Sequence[Any], z
     bars_of = [
         {
             "doing": span["doing"],
-            "from": as_clock(span["started_at"], zone),
-            "to": as_clock(span["ended_at"], zone),
+            "from": as_clock(choice.local(span["started_at"])),
+            "to": as_clock(choice.local(span["ended_at"])),
             "seconds": (span["ended_at"] - span["started_at"]).total_seconds(),
         }
         for span in spans
     ]
     events = [
         {
-            "at": as_clock(datetime.fromtimestamp(line.client_ms / 1000, UTC), zone),
+            "at": as_clock(choice.local(datetime.fromtimestamp(line.client_ms / 1000, UTC))),
             "event": line.event_type,
             "playhead_s": line.playhead_s,
             "took_ms": line.delay_ms,
@@ -310,8 +313,3 @@ def session(mo: Any, spans: Sequence[Mapping[str, Any]], lines: Sequence[Any], z
 
 def _data(rows: Sequence[Mapping[str, Any]]) -> Any:
     return alt.Data(values=list(rows))  # type: ignore[no-untyped-call]
-
-
-def as_clock(moment: datetime, zone: Any) -> str:
-    """Return the wall clock of a zone as text that charts take for UTC."""
-    return moment.astimezone(zone).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,5 +1,7 @@
 """What pages ask of the sessions that a reader chose: metrics, the audience, and what differs from all else."""
 
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -7,7 +9,7 @@ import pyarrow as pa
 from lake.metrics import Metric, read_catalogue
 from lake.reading import Reader
 from notebooks.connect import read
-from notebooks.filters import DIMENSIONS, UNKNOWN, Choice
+from notebooks.filters import UNKNOWN, Choice
 
 SUFFERS = "is_started AND stalled_s > 0.01 * (content_time_s + stalled_s)"
 STANDARD_ERRORS_MIN = 3
@@ -30,10 +32,7 @@ def metrics(
     known = definitions()
     columns = [f"{by} AS value"] if by else []
     columns += ["count(*) AS n", *(f"{known[name].sql} AS {name}" for name in names)]
-    text = (
-        f"SELECT {', '.join(columns)} FROM counted_sessions "
-        f"WHERE started_at >= $since AND started_at < $until AND {choice.condition()}"
-    )
+    text = f"SELECT {', '.join(columns)} FROM counted_sessions WHERE {choice.started()}"
     if by:
         text += f" GROUP BY value ORDER BY {order}"
     return read(lake, text, **choice.values()).to_pylist()
@@ -41,7 +40,6 @@ def metrics(
 
 def heard_now(lake: Reader, choice: Choice) -> dict[str, int]:
     """Return what the open sessions that the choice leaves do at the newest moment: `watching_now` of them."""
-    among = {name: value for name, value in choice.values().items() if name.startswith("in_")}
     (row,) = read(
         lake,
         f"""
@@ -56,16 +54,9 @@ def heard_now(lake: Reader, choice: Choice) -> dict[str, int]:
             SELECT session_id FROM counted_sessions WHERE NOT is_closed AND {choice.condition()}
         )
         """,
-        **among,
+        **choice.among_values(),
     ).to_pylist()
     return dict(row)
-
-
-def by_dimension(lake: Reader, choice: Choice, names: list[str], dimension: str) -> list[dict[str, Any]]:
-    """Return metrics for each value of a dimension, those with the most sessions first."""
-    return metrics(
-        lake, choice, names, by=f"coalesce({DIMENSIONS[dimension]}, '{UNKNOWN}')", order="n DESC, value"
-    )
 
 
 def most_different(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
@@ -81,7 +72,7 @@ def most_different(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
         WITH chosen AS (
             SELECT {columns}, ({SUFFERS})::INTEGER AS suffers
             FROM counted_sessions
-            WHERE is_started AND started_at >= $since AND started_at < $until AND {choice.condition()}
+            WHERE is_started AND {choice.started()}
         ), whole AS (
             SELECT count(*) AS n, sum(suffers) AS suffering FROM chosen
         ), combined AS (
@@ -124,6 +115,39 @@ def audience(lake: Reader, choice: Choice) -> pa.Table:
         """,
         **choice.values(),
     )
+
+
+def audience_compared(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
+    """Return `audience` of the period and of the one before, at the same times of the chart, for `over_time`."""
+    return [
+        {"at": as_clock(choice.local(row["at"] + moved)), "value": row["viewers"], "series": series}
+        for series, asked, moved in (
+            ("this period", choice, timedelta(0)),
+            (choice.compared, choice.before(), choice.back),
+        )
+        for row in audience(lake, asked).to_pylist()
+    ]
+
+
+def points(
+    rows: Iterable[Mapping[str, Any]], choice: Choice, names: Mapping[str, str], *, factor: float = 1
+) -> list[dict[str, Any]]:
+    """Return metrics by bucket of time as points for `over_time`, one series for each metric, in its words.
+
+    Buckets with too few sessions are left out.
+    """
+    every = list(rows)
+    return [
+        {"at": as_clock(choice.local(row["value"])), "value": row[name] * factor, "series": words}
+        for name, words in names.items()
+        for row in every
+        if row["n"] >= choice.sample_min and row[name] is not None
+    ]
+
+
+def as_clock(moment: datetime) -> str:
+    """Return a wall clock as text that charts take for UTC, so that no browser shifts it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def audience_by(lake: Reader, choice: Choice, column: str) -> list[dict[str, Any]]:

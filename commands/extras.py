@@ -6,7 +6,7 @@ import sys
 
 # The modules of the extra's packages. DuckDB itself imports pytz; its extensions are files.
 LAKE = ("duckdb", "pyarrow", "pytz")
-NOTEBOOKS = ("altair", "marimo", "starlette", "uvicorn")
+NOTEBOOKS = ("altair", "marimo", "starlette")
 
 
 def remedy(error: ModuleNotFoundError) -> str | None:

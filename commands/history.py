@@ -10,7 +10,7 @@ import gc
 import random
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -30,7 +30,6 @@ from schemas.settings import Settings
 PROXY: Final = "127.0.0.1"
 GC_THRESHOLD: Final = (50_000, 50, 100)
 SHOWN_EVERY: Final = 5_000  # requests
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PATHS: Final = {"tracking": "/v1/playouts/tracking/session", "start": "/api/v1/sessions"}
 
 
@@ -121,7 +120,7 @@ class PastClock:
         return self.now_ms / 1000
 
     def utc(self) -> datetime:
-        return _EPOCH + timedelta(milliseconds=self.now_ms)
+        return datetime.fromtimestamp(self.now_ms / 1000, UTC)
 
 
 class Sender:

@@ -1,6 +1,5 @@
 """`playhead notebooks`: the pages of the lake, served until stopped."""
 
-import ipaddress
 import os
 import secrets
 import signal
@@ -9,8 +8,8 @@ from urllib.parse import urlencode
 
 import uvicorn
 
+from commands.listening import listen, port_of, url
 from notebooks.gallery import LOOPBACK, TOKEN, gallery
-from schemas.faults import NotReady
 from schemas.settings import PREFIX, Settings, environment_of, without_settings
 
 
@@ -24,16 +23,17 @@ def serve_notebooks(settings: Settings) -> None:
     os.environ.clear()
     os.environ.update(kept | environment_of(settings, verb="notebooks"))
     token = token_of(settings)
-    listener = _listen(settings.notebooks_host, settings.notebooks_port)
+    host = settings.notebooks_host
+    remedy = f"choose another with {PREFIX}NOTEBOOKS_PORT"
+    listener = listen(host, settings.notebooks_port, remedy=remedy)
     config = uvicorn.Config(
         gallery(token=token), log_level="warning", ws="websockets-sansio", timeout_graceful_shutdown=1
     )
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it has ended
         signal.signal(number, signal.SIG_IGN)
-    _Server(config, address_of(settings, listener, token)).run([listener])
-    os._exit(
-        0
-    )  # marimo's threads wait for pages that may come back; a process that only reads has nothing to finish
+    _Server(config, address_of(host, port_of(listener), token)).run([listener])
+    # marimo's threads wait for pages that may come back; a process that only reads has nothing to finish.
+    os._exit(0)
 
 
 def token_of(settings: Settings) -> str | None:
@@ -44,29 +44,14 @@ def token_of(settings: Settings) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches a host."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host in LOOPBACK
+    """Return whether only this machine reaches a host, by a name that the pages accept."""
+    return host in LOOPBACK
 
 
-def address_of(settings: Settings, listener: socket.socket, token: str | None) -> str:
+def address_of(host: str, port: int, token: str | None) -> str:
     """Return what to open in a browser."""
-    host = settings.notebooks_host
-    named = f"[{host}]" if ":" in host else host
     query = "" if token is None else f"?{urlencode({TOKEN: token})}"
-    return f"http://{named}:{listener.getsockname()[1]}/{query}"
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        reason = os.strerror(error.errno).lower() if error.errno else str(error)
-        variable = f"{PREFIX}NOTEBOOKS_PORT"
-        raise NotReady(f"cannot listen on {host}:{port}: {reason}; choose another with {variable}") from None
+    return f"{url(host, port)}/{query}"
 
 
 class _Server(uvicorn.Server):

@@ -20,11 +20,9 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
     widest = console.width if console.is_terminal else WIDE_CHARACTERS
     if not console.is_terminal:
         console = Console(width=100_000)
-    if (
-        len(rows) == 1
-        and sum(max(map(len, cell)) + _BORDERS for cell in zip(columns, rows[0], strict=True)) > widest
-    ):
-        columns, rows = ["column", "value"], [list(cell) for cell in zip(columns, rows[0], strict=True)]
+    cells = list(zip(columns, rows[0], strict=True)) if len(rows) == 1 else []
+    if sum(max(map(len, cell)) + _BORDERS for cell in cells) > widest:
+        columns, rows = ["column", "value"], [list(cell) for cell in cells]
     # Cells may come from players, so they are text and never markup.
     table = Table(*(Column(Text(printable(column))) for column in columns))
     for row in rows:

@@ -7,9 +7,7 @@ catch up in time is not judged. The children write to `logs/` in the data folder
 
 import asyncio
 import contextlib
-import os
 import signal
-import socket
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,10 +20,12 @@ from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
+from commands import listening
 from commands.children import Failed, Stage, status_text
 from commands.extras import has_notebooks
 from commands.init import make_log_and_lake
 from commands.judge import Baseline, IngestCounts, ask, judge, look_before
+from commands.listening import listen, port_of
 from commands.own_secrets import with_own_secrets
 from eventlog.adapters import read_ends
 from lake.backup import is_due, last_made_at
@@ -108,28 +108,20 @@ def _free_port(settings: Settings) -> int:
 
     Without this check, another Playhead on that port would be mistaken for the one being started.
     """
-    family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
-    try:
-        with socket.create_server((settings.http_host, settings.http_port), family=family) as listener:
-            return int(listener.getsockname()[1])
-    except OSError as error:
-        where = f"{settings.http_host}:{settings.http_port}"
-        reason = (os.strerror(error.errno) if error.errno else str(error)).lower()
-        raise NotReady(f"cannot listen on {where}: {reason}; choose another with --port") from None
+    with listen(settings.http_host, settings.http_port, remedy="choose another with --port") as listener:
+        return port_of(listener)
 
 
 def _any_port(host: str, port: int) -> int:
     """Return the port of the pages, or any free one if it is in use: their address is printed."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for wanted in (port, 0):
-        with contextlib.suppress(OSError), socket.create_server((host, wanted), family=family) as listener:
-            return int(listener.getsockname()[1])
+        with contextlib.suppress(NotReady), listen(host, wanted, remedy="") as listener:
+            return port_of(listener)
     return port
 
 
 async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, stop: asyncio.Event) -> None:
-    host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
-    url = f"http://{host}:{settings.http_port}"
+    url = listening.url(settings.http_host, settings.http_port)
     baseline = await asyncio.to_thread(look_before, location(settings))
     await stage.start("ingest", "ingest")
     await stage.start("worker", "worker")

@@ -73,9 +73,7 @@ def _write(place: Location, target: Path, now: datetime) -> Manifest:
         connection.execute("BEGIN")
         schema = schema_of(connection)
         refuse_newer(schema, place)
-        # Upkeep makes roll-ups again from the sessions, by the restoring program's metrics.
-        tables = [table for table in _tables(connection) if table not in ROLLED]
-        rows = {table: _copy_out(connection, table, target / table) for table in tables}
+        rows = {table: _copy_out(connection, table, target / table) for table in _tables(connection)}
         offsets = dict(connection.execute("SELECT log_partition, next_offset FROM ledger").fetchall())
     finally:
         connection.close()
@@ -211,8 +209,9 @@ def restore(place: Location, backup: Path) -> Manifest:
 def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
     if not partitions_of(connection):
         raise NotReady("the lake has no tables; run `playhead init`")
-    # What upkeep settled is derived from the others, and its row ids are of this lake.
-    return [table for table in tables_of(connection) if table not in settled.TABLES]
+    # What upkeep settled is derived from the others, and its row ids are of this lake. Roll-ups it makes again, by
+    # the restoring program's metrics.
+    return [table for table in tables_of(connection) if table not in (*settled.TABLES, *ROLLED)]
 
 
 def _copy_out(connection: duckdb.DuckDBPyConnection, table: str, target: Path) -> int:

@@ -260,6 +260,19 @@ def snapshot(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
+@contextlib.contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Commit what a `with` block writes; if anything fails, roll it back and raise the first error."""
+    connection.execute("BEGIN")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(duckdb.Error):  # after a failed COMMIT there is none; the first error counts
+            connection.execute("ROLLBACK")
+        raise
+
+
 def _with_options(place: Location, transaction_timeout_s: float, *, read_only: bool) -> Location:
     """Add parameters for PostgreSQL's client that the connection string does not set.
 

@@ -33,21 +33,20 @@ _CUT = """if(
 
 
 def replacements() -> dict[str, str]:
-    """Return what the placeholders in `sql/` stand for.
+    """Return the SQL that replaces each placeholder in `sql/`.
 
-    `{columns}`, `{dimensions}`: the names as texts; `{times}`: the columns of `TIMES`; `{cut}`: the values of
+    `{dimensions}`: the names as texts; `{times}`: the columns of `TIMES`; `{cut}`: the values of
     custom metadata that were asked for; `{filters}`: the condition that a session `s` has the values in the
     argument `filters`. Arguments are constants, so what was not asked for is not read.
     """
+    columns = ", ".join(f"'{name}'" for name in COLUMNS)
     conditions = [
-        "all_known(map_keys(filters::MAP(VARCHAR, VARCHAR)), [{columns}])",
+        f"all_known(map_keys(filters::MAP(VARCHAR, VARCHAR)), [{columns}])",
         *(f"is_asked(filters, '{name}', s.\"{name}\")" for name in COLUMNS),
         "is_asked_own(filters, s.dims)",
     ]
-    columns = ", ".join(f"'{name}'" for name in COLUMNS)
     return {
-        "{filters}": "\n        AND ".join(conditions).replace("{columns}", columns),
-        "{columns}": columns,
+        "{filters}": "\n        AND ".join(conditions),
         "{dimensions}": ", ".join(f"'{name}'" for name in (*COLUMNS, *TIMES)),
         "{cut}": _CUT,
         "{times}": ",\n        ".join(f"{sql} AS {name}" for name, sql in TIMES.items()),

@@ -66,20 +66,15 @@ class StoredEvents:
     def _known(
         self, events: list[Event], without_moments: Collection[str], between: tuple[str, list[str | int]]
     ) -> dict[str, Lookup]:
-        wanted = pa.table(
-            {
-                "session_id": [event.session_id for event in events],
-                "event_id": [event.event_id for event in events],
-                "client_ms": pa.array(
-                    [None if event.session_id in without_moments else event.client_ms for event in events],
-                    pa.int64(),
-                ),
-            }
-        )
         condition, ends = between
         where = f"session_id IN (SELECT session_id FROM wanted) AND {condition}"
-        self._connection.register("wanted", wanted)
-        try:
+        client_ms = [None if event.session_id in without_moments else event.client_ms for event in events]
+        with _wanted(
+            self._connection,
+            session_id=[event.session_id for event in events],
+            event_id=[event.event_id for event in events],
+            client_ms=pa.array(client_ms, pa.int64()),
+        ):
             counts = self._connection.execute(
                 f"SELECT session_id, count(*), bool_or(event_type IN ({_ENDS})) "
                 f"FROM events WHERE {where} GROUP BY 1",
@@ -93,8 +88,6 @@ class StoredEvents:
             )
             for row in _fetched(rows):
                 known[row[0]].events.append(_event(row))
-        finally:
-            self._connection.unregister("wanted")
         return known
 
     def _groups(self, session_ids: Collection[str], since: Mapping[str, int]) -> Iterator[tuple[list[str], int]]:
@@ -116,7 +109,7 @@ class StoredEvents:
     def _first_offset_of_closed(self, session_ids: list[str]) -> int:
         """Return the offset before which none of these sessions, which are not open, has an event."""
         between, ends = _between(session_ids, self._partition)
-        with _wanted(self._connection, session_ids):
+        with _wanted(self._connection, session_id=session_ids):
             closed = self._connection.execute(
                 "SELECT count(DISTINCT session_id), min(coalesce(first_offset, 0)) FROM session_versions "
                 f"WHERE session_id IN (SELECT session_id FROM wanted) AND {between}",
@@ -198,14 +191,14 @@ def _histories(
 ) -> Generator[tuple[str, History], None, None]:
     """Yield histories while events are fetched; the longest sessions come last, with a query each."""
     if wanted:
-        with _wanted(connection, wanted):
+        with _wanted(connection, session_id=wanted):
             yield from _registered_histories(connection, partition, wanted, first_offset)
 
 
 @contextlib.contextmanager
-def _wanted(connection: duckdb.DuckDBPyConnection, session_ids: list[str]) -> Iterator[None]:
-    """Let statements name these sessions as the table `wanted`."""
-    connection.register("wanted", pa.table({"session_id": session_ids}))
+def _wanted(connection: duckdb.DuckDBPyConnection, **columns: Any) -> Iterator[None]:
+    """Let statements name these columns as the table `wanted`."""
+    connection.register("wanted", pa.table(columns))
     try:
         yield
     finally:
@@ -279,13 +272,10 @@ def _fetched(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
 
 def read_known_tracking(connection: duckdb.DuckDBPyConnection, event_ids: Iterable[str]) -> set[str]:
     """Return which of these event ids are in tracking_events."""
-    connection.register("wanted", pa.table({"event_id": list(event_ids)}))
-    try:
+    with _wanted(connection, event_id=list(event_ids)):
         rows = connection.execute(
             "SELECT event_id FROM tracking_events WHERE event_id IN (SELECT event_id FROM wanted)"
         ).fetchall()
-    finally:
-        connection.unregister("wanted")
     return {row[0] for row in rows}
 
 

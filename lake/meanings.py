@@ -36,8 +36,17 @@ def fill_meanings(connection: duckdb.DuckDBPyConnection) -> None:
     in_order = sorted(columns, key=lambda row: (row[0] == "session_versions", row[0] == "events"))
     commented = dict(of_partition) | {row[1]: row[4] for row in in_order if row[4] is not None}
     words = tomllib.loads(meanings_text())
+    metrics = {metric.name: metric.meaning for metric in read_catalogue().metric}
     rows = [
-        (table, column, position, kind, comment if is_table else _meaning(words, commented, table, column))
+        (
+            table,
+            column,
+            position,
+            kind,
+            comment
+            if is_table
+            else _meaning(words, metrics if table.startswith("metrics") else {}, commented, table, column),
+        )
         for table, column, position, kind, comment, is_table in columns
     ]
     names = ("table_name", "column_name", "position", "data_type", "meaning")
@@ -49,11 +58,14 @@ def fill_meanings(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _meaning(
-    words: Mapping[str, Mapping[str, str]], commented: Mapping[str, str], view: str, column: str
+    words: Mapping[str, Mapping[str, str]],
+    metrics: Mapping[str, str],
+    commented: Mapping[str, str],
+    view: str,
+    column: str,
 ) -> str | None:
-    """Return the meaning of a view's column: its own words, or those of its name."""
+    """Return the meaning of a view's column: its own words, or those of its name; `metrics` are those it has."""
     own = words.get(view, {}).get(column)
     if own is not None:
         return own
-    metrics = {metric.name: metric.meaning for metric in read_catalogue().metric if view.startswith("metrics")}
     return metrics.get(column) or words[ANY].get(column) or commented.get(column)

@@ -6,7 +6,6 @@ workers commit; it writes them later, in its turn. Days that newer versions of s
 today and yesterday once an hour, older ones once a day.
 """
 
-import contextlib
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -18,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
-from lake.catalog import Location, snapshot
+from lake.catalog import Location, snapshot, transaction
 from lake.disk import flush_new_files
+from lake.one_row import read_one, write_one
 from lake.rollups import (
     HOURS,
     PLACED_AT,
@@ -43,7 +43,6 @@ DAYS_A_ROUND = 3  # on one machine the worker waits while they are written
 LONE_STARTS_JUDGED = timedelta(hours=3)  # a start may be found to be a retry until its hash is deleted
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
-_TABLES = (*(each.table for each in ROLL_UPS), VIEWERS)
 
 
 class State(msgspec.Struct, frozen=True):
@@ -109,10 +108,10 @@ def prepare(connection: duckdb.DuckDBPyConnection, *, days: int = DAYS_A_ROUND) 
         logger.warning("metrics differ from those of the roll-ups", remedy="run `playhead init`")
         return NOTHING
     with snapshot(connection):
-        before = _read_state(connection)
-        removals = _one(connection, "SELECT count(*) FROM removals")
-        is_first = before is None or (before.definition, before.removals) != (definition(), removals)
-        state = State(None, definition(), removals) if before is None or is_first else before
+        before = read_one(connection, STATE, State)
+        fresh = State(None, definition(), _one(connection, "SELECT count(*) FROM removals"))
+        is_first = before is None or (before.definition, before.removals) != (fresh.definition, fresh.removals)
+        state = fresh if before is None or is_first else before
         as_of = _one(connection, "SELECT max(coalesce(watermark, partition_time)) FROM ledger")
         if as_of is None:
             return Round(before, [], is_first)
@@ -144,18 +143,18 @@ def _steps(connection: duckdb.DuckDBPyConnection, state: State, as_of: datetime,
 def _next_piece(
     connection: duckdb.DuckDBPyConnection, state: State, until: datetime
 ) -> tuple[date, datetime] | None:
-    """Return the next day to roll up, and how far: days that are not yet, the oldest first, before those due."""
-    since = state.rolled_until
+    """Return the next day, and how far: first the oldest that is not rolled up yet, then the days due again."""
+    since = state.rolled_until or _EPOCH
     oldest = _one(
         connection,
-        f"SELECT min({PLACED_AT}) FROM session_versions WHERE {PLACED_AT} < ?::TIMESTAMPTZ"
-        + (f" AND {PLACED_AT} >= ? AND first_received_at >= ?::TIMESTAMPTZ - INTERVAL 1 HOUR" if since else ""),
-        [until, *([since, since] if since else [])],
+        f"SELECT min({PLACED_AT}) FROM session_versions WHERE {PLACED_AT} >= $since AND {PLACED_AT} < $until "
+        "AND first_received_at >= $since - INTERVAL 1 HOUR",
+        {"since": since, "until": until},
     )
     if oldest is not None:
         day = oldest.astimezone(UTC).date()
         return day, min(_start_of(day) + _DAY, until)
-    if since is not None and state.due:
+    if state.due:  # none while nothing is rolled up
         return state.due[0], min(_start_of(state.due[0]) + _DAY, since)
     return None
 
@@ -221,27 +220,20 @@ def write(connection: duckdb.DuckDBPyConnection, place: Location, prepared: Roun
 
     Nothing is written if another process wrote the state in the meantime. Raises duckdb.Error.
     """
-    before = prepared.before
+    before, days = prepared.before, 0
     for number, step in enumerate(prepared.steps):
         since_ms = time.time_ns() // 1_000_000
-        connection.execute("BEGIN")
-        try:
-            if _read_state(connection) != before:
-                connection.execute("ROLLBACK")
-                return sum(step.day is not None for step in prepared.steps[:number])
+        with transaction(connection):
+            if read_one(connection, STATE, State) != before:
+                return days
             if number == 0 and prepared.is_first:
-                for table in _TABLES:
+                for table in (*(each.table for each in ROLL_UPS), VIEWERS):
                     connection.execute(f"DELETE FROM {table}")
             touched = _write_day(connection, step)
-            _write_state(connection, step.after)
+            write_one(connection, STATE, step.after)
             flush_new_files(place, [*touched, STATE], since_ms=since_ms)
-            connection.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(duckdb.Error):
-                connection.execute("ROLLBACK")
-            raise
-        before = step.after
-    return sum(step.day is not None for step in prepared.steps)
+        before, days = step.after, days + (step.day is not None)
+    return days
 
 
 def _write_day(connection: duckdb.DuckDBPyConnection, step: Rolled) -> list[str]:
@@ -253,17 +245,6 @@ def _write_day(connection: duckdb.DuckDBPyConnection, step: Rolled) -> list[str]
             connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM rows")
             touched.append(table)
     return touched
-
-
-def _write_state(connection: duckdb.DuckDBPyConnection, state: State) -> None:
-    connection.execute(f"DELETE FROM {STATE}")
-    named = ", ".join(f"? AS {name}" for name in State.__struct_fields__)
-    connection.execute(f"INSERT INTO {STATE} BY NAME SELECT {named}", list(msgspec.structs.astuple(state)))
-
-
-def _read_state(connection: duckdb.DuckDBPyConnection) -> State | None:
-    row = connection.execute(f"SELECT {', '.join(State.__struct_fields__)} FROM {STATE}").fetchone()
-    return State(*row) if row else None
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str, values: object = None) -> Any:

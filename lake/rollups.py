@@ -219,12 +219,11 @@ def _query(
     same = " AND ".join(f"sums.{name} IS NOT DISTINCT FROM {{other}}.{name}" for name in group)
     plain = ", ".join(name for name in (*each.facts, *parts()))
     summed = [f"{sql} AS {name}" for name, sql in (facts or {}).items()]
-    summed += [f"sum({name}) AS {name}" for name in parts() if name not in _spreads()]
-    spreads = ", ".join(f"{{spread: '{name}', counts: {name}}}" for name in _spreads())
+    spread_columns = _spreads()
+    summed += [f"sum({name}) AS {name}" for name in parts() if name not in spread_columns]
+    spreads = ", ".join(f"{{spread: '{name}', counts: {name}}}" for name in spread_columns)
     metrics = ",\n    ".join(f"{_of_parts(metric)} AS {metric.name}" for metric in read_catalogue().metric)
-    shown = ", ".join(
-        [*(f"sums.{name}" for name in group), *(facts or {}), *(["known_viewers"] if viewers else [])]
-    )
+    shown = [*(f"sums.{name}" for name in group), *(facts or {})]
     joined = f"LEFT JOIN percentiles ON {same.format(other='percentiles')}"
     seen = ""
     if viewers:
@@ -238,7 +237,7 @@ def _query(
     GROUP BY {viewers}
 """
         joined += f"\nLEFT JOIN viewers ON {same.format(other='viewers')}"
-        shown = shown.replace("known_viewers", "coalesce(known_viewers, 0) AS known_viewers")
+        shown.append("coalesce(known_viewers, 0) AS known_viewers")
     return f"""WITH pieces AS (
     SELECT {grouped}, {plain} FROM {each.table} WHERE {_IS_ROLLED} AND {window}
     UNION ALL
@@ -262,7 +261,7 @@ def _query(
     SELECT {keys}, {", ".join(_percentiles())} FROM ranked GROUP BY {keys}
 {seen})
 SELECT
-    {shown},
+    {", ".join(shown)},
     {metrics}
 FROM sums {joined}"""
 
@@ -285,7 +284,7 @@ def _of_parts(metric: Metric) -> str:
         case "sum" if metric.unit == "count":
             return f"coalesce({_column(metric, 'sum')}, 0)::BIGINT"
         case "sum":
-            return f"if({_column(metric, 'n')} > 0, {_column(metric, 'sum')}, NULL)"
+            return _column(metric, "sum")
         case "mean":
             return f"{_column(metric, 'sum')} / nullif({_column(metric, 'n')}, 0)"
         case "ratio":

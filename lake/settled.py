@@ -8,15 +8,15 @@ order of their ids, which begin with their time; derived ids do not, and get fil
 Only upkeep writes these tables. They are derived: `reset` empties them, and the next rounds fill them again.
 """
 
-import contextlib
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import msgspec
 
-from lake.catalog import Location
+from lake.catalog import Location, transaction
 from lake.disk import flush_new_files
+from lake.one_row import read_one, write_one
 
 SETTLED_AFTER = timedelta(hours=1)  # after the end of a day: hashes of requests have served by then
 SESSIONS_A_FILE = 200_000  # sorting more at once takes more memory
@@ -45,14 +45,14 @@ class Upto(msgspec.Struct, frozen=True):
 
 def start(connection: duckdb.DuckDBPyConnection) -> None:
     """Put the row into `settled_upto` that says that nothing is settled, if it has none."""
-    if not connection.execute("SELECT 1 FROM settled_upto").fetchall():
-        _write_upto(connection, Upto())
+    if read_one(connection, "settled_upto", Upto) is None:
+        write_one(connection, "settled_upto", Upto())
 
 
 def reset(connection: duckdb.DuckDBPyConnection) -> None:
     """Forget what is settled; the next rounds settle it again. Whoever deletes rows of sessions must call this."""
     connection.execute("DELETE FROM settled_sessions")
-    _write_upto(connection, Upto())
+    write_one(connection, "settled_upto", Upto())
 
 
 def settle(connection: duckdb.DuckDBPyConnection, place: Location, *, now: datetime) -> int:
@@ -61,23 +61,17 @@ def settle(connection: duckdb.DuckDBPyConnection, place: Location, *, now: datet
     Does nothing if that day is settled. `now` is this machine's clock. Raises duckdb.Error if another process
     settled at the same time.
     """
-    if _day_over(connection) == _read_upto(connection).day:
+    if _day_over(connection) == _upto(connection).day:
         return 0
-    connection.execute("BEGIN")
-    try:
+    with transaction(connection):
         written = _settle(connection)
         touched = [table for table in TABLES if Path(place.files, "main", table).exists()]
         flush_new_files(place, touched, since_ms=int(now.timestamp() * 1000))
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(duckdb.Error):
-            connection.execute("ROLLBACK")
-        raise
     return written
 
 
 def _settle(connection: duckdb.DuckDBPyConnection) -> int:
-    before, day = _read_upto(connection), _day_over(connection)
+    before, day = _upto(connection), _day_over(connection)
     if day is None or day == before.day:
         return 0
     after = _advanced(connection, before, day)
@@ -86,25 +80,14 @@ def _settle(connection: duckdb.DuckDBPyConnection) -> int:
     for (touched,) in connection.execute("SELECT * FROM touched ORDER BY 1").fetchall():
         written += _replace_day(connection, touched, before, after)
     after = msgspec.structs.replace(after, **_passed_copies(connection, before))
-    _write_upto(connection, after)
-    for table in ("ripe", "ripe_tracking", "touched"):
+    write_one(connection, "settled_upto", after)
+    for table in ("ripe", "tracking", "ripe_tracking", "touched"):
         connection.execute(f"DROP TABLE temp.{table}")
     return written
 
 
-def _read_upto(connection: duckdb.DuckDBPyConnection) -> Upto:
-    rows = connection.execute(f"SELECT {', '.join(Upto.__struct_fields__)} FROM settled_upto").fetchall()
-    return Upto(*rows[0]) if rows else Upto()
-
-
-def _write_upto(connection: duckdb.DuckDBPyConnection, upto: Upto) -> None:
-    """Replace the row: two rounds at once would conflict here."""
-    connection.execute("DELETE FROM settled_upto")
-    values = msgspec.structs.astuple(upto)
-    marks = ", ".join("?" * len(values))
-    connection.execute(
-        f"INSERT INTO settled_upto ({', '.join(Upto.__struct_fields__)}) VALUES ({marks})", list(values)
-    )
+def _upto(connection: duckdb.DuckDBPyConnection) -> Upto:
+    return read_one(connection, "settled_upto", Upto) or Upto()
 
 
 def _day_over(connection: duckdb.DuckDBPyConnection) -> date | None:
@@ -132,7 +115,7 @@ def _advanced(connection: duckdb.DuckDBPyConnection, before: Upto, day: date) ->
             UNION ALL
             SELECT min(young_row)
             FROM (SELECT rowid AS young_row, session_id, version FROM {young})
-            SEMI JOIN ({_opened(connection)}) USING (session_id, version)
+            SEMI JOIN open_sessions USING (session_id, version)
         )
         """
     ).fetchall()
@@ -156,19 +139,22 @@ def _advanced(connection: duckdb.DuckDBPyConnection, before: Upto, day: date) ->
     )
 
 
-def _opened(connection: duckdb.DuckDBPyConnection) -> str:
-    rows = connection.execute("SELECT log_partition FROM ledger ORDER BY 1").fetchall()
-    return " UNION ALL ".join(
-        f"SELECT session_id, version FROM open_sessions_p{partition:03}" for (partition,) in rows
-    )
-
-
 def _find_ripe(connection: duckdb.DuckDBPyConnection, before: Upto, after: Upto) -> None:
-    """Find what this round settles, what tracking sessions said since the last one, and the days of both."""
+    """Find what this round settles, with its tracking sessions, what those of others said since, and all days."""
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE ripe AS
-        SELECT session_id, version, {_DAY} AS settled_day FROM session_versions WHERE {_ripe(before, after)};
+        SELECT
+            session_id, version, {_DAY} AS settled_day,
+            if(tracking_verified, tracking_session_id, NULL) AS tracking_session_id
+        FROM session_versions WHERE {_ripe(before, after)};
+        CREATE OR REPLACE TEMP TABLE tracking AS
+        SELECT
+            tracking_session_id,
+            arg_min(user_id, log_offset) AS first_user_id,
+            bool_or(consent = 'denied') AS has_denial
+        FROM tracking_events SEMI JOIN ripe USING (tracking_session_id)
+        GROUP BY tracking_session_id;
         CREATE OR REPLACE TEMP TABLE ripe_tracking AS
         SELECT
             tracking_session_id,
@@ -235,14 +221,6 @@ def _rows_of_day(of_day: str, span: str, before: Upto, after: Upto) -> str:
             FROM (SELECT *, {_DAY} AS settled_day FROM session_versions WHERE {_ripe(before, after)} AND {span})
             ANTI JOIN newer USING (session_id, version)
             WHERE {of_day}
-        ), tracking AS NOT MATERIALIZED (
-            SELECT
-                tracking_session_id,
-                arg_min(user_id, log_offset) AS first_user_id,
-                bool_or(consent = 'denied') AS has_denial
-            FROM tracking_events
-            WHERE tracking_session_id IN (SELECT tracking_session_id FROM fresh WHERE tracking_verified)
-            GROUP BY tracking_session_id
         )
         SELECT
             settled.* EXCLUDE (settled_round, tracking_user_id, has_tracking_denial),
@@ -273,7 +251,7 @@ def _ripe(before: Upto, after: Upto) -> str:
 
 
 def _passed_copies(connection: duckdb.DuckDBPyConnection, before: Upto) -> dict[str, int]:
-    """Return up to where copies are only of settled sessions, so that no other session is asked about them."""
+    """Return the position in start_copies before which each copy belongs to a settled session."""
     young = f"start_copies WHERE rowid >= {before.copies} AND snapshot_id > {before.copies_snapshot}"
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE copied AS "

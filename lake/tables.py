@@ -73,7 +73,7 @@ def initialize(place: Location, *, partitions: int, migrate: bool = True) -> Non
         new = range(known, partitions)
         connection.execute("BEGIN")
         leftovers = set() if known else _names_of_tables(connection)
-        shared = "" if known else _with_session_columns("tables")
+        shared = "" if known else _shared_tables()
         tables = shared + "".join(_of_partition(_with_session_columns("open_sessions"), number) for number in new)
         if leftovers:  # left by a killed `init`, perhaps of an older schema
             _take_steps(connection, range(2, SCHEMA + 1), partitions)
@@ -109,8 +109,12 @@ def initialize(place: Location, *, partitions: int, migrate: bool = True) -> Non
 
 
 def _with_session_columns(name: str) -> str:
-    text = sql_text(name).replace("{session_columns}", "\n" + sql_text("session_columns"))
-    return text + rollups.tables_sql() if name == "tables" else text
+    return sql_text(name).replace("{session_columns}", "\n" + sql_text("session_columns"))
+
+
+def _shared_tables() -> str:
+    """Return the CREATE statements of the tables that all partitions share."""
+    return _with_session_columns("tables") + rollups.tables_sql()
 
 
 def _of_partition(text: str, number: int) -> str:
@@ -129,7 +133,7 @@ def _migrate(connection: duckdb.DuckDBPyConnection, place: Location, partitions:
         return
     connection.execute("BEGIN")
     there = _names_of_tables(connection)
-    for statement in _statements(_with_session_columns("tables")):
+    for statement in _statements(_shared_tables()):
         if (match := _CREATE.search(statement)) and match[2] not in there:
             connection.execute(statement)
     _take_steps(connection, range(found + 1, SCHEMA + 1), partitions)
@@ -170,7 +174,7 @@ def check_columns(connection: duckdb.DuckDBPyConnection, place: Location) -> Non
 def _every_table(partitions: Iterable[int]) -> str:
     """Return the CREATE statements of all tables of a lake with these partitions."""
     of_partition = sql_text("ledger") + _with_session_columns("open_sessions")
-    return _with_session_columns("tables") + "".join(_of_partition(of_partition, number) for number in partitions)
+    return _shared_tables() + "".join(_of_partition(of_partition, number) for number in partitions)
 
 
 def _columns_of(text: str) -> set[tuple[str, str]]:
@@ -196,7 +200,7 @@ def _take_steps(connection: duckdb.DuckDBPyConnection, numbers: Iterable[int], p
 
 
 def _repeated(template: str, partitions: int) -> list[str]:
-    """Return the statements that a step's template stands for."""
+    """Return a step's statement once for each table or partition that it is for."""
     if "{sessions}" in template:
         tables = [
             "session_versions",
@@ -270,7 +274,7 @@ def _define(connection: duckdb.DuckDBPyConnection, partitions: int) -> None:
 
 
 def _renew_rollups(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create roll-ups again, empty, that lack a part of a metric or have one too many; upkeep fills them."""
+    """Recreate, empty, each roll-up whose columns are not those of today's metrics; upkeep fills them."""
     for each in rollups.ROLL_UPS:
         if rollups.columns_in(connection, each) != rollups.columns(each):
             connection.execute(f"DROP TABLE {each.table}")

@@ -5,7 +5,6 @@ That is the fence: two owners of one partition cannot both commit, because each 
 as it left it, and concurrent rewrites conflict.
 """
 
-import contextlib
 import itertools
 import re
 import time
@@ -17,7 +16,7 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
-from lake.catalog import Location
+from lake.catalog import Location, transaction
 from lake.changes import Changes, OpenRows
 from lake.disk import flush_new_files
 from lake.marks import Mark
@@ -172,8 +171,7 @@ def commit(
     """
     since_ms = time.time_ns() // 1_000_000
     touched: set[str] = set()
-    connection.execute("BEGIN")
-    try:
+    with transaction(connection):
         for ledger, _, _ in work:
             _check_fence(connection, ledger)
         for name, rows in rows_of([changes for _, changes, _ in work], topic=topic).items():
@@ -186,10 +184,6 @@ def commit(
                 touched.add(_rewrite_open(connection, changes.partition, changes.open))
         days = {event.received_ms // DAY_MS for _, changes, _ in work for event in changes.events}
         flush_new_files(place, touched - {"events"}, days=days, since_ms=since_ms)
-        connection.execute("COMMIT")
-    except BaseException:
-        _rollback(connection)
-        raise
 
 
 def _check_fence(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
@@ -204,24 +198,14 @@ def record_halt(
 
     Raises Fenced if the row has changed, duckdb.Error as `commit` does.
     """
-    connection.execute("BEGIN")
-    try:
+    with transaction(connection):
         _check_fence(connection, ledger)
         after = msgspec.structs.replace(
             ledger, halted_at=now if reason else None, halted_reason=reason, commits=ledger.commits + 1
         )
         name = _rewrite_ledger(connection, after)
         flush_new_files(place, [name], since_ms=int(now.timestamp() * 1000))
-        connection.execute("COMMIT")
-    except BaseException:
-        _rollback(connection)
-        raise
     return after
-
-
-def _rollback(connection: duckdb.DuckDBPyConnection) -> None:
-    with contextlib.suppress(duckdb.Error):  # after a failed COMMIT there is none; the first error counts
-        connection.execute("ROLLBACK")
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, name: str, incoming: pa.Table) -> None:
@@ -266,8 +250,7 @@ def accept_gap(connection: duckdb.DuckDBPyConnection, gap: Gap, *, now: datetime
 
     Raises NotReady if the ledger is not at the gap's first offset, so that nothing else is skipped.
     """
-    connection.execute("BEGIN")
-    try:
+    with transaction(connection):
         ledger = read_ledger(connection, gap.partition)
         if ledger.next_offset != gap.first_offset:
             raise NotReady(
@@ -288,10 +271,6 @@ def accept_gap(connection: duckdb.DuckDBPyConnection, gap: Gap, *, now: datetime
         )
         _rewrite_ledger(connection, after)
         flush_new_files(place, ["gaps", f"ledger_p{gap.partition:03}"], since_ms=int(now.timestamp() * 1000))
-        connection.execute("COMMIT")
-    except BaseException:
-        _rollback(connection)
-        raise
     return after
 
 
@@ -303,8 +282,7 @@ def change_log(
     The lake's offsets continue: what it adds to the log's own offsets is chosen for that. Raises Fenced if the
     ledger row moved since it was compared with the log.
     """
-    connection.execute("BEGIN")
-    try:
+    with transaction(connection):
         _check_fence(connection, ledger)
         after = msgspec.structs.replace(
             ledger,
@@ -322,8 +300,4 @@ def change_log(
         )
         name = _rewrite_ledger(connection, after)
         flush_new_files(place, ["log_changes", name], since_ms=int(now.timestamp() * 1000))
-        connection.execute("COMMIT")
-    except BaseException:
-        _rollback(connection)
-        raise
     return after

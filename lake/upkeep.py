@@ -4,7 +4,6 @@ It runs in short-lived processes (`playhead upkeep`), because DuckLake's mainten
 open-session tables are never compacted, since each write replaces them whole.
 """
 
-import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,7 @@ import msgspec
 import structlog
 
 from lake import rolling
-from lake.catalog import METADATA, NAME, Location
+from lake.catalog import METADATA, NAME, Location, transaction
 from lake.disk import flush, flush_new_files
 from lake.orphans import Sweep, name_of, names_in_use, shown, sweep
 from lake.schema import open_to_write
@@ -142,8 +141,7 @@ def _forget_requests(connection: duckdb.DuckDBPyConnection, place: Location, now
     """
     if not connection.execute("SELECT 1 FROM start_requests LIMIT 1").fetchall():
         return 0
-    connection.execute("BEGIN")
-    try:
+    with transaction(connection):
         connection.execute(
             "INSERT INTO start_copies SELECT DISTINCT session_id FROM judged_starts "
             "WHERE is_copy AND session_id NOT IN (SELECT session_id FROM start_copies)"
@@ -155,11 +153,6 @@ def _forget_requests(connection: duckdb.DuckDBPyConnection, place: Location, now
         ).fetchall()
         touched = [table for table in _REQUESTS if Path(place.files, "main", table).exists()]
         flush_new_files(place, touched, since_ms=int(now.timestamp() * 1000))
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(duckdb.Error):
-            connection.execute("ROLLBACK")
-        raise
     return int(rows[0][0])
 
 

@@ -109,13 +109,15 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def parts(self) -> dict[str, str]:
         """The aggregates over `counted_sessions` that sum up to this metric, by name: what roll-ups store.
 
-        `sum`: of the numerator, `n`: sessions with a value; of a ratio `above` and `below`; of a percentile
-        `spread`, how many values are in each bucket of `spread_bucket`.
+        `sum`: of the numerator; of a mean also `n`: sessions with a value; of a ratio `above` and `below`; of a
+        percentile `spread`, how many values are in each bucket of `spread_bucket`.
         """
         value = self._within(self._value)
         match self.how:
-            case "sum" | "mean":
-                return {"sum": f"sum({value})", "n": f"count({value})"}
+            case "sum":
+                return {"sum": f"sum({value})"}
+            case "mean":
+                return {"sum": f"sum({value})", "n": self.sample_sql}
             case "ratio":
                 below = self._within(f"({self.denominator})::DOUBLE")
                 return {"above": f"sum({value})", "below": f"sum({below})"}

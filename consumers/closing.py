@@ -23,7 +23,7 @@ three hours is a pause of three hours.
 All of this follows from the session's events in the order of the log; batches and restarts change nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from operator import attrgetter
 
@@ -41,7 +41,7 @@ from sessions.event import AFTER_CLOSE, Event
 from sessions.identity import DENIED
 from sessions.state import FAR_FUTURE, FAR_PAST, stored_directly
 
-JUDGED_MAX = 100_000  # events taken again, a batch and session, to judge those after one whose time is in doubt
+JUDGED_MAX = 100_000  # events retaken, per batch and session, to judge those after one whose time is in doubt
 OVERTAKEN_MS = 60_000  # after an end, by arrival; shorter makes the order of arrival matter, longer more versions
 _PINGS = frozenset(name for name, row in EVENT_TYPES.items() if row.only_reports)
 
@@ -99,27 +99,32 @@ class Closing(msgspec.Struct, gc=False):
     def after(cls, history: History, limits: Limits) -> "Closing":
         """Return what is known of a session of which the lake has this."""
         closing = cls(limits)
-        events, last_offset = sorted(history.events, key=attrgetter("offset")), history.last_offset
+        events, last_offset = history.events, history.last_offset
         counted = [each for each in events if each.offset <= last_offset and not each.is_flagged(OVER_LIMIT)]
         clocks = clocks_of((each.received_ms, each.client_ms) for each in counted) if counted else None
-        for event in counted:
-            closing.take(dated(event, clocks) if clocks else event)
+        closing.take_all(dated(event, clocks) if clocks else event for event in counted)
         if clocks is not None:
             closing.set_clocks(clocks)
-        closing.passed_since = None
         if history.over.events:
             closing.count_over(history.over)
-        for event in events:
-            if event.offset > last_offset:
-                closing.pass_over(closing.dated(event) or event)
+        closing.pass_over_all(event for event in events if event.offset > last_offset)
         return closing
 
-    def take(self, event: Event) -> bool:
-        """Take an event that was stored before, as it was taken then; return as `arrive` does."""
-        if event.is_flagged(AFTER_CLOSE):
-            self.pass_over(event)
-            return False
-        return self.arrive(event)
+    def take_all(self, events: Iterable[Event]) -> bool:
+        """Take what was stored up to the last event that counts, as it was taken then; return as `arrive` does."""
+        is_earlier = False
+        for event in sorted(events, key=attrgetter("offset")):
+            if event.is_flagged(AFTER_CLOSE):
+                self.pass_over(event)
+            else:
+                is_earlier = self.arrive(event) or is_earlier
+        self.passed_since = None
+        return is_earlier
+
+    def pass_over_all(self, events: Iterable[Event]) -> None:
+        """Pass over what was stored after the last event that counts."""
+        for event in sorted(events, key=attrgetter("offset")):
+            self.pass_over(self.dated(event) or event)
 
     def arrive(self, event: Event) -> bool:
         """Take an event that counts, in order of offset; return whether its deadline may be earlier now."""
@@ -164,11 +169,10 @@ class Closing(msgspec.Struct, gc=False):
         return True
 
     def clocks_with(self, event: Event) -> Clocks | None:
-        """Return what is known of the clock with one more event; None where only all events together tell."""
+        """Return what is known of the clock with one more event; None if that takes all events of the session."""
         clocks = self._clocks()
         if clocks is None:
-            delay_ms, at_ms = event.received_ms - event.client_ms, event.received_ms
-            return Clocks.of_first_run(delay_ms, delay_ms, first_ms=at_ms, last_ms=at_ms, events=1)
+            return clocks_of([(event.received_ms, event.client_ms)])
         return clocks.noted(event.client_ms, event.received_ms)
 
     def _clocks(self) -> Clocks | None:
@@ -187,7 +191,7 @@ class Closing(msgspec.Struct, gc=False):
         self.clocks, self.delay_min_ms, self.delay_max_ms = self._clocks(), FAR_FUTURE, FAR_PAST
 
     def dated(self, event: Event) -> Event | None:
-        """Return an event with the time that orders it; None where only all events together tell."""
+        """Return an event with the time that orders it; None if that takes all events of the session."""
         clocks = self.clocks_with(event)
         return None if clocks is None else dated(event, clocks)
 
@@ -303,9 +307,9 @@ class Closing(msgspec.Struct, gc=False):
 def with_passed(fresh: Sequence[Event], closing: Closing | None, history: History | None = None) -> list[Event]:
     """Return new events of a session, flagged where they change nothing; if none changes anything, take them all.
 
-    `closing` is None if it is not known: then every event may change something. So may one of which only all
-    events of the session tell when it happened. What comes after that one is judged by `history`, which has all
-    events before these; without it, or if that takes too long, it is not judged.
+    `closing` is None if it is not known: then every event may change something. So may an event whose time
+    depends on all events of the session. Those after it are judged by `history`, which holds all events before
+    these; without it, or if that takes too long, they are not judged.
     """
     if closing is None:
         return list(fresh)

@@ -10,7 +10,6 @@ until it is folded again: it stays as it was before that event (`as_of_offset` o
 
 from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import closing as closed_after
-from operator import attrgetter
 from typing import Protocol
 
 import msgspec
@@ -123,10 +122,11 @@ class LateData:
             closing = Closing.after(history, self._limits)
             if history.version:
                 self._live.keep_closing(session_id, closing)
-        fresh = with_passed(fresh, closing, replace(history, events=[*history.events, *before]))
+        whole = replace(history, events=[*history.events, *before])
+        fresh = with_passed(fresh, closing, whole)
         changes.events += fresh
         if not all(event.is_flagged(AFTER_CLOSE) for event in fresh):
-            self.refold(session_id, history, [*history.events, *before, *fresh])
+            self.refold(session_id, replace(whole, events=[*whole.events, *fresh]))
             self._mark_caught_up(session_id, changes)
 
     def _decide(self, events: list[Event], known: Lookup, placed: list[Event], changes: Changes) -> list[Event]:
@@ -191,9 +191,9 @@ class LateData:
         unread = set(chosen)
         for session_id, history in lake.histories(chosen, since=self._live.first_offsets(chosen)):
             unread.remove(session_id)
-            self.refold(session_id, history, [*history.events, *placed.get(session_id, [])])
+            self.refold(session_id, replace(history, events=[*history.events, *placed.get(session_id, [])]))
         for session_id in unread & placed.keys():
-            self.refold(session_id, History([]), placed[session_id])
+            self.refold(session_id, History(placed[session_id]))
         for session_id in chosen:
             self._mark_caught_up(session_id, changes)
 
@@ -201,32 +201,30 @@ class LateData:
         self.behind.pop(session_id, None)
         changes.folded_again = True
 
-    def refold(self, session_id: str, history: History, events: list[Event]) -> None:
-        """Open a session with these events, in place of what memory has of it."""
-        told = (event.offset for event in events if not event.is_flagged(AFTER_CLOSE))
-        last_offset = max(history.over.last_offset, max(told, default=-1))
+    def refold(self, session_id: str, history: History) -> None:
+        """Open a session with the events of its history, in place of what memory has of it."""
+        events, last_offset = history.events, history.last_offset
         taken = [event for event in events if event.offset <= last_offset and not event.is_flagged(OVER_LIMIT)]
         clocks, counted = admitted(taken) if taken else (None, [])
-        passed = [event for event in events if event.offset > last_offset]
         first_offset = min((event.offset for event in events), default=0)
         session = self._live.begin(session_id, version=history.version + 1, first_offset=first_offset)
-        session.late_events = history.late_events
+        session.late_events = history.late_events + sum(
+            history.version > 0
+            and event.offset >= history.closed_as_of_offset
+            and not event.is_flagged(AFTER_CLOSE)
+            for event in counted
+        )
         closing = session.closing
-        for event in sorted(counted, key=attrgetter("offset")):
-            if closing.take(event):
-                self._live.unschedule(session_id)
-            is_late = history.version > 0 and event.offset >= history.closed_as_of_offset
-            session.late_events += is_late and not event.is_flagged(AFTER_CLOSE)
+        if closing.take_all(counted):
+            self._live.unschedule(session_id)
         if clocks is not None:
             session.set_clocks(clocks)
-        closing.passed_since = None
         for event in sorted(counted, key=Event.order):
             session.place(event)
         for over in (history.over, Over.of(events)):
             if over.events and session.count_over(over):
                 self._live.unschedule(session_id)
-        for event in sorted(passed, key=attrgetter("offset")):
-            closing.pass_over(closing.dated(event) or event)
+        closing.pass_over_all(event for event in events if event.offset > last_offset)
         self._live.watch(session_id, session)
 
 

@@ -13,7 +13,7 @@ from consumers.open_session import OpenSession
 from lake.changes import CloseReason, OpenRows, SessionRow, YoungIds
 from schemas.ids import born_ms_of_session, is_derived_session
 
-CLOSED_KEPT = 5_000  # closed sessions of which is known what opens them; an older one is read again, once
+CLOSED_KEPT = 5_000  # closed sessions whose reopening conditions are kept; an older one is read again, once
 
 
 class LiveSessions:
@@ -73,7 +73,7 @@ class LiveSessions:
         return {id: self.open[id].first_offset for id in session_ids if id in self.open}
 
     def unschedule(self, session_id: str) -> None:
-        """Forget a session's deadline, which may now be earlier: the log's clock was put back."""
+        """Forget a session's deadline: the log's clock was put back, or the session began earlier."""
         self._scheduled.discard(session_id)
 
     def watch(self, session_id: str, session: OpenSession) -> None:

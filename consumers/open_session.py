@@ -133,7 +133,7 @@ class OpenSession:
         """Keep what the events that arrived show of the clock."""
         self.closing.set_clocks(clocks)
         self.fold.segments, self.fold.clock_flag = clocks.believed, clocks.flag
-        if self.said is None and (clocks.has_steps or clocks.is_lost):
+        if self.said is None and clocks.has_steps:
             self.said = array("q")
 
     def facts(self) -> SessionFacts:

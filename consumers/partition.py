@@ -44,7 +44,7 @@ class PartitionSessions:
         """Open again what was open: every session of `histories` that did not close after its last event."""
         for session_id, history in histories:
             if history.closed_as_of_offset <= history.last_offset:
-                self._late.refold(session_id, history, history.events)
+                self._late.refold(session_id, history)
 
     def remember(self, *, sessions: YoungIds, tracking: YoungIds, derived: Iterable[str]) -> None:
         """Take note of ids that the lake has: `derived` of closed sessions, which say nothing of their age.
@@ -125,14 +125,13 @@ class PartitionSessions:
         changes.events.append(event)
         if session.version > 1:
             session.late_events += 1
-        is_watched = clocks is None
-        if session.arrive(event):
+        is_earlier = session.arrive(event)
+        if is_earlier:
             self._live.unschedule(session_id)
-            is_watched = False
         if clocks is not None:
             session.set_clocks(clocks)
         session.place(event)
-        if not is_watched:
+        if is_earlier or clocks is not None:
             self._live.watch(session_id, session)
         return True
 

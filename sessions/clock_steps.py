@@ -14,10 +14,10 @@ an upload the delay falls second by second, so no run is steady.
 
 A segment lasts, by its own clock and offset, from the last event that came with the delay of the clock before (2 s
 more or less) to the first event of the next segment's run, with a tolerance of 2 s at both ends. An event belongs
-to a segment in whose time it lies, and whose offset its delay does not fall short of by more than 2 s; where
-several fit, to the one with the greatest offset, by which it came least late. It is ordered by its timestamp plus
-the offset of its segment less that of the first: by the first clock. An event that belongs to no segment is
-ordered by its arrival, by the first clock too.
+to a segment if it lies within the segment's time and its delay is at least the segment's offset less 2 s. If it
+fits several, it belongs to the one with the greatest offset, which makes it least late. It is ordered by its
+timestamp plus the offset of its segment less that of the first: by the first clock. An event that belongs to no
+segment is ordered by its arrival, by the first clock too.
 
 Where the clock was not set, events are ordered by their timestamps. But nothing arrives before it happened: an
 event whose delay falls short of the clock's offset by more than 5 minutes is ordered by its arrival, by it.
@@ -101,8 +101,13 @@ class Clocks(msgspec.Struct, gc=False):
             return "clock_unsteady"
         if self.has_steps:
             return "clock_set"
-        least_ms = self.segments[0].offset_ms - STEP_MS if self.segments else -AHEAD_MS_MAX
-        return "clock_odd" if self.least_ms < least_ms and not self.is_first else ""
+        return "clock_odd" if self._is_by_arrival(self.least_ms) else ""
+
+    def _is_by_arrival(self, delay_ms: int) -> bool:
+        """Return whether an event with this delay is ordered by its arrival, where the clock was not set."""
+        if self.segments:
+            return delay_ms < self.segments[0].offset_ms - STEP_MS
+        return delay_ms < -AHEAD_MS_MAX and not self.is_first
 
     def _least_plain_ms(self) -> int:
         """Return the delay from which on an event is ordered by its timestamp, whether a clock is known or not."""
@@ -112,13 +117,11 @@ class Clocks(msgspec.Struct, gc=False):
         """Return the time by which an event is ordered."""
         if self.is_lost:
             return received_ms
-        segments, delay_ms = self.segments, received_ms - client_ms
-        if len(segments) > 1:
+        if self.has_steps:
             return self._by_first_clock(client_ms, received_ms)
-        if segments:
-            offset_ms = segments[0].offset_ms
-            return client_ms if delay_ms >= offset_ms - STEP_MS else received_ms - offset_ms
-        return client_ms if delay_ms >= -AHEAD_MS_MAX or self.is_first else received_ms
+        if not self._is_by_arrival(received_ms - client_ms):
+            return client_ms
+        return received_ms - (self.segments[0].offset_ms if self.segments else 0)
 
     def _by_first_clock(self, client_ms: int, received_ms: int) -> int:
         offset_ms, until_ms = FAR_PAST, FAR_FUTURE
@@ -134,7 +137,7 @@ class Clocks(msgspec.Struct, gc=False):
         return happened_ms - self.segments[0].offset_ms
 
     def noted(self, client_ms: int, received_ms: int) -> "Clocks | None":
-        """Return what is known with one more event; None where only all events together tell.
+        """Return what is known with one more event; None if that takes all events of the session.
 
         That is where it came before others, and where others are now ordered by other times.
         """
@@ -207,10 +210,16 @@ class Clocks(msgspec.Struct, gc=False):
 
 def clocks_of(pairs: Iterable[tuple[int, int]]) -> Clocks:
     """Return what all (arrival, timestamp) of a session's events show of its clocks; at least one pair."""
-    (received_ms, client_ms), *others = sorted(pairs)
-    delay_ms = received_ms - client_ms
-    clocks = Clocks.of_first_run(delay_ms, delay_ms, first_ms=received_ms, last_ms=received_ms, events=1)
-    for received_ms, client_ms in others:
+    every = sorted(pairs)
+    delays = [received_ms - client_ms for received_ms, client_ms in every]
+    (first_ms, _), (last_ms, last_client_ms) = every[0], every[-1]
+    lo_ms, hi_ms = min(delays), max(delays)
+    if hi_ms - lo_ms <= STEADY_MS:  # one run, as of nearly every session
+        clocks = Clocks.of_first_run(lo_ms, hi_ms, first_ms=first_ms, last_ms=last_ms, events=len(every))
+        clocks.last_client_ms = last_client_ms
+        return clocks
+    clocks = Clocks.of_first_run(delays[0], delays[0], first_ms=first_ms, last_ms=first_ms, events=1)
+    for received_ms, client_ms in every[1:]:
         clocks.note(client_ms, received_ms)
     return clocks
 

@@ -259,11 +259,7 @@ def _with_observation(state: State, now: int, moved_s: float, ms: int) -> Run:
             since_ms=now - played_ms,
             head=base.head,
             base_ms=base.ms,
-            spilled_ms=base.spilled_ms,
-            seeks=base.seeks,
-            head_max=base.head_max,
-            sought_ms=base.sought_ms,
-            is_buffer_sought=base.is_buffer_sought,
+            began=base,
         )
     at_ms = now - played_ms
     for until_ms, bitrate in (*state.base_bitrates, (now, state.bitrate)):

@@ -21,7 +21,7 @@ LENGTH_MS = 86_400_000
 LIST_MAX = 200
 FAR_PAST, FAR_FUTURE = -(1 << 60), 1 << 60
 INFINITE = float("inf")
-PLAYHEAD_S_END = 1e13  # what is not before it is no position
+PLAYHEAD_S_END = 1e13  # a playhead from here on is not a position
 
 # What the player does; the index of its duration in `State.times`. The first nine it claims. Of the others, GAP,
 # AD_OVER and UNBORNE are unknown, AT_END, AFTER_ERROR and AT_ZERO idle; NEVER_MOVED is unknown or a stall, and
@@ -36,7 +36,8 @@ Kind = TypeVar("Kind", bound=type[msgspec.Struct])
 def stored_directly(struct: Kind) -> Kind:
     """Let the fields of a Struct with `gc=False` be stored as an ordinary object stores them.
 
-    That takes a fifth of the time: msgspec's own way sees whether the garbage collector has to know the Struct.
+    That takes a fifth of the time: msgspec's own setter checks whether the garbage collector must track the
+    Struct.
     """
     for name in ("__setattr__", "__delattr__"):
         type.__setattr__(struct, name, getattr(object, name))
@@ -49,30 +50,6 @@ class OpenState(msgspec.Struct, frozen=True, gc=False):
     starts: int = 0
     time_ms: int = 0
     since_ms: int | None = None
-
-
-class Run(msgspec.Struct, frozen=True, gc=False):
-    """A run of observations in which the playhead contradicts the claim (`evidence.py`).
-
-    It began at `since_ms` (of an unsaid play: content began then), at the playhead `head`; `base_ms` is its last
-    observation. Of its time, `weight_ms` is content with a known bitrate, `weighted` that time by its bitrate, and
-    `unborne_ms` unknown so far. Once decided, `counts_as` is what it is. What follows is as before it.
-    """
-
-    first_ms: int
-    since_ms: int
-    head: float
-    base_ms: int
-    observations: int = 0
-    weight_ms: int = 0
-    weighted: float = 0.0
-    unborne_ms: int = 0
-    counts_as: int = -1
-    spilled_ms: int = 0
-    seeks: int = 0
-    head_max: float = -1.0
-    sought_ms: int = FAR_PAST
-    is_buffer_sought: bool = False
 
 
 class Base(msgspec.Struct, frozen=True, gc=False):
@@ -88,6 +65,27 @@ class Base(msgspec.Struct, frozen=True, gc=False):
 
 
 NO_BASE = Base()
+
+
+class Run(msgspec.Struct, frozen=True, gc=False):
+    """A run of observations in which the playhead contradicts the claim (`evidence.py`).
+
+    It began at `since_ms` (of an unsaid play: content began then), at the playhead `head`; `base_ms` is its last
+    observation. Of its time, `weight_ms` is content with a known bitrate, `weighted` that time by its bitrate, and
+    `unborne_ms` unknown so far. Once decided, `counts_as` is what it is. `began` is what was so at its first
+    base.
+    """
+
+    first_ms: int
+    since_ms: int
+    head: float
+    base_ms: int
+    observations: int = 0
+    weight_ms: int = 0
+    weighted: float = 0.0
+    unborne_ms: int = 0
+    counts_as: int = -1
+    began: Base = NO_BASE
 
 
 class Short(msgspec.Struct, frozen=True, gc=False):

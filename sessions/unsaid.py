@@ -15,12 +15,12 @@ RESUMED_MS = 5_000
 
 def play_unsaid(state: State, run: Run) -> None:
     """Let main content have played since the run began."""
-    _count_as_content(state, run.since_ms, run.spilled_ms)
+    _count_as_content(state, run.since_ms, run.began.spilled_ms)
     state.weight_ms += run.weight_ms
     state.weighted += run.weighted
     rewrite_spans(state, CONTENT, run.since_ms, run.head)
     state.plays_unsaid += 1
-    state.seeks, state.head_max, state.slip_events = run.seeks, max(run.head_max, state.head), -1
+    state.seeks, state.head_max, state.slip_events = run.began.seeks, max(run.began.head_max, state.head), -1
     _forget_sought(state, run)
     add_range(state, run.head, state.head)
     _close_ads(state, run.since_ms)
@@ -94,7 +94,7 @@ def _close_ads(state: State, at_ms: int) -> None:
 
 def _forget_sought(state: State, run: Run) -> None:
     """What moved in the run was played: it caused no buffering."""
-    state.sought_ms = run.sought_ms
-    if state.is_buffer_sought and not run.is_buffer_sought:
+    state.sought_ms = run.began.sought_ms
+    if state.is_buffer_sought and not run.began.is_buffer_sought:
         state.is_buffer_sought = False
         state.seek_buffers -= 1

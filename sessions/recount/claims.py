@@ -44,7 +44,6 @@ class Claims:
         self.rebuffers: list[int] = []
         self.main_plays: list[int] = []
         self.mains: list[str] = []  # what main content did after each event
-        self.has_error = False  # an error came, and no play since
 
     def now(self) -> str:
         """What it claims until the next event."""

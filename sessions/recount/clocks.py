@@ -8,6 +8,7 @@ from sessions.recount.report import Report
 SPREAD_MS = 2_000
 SET_MS = 5 * 60 * 1000
 DAY_MS = 24 * 60 * 60 * 1000
+CLOCKS_MAX = 4  # beyond this, none is believed
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Clock:
-    """A clock that was right but for its offset: from the last sight of another, until the first of the next."""
+    """A clock with a constant offset, from the last event by the clock before to the first event by the next."""
 
     offset_ms: int
     since_ms: float = float("-inf")
@@ -42,12 +43,15 @@ def dated(reports: list[Report]) -> list[Report]:
 
 def runs_of(heard: Sequence[Heard]) -> list[list[Heard]]:
     runs: list[list[Heard]] = []
+    low = high = 0
     for each in heard:
-        delays = [other.delay_ms for other in runs[-1]] if runs else []
-        if runs and max(*delays, each.delay_ms) - min(*delays, each.delay_ms) <= SPREAD_MS:
+        delay_ms = each.delay_ms
+        if runs and max(high, delay_ms) - min(low, delay_ms) <= SPREAD_MS:
             runs[-1].append(each)
+            low, high = min(low, delay_ms), max(high, delay_ms)
         else:
             runs.append([each])
+            low = high = delay_ms
     return runs
 
 
@@ -78,13 +82,15 @@ def clocks_of(heard: Sequence[Heard], runs: Sequence[Sequence[Heard]]) -> list[C
             earlier = heard[: sum(map(len, runs[:place]))]
             seen = [each for each in earlier if abs(each.delay_ms - clocks[-1].offset_ms) <= SPREAD_MS]
             clocks = [*clocks, Clock(offset_ms, seen[-1].received_ms, run[0].received_ms)]
+            if len(clocks) > CLOCKS_MAX:
+                break  # nothing is dated by any of them
     return clocks
 
 
 def date_of(event: Report, clocks: Sequence[Clock], *, is_one_run: bool) -> int:
     """Return the time that orders an event: by the first clock, as far as it is known."""
     delay_ms = event.received_ms - event.ms
-    if len(clocks) > 4:
+    if len(clocks) > CLOCKS_MAX:
         return event.received_ms
     if not clocks:
         return event.received_ms if delay_ms < -DAY_MS and not is_one_run else event.ms

@@ -1,7 +1,6 @@
 """The apps of a generated service: on which devices they run, how they report, and their releases. Pure."""
 
 import random
-from itertools import pairwise
 
 import msgspec
 
@@ -136,7 +135,7 @@ def version_at(app: App, releases: list[Release], at_ms: int, *, key: str) -> st
     found = releases[0].version
     if rng.random() < app.stays:
         return found
-    for _before, release in pairwise(releases):
+    for release in releases[1:]:
         if at_ms >= release.from_ms + rng.expovariate(1 / UPDATE_DAYS) * DAY_MS:
             found = release.version
     return found

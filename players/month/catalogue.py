@@ -135,7 +135,7 @@ class Catalogue:
         )
 
     def _clip(self, rng: random.Random, at_ms: int) -> Item:
-        """News are of today, or of yesterday."""
+        """News is from today, or of yesterday."""
         day_ms = midnight_before(at_ms) - (DAY_MS if rng.random() < 0.25 else 0)
         number = self._by_rank(rng, CLIPS_A_DAY) + 1
         length_s = random.Random(f"{self._seed}/{day_ms}/{number}").randrange(45, 260)

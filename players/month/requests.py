@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from players.bodies import FAULTS
-from players.month.apps import BOT_AGENTS, WEB, App, releases, version_at
+from players.bodies import bytes_of
+from players.month.apps import APPS, BOT_AGENTS, WEB, App, releases, version_at
 from players.month.audience import COUNTRIES, SITES, Coming, Viewer, cdn_of, comings, make_viewer
 from players.month.catalogue import Catalogue
 from players.month.network import arrivals
@@ -53,9 +53,7 @@ class History:
         self._viewers = [make_viewer(seed, number, period) for number in range(viewers)]
         self._catalogue = Catalogue(seed)
         self._stories = stories_before(period.to_ms)
-        self._releases = {
-            app.name: releases(app, self._stories) for viewer in self._viewers for app in viewer.apps
-        } | {WEB.name: releases(WEB, self._stories)}
+        self._releases = {app.name: releases(app, self._stories) for app in APPS}
         self._bot = make_bot(seed, period)
 
     def posts(self) -> Iterator[Post]:
@@ -91,8 +89,10 @@ class History:
             ahead += [coming for viewer in self._viewers for coming in comings(viewer, day_ms)]
             ahead += bot_comings(self._bot, day_ms, viewers=len(self._viewers))
             ahead.sort()
-            is_due = day_ms - DAY_MS // 2  # clocks of countries differ by hours: the rest of a day comes later
-            due = [coming for coming in ahead if coming.at_ms < is_due]
+            due_before_ms = (
+                day_ms - DAY_MS // 2
+            )  # clocks of countries differ by hours: the rest of a day comes later
+            due = [coming for coming in ahead if coming.at_ms < due_before_ms]
             ahead = ahead[len(due) :]
             yield from (each for each in due if self.period.has(each.at_ms) and here[each.viewer].has(each.at_ms))
 
@@ -127,15 +127,14 @@ class History:
             body = b"" if viewer.denial else msgspec.json.encode({"user_id": viewer.user_id})
             posts.append(Post(visit.at_ms, number, "tracking", body, headers))
         metadata = {"cdn": visit.cdn, "testGroup": viewer.group}
-        posts.append(Post(start.received_ms, number, "start", _body(start, metadata), headers))
+        posts.append(Post(start.received_ms, number, "start", bytes_of(_body(start, metadata)), headers))
         is_faulty = (visit.app.name, visit.version) == (FAULTY_APP, FAULTY_VERSION)
         for each in rest:
             if each.event_type == start.event_type:  # again, because its reply was lost
                 posts.append(Post(each.received_ms, number, "start", posts[-1].body, headers))
                 continue
-            body = _body(each)
-            if is_faulty and each.event_type == "ping" and rng.random() < FAULTY_PINGS:
-                body = FAULTS["ts as text"](msgspec.json.decode(body))
+            is_spoiled = is_faulty and each.event_type == "ping" and rng.random() < FAULTY_PINGS
+            body = bytes_of(_body(each), "ts as text" if is_spoiled else "")
             posts.append(Post(each.received_ms, number, "event", body, headers))
         posts.reverse()
         return posts
@@ -192,8 +191,8 @@ def _headers_of(visit: Visit) -> tuple[tuple[bytes, bytes], ...]:
     return tuple(headers)
 
 
-def _body(sent: Sent, metadata: dict[str, str] | None = None) -> bytes:
-    """Encode an event as it goes over the wire."""
+def _body(sent: Sent, metadata: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return the body of an event."""
     body: dict[str, Any] = {
         "eventType": sent.event_type,
         "playerTime": {"playhead": sent.playhead_s, "ts": sent.ts_ms},
@@ -206,4 +205,4 @@ def _body(sent: Sent, metadata: dict[str, str] | None = None) -> bytes:
             body["qoeData"] = quality
     if metadata:
         body["customMetadata"] = metadata
-    return msgspec.json.encode(body)
+    return body

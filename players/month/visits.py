@@ -14,7 +14,7 @@ from players.month.audience import Viewer, cdn_of
 from players.month.catalogue import Catalogue, Item
 from players.month.stories import SLOW_CDN, SLOW_COUNTRY, TEST_GROUPS, Stories
 from players.screen import DAY_S, Content, Habits, Screen, Sent
-from players.viewing import buffer, pause, seek_somewhere
+from players.viewing import buffer, leave, pause, seek_somewhere
 
 CAMPAIGNS = {"winter-offer": 40, "city-bank": 30, "new-car": 20, "house-ads": 10}
 AD_LENGTHS_S = (10.0, 15.0, 20.0, 30.0)
@@ -68,9 +68,7 @@ def play_visit(visit: Visit, stories: Stories, catalogue: Catalogue) -> Played:
             follow_up = _again(screen, visit)
     elif screen.sent[-1].event_type == "error" and rng.random() < 0.6:
         follow_up = _again(screen, visit)
-    screen.let(0.005, "over")
-    if screen.habits.ends:
-        screen.say("sessionEnd")
+    leave(screen)
     return Played(screen.sent, follow_up)
 
 

@@ -331,8 +331,7 @@ class ConnectionProtocol(HttpToolsProtocol):
     # Replies
 
     def on_response_complete(self) -> None:
-        """Begin the next request that waits, or wait for one; as uvicorn does, but with our deadline."""
-        self.server_state.total_requests += 1
+        """Begin the next request that waits, or wait for one: as uvicorn does, with our deadline, uncounted."""
         if self.transport.is_closing():
             return
         self.flow.resume_reading()

@@ -278,6 +278,17 @@ def _turn(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def take_reader_lock(path: Path) -> int | None:
+    """Take the lock of readers; return its descriptor, or None if another process has it. Raises OSError."""
+    descriptor = os.open(f"{path}.reader", os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
 def _identify(path: Path) -> tuple[str, int]:
     """Return the log's id and number of partitions. Raises NotReady or LogUnavailable."""
     with _opened(path) as file:

@@ -6,17 +6,14 @@ its end goes by the clock of today, and would close sessions whose next event is
 started in between waits, and begins when the log is complete.
 """
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
-from pathlib import Path
 
 from eventlog import Receipt
-from eventlog.embedded.file import OFFSET_BITS, LogFile, _turn, path_of_log
+from eventlog.embedded.file import OFFSET_BITS, LogFile, _turn, path_of_log, take_reader_lock
 from eventlog.embedded.writer import INSERT_ROWS_MAX, _insert_of
 from schemas.faults import LogUnavailable, NotReady
-from schemas.modes import PRIVATE_FILE
 from schemas.settings import Settings
 
 
@@ -30,16 +27,17 @@ class PastWriter:
         self._path = path_of_log(settings)
         self._clock = clock
         self._file = LogFile(self._path)
-        self._descriptor = -1
+        self._descriptor: int | None = None
         try:
-            self._descriptor = _keep_readers_out(self._path)
+            self._descriptor = take_reader_lock(self._path)
+            if self._descriptor is None:
+                raise NotReady(f"a worker reads the log {self._path}: stop it until the history is written")
             self._ends = self._read_ends()
+            if any(self._ends.values()):
+                raise NotReady(f"the log {self._path} has records: a history needs a new one")
         except BaseException:
             self._release()
             raise
-        if any(self._ends.values()):
-            self._release()
-            raise NotReady(f"the log {self._path} has records: a history needs a new one")
         self._values: list[int | bytes] = []
         self._rows = 0
 
@@ -93,17 +91,6 @@ class PastWriter:
 
     def _release(self) -> None:
         self._file.close()
-        if self._descriptor >= 0:
+        if self._descriptor is not None:
             os.close(self._descriptor)
-            self._descriptor = -1
-
-
-def _keep_readers_out(path: Path) -> int:
-    """Take the lock of readers. Raises NotReady if a reader has it."""
-    descriptor = os.open(f"{path}.reader", os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise NotReady(f"a worker reads the log {path}: stop it until the history is written") from None
-    return descriptor
+            self._descriptor = None

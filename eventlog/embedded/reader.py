@@ -1,7 +1,6 @@
 """Read the embedded log: one owner of all partitions at a time."""
 
 import asyncio
-import fcntl
 import os
 import sqlite3
 import threading
@@ -13,9 +12,16 @@ from typing import TypeVar
 import msgspec
 
 from eventlog import Chunk, Owner, Record
-from eventlog.embedded.file import OFFSET_BITS, OFFSET_MASK, LogFile, _identify, _turn, path_of_log
+from eventlog.embedded.file import (
+    OFFSET_BITS,
+    OFFSET_MASK,
+    LogFile,
+    _identify,
+    _turn,
+    path_of_log,
+    take_reader_lock,
+)
 from schemas.faults import LogGap, LogTruncated, LogUnavailable, NotReady
-from schemas.modes import PRIVATE_FILE
 from schemas.settings import Settings
 
 T = TypeVar("T")
@@ -117,14 +123,10 @@ class EmbeddedReader:
         """Become the only reader, or return False at the deadline."""
         while self._lock_descriptor is None:
             try:
-                descriptor = os.open(f"{self._path}.reader", os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
+                self._lock_descriptor = take_reader_lock(self._path)
             except OSError as error:
                 raise LogUnavailable(f"{self._path}.reader cannot be opened: {error}") from error
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._lock_descriptor = descriptor
-            except BlockingIOError:
-                os.close(descriptor)
+            if self._lock_descriptor is None:
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
                     return False

@@ -1,4 +1,4 @@
-"""A run that is over, and one that goes on, for the tests of a module."""
+"""A run that is over, for all tests, and one that goes on, for those of a module."""
 
 import subprocess
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 from rigs.commands import URL, Running, ask, playhead, started
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A folder with the data of a short run that is over, and that run."""
     cwd = tmp_path_factory.mktemp("ran")

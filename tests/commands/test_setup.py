@@ -107,6 +107,17 @@ def test_what_needs_the_lake_or_the_log_says_how_to_make_them(verb: str, tmp_pat
     assert "playhead init" in line
 
 
+@pytest.fixture(scope="session")
+def known(ran: tuple[Path, subprocess.CompletedProcess[str]]) -> dict[str, str]:
+    """The folder of a run that is over, a session in it, and a pseudonym by its key."""
+    cwd, _ = ran
+    return {
+        "data": str(cwd / "data"),
+        "session": ask("SELECT min(session_id) AS id FROM sessions", cwd=cwd)[0]["id"],
+        "pseudonym": playhead("pseudonym", "user", "a", cwd=cwd).stdout.strip(),
+    }
+
+
 @pytest.mark.parametrize(
     ("verb", "words"),
     [
@@ -121,17 +132,9 @@ def test_what_needs_the_lake_or_the_log_says_how_to_make_them(verb: str, tmp_pat
     ],
     ids=lambda value: "-".join(value[:2]) if isinstance(value, list) else "",
 )
-def test_the_data_may_be_in_any_folder(
-    verb: list[str], words: str, ran: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
+def test_the_data_may_be_in_any_folder(verb: list[str], words: str, known: dict[str, str], tmp_path: Path) -> None:
     """`--data` names the folder to whatever reads it, as to `up`, and goes before PLAYHEAD_DATA_DIR."""
-    cwd, _ = ran
     elsewhere = {"PLAYHEAD_DATA_DIR": "nowhere"}
-    known = {
-        "data": str(cwd / "data"),
-        "session": ask("SELECT min(session_id) AS id FROM sessions", cwd=cwd)[0]["id"],
-        "pseudonym": playhead("pseudonym", "user", "a", cwd=cwd).stdout.strip(),
-    }
     arguments = [word.format(**known) for word in verb]
     done = playhead(*arguments, "--data", known["data"], cwd=tmp_path, settings=elsewhere)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr

@@ -2,8 +2,10 @@
 
 import contextlib
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -11,7 +13,7 @@ import pytest
 from rigs.big_lake import Shape, fill
 from rigs.lake import ROOT, Lake
 
-from lake.catalog import attach_sql, connect, extension_path, quote
+from lake.catalog import attach_sql, extension_path, quote
 from lake.reading import Reader, open_reader
 
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -134,12 +136,20 @@ def test_test_groups_are_those_of_the_custom_metadata(reader: Reader) -> None:
 # ---- time travel
 
 
-def test_a_query_may_ask_for_an_older_snapshot(lake: Lake, reader: Reader) -> None:
+@pytest.fixture
+def thinned(lake: Lake, tmp_path: Path) -> tuple[Lake, int, list[tuple[int]]]:
+    """A copy of the lake that then lost rows; its newest snapshot before, and how many sessions it had then."""
+    shutil.copytree(lake.settings.data_dir / "lake", tmp_path / "lake")
+    copy = Lake(tmp_path)
+    ((snapshot,),) = copy.ask("SELECT max(snapshot_id) FROM ducklake_snapshots('lake')")
+    before = copy.ask("SELECT count(*) FROM sessions")
+    copy.do("DELETE FROM session_versions WHERE version = 1 AND log_partition = 0")
+    return copy, snapshot, before
+
+
+def test_a_query_may_ask_for_an_older_snapshot(thinned: tuple[Lake, int, list[tuple[int]]]) -> None:
     """By number and by time, tables and views alike."""
-    now = reader.execute("SELECT max(snapshot_id) FROM ducklake_snapshots('lake')").fetchall()[0][0]
-    before = lake.ask("SELECT count(*) FROM sessions")
-    with contextlib.closing(connect(lake.place, read_only=False)) as writer:
-        writer.execute("DELETE FROM session_versions WHERE version = 1 AND log_partition = 0")
+    lake, now, before = thinned
     with open_reader(lake.place) as later:
         for name in ("sessions", "session_versions"):
             ((kept,),) = later.execute(f"SELECT count(*) FROM {name} AT (VERSION => {now})").fetchall()
@@ -153,17 +163,16 @@ def test_a_query_may_ask_for_an_older_snapshot(lake: Lake, reader: Reader) -> No
         assert later.execute(by_time).fetchall() == before
 
 
-def test_a_client_may_attach_an_older_snapshot(lake: Lake) -> None:
+def test_a_client_may_attach_an_older_snapshot(thinned: tuple[Lake, int, list[tuple[int]]]) -> None:
     """Then views and macros answer as they did."""
+    lake, earlier, before = thinned
     with contextlib.closing(duckdb.connect(config={"allow_unsigned_extensions": True})) as client:
         for extension in ("ducklake", "sqlite_scanner"):
             client.execute(f"LOAD {quote(extension_path(extension))}")
         first = attach_sql(lake.place, read_only=True)
-        ((newest,),) = lake.ask("SELECT max(snapshot_id) FROM ducklake_snapshots('lake')")
-        earlier = newest - 5
         client.execute(first[:-1] + f", SNAPSHOT_VERSION {earlier})")
         client.execute("USE lake")
         assert client.execute("SELECT sessions > 0 FROM metrics_by([])").fetchall() == [(True,)]
         in_past = client.execute("SELECT count(*) FROM sessions").fetchall()
-    assert in_past == lake.ask(f"SELECT count(*) FROM sessions AT (VERSION => {earlier})")
+    assert in_past == lake.ask(f"SELECT count(*) FROM sessions AT (VERSION => {earlier})") == before
     assert in_past > lake.ask("SELECT count(*) FROM sessions")

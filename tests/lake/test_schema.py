@@ -185,6 +185,7 @@ def test_every_schema_has_its_step() -> None:
         statements = [
             line for line in sql_text(f"schema_{step}").splitlines() if line and not line.startswith("--")
         ]
+        assert statements
         assert all(" ADD COLUMN IF NOT EXISTS " in statement for statement in statements)
 
 

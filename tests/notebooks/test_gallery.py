@@ -20,11 +20,12 @@ from notebooks.gallery import pages, question
 ADDRESS = re.compile(r"^(?:notebooks )?pages: (http://\S+)$", re.MULTILINE)
 
 
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the pages of an empty lake are, for this machine alone."""
-    Lake(tmp_path / "data")
-    with started("notebooks", "--port", "0", cwd=tmp_path) as running:
+    cwd = tmp_path_factory.mktemp("pages")
+    Lake(cwd / "data")
+    with started("notebooks", "--port", "0", cwd=cwd) as running:
         yield running.wait_for(lambda: ADDRESS.search(running.output), "no address is printed")[1]
         assert running.end() == 0, running.output
 
@@ -92,6 +93,7 @@ def test_only_loopback_needs_no_token(host: str, is_so: bool) -> None:
 
 def test_a_port_in_use_is_named(tmp_path: Path, address: str) -> None:
     """With what chooses another."""
+    Lake(tmp_path / "data")
     port = httpx.URL(address).port
     done: subprocess.CompletedProcess[str] = playhead("notebooks", "--port", str(port), cwd=tmp_path)
     assert done.returncode == 2

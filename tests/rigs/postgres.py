@@ -184,7 +184,7 @@ def _unprivileged() -> str | None:
 def _as(user: str | None) -> list[str]:
     """Return what begins a command that another user runs.
 
-    Python's own way forks this process, for which a test process that has mapped much may lack memory.
+    Python would fork the test process, and a large one may be refused the memory for that.
     """
     if user is None:
         return []

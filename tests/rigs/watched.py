@@ -42,7 +42,7 @@ def watched(*rows: Row) -> SessionFacts:
 
 
 def folded(*rows: Row) -> SessionFacts:
-    """Fold the events of these rows, be they such as the recount does not know or cannot hold."""
+    """Fold the events of these rows, including events that the recount does not know or has no room for."""
     return fold_all(made(row, offset) for offset, row in enumerate(rows))
 
 

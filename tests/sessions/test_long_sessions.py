@@ -45,7 +45,7 @@ def test_the_stated_error_bounds_the_error() -> None:
         rows, seconds = [started(length_s=5_000), (0, "play", 0)], set()
         for n in range(1, 900):
             place = chance.randrange(4_990)
-            rows += [(20 * n, "ping", place), (20 * n + 4, "ping", place + 4)]
+            rows += [(5 * n, "ping", place), (5 * n + 4, "ping", place + 4)]
             seconds |= set(range(place, place + 4))
         facts = watched(*rows)
         assert abs(facts.unique_played_s - len(seconds)) <= facts.played_error_s + 10

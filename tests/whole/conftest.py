@@ -1,4 +1,4 @@
-"""One stack for the tests of a module."""
+"""One stack for all tests that do not mind each other."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from rigs.commands import playhead
 from rigs.whole import Stack, running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One stack for the tests that do not mind each other; at the end it must be as promised."""
     cwd = tmp_path_factory.mktemp("end_to_end")

@@ -17,7 +17,7 @@ demo: data/demo/.filled  ## a lake with a week of a generated service, and the p
 	@echo '  $(RUN)/playhead sql --data data/demo "FROM error_ranking"'
 	$(RUN)/playhead notebooks --data data/demo
 
-data/demo/.filled: .venv/.installed
+data/demo/.filled: | .venv/.installed
 	@echo 'Filling data/demo with a week of 3,000 viewers: about a minute on two idle cores, and 440 MB.'
 	rm -rf data/demo
 	$(RUN)/playhead init --data data/demo

@@ -39,21 +39,35 @@ SELECT session_id, clock_offset_ms, clock_spread_ms, clocks, start_ts, first_rec
 FROM sessions
 WHERE abs(clock_offset_ms) > 60000 OR clock_spread_ms > 60000 OR len(clocks) > 1;
 
+-- Sessions, retried starts included, with what is doubtful of each. is_reopened: late events reopened it. is_startless: without sessionStart. has_wrong_clock: the player's clock is wrong by more than a minute. is_slow: some of its events took over a minute longer than others to arrive. has_gap: some of its time is unknown. has_repeats, has_events_after_end: some of its events are not counted. stored_events: its events, those included that are not counted. Cost: 0.4 s.
+CREATE OR REPLACE VIEW sessions_checked AS
+SELECT
+    *,
+    late_events > 0 AS is_reopened,
+    NOT has_start AS is_startless,
+    coalesce(abs(clock_offset_ms) > 60000, false) AS has_wrong_clock,
+    coalesce(clock_spread_ms > 60000, false) AS is_slow,
+    coalesce(gap_s > 0, false) AS has_gap,
+    repeats > 0 AS has_repeats,
+    events_after_end > 0 AS has_events_after_end,
+    events + repeats + events_after_end + coalesce(events_ignored, 0) + coalesce(events_over_limit, 0) AS stored_events
+FROM sessions;
+
 -- Checks of data quality: what each checks, how many it found, out of how many. Cost: 0.5 s, and flagged_events.
 CREATE OR REPLACE VIEW data_quality AS
 WITH counts AS (
     SELECT
         count(*) AS sessions,
-        count(*) FILTER (WHERE late_events > 0) AS late,
-        count(*) FILTER (WHERE NOT has_start) AS startless,
+        count(*) FILTER (WHERE is_reopened) AS late,
+        count(*) FILTER (WHERE is_startless) AS startless,
         count(*) FILTER (WHERE is_retried_start) AS retried,
-        count(*) FILTER (WHERE abs(clock_offset_ms) > 60000) AS clocks,
-        count(*) FILTER (WHERE clock_spread_ms > 60000) AS slow,
-        count(*) FILTER (WHERE gap_s > 0) AS gaps,
+        count(*) FILTER (WHERE has_wrong_clock) AS clocks,
+        count(*) FILTER (WHERE is_slow) AS slow,
+        count(*) FILTER (WHERE has_gap) AS gaps,
         count(*) FILTER (WHERE is_capped) AS capped,
-        count(*) FILTER (WHERE repeats > 0) AS repeated,
-        count(*) FILTER (WHERE events_after_end > 0) AS after_end
-    FROM sessions
+        count(*) FILTER (WHERE has_repeats) AS repeated,
+        count(*) FILTER (WHERE has_events_after_end) AS after_end
+    FROM sessions_checked
 ), checks AS (
     SELECT
         unnest([

@@ -942,6 +942,7 @@ def test_every_view_and_macro_is_in_the_catalogue() -> None:
         "repeats",
         "retried_starts",
         "wrong_clocks",
+        "sessions_checked",
         "timeline_between",
         "open_now",
         "share_score",

@@ -212,6 +212,21 @@ def histogram(rows: Sequence[Mapping[str, Any]], start: str, count: str, *, titl
     )
 
 
+def shares(rows: Sequence[Mapping[str, Any]], across: str, down: str, value: str, *, title: str) -> Any:
+    """Return a table of shares as a picture, darker where they are larger; tooltips show every column."""
+    base = alt.Chart(_data(rows), height=alt.Step(24), width="container").encode(
+        alt.X(f"{across}:N", title=None, axis=alt.Axis(orient="top", labelAngle=-30, labelLimit=120)),
+        alt.Y(f"{down}:N", title=None, sort=None, axis=alt.Axis(labelLimit=180)),
+        tooltip=[alt.Tooltip(f"{name}:N", title=name) for name in rows[0]] if rows else [],
+    )
+    colour = alt.Color(f"{value}:Q", title=title, scale=alt.Scale(scheme="blues"), legend=None)
+    dark = alt.datum[value] > max((row[value] for row in rows), default=0) / 2
+    return base.mark_rect().encode(colour) + base.mark_text(fontSize=11).encode(
+        alt.Text(f"{value}:Q", format=".2~%"),
+        color=alt.condition(dark, alt.value("#FFFFFF"), alt.value("#1A1A1A")),
+    )
+
+
 def answer(rows: Sequence[Mapping[str, Any]], along: str, value: str) -> Any:
     """Return any answer as a picture: a line along times and numbers, bars along everything else."""
     first = next((row[along] for row in rows if row[along] is not None), None)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from rigs.lake import Lake, record_value, write_values
+from rigs.odd_lake import odd_lake
 
 from lake.reading import Reader
 from notebooks import questions
@@ -57,6 +58,15 @@ def template(sessions: int) -> Path:
     return folder
 
 
+@functools.cache
+def oddities() -> Path:
+    """Return the folder of a lake with every oddity."""
+    folder = Path(tempfile.mkdtemp(prefix="playhead-odd-"))
+    atexit.register(shutil.rmtree, folder)
+    odd_lake(folder, start_ms=time.time_ns() // 1_000_000 - 7_200_000)
+    return folder
+
+
 def told(*, buffers: bool) -> Iterator[tuple[str, int, float]]:
     """What one player says: event, milliseconds from the start, playhead."""
     yield "sessionStart", 0, 0.0
@@ -74,7 +84,7 @@ def lake_with(folder: Path, sessions: int) -> None:
     shutil.copytree(template(sessions), folder)
 
 
-@pytest.fixture(params=["no lake", "an empty lake", "one session", "forty sessions"])
+@pytest.fixture(params=["no lake", "an empty lake", "one session", "forty sessions", "every oddity"])
 def environment(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The settings of one kind of lake, in this process's environment; return its name."""
     match request.param:
@@ -84,6 +94,8 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyt
             lake_with(tmp_path / "data", 1)
         case "forty sessions":
             lake_with(tmp_path / "data", SESSIONS)
+        case "every oddity":
+            shutil.copytree(oddities(), tmp_path / "data")
     monkeypatch.setenv("PLAYHEAD_DATA_DIR", str(tmp_path / "data"))
     return str(request.param)
 

@@ -1,0 +1,323 @@
+"""Can I trust this?"""
+
+import marimo
+
+app = marimo.App(width="medium", app_title="Playhead: quality")
+
+
+@app.cell
+def _():
+    import marimo as mo
+
+    from notebooks import filters, page, pictures, quality, questions
+    from notebooks.names import as_text
+
+    lake = page.lake_of(mo, "Quality")
+    return as_text, filters, lake, mo, page, pictures, quality, questions
+
+
+@app.cell
+def _(lake, mo, page):
+    bar, refresh, snapshot, set_snapshot = page.controls(mo, lake)
+    return bar, refresh, set_snapshot, snapshot
+
+
+@app.cell
+def _(bar, mo, page, refresh):
+    page.head(mo, "Quality", bar, refresh)
+    return
+
+
+@app.cell
+def _(lake, page, refresh, set_snapshot, snapshot):
+    refresh  # now and then
+    page.look(lake, snapshot, set_snapshot)
+    return
+
+
+@app.cell
+def _(bar, lake, mo, page, snapshot):
+    snapshot()
+    choice = page.chosen(mo, lake, bar)
+    mo.md(f"Filters: {choice.words}")
+    return (choice,)
+
+
+@app.cell
+def _(filters, mo):
+    cut_by = mo.ui.dropdown(list(filters.DIMENSIONS), value="player", label="cut by")
+    return (cut_by,)
+
+
+@app.cell
+def _(choice, lake, mo, pictures, quality):
+    # What is doubtful of the sessions that started in the period; retried starts are among them.
+    (now,) = quality.checked(lake, choice)
+    (then,) = quality.checked(lake, choice.before())
+
+    def share(label, meaning, part, whole):
+        return pictures.tile(
+            label,
+            now[part] / now[whole] if now[whole] else None,
+            "ratio",
+            meaning=meaning,
+            n=now["n"],
+            sample_min=choice.sample_min,
+            before=then[part] / then[whole] if then[whole] else None,
+            n_before=then["n"],
+            compared=choice.compared,
+        )
+
+    mo.vstack(
+        [
+            mo.md(f"## Doubtful sessions that started in this period, and {choice.compared}"),
+            pictures.tiles(
+                mo, [share(label, meaning, column, "n") for column, (label, meaning) in quality.CHECKS.items()]
+            ),
+        ]
+    )
+    return (share,)
+
+
+@app.cell
+def _(mo, pictures, share):
+    # No event has a number, so a lost report shows only where others contradict it.
+    mo.vstack(
+        [
+            mo.md("## Reports that were lost"),
+            pictures.tiles(
+                mo,
+                [
+                    share(
+                        "time unknown",
+                        "Of the time from first to last event of each session.",
+                        "gap_s",
+                        "length_s",
+                    ),
+                    share(
+                        "no end reported",
+                        "Closed sessions that fell silent: the app was closed, or its end is lost.",
+                        "unended",
+                        "closed",
+                    ),
+                    share("no start", "The sessionStart is lost, or was refused.", "is_startless", "n"),
+                ],
+            ),
+            mo.md(
+                "Events carry no number, so nobody can count those that never arrived. A lost report is found "
+                "where the next ones contradict it: a silence, a playhead that jumped, an ad that is too long."
+            ),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(choice, lake, mo, pictures, quality, questions):
+    lines = {
+        column: quality.CHECKS[column][0] for column in ("is_slow", "has_wrong_clock", "has_gap", "is_reopened")
+    }
+    buckets = [
+        {**row, **{column: row[column] / row["n"] for column in lines}}
+        for row in quality.checked(lake, choice, by=choice.bucket)
+    ]
+    left_out = sum(row["n"] for row in buckets if row["n"] < choice.sample_min)
+    mo.vstack(
+        [
+            mo.md("## Over time"),
+            pictures.over_time(
+                questions.points(sorted(buckets, key=lambda row: row["value"]), choice, lines, factor=100),
+                title="% of sessions",
+                note=choice.zone,
+            ),
+            mo.md(
+                f"Each point is {choice.bucket_words} of starts; points of fewer than {choice.sample_min} "
+                f"sessions are left out ({left_out:,} sessions)."
+            ),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(choice, lake, mo, pictures, quality):
+    words = ["under 1 s", "1 to 10 s", "10 s to 1 min", "1 to 10 min", "10 min to 1 h", "over 1 h"]
+    delays = quality.delays(lake, choice)
+    counted = {row["place"]: row["sessions"] for row in delays}
+    late = [{"delay": word, "sessions": counted.get(place, 0)} for place, word in enumerate(words)]
+    mo.vstack(
+        [
+            mo.md("## How late reports come"),
+            pictures.bars(late, "sessions", "delay", title="sessions, by their slowest report"),
+            mo.md(
+                f"How much longer than its fastest event a session's slowest took to arrive; "
+                f"n = {sum(row['sessions'] for row in late):,} sessions, without downloaded ones; of "
+                f"{counted.get(None, 0):,} more it is unknown."
+            ),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(as_text, choice, lake, mo, pictures, quality):
+    of_sessions = quality.session_flags(lake, choice)
+    of_events = quality.event_flags(lake, choice)
+
+    def by_rule(found, what):
+        enough = [
+            {
+                "rule": row["flag"],
+                "player": row["player"],
+                "share": row["found"] / row["n"],
+                what: row["found"],
+                "of": row["n"],
+            }
+            for row in found
+            if row["n"] >= choice.sample_min
+        ]
+        rules = {}
+        for row in found:
+            rule = rules.setdefault(
+                row["flag"], {"rule": row["flag"], what: 0, "meaning": row["meaning"] or "unknown"}
+            )
+            rule[what] += row["found"]
+        listed = sorted(rules.values(), key=lambda rule: -rule[what])
+        if not listed:
+            return mo.md(f"No {what[:-1]} of these sessions has a flag.")
+        return mo.vstack(
+            [
+                pictures.shares(enough, "player", "rule", "share", title=f"share of {what}"),
+                mo.ui.table(
+                    as_text(listed),
+                    selection=None,
+                    page_size=10,
+                    show_data_types=False,
+                    wrapped_columns=["meaning"],
+                ),
+            ]
+        )
+
+    mo.vstack(
+        [
+            mo.md("## Rules that decided, by player: share of its sessions"),
+            by_rule(of_sessions, "sessions"),
+            mo.md("## Flags of events, by player: share of its events"),
+            by_rule(of_events, "events"),
+            mo.md(f"Players with fewer than {choice.sample_min} sessions (or events) are in the tables only."),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(as_text, choice, cut_by, filters, lake, mo, pictures, quality):
+    column = f"coalesce({filters.DIMENSIONS[cut_by.value]}, '{filters.UNKNOWN}')"
+    parts = [
+        {
+            "value": row["value"],
+            "sessions": row["n"],
+            **{
+                label: pictures.sampled(row[name] / row["n"], "ratio", row["n"], choice.sample_min)
+                for name, (label, _) in quality.CHECKS.items()
+            },
+        }
+        for row in quality.checked(lake, choice, by=column)
+    ]
+    mo.vstack(
+        [
+            mo.hstack([mo.md("## By"), cut_by], justify="start"),
+            mo.ui.table(as_text(parts), selection=None, page_size=15, show_data_types=False),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(as_text, choice, lake, mo, pictures, quality):
+    refused = quality.refused(lake, choice.since, choice.until)
+    records = sum(row["records"] for row in refused)
+    taken = quality.arrived(lake, choice.since, choice.until)
+    mo.vstack(
+        [
+            mo.md("## Records that were refused"),
+            pictures.tiles(
+                mo,
+                [
+                    pictures.tile(
+                        "refused",
+                        records,
+                        "count",
+                        meaning="Bodies that the ingest refused and kept, and records that nobody could decode.",
+                    ),
+                    pictures.tile(
+                        "of all that arrived",
+                        records / (records + taken) if records + taken else None,
+                        "ratio",
+                        n=records + taken,
+                        sample_min=choice.sample_min,
+                    ),
+                ],
+            ),
+            mo.ui.table(
+                as_text(
+                    {
+                        **row,
+                        "first_at": f"{choice.local(row['first_at']):%Y-%m-%d %H:%M:%S}",
+                        "newest_at": f"{choice.local(row['newest_at']):%Y-%m-%d %H:%M:%S}",
+                    }
+                    for row in refused
+                ),
+                selection=None,
+                page_size=15,
+                show_data_types=False,
+                wrapped_columns=["what was wrong"],
+            )
+            if refused
+            else mo.md("Nothing was refused in this period."),
+            mo.md(
+                "Filters of sessions do not apply: a refused record has no session. The ingest keeps refused "
+                "bodies up to a rate, so there may have been more. What a record holds may identify people and is "
+                "not shown; `newest is at` names its partition and offset in the table `quarantine`."
+            ),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(as_text, choice, lake, mo, quality):
+    missing = quality.missing(lake)
+    cut = quality.capped(lake, choice)
+    mo.vstack(
+        [
+            mo.md("## Gaps of the log, of all time"),
+            mo.ui.table(
+                as_text(
+                    {**row, "at": f"{choice.local(row['at']):%Y-%m-%d %H:%M}" if row["at"] else "unknown"}
+                    for row in missing
+                ),
+                selection=None,
+                page_size=10,
+                show_data_types=False,
+                wrapped_columns=["why"],
+            )
+            if missing
+            else mo.md("Every record that the log had is in the tables once: nothing is lost, removed or halted."),
+            mo.md("## Sessions that are not kept or counted whole"),
+            mo.ui.table(
+                as_text({**row, "cut short": ", ".join(row["cut short"])} for row in cut),
+                selection=None,
+                page_size=10,
+                show_data_types=False,
+                label=f"the {quality.CAPPED_MAX} with the most events" if len(cut) == quality.CAPPED_MAX else "",
+            )
+            if cut
+            else mo.md("No session of this period reached a limit."),
+        ]
+    )
+    return
+
+
+if __name__ == "__main__":
+    app.run()

@@ -1,0 +1,204 @@
+"""What pages ask of data quality: what is doubtful of sessions, which rules decided, what was refused or lost."""
+
+from datetime import datetime
+from typing import Any
+
+from lake.reading import Reader
+from notebooks.connect import read
+from notebooks.filters import UNKNOWN, Choice
+
+# Columns of `sessions_checked`: the word for each, and what it means.
+CHECKS = {
+    "is_reopened": ("reopened", "Events arrived after the session had closed: it was counted again with them."),
+    "is_slow": (
+        "slow reports",
+        "Some events took over a minute longer than others to arrive: tunnels, sleeping devices, later uploads.",
+    ),
+    "has_wrong_clock": (
+        "wrong clock",
+        "The player's clock is wrong by more than a minute. Times are corrected by the arrivals.",
+    ),
+    "has_gap": ("unknown time", "For some time nothing says what the player did: no number counts it."),
+    "is_startless": ("no start", "No sessionStart arrived, so content, player and length are unknown."),
+    "has_repeats": ("repeated events", "Events came more than once. They are stored, and counted once."),
+    "has_events_after_end": ("events after the end", "Events later than the session's end. They are not counted."),
+    "is_retried_start": (
+        "retried start",
+        "The player did not receive the reply to its start, and started again. The copy is not counted.",
+    ),
+    "is_capped": ("lists cut short", "A list of ads, ranges, errors and the like reached its greatest length."),
+}
+EVENT_FLAGS = {
+    "off_schema": "a key is missing, or of another type than documented",
+    "playhead_range": "the playhead is negative, or past the end of the content",
+    "future_ts": "dated more than 24 hours after its arrival",
+    "past_ts": "dated before 2005: probably not in milliseconds",
+    "no_state": "an update of player states that names none",
+    "repeat": "equal to an earlier event of its session: not counted",
+    "over_limit": "beyond the 20,000 events that a session counts",
+    "after_close": "came when its session was over, and changes nothing in it",
+    "ingest_clock": "the clock of the ingest was wrong: dated by the log's",
+}
+DELAYS_S = (1, 10, 60, 600, 3600)
+CAPPED_MAX = 50
+
+
+def checked(lake: Reader, choice: Choice, *, by: str = "") -> list[dict[str, Any]]:
+    """Return how many of the chosen sessions (`n`, retried starts included) each check of `CHECKS` found.
+
+    Also: `closed` ones, of which `unended` reported no end; `gap_s` of `length_s`, their time in seconds; and
+    `events`, which they sent. With `by`, an expression over `sessions_checked`, a row for each value.
+    """
+    found = ", ".join(f"count(*) FILTER ({column}) AS {column}" for column in CHECKS)
+    text = f"""
+        SELECT
+            {f"{by} AS value," if by else ""} count(*) AS n, {found},
+            count(*) FILTER (state = 'final') AS closed,
+            count(*) FILTER (state = 'final' AND close_reason <> 'ended') AS unended,
+            sum(coalesce(gap_s, 0)) AS gap_s,
+            sum((epoch_ms(ended_at) - epoch_ms(started_at)) / 1000) AS length_s,
+            sum(stored_events)::BIGINT AS events
+        FROM sessions_checked WHERE {choice.started()}
+    """
+    if by:
+        text += " GROUP BY value ORDER BY n DESC, value"
+    return read(lake, text, **choice.values()).to_pylist()
+
+
+def delays(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
+    """Return how many sessions had a slowest event of each delay (`place` in `DELAYS_S`, or None).
+
+    Downloaded sessions are left out: all of them are late by intent.
+    """
+    limits = ", ".join(str(limit * 1000) for limit in DELAYS_S)
+    return read(
+        lake,
+        f"""
+        SELECT
+            if(clock_spread_ms IS NULL, NULL, len(list_filter([{limits}], lambda ms: clock_spread_ms >= ms)))
+                AS place,
+            count(*) AS sessions
+        FROM sessions_checked WHERE NOT is_downloaded AND {choice.started()}
+        GROUP BY place ORDER BY place NULLS LAST
+        """,
+        **choice.values(),
+    ).to_pylist()
+
+
+def session_flags(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
+    """Return how many of the chosen sessions of each player have each flag, of how many (`n`), and its meaning."""
+    return read(
+        lake,
+        f"""
+        WITH chosen AS (
+            SELECT flags, coalesce(player_name, '{UNKNOWN}') AS player
+            FROM sessions_checked WHERE {choice.started()}
+        ), players AS (
+            SELECT player, count(*) AS n FROM chosen GROUP BY player
+        ), flagged AS (
+            SELECT unnest(flags) AS flag, player FROM chosen WHERE len(flags) > 0
+        )
+        SELECT flag, any_value(meaning) AS meaning, player, any_value(n) AS n, count(*) AS found
+        FROM flagged JOIN players USING (player) LEFT JOIN session_flags USING (flag)
+        GROUP BY flag, player ORDER BY flag, player
+        """,
+        **choice.values(),
+    ).to_pylist()
+
+
+def event_flags(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
+    """Return how many events of the chosen sessions of each player have each flag, of how many (`n`)."""
+    rows = read(
+        lake,
+        f"""
+        WITH chosen AS (
+            SELECT session_id, stored_events, coalesce(player_name, '{UNKNOWN}') AS player
+            FROM sessions_checked WHERE {choice.started()}
+        ), players AS (
+            SELECT player, sum(stored_events)::BIGINT AS n FROM chosen GROUP BY player
+        ), flagged AS (
+            SELECT unnest(flags) AS flag, session_id FROM events WHERE len(flags) > 0 AND received_at >= $since
+        )
+        SELECT flag, player, any_value(n) AS n, count(*) AS found
+        FROM flagged JOIN chosen USING (session_id) JOIN players USING (player)
+        GROUP BY flag, player ORDER BY flag, player
+        """,
+        **choice.values(),
+    ).to_pylist()
+    return [{**row, "meaning": EVENT_FLAGS.get(row["flag"])} for row in rows]
+
+
+def refused(lake: Reader, since: datetime, until: datetime) -> list[dict[str, Any]]:
+    """Return what was refused in a time: reason, what was wrong, how often, and the place of the newest record.
+
+    A record's bytes are never shown, since they may identify people. What the ingest says is wrong has had its
+    identities removed; what the worker says may quote another producer's record, so quotes are cut off.
+    """
+    return read(
+        lake,
+        """
+        SELECT
+            source, reason,
+            if(source = 'ingest', detail, regexp_replace(detail, '(CloudEvents |at `|got [^`]|[''"]).*', '…', 's'))
+                AS "what was wrong",
+            count(*) AS records,
+            min(received_at) AS first_at, max(received_at) AS newest_at,
+            max(octet_length(value)) AS largest_bytes,
+            arg_max(log_partition || ':' || log_offset, (received_at, log_offset)) AS "newest is at"
+        FROM quarantine WHERE received_at >= $since AND received_at < $until
+        GROUP BY ALL ORDER BY records DESC, reason, "what was wrong"
+        """,
+        since=since,
+        until=until,
+    ).to_pylist()
+
+
+def arrived(lake: Reader, since: datetime, until: datetime) -> int:
+    """Return how many events arrived in a time and were taken."""
+    (row,) = read(
+        lake,
+        "SELECT count(*) AS n FROM events WHERE received_at >= $since AND received_at < $until",
+        since=since,
+        until=until,
+    ).to_pylist()
+    return int(row["n"])
+
+
+def missing(lake: Reader) -> list[dict[str, Any]]:
+    """Return what of the log is not in the tables as an event, of all time."""
+    return read(
+        lake,
+        """
+        SELECT 'lost by the log' AS what, log_partition AS "partition", next_offset - first_offset AS records,
+            accepted_at AS at, why
+        FROM gaps
+        UNION ALL
+        SELECT 'removed on purpose', log_partition, next_offset - first_offset, removed_at, why FROM removals
+        UNION ALL
+        SELECT 'delivered twice', log_partition, count(*), NULL, why FROM duplicates GROUP BY log_partition, why
+        UNION ALL
+        SELECT 'not read any more', log_partition, NULL, halted_at, halted_reason FROM ledger
+        WHERE halted_at IS NOT NULL
+        ORDER BY 1, 2, 3 DESC
+        """,
+    ).to_pylist()
+
+
+def capped(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
+    """Return sessions of which not everything is kept or counted, the longest first, at most `CAPPED_MAX`."""
+    return read(
+        lake,
+        f"""
+        SELECT
+            session_id AS session, player_name AS player, stored_events AS events,
+            coalesce(events_over_limit, 0) AS "events not counted",
+            list_filter([
+                if(is_capped, 'lists', NULL),
+                if(list_contains(flags, 'ranges_joined'), 'ranges joined', NULL)
+            ], lambda what: what IS NOT NULL) AS "cut short"
+        FROM sessions_checked
+        WHERE (is_capped OR events_over_limit > 0 OR list_contains(flags, 'ranges_joined')) AND {choice.started()}
+        ORDER BY events DESC, session LIMIT {CAPPED_MAX}
+        """,
+        **choice.values(),
+    ).to_pylist()

@@ -32,6 +32,8 @@ DIMENSIONS = {
 SAMPLES_MIN = ("10", "1", "30", "100", "1000")
 VALUES_MAX = 300  # in the list of one dimension: those with the most sessions
 UNKNOWN = "unknown"
+# The arguments of the lake's table macros that take a period and filters, with the values of `macro_values`.
+ASKED = "since := $since, until := $until, filters := $filters"
 EMPTY = "Nothing has arrived yet. `make run` simulates viewers; README shows how to send an event with curl."
 
 
@@ -101,6 +103,13 @@ class Choice(msgspec.Struct, frozen=True):
     def values(self) -> dict[str, object]:
         """The values that the condition and the period name."""
         return {"since": self.since, "until": self.until, **self.among_values()}
+
+    def macro_values(self) -> dict[str, object]:
+        """The values that `ASKED` names."""
+        filters = {
+            DIMENSIONS[name]: [*values, ""] if UNKNOWN in values else values for name, values in self.among.items()
+        }
+        return {"since": self.since, "until": self.until, "filters": filters}
 
     @property
     def words(self) -> str:

@@ -82,10 +82,15 @@ def test_any_dimensions(connection: duckdb.DuckDBPyConnection, dims: list[str], 
         ("{is_live: true}", "is_live"),
         ("{\"dims.group\": 'B', cdn: 'fast'}", "dims['group'] = 'B' AND cdn = 'fast'"),
         ("{\"dims.group\": ''}", "dims['group'] IS NULL"),
+        (
+            "{player_name: ['web', 'tv'], is_live: [false], cdn: ['', 'it''s, [odd] \"here\"']}",
+            "player_name IN ('web', 'tv') AND NOT is_live AND cdn IS NULL",
+        ),
+        ("{\"dims.group\": ['A', ''], cdn: ['fast', 'nowhere']}", "dims['group'] = 'A' AND cdn = 'fast'"),
     ],
 )
 def test_any_filters(connection: duckdb.DuckDBPyConnection, filters: str, condition: str) -> None:
-    """Only sessions with these values; an empty text stands for no value."""
+    """Only sessions with these values, of a list with any of them; an empty text stands for no value."""
     query = (
         f"SELECT * EXCLUDE (\"cut\") FROM metrics_by(['stream_type'], {', '.join(A_WEEK)}, filters := {filters})"
     )

@@ -101,9 +101,9 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             case "ratio":
                 return f"{self.parts['above']} / nullif({self.parts['below']}, 0)"
             case "mean":
-                return f"avg({self._within(self._value)})"
+                return f"avg({self.session_sql})"
             case "median" | "p95":
-                return f"quantile_cont({self._within(self._value)}, {self.quantile})"
+                return f"quantile_cont({self.session_sql}, {self.quantile})"
 
     @property
     def parts(self) -> dict[str, str]:
@@ -112,15 +112,14 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         `sum`: of the numerator; of a mean also `n`: sessions with a value; of a ratio `above` and `below`; of a
         percentile `spread`, how many values are in each bucket of `spread_bucket`.
         """
-        value = self._within(self._value)
+        value = self.session_sql
         match self.how:
             case "sum":
                 return {"sum": f"sum({value})"}
             case "mean":
                 return {"sum": f"sum({value})", "n": self.sample_sql}
             case "ratio":
-                below = self._within(f"({self.denominator})::DOUBLE")
-                return {"above": f"sum({value})", "below": f"sum({below})"}
+                return {"above": f"sum({value})", "below": f"sum({self.session_below_sql})"}
             case "median" | "p95":
                 return {"spread": f"histogram(spread_bucket({value}))"}
 
@@ -130,8 +129,14 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {"median": 0.5, "p95": 0.95}.get(self.how)
 
     @property
-    def _value(self) -> str:
-        return f"({self.numerator})::DOUBLE"
+    def session_sql(self) -> str:
+        """The numerator of one session of `counted_sessions`; null outside of the set."""
+        return self._within(f"({self.numerator})::DOUBLE")
+
+    @property
+    def session_below_sql(self) -> str:
+        """The denominator of one session, of a ratio; null outside of the set."""
+        return self._within(f"({self.denominator})::DOUBLE")
 
     def _within(self, value: str) -> str:
         """Return a value for the sessions of the set, null for others and for those without one."""

@@ -52,6 +52,7 @@ class SessionSet(msgspec.Struct, frozen=True):
 SETS = {
     "all": SessionSet("sessions, including open ones", "true"),
     "started": SessionSet("sessions whose main content played, including open ones", "is_started"),
+    "closed": SessionSet("closed sessions", "is_closed"),
     "attempts": SessionSet("closed sessions with a sessionStart", "is_closed AND has_start"),
     "media_starts": SessionSet(
         "closed sessions with a sessionStart that does not resume an earlier one",
@@ -79,7 +80,7 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     numerator: str
     denominator: str = ""
     source: str = "Playhead"
-    of: Literal["all", "started", "attempts", "media_starts", "plays", "over_1_s", "recorded"] = "all"
+    of: Literal["all", "started", "closed", "attempts", "media_starts", "plays", "over_1_s", "recorded"] = "all"
     unlike: str = ""
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 -- Viewers over time, as far as consent allows linking their sessions.
 
--- Viewers of a window (sessions that started from `since` up to `until`): new (first seen in it), returning (seen in it and before), lapsed (not seen in it, but in the `before_days` before it; 0, the default: as long as the window). Cost: 0.5 s.
-CREATE OR REPLACE MACRO viewers_between(since, until, before_days := 0) AS TABLE
+-- Viewers of a window (sessions that started from `since` up to `until`): new (first seen in it), returning (seen in it and before), lapsed (not seen in it, but in the `before_days` before it; 0, the default: as long as the window). filters as in metrics_by: of all that a viewer did, only such sessions are seen. Cost: 0.5 s.
+CREATE OR REPLACE MACRO viewers_between(since, until, before_days := 0, filters := '{}') AS TABLE
 WITH bounds AS MATERIALIZED (
     SELECT
         since_at, until_at,
@@ -15,8 +15,9 @@ WITH bounds AS MATERIALIZED (
         count(*) FILTER (WHERE started_at >= since_at) AS sessions,
         count(*) FILTER (WHERE started_at < since_at AND started_at >= before_at) AS sessions_before,
         coalesce(sum(content_time_s) FILTER (WHERE started_at >= since_at), 0) AS content_time_s
-    FROM counted_sessions, bounds
+    FROM counted_sessions AS s, bounds
     WHERE user_id IS NOT NULL AND started_at < until_at
+        AND {filters}
     GROUP BY user_id
 )
 SELECT
@@ -30,46 +31,79 @@ SELECT
 FROM seen, bounds
 WHERE sessions > 0 OR sessions_before > 0;
 
--- Viewers by the week (from Monday, UTC) in which they were first seen, and how many of them returned in each later week. Cost: 0.5 s.
-CREATE OR REPLACE VIEW cohorts_by_week AS
-WITH weeks AS (
-    SELECT
-        user_id, date_trunc('week', started_at AT TIME ZONE 'UTC')::DATE AS week,
-        count(*) AS sessions, sum(content_time_s) AS content_time_s
-    FROM counted_sessions
-    WHERE user_id IS NOT NULL
-    GROUP BY user_id, week
+-- Viewers of each hour, day, week or month (`unit`) that began from `since` up to `until`, in the time zone `zone`: new (first seen in it), returning (seen before it), and their sessions. filters as in viewers_between. Cost: 0.5 s.
+CREATE OR REPLACE MACRO viewers_by_time(unit, since, until, filters := '{}', zone := 'UTC') AS TABLE
+WITH seen AS (
+    SELECT user_id, date_trunc(unit, s.started_at AT TIME ZONE zone) AS begins, count(*) AS sessions
+    FROM counted_sessions AS s
+    WHERE user_id IS NOT NULL AND s.started_at < until::TIMESTAMPTZ
+        AND {filters}
+    GROUP BY user_id, begins
 ), placed AS (
-    SELECT *, min(week) OVER (PARTITION BY user_id) AS cohort_week FROM weeks
+    SELECT *, min(begins) OVER (PARTITION BY user_id) AS first_begins FROM seen
+)
+SELECT
+    begins,
+    count(*) FILTER (WHERE begins = first_begins) AS new_viewers,
+    count(*) FILTER (WHERE begins > first_begins) AS returning_viewers,
+    sum(sessions)::BIGINT AS sessions
+FROM placed
+WHERE begins >= since::TIMESTAMPTZ AT TIME ZONE zone AND begins < until::TIMESTAMPTZ AT TIME ZONE zone
+GROUP BY begins
+ORDER BY begins;
+
+-- Viewers by the day, week (from Monday) or month (`unit`) in which they were first seen, in the time zone `zone`, and how many of them returned in each later one; of sessions that started before `until`. filters as in viewers_between. Cost: 0.5 s.
+CREATE OR REPLACE MACRO cohorts_by(unit, until := 'infinity', filters := '{}', zone := 'UTC') AS TABLE
+WITH periods AS (
+    SELECT
+        user_id, date_trunc(unit, s.started_at AT TIME ZONE zone)::DATE AS period,
+        count(*) AS sessions, sum(content_time_s) AS content_time_s
+    FROM counted_sessions AS s
+    WHERE user_id IS NOT NULL AND s.started_at < until::TIMESTAMPTZ
+        AND {filters}
+    GROUP BY user_id, period
+), placed AS (
+    SELECT *, min(period) OVER (PARTITION BY user_id) AS cohort FROM periods
 ), counted AS (
     SELECT
-        cohort_week,
-        date_diff('day', cohort_week, week) // 7 AS week_number,
+        cohort,
+        date_diff(unit, cohort, period) AS number,
         count(*) AS viewers,
         sum(sessions)::BIGINT AS sessions,
         sum(content_time_s) AS content_time_s
     FROM placed
-    GROUP BY cohort_week, week_number
+    GROUP BY cohort, number
 )
 SELECT
     *,
-    max(viewers) FILTER (WHERE week_number = 0) OVER (PARTITION BY cohort_week) AS cohort_viewers,
+    max(viewers) FILTER (WHERE number = 0) OVER (PARTITION BY cohort) AS cohort_viewers,
     viewers / cohort_viewers AS retained_ratio
 FROM counted
-ORDER BY cohort_week, week_number;
+ORDER BY cohort, number;
 
--- Sequences of content: what the same viewer played next, if it started within `hours` of the end of the previous; next_ratio is relative to all plays of the first. Repeats of the same content count too. Cost: 0.6 s.
-CREATE OR REPLACE MACRO sequences_within(hours) AS TABLE
+-- cohorts_by week, UTC, of all sessions. Cost: 0.5 s.
+CREATE OR REPLACE VIEW cohorts_by_week AS
+SELECT
+    cohort AS cohort_week, number AS week_number, viewers, sessions, content_time_s, cohort_viewers, retained_ratio
+FROM cohorts_by('week');
+
+-- Sequences of content: what the same viewer played next, if it started within `hours` of the end of the previous; next_ratio is relative to all plays of the first. Repeats of the same content count too. Of plays that started from `since` up to `until`; filters as in metrics_by are about them, what is played next may be anything. Cost: 0.6 s.
+CREATE OR REPLACE MACRO sequences_within(hours, since := '-infinity', until := 'infinity', filters := '{}') AS TABLE
 WITH plays AS (
     SELECT
-        user_id, content_id, ended_at,
+        *,
         lead(content_id) OVER by_viewer AS next_content_id,
         lead(started_at) OVER by_viewer AS next_at
     FROM counted_sessions
-    WHERE user_id IS NOT NULL AND is_started
+    WHERE user_id IS NOT NULL AND is_started AND started_at >= since::TIMESTAMPTZ
     WINDOW by_viewer AS (PARTITION BY user_id ORDER BY started_at, session_id)
 ), followed AS (
-    SELECT *, coalesce(epoch_ms(next_at) - epoch_ms(ended_at) <= hours * 3600000, false) AS is_followed FROM plays
+    SELECT
+        user_id, content_id, ended_at, next_content_id, next_at,
+        coalesce(epoch_ms(next_at) - epoch_ms(ended_at) <= hours * 3600000, false) AS is_followed
+    FROM plays AS s
+    WHERE s.started_at < until::TIMESTAMPTZ
+        AND {filters}
 ), pairs AS (
     SELECT
         content_id,

@@ -325,6 +325,14 @@ TIMES: dict[str, float | None] = {
     "average_bitrate_bps_adobe": (1e6 * 3600 + 5e6 * 900) / 4500,
     "average_bitrate_bps_median": 3e6,
     "ad_completion_ratio_adobe": 3 / 4,
+    "ad_skip_ratio": 0 / 4,
+    "ad_abort_ratio": 1 / 4,
+    "ad_breaks": 5,
+    "ad_break_left_ratio": 2 / 5,
+    "ads_outside_breaks": 2,
+    "ad_time_outside_breaks_s": 25,
+    "identified_ratio": 1 / 2,
+    "consent_denied_ratio": 1 / 2,
     "ads_per_media_start_adobe": 4 / 2,
     "ad_time_per_ad_s_adobe": 100 / 4,
     "ad_rate_adobe": 100 / 4500,
@@ -351,9 +359,16 @@ def test_time_ads_and_picture(lake: Table) -> None:
         "media_time_s": 3700.0,
         "average_bitrate_bps": 1e6,
     }
+    one |= {"ads_aborted": 1, "ad_breaks": 5, "ad_breaks_completed": 3} | {"user_id": "u", "consent": "given"}
     one |= {"ads_started": 4, "ads_completed": 3, "pauses": 1, "pause_time_s": 45.0, "dropped_frames": None}
     one |= {"bitrate_changes": 2, "errors": 2, "unique_played_s": 1000.0, "time_to_start_ms": None}
-    two = {"content_time_s": 900.0, "media_time_s": 900.0, "average_bitrate_bps": 5e6, "time_to_start_ms": 900}
+    two: dict[str, Any] = {
+        "content_time_s": 900.0,
+        "media_time_s": 900.0,
+        "average_bitrate_bps": 5e6,
+        "time_to_start_ms": 900,
+    }
+    two |= {"ads_outside_break": 2, "ad_time_outside_breaks_s": 25.0, "consent": "denied"}
     shared = {"is_started": True, "length_s": 1800.0, "startup_s": 1.0}
     lake.put(one | shared, two | shared | {"dropped_frames": 4})
     assert lake.metrics(TIMES) == pytest.approx(TIMES)
@@ -752,6 +767,45 @@ def test_ad_delivery_by_ad_and_by_break(lake: Table) -> None:
     ]
 
 
+def test_how_far_each_ad_played_and_what_failed_in_it(lake: Table) -> None:
+    """Error E came as the first ad ended, so not in the second, which began right then.
+
+    One that completed reached its end whatever the clock says; an open one, or one without length, is unknown.
+    """
+
+    def ad(name: str, minutes: tuple[float, float], **known: Any) -> dict[str, Any]:
+        rest = dict.fromkeys([field.name for field in SCHEMA.field("ads").type.value_type])
+        began, ended = (at(minute) for minute in minutes)
+        return rest | {"ad_id": name, "length_s": 60.0, "started_at": began, "ended_at": ended} | known
+
+    error = {"at": at(1), "playhead_s": 0.0, "error_id": "E", "source": "ads", "is_before_start": False}
+    lake.put(
+        span(
+            0,
+            10,
+            ads=[
+                ad("failed", (0, 1), outcome="aborted", time_s=30.0),
+                ad("fine", (1, 2), outcome="completed", time_s=59.0),
+                ad("too long", (2, 4), outcome="aborted", time_s=120.0),
+                ad("open", (4, 5), outcome="open", time_s=10.0),
+                ad("no length", (5, 6), outcome="skipped", time_s=10.0, length_s=None),
+            ],
+            playback_errors=[error],
+        ),
+        span(20, 30, ads=[ad("later", (20, 21), outcome="aborted", time_s=6.0)]),
+    )
+    columns = "SELECT ad_id, reached_ratio, error_id FROM ads_between"
+    first = [
+        ("failed", 0.5, "E"),
+        ("fine", 1.0, None),
+        ("no length", None, None),
+        ("open", None, None),
+        ("too long", 1.0, None),
+    ]
+    assert lake.ask(f"{columns}('{NOON}', '{at(15)}') ORDER BY ad_id") == first
+    assert lake.ask(f"{columns}() WHERE ad_id = 'later'") == [("later", 0.1, None)]
+
+
 def test_error_ranking(lake: Table) -> None:
     """Two errors E1 in one session, one more ended another of the same viewer; E2 came before the start."""
 
@@ -813,6 +867,46 @@ def test_viewers_are_new_returning_or_lapsed_by_stated_windows(lake: Table) -> N
     assert back == [(at(DAY), at(9 * DAY + 1), 2, 77, 0)]
 
 
+def test_viewers_are_new_once_and_returning_afterwards(lake: Table) -> None:
+    """By days of UTC, and by those of Auckland, where noon is midnight; a day that began before is left out."""
+    lake.put(
+        span(0, 1, user_id="a"),
+        span(2, 3, user_id="a"),
+        span(DAY, DAY + 1, user_id="a"),
+        span(DAY + 30, DAY + 31, user_id="b"),
+        span(DAY + 30, DAY + 31),
+    )
+    asked = (
+        "SELECT begins::DATE::VARCHAR, new_viewers, returning_viewers, sessions FROM viewers_by_time('day', {})"
+    )
+    days = f"'{at(-DAY)}', '{at(2 * DAY)}'"
+    first, second = (at(minute).strftime("%Y-%m-%d") for minute in (0, DAY))
+    assert lake.ask(asked.format(days)) == [(first, 1, 0, 2), (second, 1, 1, 2)]
+    assert lake.ask(asked.format(f"'{at(60)}', '{at(2 * DAY)}'")) == [(second, 1, 1, 2)]
+    in_auckland = lake.ask(asked.format(f"{days}, zone := 'Pacific/Auckland'"))
+    assert [row[1:] for row in in_auckland] == [(1, 0, 2), (1, 1, 2)]
+    assert in_auckland[0][0] > first
+    hours = lake.ask(asked.replace("'day'", "'hour'").format(days))
+    assert [row[1:] for row in hours] == [(1, 0, 2), (1, 1, 2)]
+
+
+def test_filters_leave_of_a_viewer_what_they_name(lake: Table) -> None:
+    """u came to b after a: for b it is new, whatever it did before."""
+    lake.put(
+        span(0, 10, user_id="u", content_id="a", player_name="web"),
+        span(DAY, DAY + 10, user_id="u", content_id="b", player_name="tv"),
+        span(DAY, DAY + 10, user_id="v", content_id="a", player_name="phone"),
+    )
+    window = f"'{at(DAY)}', '{at(2 * DAY)}'"
+    asked = "SELECT user_id, status FROM viewers_between({}{}) ORDER BY ALL"
+    assert lake.ask(asked.format(window, "")) == [("u", "returning"), ("v", "new")]
+    filters = ", filters := {player_name: ['tv', 'phone']}"
+    assert lake.ask(asked.format(window, filters)) == [("u", "new"), ("v", "new")]
+    assert lake.ask(f"SELECT new_viewers FROM viewers_by_time('hour', {window}{filters})") == [(2,)]
+    assert lake.ask("SELECT number, viewers FROM cohorts_by('day', filters := {player_name: 'web'})") == [(0, 1)]
+    assert lake.ask("SELECT number, viewers FROM cohorts_by('day')") == [(0, 1), (1, 1), (0, 1)]
+
+
 def test_cohorts_by_first_week(lake: Table) -> None:
     """Two first seen in week 0, of whom one comes back in week 2; one first seen in week 1."""
     week = 7 * DAY
@@ -848,6 +942,10 @@ def test_what_is_watched_after_what(lake: Table) -> None:
         ("a", "c", 1, 1, 1800, 1 / 3),
     ]
     assert len(lake.ask("FROM sequences_within(72)")) == 3
+    of_a = lake.ask("SELECT content_id, next_content_id FROM sequences_within(72, filters := {content_id: ['a']})")
+    assert of_a == [("a", "b"), ("a", "c")]
+    window = f"'{at(15)}', '{at(DAY)}'"
+    assert lake.ask(f"SELECT content_id, next_content_id FROM sequences_within(72, {window})") == [("b", "a")]
 
 
 # ---- what to doubt

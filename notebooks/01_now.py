@@ -9,12 +9,11 @@ app = marimo.App(width="medium", app_title="Playhead: now")
 def _():
     import marimo as mo
 
-    from notebooks import page, pictures, questions
-    from notebooks.connect import read
+    from notebooks import page, pictures, quality, questions
     from notebooks.names import as_text
 
     lake = page.lake_of(mo, "Now")
-    return as_text, lake, mo, page, pictures, questions, read
+    return as_text, lake, mo, page, pictures, quality, questions
 
 
 @app.cell
@@ -47,6 +46,8 @@ def _(bar, lake, mo, page, snapshot):
 @app.cell
 def _(choice, lake, mo, pictures, questions):
     # One number for "now", of one moment: `watching_now`, of the sessions that the filters leave.
+    from datetime import timedelta
+
     heard = questions.heard_now(lake, choice)
     meanings = {
         "watching": "Sessions that play main content or an ad, and were heard from within three of their pings.",
@@ -55,10 +56,61 @@ def _(choice, lake, mo, pictures, questions):
         "paused": "Sessions whose viewer paused.",
         "silent": "Open sessions that were not heard from; they close after ten minutes.",
     }
+    earlier = {"an hour before": timedelta(hours=1), "a week before": timedelta(days=7)}
+    watched = [
+        f"{words}: {questions.watching_at(lake, choice, choice.until - back):,}" for words, back in earlier.items()
+    ]
+    pictures.tiles(
+        mo,
+        [
+            pictures.tile(name, heard[name], "count", meaning=text, more=watched if name == "watching" else ())
+            for name, text in meanings.items()
+        ],
+    )
+    return
+
+
+@app.cell
+def _(lake, questions):
+    import functools
+
+    # The score of a minute that is over is asked for once.
+    health = functools.lru_cache(maxsize=4)(functools.partial(questions.health, lake))
+    return (health,)
+
+
+@app.cell
+def _(choice, health, lake, mo, pictures, questions):
+    # Each is a metric of the catalogue: its definition is a hover away; and a measure of `health_by_minute`.
+    names = {
+        "media_starts_adobe": ("starts", "starts"),
+        "start_failure_ratio_conviva": ("failed to start", "failures_before_start"),
+        "exit_before_start_ratio_conviva": ("left before start", "exits_before_start"),
+        "playback_failure_ratio_conviva": ("failed while playing", "failures_after_start"),
+        "startup_s_p95_newrelic": ("startup p95", "startup_p95_s"),
+        "rebuffer_ratio_cta2066": ("rebuffering", "bufferings"),
+    }
+    scored = questions.scored_by(choice)
+    minute = choice.until.replace(second=0, microsecond=0)
+    scores = health(minute, *scored) if scored else None
     mo.vstack(
         [
-            pictures.tiles(
-                mo, [pictures.tile(name, heard[name], "count", meaning=text) for name, text in meanings.items()]
+            mo.md(f"## Sessions that started in this period, {choice.compared}, and a week before"),
+            pictures.compared(
+                mo,
+                lake,
+                choice,
+                {name: label for name, (label, _) in names.items()},
+                *choice.beside_a_week_before(),
+                remarks={
+                    name: pictures.health(scores and scores[measure]) for name, (_, measure) in names.items()
+                },
+            ),
+            mo.md(
+                "The last line scores the last five minutes against the hour before and the same hour a week "
+                "before, in standard errors (`health_by_minute`); what may be chance scores 0."
+                if scored
+                else "There is a score (`health_by_minute`) without filters, and for one value of one filter."
             ),
         ]
     )
@@ -66,28 +118,8 @@ def _(choice, lake, mo, pictures, questions):
 
 
 @app.cell
-def _(choice, lake, mo, pictures):
-    # Each is a metric of the catalogue: its definition is a hover away.
-    names = {
-        "media_starts_adobe": "starts",
-        "start_failure_ratio_conviva": "failed to start",
-        "exit_before_start_ratio_conviva": "left before start",
-        "playback_failure_ratio_conviva": "failed while playing",
-        "startup_s_p95_newrelic": "startup p95",
-        "rebuffer_ratio_cta2066": "rebuffering",
-    }
-    mo.vstack(
-        [
-            mo.md(f"## Sessions that started in this period, and {choice.compared}"),
-            pictures.compared(mo, lake, choice, names),
-        ]
-    )
-    return
-
-
-@app.cell
 def _(choice, lake, mo, pictures, questions):
-    lines = questions.audience_compared(lake, choice)
+    lines = questions.audience_compared(lake, choice, *choice.beside_a_week_before())
     mo.vstack(
         [
             mo.md("## Watching at once"),
@@ -135,19 +167,10 @@ def _(as_text, choice, lake, mo, pictures, questions):
 
 
 @app.cell
-def _(as_text, choice, lake, mo, read):
+def _(as_text, choice, lake, mo, quality):
     from datetime import UTC, datetime
 
-    refused = read(
-        lake,
-        """
-        SELECT source, reason, count(*) AS records, max(received_at) AS newest, any_value(detail) AS example
-        FROM quarantine WHERE received_at >= $since AND received_at < $until
-        GROUP BY source, reason ORDER BY records DESC
-        """,
-        since=choice.since,
-        until=choice.until,
-    ).to_pylist()
+    refused = quality.refused(lake, choice.since, choice.until)
     behind_s = (datetime.now(UTC) - choice.until).total_seconds()
     mo.vstack(
         [
@@ -156,7 +179,14 @@ def _(as_text, choice, lake, mo, read):
                 f"The lake knows everything up to {choice.local(choice.until):%Y-%m-%d %H:%M:%S} ({choice.zone}), "
                 f"{max(behind_s, 0):,.0f} s ago."
             ),
-            mo.ui.table(as_text(refused), selection=None, show_data_types=False)
+            mo.ui.table(
+                as_text(
+                    {name: row[name] for name in ("source", "reason", "what was wrong", "records")}
+                    for row in refused
+                ),
+                selection=None,
+                show_data_types=False,
+            )
             if refused
             else mo.md("Nothing was refused in this period."),
         ]

@@ -55,6 +55,12 @@ class Choice(msgspec.Struct, frozen=True):
         """Return the same choice, of the period that this one is compared with."""
         return msgspec.structs.replace(self, since=self.since - self.back, until=self.until - self.back)
 
+    def beside_a_week_before(self) -> list["Choice"]:
+        """Return the same choice, compared with a week before; nothing if it is already."""
+        week = timedelta(days=7)
+        other = msgspec.structs.replace(self, back=week, compared="a week before")
+        return [] if self.back == week else [other]
+
     @property
     def bucket_s(self) -> int:
         """The width of a point in a chart over time, seconds."""

@@ -44,6 +44,7 @@ TILES = """<style>
 .tile b {display: block; font-size: 1.6rem; line-height: 1.2; font-variant-numeric: tabular-nums}
 .tile span, .tile small {display: block; opacity: .75} .tile small {font-variant-numeric: tabular-nums}
 .tile:hover {border-color: #0072b2}
+.tile.worse {border-left: .4rem solid #d55e00} .tile.worse small:last-child {opacity: 1; font-weight: 600}
 </style>"""
 _UNITS = {"s": " s", "ratio": "%", "count": "", "h": " h", "bit/s": " Mbit/s"}
 
@@ -70,22 +71,30 @@ def tile(
     before: float | None = None,
     n_before: int | None = None,
     compared: str = "before",
+    more: Sequence[str] = (),
+    is_worse: bool = False,
 ) -> str:
-    """Return a number with what it means (a hover away), its sample, and the number that it is compared with."""
+    """Return a number with what it means (a hover away), its sample, and the number that it is compared with.
+
+    `more` are lines below; `is_worse` marks the tile, whose last line says why.
+    """
     enough = n is None or n >= sample_min
     text = figure(value, unit) if enough else "too few"
     lines = [] if n is None else [f"n = {n:,}"]
-    if n_before is not None and n_before >= max(sample_min, 1):
-        lines.append(f"{compared}: {figure(before, unit)} (n = {n_before:,})")
-    elif n_before is not None:
-        lines.append(f"{compared}: too few (n = {n_before:,})")
+    if n_before is not None:
+        lines.append(baseline(compared, before, unit, n_before, sample_min))
     elif before is not None:
         lines.append(f"{compared}: {figure(before, unit)}")
-    small = "".join(f"<small>{html.escape(line)}</small>" for line in lines)
+    small = "".join(f"<small>{html.escape(line)}</small>" for line in [*lines, *more])
     return (
-        f'<div class="tile" title="{html.escape(meaning)}"><span>{html.escape(label)}</span>'
+        f'<div class="tile{" worse" * is_worse}" title="{html.escape(meaning)}"><span>{html.escape(label)}</span>'
         f"<b>{html.escape(text)}</b>{small}</div>"
     )
+
+
+def baseline(compared: str, value: float | None, unit: str, n: int, sample_min: int) -> str:
+    """Return what a number is compared with, in words, with its sample."""
+    return f"{compared}: {sampled(value, unit, n, max(sample_min, 1))} (n = {n:,})"
 
 
 def sampled(value: float | None, unit: str, n: int, sample_min: int) -> str:
@@ -93,28 +102,43 @@ def sampled(value: float | None, unit: str, n: int, sample_min: int) -> str:
     return figure(value, unit) if n >= sample_min else "too few"
 
 
-def compared(mo: Any, lake: Reader, choice: Choice, names: Mapping[str, str]) -> Any:
-    """Return a tile for each metric of the catalogue by name, with the period that it is compared with."""
+def compared(
+    mo: Any,
+    lake: Reader,
+    choice: Choice,
+    names: Mapping[str, str],
+    *others: Choice,
+    remarks: Mapping[str, tuple[str, bool]] | None = None,
+) -> Any:
+    """Return a tile for each metric of the catalogue by name, with the period that it is compared with.
+
+    `others` are the same choice, compared with other times. `remarks`: a last line, and whether it marks the tile.
+    """
     (now,) = metrics(lake, choice, list(names))
     (then,) = metrics(lake, choice.before(), list(names))
+    more = [(other.compared, metrics(lake, other.before(), list(names))[0]) for other in others]
     catalogue = definitions()
-    return tiles(
-        mo,
-        [
+    shown = []
+    for name, label in names.items():
+        unit = catalogue[name].unit
+        lines = [baseline(words, row[name], unit, row["n"], choice.sample_min) for words, row in more]
+        remark, is_worse = (remarks or {}).get(name, ("", False))
+        shown.append(
             tile(
                 label,
                 now[name],
-                catalogue[name].unit,
+                unit,
                 meaning=f"{name}: {catalogue[name].meaning}",
                 n=now["n"],
                 sample_min=choice.sample_min,
                 before=then[name],
                 n_before=then["n"],
                 compared=choice.compared,
+                more=[*lines, remark] if remark else lines,
+                is_worse=is_worse,
             )
-            for name, label in names.items()
-        ],
-    )
+        )
+    return tiles(mo, shown)
 
 
 def by_dimension(mo: Any, lake: Reader, choice: Choice, names: list[str], cut_by: Any) -> Any:
@@ -131,6 +155,15 @@ def by_dimension(mo: Any, lake: Reader, choice: Choice, names: list[str], cut_by
     ]
     table = mo.ui.table(as_text(rows), selection=None, page_size=15, show_data_types=False)
     return mo.vstack([mo.hstack([mo.md("## By"), cut_by], justify="start"), table])
+
+
+def health(score: float | None) -> tuple[str, bool]:
+    """Return what a score of `health_by_minute` says, in words, and whether it says that something is worse."""
+    if score is None:
+        return "last 5 min: too few to say", False
+    return (
+        (f"last 5 min: worse (score {score:.1f})", True) if score else ("last 5 min: as before (score 0)", False)
+    )
 
 
 def tiles(mo: Any, each: Iterable[str]) -> Any:

@@ -9,12 +9,13 @@ import pyarrow as pa
 from lake.metrics import Metric, read_catalogue
 from lake.reading import Reader
 from notebooks.connect import read
-from notebooks.filters import UNKNOWN, Choice
+from notebooks.filters import DIMENSIONS, UNKNOWN, Choice
 
 SUFFERS = "is_started AND stalled_s > 0.01 * (content_time_s + stalled_s)"
 STANDARD_ERRORS_MIN = 3
 SERIES_MAX = 7
 WATCHING = ("playing", "ad", "ad_outside")
+_WATCHING_SQL = ", ".join(f"'{name}'" for name in WATCHING)
 
 
 def definitions() -> dict[str, Metric]:
@@ -57,6 +58,56 @@ def heard_now(lake: Reader, choice: Choice) -> dict[str, int]:
         **choice.among_values(),
     ).to_pylist()
     return dict(row)
+
+
+def watching_at(lake: Reader, choice: Choice, moment: datetime) -> int:
+    """Return how many sessions that the filters leave played main content or an ad at a moment of the past."""
+    (row,) = read(
+        lake,
+        f"""
+        SELECT count(*) AS watching FROM counted_sessions
+        WHERE started_at > $moment::TIMESTAMPTZ - INTERVAL 1 DAY AND started_at <= $moment AND ended_at > $moment
+            AND NOT is_downloaded AND {choice.condition()}
+            AND len(list_filter(spans, lambda span: span.started_at <= $moment AND span.ended_at > $moment
+                AND span.doing IN ({_WATCHING_SQL}))) > 0
+        """,
+        moment=moment,
+        **choice.among_values(),
+    ).to_pylist()
+    return int(row["watching"])
+
+
+def health(lake: Reader, minute: datetime, dimension: str, value: str | None) -> dict[str, float | None] | None:
+    """Return the score of each measure of `health_by_minute` in the last complete minute before `minute`.
+
+    `value` is of a dimension that it knows, or None of `all`. None: too few sessions to say anything.
+    """
+    rows = read(
+        lake,
+        """
+        SELECT scores FROM health_by_minute($since)
+        WHERE dimension = $dimension AND value IS NOT DISTINCT FROM $value ORDER BY minute DESC LIMIT 1
+        """,
+        since=minute - timedelta(hours=1),
+        dimension=dimension,
+        value=value,
+    ).to_pylist()
+    return dict(rows[0]["scores"]) if rows else None
+
+
+def scored_by(choice: Choice) -> tuple[str, str | None] | None:
+    """Return the dimension and value by which `health_by_minute` scores what a choice leaves, or None."""
+    if not choice.among:
+        return "all", None
+    values = {
+        name: None if each == [UNKNOWN] else each[0] for name, each in choice.among.items() if len(each) == 1
+    }
+    if len(values) < len(choice.among):
+        return None
+    if set(values) == {"player", "app version"} and all(values.values()):
+        return "app_version", f"{values['player']} {values['app version']}"
+    (name, *others) = values
+    return None if others or name == "app version" else (DIMENSIONS[name], values[name])
 
 
 def most_different(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
@@ -117,15 +168,17 @@ def audience(lake: Reader, choice: Choice) -> pa.Table:
     )
 
 
-def audience_compared(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
-    """Return `audience` of the period and of the one before, at the same times of the chart, for `over_time`."""
+def audience_compared(lake: Reader, choice: Choice, *others: Choice) -> list[dict[str, Any]]:
+    """Return `audience` of the period and of the one before, at the same times of the chart, for `over_time`.
+
+    `others` are the same choice, compared with other times.
+    """
+    asked = [("this period", choice, timedelta(0))]
+    asked += [(each.compared, each.before(), each.back) for each in (choice, *others)]
     return [
         {"at": as_clock(choice.local(row["at"] + moved)), "value": row["viewers"], "series": series}
-        for series, asked, moved in (
-            ("this period", choice, timedelta(0)),
-            (choice.compared, choice.before(), choice.back),
-        )
-        for row in audience(lake, asked).to_pylist()
+        for series, when, moved in asked
+        for row in audience(lake, when).to_pylist()
     ]
 
 
@@ -179,7 +232,6 @@ def _buckets(choice: Choice) -> tuple[int, int, int]:
 def _watched(choice: Choice, by: str) -> str:
     """Return SQL: for each bucket (`place`) and value of `by`, how many watched in its mean."""
     low, high, step_ms = _buckets(choice)
-    names = ", ".join(f"'{name}'" for name in WATCHING)
     return f"""
         SELECT
             place, value,
@@ -197,7 +249,7 @@ def _watched(choice: Choice, by: str) -> str:
                 FROM (
                     SELECT {by} AS value, unnest(spans) AS span FROM counted_sessions
                     WHERE ended_at >= $since AND started_at < $until AND {choice.condition()}
-                ) WHERE span.doing IN ({names})
+                ) WHERE span.doing IN ({_WATCHING_SQL})
             ) WHERE to_ms > from_ms
         ) GROUP BY place, value
     """

@@ -15,7 +15,7 @@ CREATE OR REPLACE MACRO drop_score(found, expected) AS if(
     expected >= 5, 2 * (sqrt(0.7 * expected + 0.375) - sqrt(found + 0.375)), NULL
 );
 
--- What arrived in each complete minute of `hours` hours from `since`, over all sessions and by value of each dimension: `all`, site, player_name, app_version (with the player's name), channel, cdn, device_type, country, content_id. Downloaded sessions are left out, and values that appear in fewer than 20 sessions (60 for a content). sessions: active in the minute, from their first event to their last. starts: sessions whose sessionStart arrived in the minute; startup_p95_s, failures_before_start and exits_before_start are of these, and an exit is known when its session closes, which may be 10 minutes later. failures_after_start: plays that an error ended, by the arrival of their last event. bufferings: sessions in which a rebuffering or stall began in the minute. hour_before, week_before: the same of the hour before the row's hour, and of the same hour a week before (sessions: in its average minute). score: how many standard errors the five minutes up to this one (of those asked for) are worse than both hours, by `worst`, their worst measure, of `sample` sessions; a value without a past is compared with all sessions of the hour. Starts are worse if they are fewer, except of a content or app version, whose time may be over. A quarter more and half a percentage point is no difference, and scores below 4 count as 0: chance. Null: too few sessions to say. Highest score first. Cost: 0.3 s for an hour.
+-- What arrived in each complete minute of `hours` hours from `since`, over all sessions and by value of each dimension: `all`, site, player_name, app_version (with the player's name), channel, cdn, device_type, country, content_id. Downloaded sessions are left out, and values that appear in fewer than 20 sessions (60 for a content). sessions: active in the minute, from their first event to their last. starts: sessions whose sessionStart arrived in the minute; startup_p95_s, failures_before_start and exits_before_start are of these, and an exit is known when its session closes, which may be 10 minutes later. failures_after_start: plays that an error ended, by the arrival of their last event. bufferings: sessions in which a rebuffering or stall began in the minute. hour_before, week_before: the same of the hour before the row's hour, and of the same hour a week before (sessions: in its average minute). score: how many standard errors the five minutes up to this one (of those asked for) are worse than both hours, by `worst`, their worst measure, of `sample` sessions; a value without a past is compared with all sessions of the hour. Starts are worse if they are fewer, except of a content or app version, whose time may be over. scores: the score of each measure. A quarter more and half a percentage point is no difference, and scores below 4 count as 0: chance. Null: too few sessions to say. Highest score first. Cost: 0.3 s for an hour.
 CREATE OR REPLACE MACRO health_by_minute(since, hours := 1) AS TABLE
 -- Conditions on arrival are written with `since` itself: constants let the lake leave files out.
 WITH asked AS MATERIALIZED (
@@ -210,8 +210,16 @@ WITH asked AS MATERIALIZED (
         dimension, value, minute,
         if(max(score) >= 4, max(score), 0 * max(score)) AS score,
         if(max(score) >= 4, arg_max(measure, score), NULL) AS worst,
-        if(max(score) >= 4, arg_max(n, score), NULL) AS sample
-    FROM scored
+        if(max(score) >= 4, arg_max(n, score), NULL) AS sample,
+        {
+            starts: max(told) FILTER (measure = 'starts'),
+            failures_before_start: max(told) FILTER (measure = 'failures_before_start'),
+            failures_after_start: max(told) FILTER (measure = 'failures_after_start'),
+            exits_before_start: max(told) FILTER (measure = 'exits_before_start'),
+            bufferings: max(told) FILTER (measure = 'bufferings'),
+            startup_p95_s: max(told) FILTER (measure = 'startup_p95_s')
+        } AS scores
+    FROM (SELECT *, if(score >= 4, score, 0 * score) AS told FROM scored)
     GROUP BY dimension, value, minute
 ), counts_past AS (
     SELECT
@@ -236,7 +244,7 @@ SELECT
     sessions,
     hour_before.counts AS hour_before,
     week_before.counts AS week_before,
-    score, worst, sample
+    score, worst, sample, scores
 FROM worst
 JOIN (FROM minutes WHERE era = 'now') USING (dimension, value, minute)
 LEFT JOIN (FROM counts_past WHERE era = 'now') AS hour_before USING (dimension, value, hour_number)

@@ -159,6 +159,17 @@ def test_slow_starts_of_one_player_come_out_on_top(usual: Service) -> None:
     assert usual.combinations()[0]["player_name"] == "phone"
 
 
+def test_each_measure_has_its_own_score(usual: Service) -> None:
+    """Starts fail, and nothing else is worse; the highest is the score of the minute."""
+    usual.hour(EIGHT, fails_to_start="true")
+    row = next(row for row in usual.minutes() if (row["dimension"], row["minute"]) == ("all", after(59)))
+    scores = row["scores"]
+    assert row["score"] == scores.pop(row["worst"])
+    assert row["worst"] == "failures_before_start"
+    assert {name for name, score in scores.items() if score} <= {"exits_before_start"}
+    assert scores["bufferings"] == 0
+
+
 def test_starts_that_stop_are_noticed_though_nothing_fails(usual: Service) -> None:
     """Whatever keeps players from starting leaves no session behind: from half past eight there are none."""
     usual.hour(EIGHT, sessions=3_000)

@@ -172,6 +172,59 @@ def test_the_audience_is_the_time_that_was_played(asked: tuple[Reader, Choice]) 
     assert sum(part["viewers"] for part in parts) * 60 == pytest.approx(SESSIONS * PLAYS_S)
 
 
+def test_those_who_watched_at_a_moment_are_those_with_a_span_then(asked: tuple[Reader, Choice]) -> None:
+    """By the view of spans, each session once; nobody a week before."""
+    lake, choice = asked
+    moment = choice.until - timedelta(seconds=75)
+    (plain,) = read(
+        lake,
+        "SELECT count(DISTINCT session_id) AS n FROM spans "
+        "WHERE doing = 'playing' AND started_at <= $moment AND ended_at > $moment",
+        moment=moment,
+    ).to_pylist()
+    assert 0 < plain["n"] < SESSIONS
+    assert questions.watching_at(lake, choice, moment) == plain["n"]
+    assert questions.watching_at(lake, choice, moment - timedelta(days=7)) == 0
+
+
+def test_a_choice_is_scored_where_health_knows_its_value(asked: tuple[Reader, Choice]) -> None:
+    """All, one value of one dimension, one version of one player; nothing else."""
+    _, choice = asked
+    newest = choice.until
+    scored = {
+        "all": {},
+        "cdn": {"cdn": ["east"]},
+        "no country": {"country": ["unknown"]},
+        "version": {"player": ["web"], "app version": ["2.0"]},
+        "a version of any player": {"app version": ["2.0"]},
+        "two values": {"cdn": ["east", "west"]},
+        "two dimensions": {"cdn": ["east"], "site": ["news"]},
+    }
+    assert {name: questions.scored_by(choice_of(newest, **among)) for name, among in scored.items()} == {
+        "all": ("all", None),
+        "cdn": ("cdn", "east"),
+        "no country": ("country", None),
+        "version": ("app_version", "web 2.0"),
+        "a version of any player": None,
+        "two values": None,
+        "two dimensions": None,
+    }
+
+
+def test_a_score_is_that_of_the_last_complete_minute(asked: tuple[Reader, Choice]) -> None:
+    """Forty sessions have no past to be compared with, so nothing can be said; of a stranger there is no row."""
+    lake, choice = asked
+    minute = choice.until.replace(second=0, microsecond=0)
+    (newest,) = read(
+        lake,
+        "SELECT minute, scores FROM health_by_minute($since) WHERE dimension = 'all' ORDER BY minute DESC LIMIT 1",
+        since=minute - timedelta(hours=1),
+    ).to_pylist()
+    assert newest["minute"] == minute - timedelta(minutes=1)
+    assert questions.health(lake, minute, "all", None) == newest["scores"]
+    assert questions.health(lake, minute, "cdn", "elsewhere") is None
+
+
 def test_no_combination_differs_where_all_are_alike(asked: tuple[Reader, Choice]) -> None:
     """Every session has the same player and content."""
     lake, choice = asked

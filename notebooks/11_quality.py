@@ -55,16 +55,16 @@ def _(choice, lake, mo, pictures, quality):
     (now,) = quality.checked(lake, choice)
     (then,) = quality.checked(lake, choice.before())
 
-    def share(label, meaning, part, whole):
+    def share(label, meaning, part, whole="n", count="n"):
         return pictures.tile(
             label,
             now[part] / now[whole] if now[whole] else None,
             "ratio",
             meaning=meaning,
-            n=now["n"],
+            n=now[count],
             sample_min=choice.sample_min,
             before=then[part] / then[whole] if then[whole] else None,
-            n_before=then["n"],
+            n_before=then[count],
             compared=choice.compared,
         )
 
@@ -72,7 +72,12 @@ def _(choice, lake, mo, pictures, quality):
         [
             mo.md(f"## Doubtful sessions that started in this period, and {choice.compared}"),
             pictures.tiles(
-                mo, [share(label, meaning, column, "n") for column, (label, meaning) in quality.CHECKS.items()]
+                mo,
+                [
+                    share(label, meaning, column)
+                    for column, (label, meaning) in quality.CHECKS.items()
+                    if column not in quality.LOST
+                ],
             ),
         ]
     )
@@ -80,7 +85,7 @@ def _(choice, lake, mo, pictures, quality):
 
 
 @app.cell
-def _(mo, pictures, share):
+def _(mo, pictures, quality, share):
     # No event has a number, so a lost report shows only where others contradict it.
     mo.vstack(
         [
@@ -88,19 +93,15 @@ def _(mo, pictures, share):
             pictures.tiles(
                 mo,
                 [
-                    share(
-                        "time unknown",
-                        "Of the time from first to last event of each session.",
-                        "gap_s",
-                        "length_s",
-                    ),
+                    *[share(*quality.CHECKS[column], column) for column in quality.LOST],
+                    share("of all time", "From first to last event of each session.", "gap_s", "length_s"),
                     share(
                         "no end reported",
                         "Closed sessions that fell silent: the app was closed, or its end is lost.",
                         "unended",
                         "closed",
+                        "closed",
                     ),
-                    share("no start", "The sessionStart is lost, or was refused.", "is_startless", "n"),
                 ],
             ),
             mo.md(

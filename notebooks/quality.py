@@ -28,6 +28,7 @@ CHECKS = {
     ),
     "is_capped": ("lists cut short", "A list of ads, ranges, errors and the like reached its greatest length."),
 }
+LOST = ("is_startless", "has_gap")  # checks that a lost report explains
 EVENT_FLAGS = {
     "off_schema": "a key is missing, or of another type than documented",
     "playhead_range": "the playhead is negative, or past the end of the content",

@@ -1,4 +1,4 @@
-"""The command `playhead`: each verb and its options; what a verb does is in `commands/`."""
+"""The command `playhead`: each verb and its options; what a verb does is in `commands/`. For Python: `connect`."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -16,6 +16,9 @@ from commands.logs import log_as_json
 from schemas.faults import Fault
 from schemas.settings import Settings, describe, read_settings
 from schemas.terminal import printable_lines
+
+if TYPE_CHECKING:
+    from commands.connect import Reader
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,6 +35,20 @@ NewLog = Annotated[
     ),
 ]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of log, lake and secrets.")]
+
+
+def connect(data: Path | str | None = None, **settings: str) -> "Reader":
+    """Open a lake for queries only, from Python, whatever else runs.
+
+    `data` is the folder that `--data` names. Settings are those of the environment, or given by their names in
+    lower case: `connect(lake_catalog="postgres:host=db dbname=playhead", lake_files="s3://bucket/playhead")`. All
+    that one process opens of a lake shares a connection. Tables need no qualified name, and times are UTC.
+
+    Raises NotReady if there is no lake, if a setting is wrong, or if this DuckDB cannot read the lake.
+    """
+    from commands.connect import open_for_queries
+
+    return open_for_queries(os.environ, data, settings)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from schemas.faults import NotReady
 from schemas.settings import PASSWORD, Settings
 
 NAME = "lake"
+OLDEST_DUCKDB = "1.5.2"  # the first that knows DuckLake 1.0, the format of the lake
 METADATA = f"__ducklake_metadata_{NAME}"  # schema of the catalogue's own tables in an attached lake
 # Connection parameters for PostgreSQL, so that a lost server is noticed.
 _POSTGRES_OPTIONS = {
@@ -24,7 +25,15 @@ _POSTGRES_OPTIONS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",
 }
+_FORMATS = re.compile(r"catalog version is (\S+), but the extension requires version ([\d.]+\d)")
 _OPTIONS = re.compile(r"(?:^|\s)options\s*=\s*('(?:[^'\\]|\\.)*'|\S+)")
+# An error in a DuckDB that is too old, and no output in any other.
+_VERSION_CHECK = f"""SET VARIABLE reads_playhead = if(
+    string_split(regexp_extract(version(), '\\d+\\.\\d+\\.\\d+'), '.')::INTEGER[]
+        >= string_split('{OLDEST_DUCKDB}', '.')::INTEGER[],
+    true,
+    error('DuckDB ' || version() || ' cannot read this lake, which needs {OLDEST_DUCKDB} or newer')
+);"""
 # The extension that each kind of catalogue needs besides `ducklake`, by its name in the package index.
 _SCANNERS = {"sqlite": "sqlite_scanner", "postgres": "postgres_scanner"}
 
@@ -133,11 +142,20 @@ def _unquoted(value: str) -> str:
 
 
 def extension_path(name: str) -> str:
-    """Return the file of a DuckDB extension that is installed as a Python package; nothing is downloaded."""
+    """Return the file of a DuckDB extension that is installed as a Python package; nothing is downloaded.
+
+    Raises NotReady if the package is missing or made for another version than the DuckDB that is installed.
+    """
     spec = importlib.util.find_spec(f"duckdb_extension_{name}")
     if spec is None or not spec.submodule_search_locations:
         raise NotReady(f"the package duckdb-extension-{name.replace('_', '-')} is not installed")
     (path,) = Path(spec.submodule_search_locations[0]).glob("extensions/*/*.duckdb_extension")
+    fitting = path.parent.name.removeprefix("v")
+    if fitting != duckdb.__version__:
+        raise NotReady(
+            f"DuckDB {duckdb.__version__} is installed here, and the extensions that read the lake are those of "
+            f"{fitting}: pip install duckdb=={fitting}"
+        )
     return str(path)
 
 
@@ -155,16 +173,20 @@ def attach_sql(place: Location, *, read_only: bool) -> str:
 
 
 def paste_sql(place: Location) -> str:
-    """Return statements that open this lake, read only, in a DuckDB client of this version; safe to repeat.
+    """Return statements that open this lake, read only, in a DuckDB client; safe to repeat.
 
-    Extensions are loaded from this installation, without network access; a comment shows what another machine
-    needs instead. Secrets are left to be filled in.
+    Extensions are loaded from this installation, without network access; a comment shows what another version or
+    machine needs instead. The first statement refuses a DuckDB that is too old. Secrets are left to be filled in.
     """
     extensions = _extensions(place)
     scanner = {"sqlite_scanner": "sqlite", "postgres_scanner": "postgres"}  # their names in DuckDB's INSTALL
+    names = [scanner.get(name, name) for name in extensions]
     lines = [
-        f"-- For DuckDB {duckdb.__version__}. If Playhead is not installed, replace the lines with LOAD by:",
-        *(f"-- INSTALL {name}; LOAD {name};" for name in (scanner.get(each, each) for each in extensions)),
+        f"-- For DuckDB {OLDEST_DUCKDB} or newer. The lines with LOAD need Playhead on this machine and DuckDB "
+        f"{duckdb.__version__};",
+        "-- elsewhere, or for another version, replace them by:",
+        *(f"-- INSTALL {name}; LOAD {name};" for name in names),
+        _VERSION_CHECK,
         *(f"LOAD {quote(extension_path(name))};" for name in extensions),
         *(f"{statement};" for statement in _secrets_sql(place, reveal=lambda _: "...")),
         attach_sql(place, read_only=True) + ";",
@@ -207,8 +229,9 @@ def connect(
     PostgreSQL ends a transaction of this connection that is idle for `transaction_timeout_s` (0: never), since
     this process may be frozen while others wait for its locks.
 
-    Raises NotReady if there is no lake yet. A process that has the lake attached must not open the catalogue with
-    another SQLite library: two in one process drop each other's locks, which corrupts the file.
+    Raises NotReady if there is no lake yet, or if this DuckDB cannot read its format. A process that has the lake
+    attached must not open the catalogue with another SQLite library: two in one process drop each other's locks,
+    which corrupts the file.
     """
     absent = NotReady(f"there is no lake at {place.catalog}; `playhead init` makes one")
     if place.kind == "sqlite" and not Path(place.catalog).exists():  # opening it would create it
@@ -227,8 +250,10 @@ def connect(
         for statement in _secrets_sql(place, reveal=SecretStr.get_secret_value):
             connection.execute(statement)
         connection.execute("SET ducklake_max_retry_count = 20")
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET enable_progress_bar = false")  # it would go to standard output, between results
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")  # of its cursors too
+        # It would go to standard output, between results. In Jupyter without ipywidgets it is off and fixed.
+        if connection.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
+            connection.execute("SET enable_progress_bar = false")
         if not read_only:
             # A writer reads files once, and should return freed memory to the system.
             connection.execute("SET enable_external_file_cache = false")
@@ -237,6 +262,11 @@ def connect(
         try:
             connection.execute(attach[:-1] + ", CREATE_IF_NOT_EXISTS false)")
         except duckdb.InvalidInputException as error:
+            if found := _FORMATS.search(str(error)):
+                raise NotReady(
+                    f"the lake at {place.catalog} has the format DuckLake {found[1]}, and DuckDB "
+                    f"{duckdb.__version__} reads {found[2]}: use the release of Playhead that writes this lake"
+                ) from error
             if "does not exist" not in str(error):
                 raise
             if not create:

@@ -44,6 +44,8 @@ _EXPLAIN = re.compile(
     rf"\s*EXPLAIN\b(?:\s+ANALYZE\b)?(?:\s*\(\s*{_EXPLAIN_OPTION}(?:\s*,\s*{_EXPLAIN_OPTION})*\s*\))?",
     re.IGNORECASE,
 )
+# What ibis sets when it is given a connection. Other settings are not compared: that would tell their values.
+_SET = re.compile(r"SET (timezone|python_enable_replacements) = '(\w+)'")
 _WORD = re.compile(r'"(?:[^"]|"")*"|\w+|.', re.DOTALL)
 
 
@@ -64,9 +66,13 @@ class Reader:
         return duckdb.DuckDBPyConnection
 
     def execute(self, query: str, parameters: object = None) -> Self:
-        """Run one query. Raises QueryRefused, or DuckDB's error."""
-        check(self._connection, query)
-        self._connection.execute(query, parameters)
+        """Run one query. Raises QueryRefused, or DuckDB's error.
+
+        A SET of what is set already does nothing, because ibis begins with two of them.
+        """
+        if not _is_set(self._connection, query):
+            check(self._connection, query)
+            self._connection.execute(query, parameters)
         return self
 
     def sql(self, query: str, *, params: object = None) -> duckdb.DuckDBPyRelation:
@@ -105,6 +111,8 @@ class Reader:
         """Return the result as an Arrow table."""
         return self._connection.to_arrow_table()
 
+    fetch_arrow_table = to_arrow_table  # the name by which ibis asks for it
+
     def __enter__(self) -> Self:
         return self
 
@@ -119,11 +127,22 @@ def open_reader(place: Location, *, memory: str = "1GB", threads: int = 2) -> Re
         connection.execute("SET allowed_directories = $files", {"files": [place.files]})
         # DuckDB itself allows what is attached by now, and its folder for spilled data.
         connection.execute("SET enable_external_access = false")
+        connection.execute(
+            "SET GLOBAL python_enable_replacements = false"
+        )  # a name is never a variable of the program
         connection.execute("SET lock_configuration = true")
     except duckdb.Error:
         connection.close()
         raise
     return Reader(connection)
+
+
+def _is_set(connection: duckdb.DuckDBPyConnection, statement: str) -> bool:
+    """Return whether a statement only sets what is set already."""
+    if (match := _SET.fullmatch(statement)) is None:
+        return False
+    found = connection.execute(f"SELECT current_setting('{match[1]}')::VARCHAR").fetchone()
+    return found is not None and found[0].lower() == match[2].lower()
 
 
 def check(connection: duckdb.DuckDBPyConnection, statement: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 import psycopg
+import pyarrow as pa
 import pytest
 from rigs.brokers import free_ports
 from rigs.lake import Lake, write
@@ -23,7 +24,9 @@ from lake.query import answer, ask
 from lake.reading import QueryRefused, Reader, check, open_reader
 from lake.tables import initialize
 from notebooks.connect import open_lake, read
-from schemas.settings import environment_of
+from playhead import connect
+from schemas.faults import NotReady
+from schemas.settings import PREFIX, environment_of
 
 State = dict[str, object]
 
@@ -356,6 +359,85 @@ def test_what_attach_prints_works_wherever_the_lake_is(target: Target) -> None:
         client.execute(pasted)
         client.execute(pasted)
         assert client.execute("SELECT count(DISTINCT event_type) FROM events").fetchall() == [(2,)]
+
+
+def test_a_duckdb_that_is_too_old_is_refused_by_what_attach_prints(on_sqlite: Target) -> None:
+    """In its first statement, with the version that is needed."""
+    with duckdb.connect() as client:
+        client.execute("CREATE MACRO version() AS 'v1.5.1'")
+        with pytest.raises(
+            duckdb.Error, match=r"DuckDB v1\.5\.1 cannot read this lake, which needs 1\.5\.2 or newer"
+        ):
+            client.execute(paste_sql(on_sqlite.lake.place))
+
+
+def test_a_lake_of_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
+    """With both formats, and what to do."""
+    lake = Lake(tmp_path)
+    with contextlib.closing(sqlite3.connect(lake.place.catalog)) as catalog:
+        catalog.execute("UPDATE ducklake_metadata SET value = '9.9' WHERE key = 'version'")
+        catalog.commit()
+    with pytest.raises(NotReady, match=r"has the format DuckLake 9\.9, and DuckDB .* reads 1\.0: use the release"):
+        open_reader(lake.place)
+
+
+def test_another_duckdb_than_the_extensions_is_refused_by_name(
+    on_sqlite: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the version to install."""
+    fitting = duckdb.__version__
+    monkeypatch.setattr(duckdb, "__version__", "1.4.4")
+    with pytest.raises(NotReady, match=rf"DuckDB 1\.4\.4 is installed here, .* pip install duckdb=={fitting}"):
+        open_reader(on_sqlite.lake.place)
+
+
+# ---- Python
+
+
+def test_connect_opens_a_lake_wherever_it_is(target: Target) -> None:
+    """Settings by their names in lower case; it only reads."""
+    variables = environment_of(target.lake.settings)
+    lake = connect(**{name.removeprefix(PREFIX).lower(): value for name, value in variables.items()})
+    assert lake.sql("SELECT count(*) FROM events").fetchall() == [(2,)]
+    with pytest.raises(QueryRefused, match="the lake is read only here"):
+        lake.sql("DELETE FROM events")
+
+
+def test_connect_takes_a_folder_and_names_a_wrong_setting(on_sqlite: Target) -> None:
+    """The folder is that of `--data`."""
+    folder = on_sqlite.lake.settings.data_dir
+    assert connect(folder).sql("SELECT count(*) FROM events").fetchall() == [(2,)]
+    with pytest.raises(NotReady, match="PLAYHEAD_LAKE_FILE is not a setting; the nearest is PLAYHEAD_LAKE_FILES"):
+        connect(folder, lake_file="elsewhere")
+
+
+def test_times_are_utc_whatever_the_machine_s_zone(on_sqlite: Target) -> None:
+    """Also in the cursors that notebooks and programs get."""
+    question = "SELECT TIMESTAMPTZ '2026-01-01 00:00:00+00'::VARCHAR"
+    script = f"from playhead import connect; print(connect({str(on_sqlite.lake.settings.data_dir)!r})"
+    command = [sys.executable, "-c", f'{script}.sql("{question}").fetchall())']
+    environment = {"PATH": os.environ["PATH"], "TZ": "America/New_York"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "[('2026-01-01 00:00:00+00',)]\n"
+
+
+@pytest.mark.parametrize(
+    "statement", ["SET timezone = 'Asia/Tokyo'", "SET python_enable_replacements = 'True'", "SET threads = '2'"]
+)
+def test_a_setting_can_only_be_set_to_what_it_is(statement: str, on_sqlite: Target) -> None:
+    """For ibis, which sets two of them when it is given a connection."""
+    lake = connect(on_sqlite.lake.settings.data_dir)
+    lake.execute("SET timezone = 'UTC'").execute("SET python_enable_replacements = 'False'")
+    with pytest.raises(QueryRefused, match="SET is refused"):
+        lake.execute(statement)
+
+
+def test_a_variable_of_the_program_is_no_table(on_sqlite: Target) -> None:
+    """A name means a table or view of the lake, or nothing."""
+    mine = pa.table({"a": [1]})
+    assert mine.num_rows == 1
+    with pytest.raises(duckdb.CatalogException, match="mine does not exist"):
+        connect(on_sqlite.lake.settings.data_dir).sql("FROM mine")
 
 
 # ---- notebooks

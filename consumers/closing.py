@@ -126,6 +126,40 @@ class Closing(msgspec.Struct, gc=False):
         for event in sorted(events, key=attrgetter("offset")):
             self.pass_over(self.dated(event) or event)
 
+    def continues(self, event: Event) -> bool:
+        """Take an event that just continues its session, as nearly every event does; return whether it is one.
+
+        It is later than all before it by its own timestamp, and so neither repeats one nor was read before. It
+        arrives after them too, it is folded, it starts and ends nothing, it cannot be passed over (`passes`), and
+        its delay moves no other event. Of such an event `arrive` notes only this.
+        """
+        order_ms, received_ms, row = event.client_ms, event.received_ms, event.type
+        if (
+            order_ms <= self.latest_ms
+            or not self.first_ms <= order_ms <= self.until_ms
+            or not self.last_received_ms <= received_ms <= self.moved_ms + self.limits.stuck_ms
+            or event.flags
+            or row.starts
+            or row.ends
+            or self.end_ms is not None
+            or self.passed_since is not None
+            or self.stored >= self.limits.events_max
+            or not self.is_plain
+        ):
+            return False
+        delay_ms = received_ms - order_ms
+        if not self.delay_min_ms <= delay_ms <= self.delay_max_ms and not self._takes_delay(event, delay_ms):
+            return False
+        self.stored += 1
+        self.last_received_ms = received_ms
+        self.latest_ms = order_ms
+        if event.playhead_s != self.playhead_s or row.name not in _PINGS:
+            self.playhead_s = event.playhead_s
+            self.moved_ms = received_ms
+        if event.consent == DENIED:
+            self.is_denied = True
+        return True
+
     def arrive(self, event: Event) -> bool:
         """Take an event that counts, in order of offset; return whether its deadline may be earlier now."""
         self.stored += 1
@@ -151,17 +185,14 @@ class Closing(msgspec.Struct, gc=False):
             or (order_ms > self.over_ms + END_TOLERANCE_MS and received_ms <= self.over_received_ms)
         ):
             self._bound(event, is_repeat=is_repeat)
-        if order_ms > self.latest_ms and order_ms == event.client_ms and not row.ends:
-            self.latest_ms = order_ms  # as `_note_order` does, of nearly every event
-        else:
-            self._note_order(event)
+        self._note_order(event)
         put_back = received_ms < self.last_received_ms - CLOCK_BACK_MS
         return (put_back and self._follow_clock(received_ms)) or is_earlier
 
-    def takes_delay(self, delay_ms: int) -> bool:
-        """Return whether all delays lie within 2 s, this one among them, and note it if so."""
-        if self.delay_min_ms <= delay_ms <= self.delay_max_ms:
-            return True
+    def _takes_delay(self, event: Event, delay_ms: int) -> bool:
+        """Return whether what an event shows of the clock leaves the order of all events, and note it if so."""
+        if self.clocks is not None:
+            return self.clocks.takes(event.client_ms, event.received_ms)
         lo_ms, hi_ms = min(self.delay_min_ms, delay_ms), max(self.delay_max_ms, delay_ms)
         if self.delay_max_ms == FAR_PAST or hi_ms - lo_ms > STEADY_MS:
             return False

@@ -52,6 +52,14 @@ class OpenSession:
     def has_end(self) -> bool:
         return self.closing.end_ms is not None
 
+    def continues(self, event: Event) -> bool:
+        """Take an event that just continues the session (`Closing.continues`); return whether it is one."""
+        if not self.closing.continues(event):
+            return False
+        self.has_news = True
+        self.place(event)
+        return True
+
     def arrive(self, event: Event) -> bool:
         """Note what closing depends on, in order of offset; return whether its deadline may be earlier now."""
         self.has_news = True
@@ -71,26 +79,6 @@ class OpenSession:
             return self.buffer[-1].order_ms > event.order_ms + END_TOLERANCE_MS
         end_ms = self.closing.end_ms
         return end_ms is not None and event.order_ms > end_ms + END_TOLERANCE_MS
-
-    def is_continued_by(self, event: Event) -> bool:
-        """Return whether an event just continues a session that is not over, as nearly every event does.
-
-        It is later than all before it by its own timestamp, and so neither repeats one nor was read before. It
-        ends nothing, it is folded, and it cannot be passed over (`Closing.passes`). Its delay is noted then.
-        """
-        buffer, closing, order_ms = self.buffer, self.closing, event.order_ms
-        return (
-            bool(buffer)
-            and order_ms > buffer[-1].order_ms
-            and order_ms <= closing.until_ms
-            and event.received_ms <= closing.moved_ms + closing.limits.stuck_ms
-            and not event.flags
-            and not event.type.ends
-            and closing.end_ms is None
-            and closing.passed_since is None
-            and closing.stored < closing.limits.events_max
-            and closing.takes_delay(event.received_ms - order_ms)
-        )
 
     def is_plainly_next(self, event: Event) -> bool:
         """Return whether an event is later than all before it, and so neither repeats one nor was read before.

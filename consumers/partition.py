@@ -22,7 +22,7 @@ from consumers.share import Share
 from lake.changes import Changes, History, OpenRows, YoungIds
 from schemas.ids import read_event_time_ms
 from sessions.admission import REPEAT
-from sessions.clock_steps import Clocks, dated
+from sessions.clock_steps import Clocks, clocks_of, dated
 from sessions.event import Bad, Event, Tracking
 
 
@@ -101,39 +101,52 @@ class PartitionSessions:
     def _place(self, event: Event, changes: Changes) -> bool:
         """Place one event by what is in memory; False if only the lake can tell."""
         session_id = event.session_id
-        session, behind = self.open.get(session_id), self._late.behind
-        clocks: Clocks | None = None
-        if session is None:
-            closing = self._live.closings.get(session_id)
-            if closing is not None:
-                known = closing.dated(event)
-                return known is not None and closing.passes(known) and self._pass_over(known, closing, changes)
-            if not self._live.is_certainly_new(session_id) or (behind and session_id in behind):
-                return False
-            session = self._live.begin(session_id, version=1, first_offset=event.offset)
-            clocks = session.closing.clocks_with(event)
-        elif behind and session_id in behind:
+        if self._late.behind and session_id in self._late.behind:
             return False
-        elif not session.is_continued_by(event):
-            clocks = session.closing.clocks_with(event)
-            if clocks is None:
-                return False
-            judged = self._judge(session, dated(event, clocks), changes)
-            if isinstance(judged, bool):
-                return judged
-            event = judged
+        session = self.open.get(session_id)
+        if session is None:
+            return self._place_first(event, changes)
+        if not session.continues(event):
+            return self._place_judged(event, session, changes)
         changes.events.append(event)
         if session.version > 1:
             session.late_events += 1
-        is_earlier = session.arrive(event)
-        if is_earlier:
-            self._live.unschedule(session_id)
-        if clocks is not None:
-            session.set_clocks(clocks)
-        session.place(event)
-        if is_earlier or clocks is not None:
-            self._live.watch(session_id, session)
         return True
+
+    def _place_first(self, event: Event, changes: Changes) -> bool:
+        """Place an event of a session that is not open, as `_place` does."""
+        session_id = event.session_id
+        closing = self._live.closings.get(session_id)
+        if closing is not None:
+            known = closing.dated(event)
+            return known is not None and closing.passes(known) and self._pass_over(known, closing, changes)
+        if not self._live.is_certainly_new(session_id):
+            return False
+        session = self._live.begin(session_id, version=1, first_offset=event.offset)
+        self._put(event, session, clocks_of([(event.received_ms, event.client_ms)]), changes)
+        return True
+
+    def _place_judged(self, event: Event, session: OpenSession, changes: Changes) -> bool:
+        """Place an event of an open session that does not just continue it, as `_place` does."""
+        clocks = session.closing.clocks_with(event)
+        if clocks is None:
+            return False
+        judged = self._judge(session, dated(event, clocks), changes)
+        if isinstance(judged, bool):
+            return judged
+        self._put(judged, session, clocks, changes)
+        return True
+
+    def _put(self, event: Event, session: OpenSession, clocks: Clocks, changes: Changes) -> None:
+        """Store an event, and put it into its session, of which the events show these clocks then."""
+        changes.events.append(event)
+        if session.version > 1:
+            session.late_events += 1
+        if session.arrive(event):
+            self._live.unschedule(event.session_id)
+        session.set_clocks(clocks)
+        session.place(event)
+        self._live.watch(event.session_id, session)
 
     def _judge(self, session: OpenSession, event: Event, changes: Changes) -> Event | bool:
         """Return an event of an open session that is to be placed, flagged if it is a repeat.

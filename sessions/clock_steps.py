@@ -41,7 +41,7 @@ from msgspec.structs import replace
 from schemas.media import AHEAD_MS_MAX
 from sessions.event import Event
 from sessions.facts import ClockSegment
-from sessions.state import FAR_FUTURE, FAR_PAST, Segment, State
+from sessions.state import FAR_FUTURE, FAR_PAST, Segment, State, stored_directly
 
 STEADY_MS = 2_000
 STEADY_EVENTS = 3
@@ -50,6 +50,7 @@ STEP_MS = 300_000
 SEGMENTS_MAX = 4
 
 
+@stored_directly
 class Clocks(msgspec.Struct, gc=False):
     """What the events of a session so far show of its clocks. Make it with `clocks_of`, or of its very first run.
 
@@ -135,6 +136,26 @@ class Clocks(msgspec.Struct, gc=False):
             until_ms = segment.first_ms
         happened_ms = received_ms if offset_ms == FAR_PAST else client_ms + offset_ms
         return happened_ms - self.segments[0].offset_ms
+
+    def takes(self, client_ms: int, received_ms: int) -> bool:
+        """Take one more event if it is plain that what `noted` would return orders all as before; return whether.
+
+        Such is nearly every event of a session whose delays vary, as those of an upload do: it is the last in
+        order, it is ordered by its timestamp, and it neither ends the very first run nor makes one steady.
+        """
+        delay_ms = received_ms - client_ms
+        if (
+            self.is_first
+            or self.is_lost
+            or len(self.segments) > 1
+            or received_ms < self.last_ms
+            or (received_ms == self.last_ms and client_ms < self.last_client_ms)
+            or (delay_ms < self.lo_ms and self.is_base)
+            or (not self.is_steady and received_ms - self.first_ms >= STEADY_ARRIVALS_MS)
+            or delay_ms < self._least_plain_ms()
+        ):
+            return False
+        return self.note(client_ms, received_ms)
 
     def noted(self, client_ms: int, received_ms: int) -> "Clocks | None":
         """Return what is known with one more event; None if that takes all events of the session.

@@ -192,7 +192,10 @@ def drawn_session(rows: list[tuple[tuple[int, int], int]], chance: random.Random
 def test_event_by_event_gives_what_all_give_at_once(
     rows: list[tuple[tuple[int, int], int]], chance: random.Random
 ) -> None:
-    """In any order: what is known after each event is what all so far show, and so is the order of all of them."""
+    """In any order: what is known after each event is what all so far show, and so is the order of all of them.
+
+    An event that is just taken changes the time of no other, and has its timestamp.
+    """
     session = drawn_session(rows, chance)
     if chance.random() < 0.2:
         chance.shuffle(session)
@@ -201,13 +204,24 @@ def test_event_by_event_gives_what_all_give_at_once(
     for n, (received_ms, client_ms) in enumerate(session):
         so_far = session[: n + 1]
         at_once = clocks_of(so_far)
-        known = known and known.noted(client_ms, received_ms)
+        if known is not None and known.takes(client_ms, received_ms):
+            assert known.order_ms(client_ms, received_ms) == client_ms
+        else:
+            known = known and known.noted(client_ms, received_ms)
         if known is None:
             known, times = at_once, [at_once.order_ms(ts, arrival) for arrival, ts in so_far]
         else:
             times.append(known.order_ms(client_ms, received_ms))
         assert known == at_once
         assert times == [at_once.order_ms(ts, arrival) for arrival, ts in so_far]
+
+
+def test_the_events_of_an_upload_are_just_taken() -> None:
+    """Their delays fall second by second: all but those that end the very first run cost next to nothing."""
+    session = uploaded(0, 600, at_s=3_600)
+    clocks = clocks_of(session[:2])
+    assert all(clocks.takes(client_ms, received_ms) for received_ms, client_ms in session[2:])
+    assert clocks == clocks_of(session)
 
 
 @given(ROWS, st.randoms(use_true_random=False))

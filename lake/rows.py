@@ -14,6 +14,7 @@ from sessions.event import Bad, Event, Tracking
 from sessions.facts import COLUMNS, SessionFacts
 
 SESSIONS_A_PIECE = 2_000
+EVENTS_A_PIECE = 1_024  # DuckDB takes as many at a time; a processor's cache holds them while they become columns
 HASH_CHARACTERS = 16
 _MS = pa.timestamp("ms", "UTC")
 _TEXTS = pa.list_(pa.string())
@@ -24,7 +25,11 @@ def rows_of(every: Iterable[Changes], *, topic: str) -> dict[str, pa.Table]:
     """Return the rows for each append-only table."""
     changes = list(every)
     return {
-        "events": _events([(event, part.partition) for part in changes for event in part.events], topic),
+        "events": pa.concat_tables(
+            _events(part.events[first : first + EVENTS_A_PIECE], topic, part.partition)
+            for part in changes
+            for first in range(0, len(part.events) or 1, EVENTS_A_PIECE)
+        ),
         "tracking_events": _tracking([(entry, part.partition) for part in changes for entry in part.tracking]),
         "quarantine": _quarantine([(entry, part.partition) for part in changes for entry in part.bad]),
         "duplicates": pa.table(
@@ -44,8 +49,7 @@ def rows_of(every: Iterable[Changes], *, topic: str) -> dict[str, pa.Table]:
     }
 
 
-def _events(rows: list[tuple[Event, int]], topic: str) -> pa.Table:
-    events = [event for event, _ in rows]
+def _events(events: list[Event], topic: str, partition: int) -> pa.Table:
     return pa.table(
         {
             "event_id": pa.array([event.event_id for event in events], pa.string()),
@@ -63,8 +67,8 @@ def _events(rows: list[tuple[Event, int]], topic: str) -> pa.Table:
             "consent": pa.array([event.consent for event in events], pa.string()),
             "flags": pa.array([event.flags for event in events], _TEXTS),
             "source": pa.array([event.source for event in events], pa.string()),
-            "topic": pa.array([topic] * len(events), pa.string()),
-            "log_partition": pa.array([partition for _, partition in rows], pa.int32()),
+            "topic": pa.repeat(topic, len(events)),
+            "log_partition": pa.repeat(pa.scalar(partition, pa.int32()), len(events)),
             "log_offset": pa.array([event.offset for event in events], pa.int64()),
             "client": pa.array([event.client for event in events], pa.string()),
         }

@@ -8,7 +8,7 @@ as it left it, and concurrent rewrites conflict.
 import itertools
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -150,11 +150,21 @@ def _ms(moment: datetime) -> int:
 
 def read_ledger(connection: duckdb.DuckDBPyConnection, partition: int) -> Ledger:
     """Return the ledger row of a partition. Raises LedgerBroken if there is not exactly one."""
+    (ledger,) = read_ledgers(connection, [partition])
+    return ledger
+
+
+def read_ledgers(connection: duckdb.DuckDBPyConnection, partitions: Sequence[int]) -> list[Ledger]:
+    """Return the ledger rows of partitions, by one statement. Raises as `read_ledger` does."""
     columns = ", ".join(Ledger.__struct_fields__)
-    rows = connection.execute(f"SELECT {columns} FROM ledger_p{partition:03}").fetchall()
-    if len(rows) != 1:
-        raise LedgerBroken(f"ledger_p{partition:03} has {len(rows)} rows; run `playhead verify`")
-    return Ledger(*rows[0])
+    each = (f"SELECT {partition}, {columns} FROM ledger_p{partition:03}" for partition in partitions)
+    rows: dict[int, list[Ledger]] = {partition: [] for partition in partitions}
+    for partition, *row in connection.execute(" UNION ALL ".join(each)).fetchall():
+        rows[partition].append(Ledger(*row))
+    for partition, found in rows.items():
+        if len(found) != 1:
+            raise LedgerBroken(f"ledger_p{partition:03} has {len(found)} rows; run `playhead verify`")
+    return [found[0] for found in rows.values()]
 
 
 def commit(
@@ -172,8 +182,7 @@ def commit(
     since_ms = time.time_ns() // 1_000_000
     touched: set[str] = set()
     with transaction(connection):
-        for ledger, _, _ in work:
-            _check_fence(connection, ledger)
+        _check_fence(connection, *(ledger for ledger, _, _ in work))
         for name, rows in rows_of([changes for _, changes, _ in work], topic=topic).items():
             if rows.num_rows:
                 _insert(connection, name, rows)
@@ -186,9 +195,11 @@ def commit(
         flush_new_files(place, touched - {"events"}, days=days, since_ms=since_ms)
 
 
-def _check_fence(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
-    if read_ledger(connection, ledger.log_partition) != ledger:
-        raise Fenced(f"partition {ledger.log_partition} was written by another owner")
+def _check_fence(connection: duckdb.DuckDBPyConnection, *ledgers: Ledger) -> None:
+    written = read_ledgers(connection, [ledger.log_partition for ledger in ledgers])
+    for ledger, found in zip(ledgers, written, strict=True):
+        if found != ledger:
+            raise Fenced(f"partition {ledger.log_partition} was written by another owner")
 
 
 def record_halt(

@@ -6,7 +6,8 @@ the first, if it was set), as the events are ordered. Durations (`*_s`) are seco
 means: not known.
 """
 
-from typing import Literal, TypeVar
+from operator import itemgetter
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -140,7 +141,7 @@ class ClockSegment(msgspec.Struct, frozen=True, gc=False, rename=COLUMNS):
     offset_ms: int
 
 
-class SessionFacts(msgspec.Struct, frozen=True, kw_only=True, rename=COLUMNS):
+class SessionFacts(msgspec.Struct, frozen=True, rename=COLUMNS):
     """One session, as far as its events tell. Each number is defined at the head of the file that counts it.
 
     `fast_forward_s` is a part of `content_time_s`, `seek_buffer_time_s` of `rebuffer_time_s`, `seek_buffers` of
@@ -287,6 +288,14 @@ class SessionFacts(msgspec.Struct, frozen=True, kw_only=True, rename=COLUMNS):
     playback_errors: list[PlaybackError]
     spans: list[Span]
     clocks: list[ClockSegment]
+
+
+_in_order = itemgetter(*SessionFacts.__struct_fields__)
+
+
+def session_facts(found: dict[str, Any]) -> SessionFacts:
+    """Return the facts by their names. By place: by name a Struct of so many fields takes three times as long."""
+    return SessionFacts(*_in_order(found))
 
 
 Dated = TypeVar("Dated", Ad, AdBreak, Chapter)

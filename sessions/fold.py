@@ -26,7 +26,7 @@ from sessions.clock_steps import facts_of_clocks
 from sessions.effects import EFFECTS, effects_of
 from sessions.event import Event
 from sessions.evidence import observe_from_here, see_it_move
-from sessions.facts import SessionFacts
+from sessions.facts import SessionFacts, session_facts
 from sessions.flags import flags_of
 from sessions.identity import DENIED, facts_of_identity, name_tracking
 from sessions.lifecycle import await_start, facts_of_start, pass_over
@@ -103,27 +103,27 @@ class Fold(State, gc=False):
         start = self.start if self.start is not None else _NO_START
         last_ms = max(self.now_ms, self.last_ms)
         offset_ms = clock_offset_ms(self, last_ms, is_downloaded=start.is_downloaded)
-        return SessionFacts(
-            session_id=self.session_id,
-            started_ms=self.start_ms + offset_ms,
-            ended_ms=self.now_ms + offset_ms,
-            events=self.events,
-            has_start=self.start is not None,
-            consent=self.consent,
-            is_capped=self.is_capped,
-            clock_offset_ms=offset_ms,
-            clock_spread_ms=max(0, self.delay_max_ms - self.delay_min_ms),
-            repeats=self.repeats,
-            events_after_end=self.events_after_end,
-            events_ignored=self.events_ignored,
-            events_over_limit=self.events_over_limit,
-            flags=flags_of(self),
-            start_ms=self.start_ms,
-            end_ms=self.end_ms,
-            last_event_ms=last_ms,
-            first_received_ms=self.first_received_ms,
-            last_received_ms=self.last_received_ms,
-            last_moved_received_ms=self.last_moved_received_ms,
+        found = {
+            "session_id": self.session_id,
+            "started_ms": self.start_ms + offset_ms,
+            "ended_ms": self.now_ms + offset_ms,
+            "events": self.events,
+            "has_start": self.start is not None,
+            "consent": self.consent,
+            "is_capped": self.is_capped,
+            "clock_offset_ms": offset_ms,
+            "clock_spread_ms": max(0, self.delay_max_ms - self.delay_min_ms),
+            "repeats": self.repeats,
+            "events_after_end": self.events_after_end,
+            "events_ignored": self.events_ignored,
+            "events_over_limit": self.events_over_limit,
+            "flags": flags_of(self),
+            "start_ms": self.start_ms,
+            "end_ms": self.end_ms,
+            "last_event_ms": last_ms,
+            "first_received_ms": self.first_received_ms,
+            "last_received_ms": self.last_received_ms,
+            "last_moved_received_ms": self.last_moved_received_ms,
             **facts_of_start(start),
             **facts_of_identity(self, start),
             **facts_of_player(self, offset_ms),
@@ -137,7 +137,8 @@ class Fold(State, gc=False):
             **facts_of_pings(self),
             **facts_of_spans(self, offset_ms),
             **facts_of_clocks(self),
-        )
+        }
+        return session_facts(found)
 
 
 def fold_all(events: Iterable[Event]) -> SessionFacts:

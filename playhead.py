@@ -279,6 +279,31 @@ def sql(
 
 
 @app.command()
+def export(
+    to: Annotated[
+        Path, typer.Option(help="A new DuckDB file (its name ends with .duckdb), or a folder for Parquet files.")
+    ],
+    since: Annotated[
+        str | None,
+        typer.Option(help="Only sessions that started at this time or later: 2026-11-28T12:00 (UTC), or 7d ago."),
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only sessions that started before this time.")] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(help="Only sessions that fulfil a condition in SQL, such as \"content_type = 'live'\"."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what was exported there before.")
+    ] = False,
+    data: Data = None,
+) -> None:
+    """Copy sessions, their events and the views over them into a file of one's own, from one snapshot."""
+    from commands.export import export_sessions
+
+    export_sessions(_settings(data), to, since=since, until=until, where=where, overwrite=overwrite)
+
+
+@app.command()
 def attach(data: Data = None) -> None:
     """Print the SQL with which any DuckDB client attaches this lake."""
     from commands.attach import print_attach

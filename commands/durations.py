@@ -1,7 +1,8 @@
-"""A duration as a person types it: 30s, 5m, 1h, 7d."""
+"""Durations and moments as a person types them: 30s, 5m, 1h, 7d; 2026-11-28, 2026-11-28T12:00+01:00."""
 
 import contextlib
 import math
+from datetime import UTC, datetime, timedelta
 
 import typer
 
@@ -14,3 +15,13 @@ def parse_duration_s(text: str) -> float:
         if 0 < seconds < math.inf:
             return seconds
     raise typer.BadParameter(f"{text!r} is not a duration; write 30s, 5m, 1h or 7d")
+
+
+def parse_moment(text: str, *, now: datetime) -> datetime:
+    """Return a time, in UTC if it names no other zone; or the one a duration ago. Raises typer.BadParameter."""
+    with contextlib.suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    with contextlib.suppress(typer.BadParameter, OverflowError):
+        return now - timedelta(seconds=parse_duration_s(text))
+    raise typer.BadParameter(f"{text!r} is not a time; write 2026-11-28, 2026-11-28T12:00, or 7d for a week ago")

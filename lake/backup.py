@@ -6,11 +6,8 @@ newest backup and replays the rest of the log. The embedded log keeps what no ba
 """
 
 import contextlib
-import fcntl
-import os
 import re
 import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ import msgspec
 from lake import settled
 from lake.catalog import Location, connect, glob_literal, quote
 from lake.disk import flush
+from lake.draft import UNFINISHED, is_written, locked
 from lake.rollups import TABLES as ROLLED
 from lake.schema import SCHEMA, open_to_write, partitions_of, refuse_newer, schema_of
 from lake.tables import initialize, tables_of
@@ -29,7 +27,6 @@ from schemas.faults import NotReady, SchemaMismatch
 MANIFEST = "manifest.json"
 FIRST_BACKUP_WITHIN = timedelta(hours=1)
 CLOCKS_DIFFER_MAX = timedelta(minutes=1)
-UNFINISHED = ".unfinished"  # suffix of a folder's name until everything is written
 FILE_BYTES = "256MB"
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 _NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z(\.unfinished)?")
@@ -56,7 +53,7 @@ def back_up(place: Location, folder: Path, *, now: datetime) -> tuple[Path, Mani
     target = folder / now.astimezone(UTC).strftime(_TIME)
     draft = target.with_name(target.name + UNFINISHED)
     draft.mkdir(parents=True)
-    with _locked(draft):
+    with locked(draft):
         try:
             manifest = _write(place, draft, now)
             flush([draft, *draft.rglob("*")])
@@ -80,17 +77,6 @@ def _write(place: Location, target: Path, now: datetime) -> Manifest:
     manifest = Manifest(now, offsets, rows, schema)
     (target / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
     return manifest
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock, which tells a backup that is being written from the remains of a killed one."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def newest(folder: Path) -> tuple[Path, Manifest] | None:
@@ -135,7 +121,7 @@ def drop_older(folder: Path, *, keep: int) -> list[Path]:
         path.rename(path.with_name(path.name + UNFINISHED))  # if killed while deleting, it must not look complete
     kept = {path for path, _ in complete} | damaged.keys()
     named = [path for path in sorted(folder.glob("*")) if _NAME.fullmatch(path.name)]
-    dropped = [path for path in named if path not in kept and not _is_written(path)]
+    dropped = [path for path in named if path not in kept and not is_written(path)]
     for path in dropped:
         shutil.rmtree(path)
     return dropped
@@ -157,15 +143,6 @@ def _look(folder: Path) -> tuple[list[tuple[Path, Manifest]], dict[Path, NotRead
             damaged[path] = fault
     complete.sort(key=lambda found: (sum(found[1].next_offsets.values()), found[0].name))
     return complete, damaged
-
-
-def _is_written(path: Path) -> bool:
-    """Return whether a process is writing this backup."""
-    try:
-        with _locked(path):
-            return False
-    except BlockingIOError:
-        return True
 
 
 def ledgers_of(backup: Path) -> list[dict[str, Any]]:

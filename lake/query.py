@@ -37,8 +37,12 @@ def answer(reader: Reader, statement: str) -> Answer:
         columns = [column[0] for column in result.description or []]
         return Answer(columns, result.fetchall())
     except duckdb.Error as error:
-        # One line: DuckDB appends the statement, which the user already has, with a mark at the error.
-        raise QueryRefused(" ".join(str(error).partition("\nLINE ")[0].split())) from error
+        raise QueryRefused(one_line(error)) from error
+
+
+def one_line(error: duckdb.Error) -> str:
+    """Return DuckDB's message without the statement, which the user already has, and the mark in it."""
+    return " ".join(str(error).partition("\nLINE ")[0].split())
 
 
 def as_json(answer: Answer) -> str:

@@ -124,17 +124,20 @@ def open_reader(place: Location, *, memory: str = "1GB", threads: int = 2) -> Re
     """Open a lake for queries only. Raises NotReady if there is none yet."""
     connection = connect(place, read_only=True, memory=memory, threads=threads)
     try:
-        connection.execute("SET allowed_directories = $files", {"files": [place.files]})
-        # DuckDB itself allows what is attached by now, and its folder for spilled data.
-        connection.execute("SET enable_external_access = false")
-        connection.execute(
-            "SET GLOBAL python_enable_replacements = false"
-        )  # a name is never a variable of the program
-        connection.execute("SET lock_configuration = true")
+        confine(connection, [place.files])
     except duckdb.Error:
         connection.close()
         raise
     return Reader(connection)
+
+
+def confine(connection: duckdb.DuckDBPyConnection, folders: list[str]) -> None:
+    """Let a connection reach only files in these folders, and what it has attached already; for good."""
+    connection.execute("SET allowed_directories = $folders", {"folders": folders})
+    # DuckDB itself allows what is attached by now, and its folder for spilled data.
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET GLOBAL python_enable_replacements = false")  # names are never variables of the program
+    connection.execute("SET lock_configuration = true")
 
 
 def _is_set(connection: duckdb.DuckDBPyConnection, statement: str) -> bool:

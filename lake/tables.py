@@ -43,6 +43,10 @@ QUESTIONS = (
     "health",
     "rollups",
 )
+# Of these, what needs no other table than sessions, events and what explains them; `quality` but for data_quality.
+QUESTIONS_OF_SESSIONS = ("metrics", "concurrency", "retention", "delivery", "viewers", "quality")
+# The views of lists in sessions: a row for each entry.
+LISTS = ("ads", "ad_breaks", "chapters", "player_states", "played_intervals", "spans", "playback_errors")
 
 
 def sql_text(name: str) -> str:
@@ -281,9 +285,24 @@ def _renew_rollups(connection: duckdb.DuckDBPyConnection) -> None:
             _run(connection, rollups.table_sql(each))
 
 
-def definitions_sql() -> str:
+def copied_definitions_sql() -> str:
+    """Return the views and macros that need only sessions, events and what explains them: those of a copy."""
+    views = _statements(sql_text("views"))
+    of_sessions = next(n for n, text in enumerate(views) if _is_of(text, "sessions"))
+    asked = [
+        text for text in _statements(definitions_sql(QUESTIONS_OF_SESSIONS)) if not _is_of(text, "data_quality")
+    ]
+    return ";".join([*views[of_sessions + 1 :], *asked])
+
+
+def _is_of(statement: str, name: str) -> bool:
+    """Return whether a statement creates the view of this name."""
+    return (match := _CREATE.search(statement)) is not None and match[2] == name
+
+
+def definitions_sql(names: Iterable[str] = QUESTIONS) -> str:
     """Return the SQL of the views and macros for queries, with all metrics and dimensions in it."""
-    text = "\n".join(sql_text(name) for name in QUESTIONS)
+    text = "\n".join(sql_text(name) for name in names)
     generated = replacements() | rollups.replacements()
     for placeholder, sql in (generated | {"{metrics}": columns_sql(), "{measures}": measures_sql()}).items():
         text = text.replace(placeholder, sql)

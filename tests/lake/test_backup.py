@@ -18,9 +18,9 @@ from rigs.lake import Lake, playhead, write
 from rigs.session_model import make_bad, make_event
 from rigs.waiting import until
 
-from lake import backup as backups
 from lake.backup import MANIFEST, Manifest, back_up, drop_older, is_due, is_overdue, last_made_at, newest, restore
 from lake.catalog import location
+from lake.draft import locked
 from lake.upkeep import Ages, maintain
 from lake.verify import verify
 from schemas.faults import NotReady
@@ -166,7 +166,7 @@ def test_a_backup_that_is_being_written_is_not_dropped(lake: Lake, tmp_path: Pat
     for folder in (running, killed, half_of_0_1_0):
         (folder / "events").mkdir(parents=True)
     path, _ = back_up(lake.place, tmp_path / "backups", now=NOON)
-    with backups._locked(running):
+    with locked(running):
         assert drop_older(tmp_path / "backups", keep=2) == [half_of_0_1_0, killed]
     assert sorted((tmp_path / "backups").iterdir()) == [running, path]
     assert drop_older(tmp_path / "backups", keep=2) == [running]

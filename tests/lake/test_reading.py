@@ -14,6 +14,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 from rigs.brokers import free_ports
+from rigs.commands import playhead
 from rigs.lake import Lake, write
 from rigs.postgres import Server, new_database
 from rigs.s3 import BUCKET, SECRET_KEY, client, moto_server, settings_of
@@ -438,6 +439,16 @@ def test_a_variable_of_the_program_is_no_table(on_sqlite: Target) -> None:
     assert mine.num_rows == 1
     with pytest.raises(duckdb.CatalogException, match="mine does not exist"):
         connect(on_sqlite.lake.settings.data_dir).sql("FROM mine")
+
+
+def test_export_copies_a_lake_wherever_it_is(target: Target, tmp_path: Path) -> None:
+    """Into a file that DuckDB alone opens; the lake is unchanged."""
+    settings = environment_of(target.lake.settings)
+    done = playhead("export", "--to", "mine.duckdb", cwd=tmp_path, settings=settings)
+    assert done.returncode == 0, done.stderr
+    with duckdb.connect(tmp_path / "mine.duckdb", read_only=True) as client:
+        assert client.execute("SELECT count(*) FROM events").fetchall() == [(2,)]
+    assert target.state() == target.before
 
 
 # ---- notebooks

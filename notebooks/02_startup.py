@@ -39,7 +39,7 @@ def _(lake, page, refresh, set_snapshot, snapshot):
 def _(bar, lake, mo, page, snapshot):
     snapshot()
     choice = page.chosen(mo, lake, bar)
-    mo.md(f"Filters: {choice.words}")
+    page.filters_in_words(mo, choice)
     return (choice,)
 
 

@@ -1,7 +1,8 @@
 """What every page begins with: the lake or why there is none, the bar of filters, and a look for what is new."""
 
+import html
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,22 @@ def chosen(mo: Any, lake: Reader, bar: Any) -> filters.Choice:
     mo.stop(newest is None, mo.md(filters.EMPTY))
     assert newest is not None
     return filters.chosen(mo, bar.value, newest)
+
+
+def filters_in_words(mo: Any, choice: filters.Choice) -> Any:
+    """Return what is filtered, in words; values come from players, so they are text."""
+    return mo.Html(f"<p>Filters: {html.escape(choice.words)}</p>")
+
+
+def dropdown(mo: Any, name: str, options: Sequence[str], label: str, usual: str, **more: Any) -> Any:
+    """Return a dropdown whose choice is in the address of the page, as those of the bar are."""
+    given = mo.query_params()
+    value = given.get(name)
+    return mo.ui.dropdown(
+        list(options),
+        value=value if value in options else usual,
+        label=label,
+        on_change=lambda chosen: given.set(name, chosen),
+        allow_select_none=False,
+        **more,
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 import altair as alt
 
+from lake.metrics import Metric
 from lake.reading import Reader
 from notebooks.filters import DIMENSIONS, UNKNOWN, Choice
 from notebooks.names import as_text
@@ -16,6 +17,7 @@ from notebooks.questions import as_clock, definitions, metrics
 NOW, BEFORE = "#0072B2", "#999999"
 COLOURS = [NOW, "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", BEFORE]
 DASHES = [[1, 0], [5, 3], [2, 2], [8, 2], [1, 0], [5, 3], [2, 2], [8, 2]]
+SHAPES = ["circle", "diamond", "square", "triangle-up"]
 # What a session does, each in its colour; waiting in warm ones.
 DOING = {
     "joining": "#F0E442",
@@ -95,6 +97,22 @@ def tile(
 def baseline(compared: str, value: float | None, unit: str, n: int, sample_min: int) -> str:
     """Return what a number is compared with, in words, with its sample."""
     return f"{compared}: {sampled(value, unit, n, max(sample_min, 1))} (n = {n:,})"
+
+
+def defined(mo: Any, words: str, metric: Metric) -> Any:
+    """Return words for a metric in a table, with its name and meaning a hover away."""
+    meaning = html.escape(f"{metric.name}: {metric.meaning}")
+    return mo.Html(f'<span title="{meaning}">{html.escape(words)}</span>')
+
+
+def drawn(unit: str) -> tuple[float, str]:
+    """Return by how much a number is multiplied in a chart, and the unit that it then has."""
+    return {"ratio": (100, "%"), "bit/s": (1e-6, "Mbit/s")}.get(unit, (1, unit))
+
+
+def difference(value: float, unit: str) -> str:
+    """Return a difference as a person reads it: with its sign, that of ratios in points of percent."""
+    return f"{'+' if value > 0 else ''}{figure(value, unit)}".replace("%", " points")
 
 
 def sampled(value: float | None, unit: str, n: int, sample_min: int) -> str:
@@ -216,15 +234,25 @@ def bars(rows: Sequence[Mapping[str, Any]], value: str, label: str, *, title: st
     )
 
 
-def stacked(rows: Sequence[Mapping[str, Any]], *, title: str, note: str, height: int = 260) -> Any:
-    """Return areas over time, upon each other, one for each `series`; rows as for `over_time`."""
+def stacked(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    title: str,
+    note: str,
+    height: int = 260,
+    names: Sequence[str] | None = None,
+) -> Any:
+    """Return areas over time, upon each other, one for each `series`; rows as for `over_time`.
+
+    `names`: the series in the order of their colours, else that of the alphabet.
+    """
     return (
         alt.Chart(_data(rows), height=height, width="container")
         .mark_area()
         .encode(
             _time(note),
             alt.Y("value:Q", title=title, stack="zero"),
-            _series(sorted({row["series"] for row in rows})),
+            _series(names or sorted({row["series"] for row in rows})),
             tooltip=[_MOMENT, "series:N", alt.Tooltip("value:Q", format=",.2~f")],
         )
     )
@@ -258,6 +286,36 @@ def shares(rows: Sequence[Mapping[str, Any]], across: str, down: str, value: str
         alt.Text(f"{value}:Q", format=".2~%"),
         color=alt.condition(dark, alt.value("#FFFFFF"), alt.value("#1A1A1A")),
     )
+
+
+def intervals(rows: Sequence[Mapping[str, Any]], *, title: str) -> Any:
+    """Return a point with its interval for each row, below each other, one colour and form for each `series`.
+
+    Rows have `label`, `series`, `value`, `low` and `high`, and `shown`, which the tooltip says. An interval
+    without one of its bounds is not drawn.
+    """
+    names = list(dict.fromkeys(row["series"] for row in rows))
+    label = alt.Y("label:N", title=None, sort=None, axis=alt.Axis(labelLimit=280))
+    aside = alt.YOffset("series:N", sort=names)
+    whole = [row for row in rows if row["low"] is not None and row["high"] is not None]
+    bars = (
+        alt.Chart(_data(whole), height=alt.Step(14), width="container")
+        .mark_rule(strokeWidth=3, opacity=0.5)
+        .encode(alt.X("low:Q", title=title), alt.X2("high:Q"), label, aside, _series(names))
+    )
+    dots = (
+        alt.Chart(_data(rows))
+        .mark_point(filled=True, size=70, opacity=1)
+        .encode(
+            alt.X("value:Q"),
+            label,
+            aside,
+            _series(names),
+            alt.Shape("series:N", scale=alt.Scale(domain=names, range=SHAPES[: len(names)]), legend=None),
+            tooltip=["label:N", "series:N", "shown:N"],
+        )
+    )
+    return bars + dots
 
 
 def answer(rows: Sequence[Mapping[str, Any]], along: str, value: str) -> Any:

@@ -3,8 +3,8 @@
 Nothing is drawn at random, so the same sessions give the same interval:
 
 * a share of sessions: Wilson's score interval, which is right for small samples and for shares near 0 and 1;
-* any other ratio of sums: its normal approximation, with the variance of a ratio of means;
-* a mean: its normal approximation;
+* any other ratio of sums: its normal approximation, with the variance of a ratio of means, if the sample is large;
+* a mean: its normal approximation, if the sample is large;
 * a percentile: between two of the sorted values, whose ranks the binomial distribution gives, whatever the values;
 * a sum has none.
 
@@ -12,6 +12,9 @@ Sessions count as independent of each other. Those of one viewer are not quite, 
 """
 
 from lake.metrics import Metric
+
+NORMAL_FROM = 100
+"""Sessions from which on a normal approximation is trusted: a few long stalls make most of a sum."""
 
 
 def measure_sql(metric: Metric, errors: float) -> str:
@@ -49,7 +52,8 @@ def _bounds(metric: Metric, errors: float) -> tuple[str, str]:
             return _of_ratio(metric.session_sql, metric.session_below_sql, errors)
         case "mean":
             value = metric.session_sql
-            return _around(f"avg({value})", f"stddev_samp({value}) / sqrt(count({value}))", errors)
+            n = f"count({value})"
+            return _if_normal(n, _around(f"avg({value})", f"stddev_samp({value}) / sqrt({n})", errors))
         case "median" | "p95":
             assert metric.quantile is not None
             return _of_percentile(metric.session_sql, metric.quantile, errors)
@@ -62,6 +66,11 @@ def is_share(metric: Metric) -> bool:
 
 def _around(value: str, error: str, errors: float) -> tuple[str, str]:
     return f"{value} - {errors} * {error}", f"{value} + {errors} * {error}"
+
+
+def _if_normal(n: str, bounds: tuple[str, str]) -> tuple[str, str]:
+    low, high = (f"if({n} < {NORMAL_FROM}, NULL, {bound})" for bound in bounds)
+    return low, high
 
 
 def _of_share(value: str, errors: float) -> tuple[str, str]:
@@ -82,7 +91,7 @@ def _of_ratio(above: str, below: str, errors: float) -> tuple[str, str]:
     # Where every session has the same ratio, rounding may leave a sum of squares below 0.
     variance = f"greatest({squares}, 0) * {n} / nullif({n} - 1, 0)"
     low, high = _around(ratio, f"sqrt({variance}) / nullif(sum({below}), 0)", errors)
-    return f"if({low} < 0 AND {ratio} >= 0, 0, {low})", high
+    return _if_normal(n, (f"if({low} < 0 AND {ratio} >= 0, 0, {low})", high))
 
 
 def _of_percentile(value: str, quantile: float, errors: float) -> tuple[str, str]:

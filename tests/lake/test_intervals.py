@@ -102,10 +102,13 @@ def test_a_percentile_is_between_two_of_the_values() -> None:
     assert (middle["n"], middle["value"], middle["low"], middle["high"]) == (100, 50.5, 40, 61)
 
 
-@pytest.mark.parametrize("metric", [MEDIAN, P95])
+@pytest.mark.parametrize("metric", [MEDIAN, P95, MEAN, RATIO], ids=lambda metric: metric.name)
 def test_few_values_have_no_bound(metric: Metric) -> None:
-    """The largest of ten may be less than the 95th percentile."""
-    few = measured(metric, "SELECT place + 1 AS wait_s FROM range(3) AS numbers(place)")
+    """The largest of five may be less than the 95th percentile, and one long stall may be most of the time."""
+    few = measured(
+        metric,
+        "SELECT place + 1 AS wait_s, place AS stalled_s, 10 AS watched_s FROM range(5) AS numbers(place)",
+    )
     assert few["value"] is not None
     assert few["high"] is None
 

@@ -2,18 +2,17 @@
 
 import atexit
 import functools
-import importlib.util
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rigs.lake import Lake, record_value, write_values
 from rigs.odd_lake import odd_lake
+from rigs.pages import text_of
 
 from lake.reading import Reader
 from notebooks import questions
@@ -103,22 +102,11 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize("path", pages())
 def test_every_page_runs_over_every_lake(environment: str, path: str) -> None:
     """Where there is nothing to see, the page says what to do next instead."""
-    shown = "".join(str(getattr(output, "text", output)) for output in outputs_of(path))
+    shown = text_of(path)
     if environment == "no lake":
         assert "playhead init" in shown
     elif environment == "an empty lake":
         assert "Nothing has arrived yet" in shown
-
-
-def outputs_of(path: str) -> list[Any]:
-    """Run a page as a script; return what its cells show."""
-    spec = importlib.util.spec_from_file_location(path, pages()[path])
-    assert spec is not None
-    assert spec.loader is not None
-    page = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(page)
-    outputs, _ = page.app.run()
-    return [output for output in outputs if output is not None]
 
 
 @pytest.fixture

@@ -155,19 +155,30 @@ def _write(
 
 def write_values(writer: LakeWriter, held: HeldPartition, values: Sequence[bytes], *, appended_ms: int) -> None:
     """Let a worker write a batch of records with these bytes."""
+    write_told(writer, held, [(appended_ms, value) for value in values])
+
+
+def write_told(writer: LakeWriter, held: HeldPartition, told: Sequence[tuple[int, bytes]]) -> None:
+    """Let a worker write a batch of records, each with the moment when the log took it, milliseconds."""
     first = held.sessions.next_offset
-    records = [Record(0, first + n, b"", value, appended_ms) for n, value in enumerate(values)]
-    read = DecodedChunk.of(Chunk(0, records, first + len(values)))
-    _write(writer, held, [read], now_ms=appended_ms, renew=True, share=ALL_THE_TIME)
+    records = [Record(0, first + n, b"", value, appended_ms) for n, (appended_ms, value) in enumerate(told)]
+    read = DecodedChunk.of(Chunk(0, records, first + len(told)))
+    _write(writer, held, [read], now_ms=told[-1][0], renew=True, share=ALL_THE_TIME)
 
 
 def record_value(
-    event_id: str, session: str, type_name: str = "ping", *, ts: int, received_ms: int, playhead: float = 0.0
+    event_id: str,
+    session: str,
+    type_name: str = "ping",
+    *,
+    ts: int,
+    received_ms: int,
+    playhead: float = 0.0,
+    **more: object,
 ) -> bytes:
-    """Return the bytes of a record as the ingest writes them."""
+    """Return the bytes of a record as the ingest writes them; `more`: parameters of a start, fields of others."""
     event: dict[str, Any] = {"playerTime": {"playhead": playhead, "ts": ts}, "eventType": type_name}
-    if type_name == "sessionStart":
-        event["params"] = START_PARAMS
+    event |= {"params": {**START_PARAMS, **more}} if type_name == "sessionStart" else more
     received = datetime.fromtimestamp(received_ms / 1000, UTC)
     return encode(
         media_event(event, event_id=event_id, session_id=session, source="/api/v1/sessions", received=received)

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 from rigs.commands import SECRETS, playhead
+from rigs.pages import text_of
 
 from lake.catalog import connect, location
 from players.month.audience import COUNTRIES
@@ -109,6 +110,16 @@ def test_a_release_is_bad(week: Week, stories: Stories) -> None:
     assert worst["failed_ratio"] > 3 * second["failed_ratio"]
     released = moment(stories.bad_release.from_ms)
     assert released <= worst["since"] < released + timedelta(hours=12)
+
+
+def test_the_page_on_releases_names_the_bad_one_and_no_other(
+    week: Week, stories: Stories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the top, with the metric and by how much."""
+    monkeypatch.setenv("PLAYHEAD_DATA_DIR", str(week.folder / "data"))
+    shown = text_of("releases")
+    assert re.findall(r"<b>(\S+) (\S+) is worse than", shown) == [(stories.bad_app, stories.bad_version)]
+    assert re.search(r">failed to start</b>: [0-9.]+% instead of [0-9.]+%: \+[0-9.]+ points \(\+", shown)
 
 
 def test_a_cdn_is_away(week: Week, stories: Stories) -> None:

@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: help run demo test test-fast test-image check format lock notebooks recount soak bench bench-lake truth stack clean
+.PHONY: help run demo test test-fast test-image check format lock notebooks recount soak bench bench-lake bench-readers truth stack clean
 
 help:  ## this list
 	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,9 @@ bench: .venv/.installed  ## requests, events and freshness, next to the best pee
 
 bench-lake: .venv/.installed  ## what a question costs in generated lakes of SESSIONS="300000 1000000" (10000000: an hour)
 	PYTHONPATH=tests $(RUN)/python tests/bench_lake.py --sessions $(or $(SESSIONS),300000 1000000) $(if $(FOLDER),--folder $(FOLDER) --keep)
+
+bench-readers: .venv/.installed  ## 1,000 questions while a worker writes as fast as it can: none fails, and what it costs
+	PYTHONPATH=tests $(RUN)/python tests/bench_readers.py --questions $(or $(QUESTIONS),1000)
 
 truth: .venv/.installed  ## how far the numbers are from what viewers saw, by kind of session
 	PYTHONPATH=tests $(RUN)/python tests/truth.py --sessions $(or $(SESSIONS),20000) --seed $(or $(SEED),1)

@@ -288,7 +288,7 @@ def _compare_workers(folder: Path, environment: dict[str, str], other: Path, tur
     programs = _programs(other)
     log = _settings(folder / "log", environment)
     _run(log, "topics")
-    asyncio.run(_fill(log, events))
+    asyncio.run(fill(log, events))
     used_us: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
     for turn in range(turns):
         for name in sorted(programs, reverse=turn % 2 == 1):
@@ -332,7 +332,7 @@ async def answer_at_once(scope: Any, receive: Any, send: Any) -> None:
 def _worker(settings: Settings, events: int) -> list[tuple[str, str]]:
     """Fill a log, then let one worker process empty it."""
     _run(settings, "topics", "init")
-    asyncio.run(_fill(settings, events))
+    asyncio.run(fill(settings, events))
     with (
         connect(location(settings), read_only=True) as lake,
         _process(settings, [PLAYHEAD, "worker"], MEASURED),
@@ -353,7 +353,7 @@ def _worker(settings: Settings, events: int) -> list[tuple[str, str]]:
 def _rebuild(settings: Settings, events: int) -> None:
     """Recreate a lake from its log; print how long that takes."""
     _run(settings, "topics")
-    asyncio.run(_fill(settings, events))
+    asyncio.run(fill(settings, events))
     before, began_s = os.times(), time.monotonic()
     _run(settings, "rebuild")
     after, ended_s = os.times(), time.monotonic()
@@ -461,7 +461,7 @@ def _inserted(lake: duckdb.DuckDBPyConnection) -> int:
     return int(row[0]) if row else 0
 
 
-async def _fill(settings: Settings, events: int) -> None:
+async def fill(settings: Settings, events: int) -> None:
     """Append the events of 500 viewers at a time to the log."""
     await create_log(settings)
     writer = await open_writer(settings)

@@ -327,13 +327,11 @@ def _views(partitions: int) -> str:
 def _young(table: str, name: str) -> str:
     """Return the query of a table's rows that upkeep has not settled, by the columns `name` of settled_upto.
 
-    Row ids say it exactly, since they stay when files are merged or rewritten. Only snapshot ids skip files; rows
-    of an own transaction have none yet.
+    Row ids say it exactly, since they stay when files are merged or rewritten. Only snapshot ids skip files.
     """
     return (
         f"SELECT * FROM {table} WHERE rowid >= (SELECT coalesce(max({name}), 0) FROM settled_upto) "
-        f"AND snapshot_id > (SELECT coalesce(max({name}_snapshot), -1) FROM settled_upto) "
-        f"UNION ALL SELECT * FROM {table} WHERE snapshot_id IS NULL"
+        f"AND snapshot_id > (SELECT coalesce(max({name}_snapshot), -1) FROM settled_upto)"
     )
 
 

@@ -25,23 +25,23 @@ WITH asked AS MATERIALIZED (
 ), heard AS (
     SELECT
         'now' AS era, -60 AS from_minute, 60 * hours AS to_minute, 0 AS shift,
-        first_received_at, last_received_at, has_start, is_started, is_failed, is_closed, startup_s, spans,
+        first_received_at, last_received_at, state, has_start, is_started, is_failed, startup_s, spans,
         site, player_name, app_version, channel, cdn, device_type, country, content_id
-    FROM counted_sessions
+    FROM newest_sessions
     WHERE last_received_at >= since::TIMESTAMPTZ - INTERVAL 1 HOUR
         AND first_received_at < since::TIMESTAMPTZ + to_hours(hours)
-        AND NOT is_downloaded
+        AND NOT is_downloaded AND NOT is_retried_start
     UNION ALL
     -- A week before, sessions that went on for more than 6 hours after the time asked for do not count.
     SELECT
         'week', 0, 60 * hours, 7 * 1440,
-        first_received_at, last_received_at, has_start, is_started, is_failed, is_closed, startup_s, spans,
+        first_received_at, last_received_at, state, has_start, is_started, is_failed, startup_s, spans,
         site, player_name, app_version, channel, cdn, device_type, country, content_id
-    FROM counted_sessions
+    FROM newest_sessions
     WHERE last_received_at >= since::TIMESTAMPTZ - INTERVAL 7 DAY
         AND last_received_at < since::TIMESTAMPTZ - INTERVAL 7 DAY + to_hours(hours + 6)
         AND first_received_at < since::TIMESTAMPTZ - INTERVAL 7 DAY + to_hours(hours)
-        AND NOT is_downloaded
+        AND NOT is_downloaded AND NOT is_retried_start
 ), placed AS (
     SELECT
         *,
@@ -73,7 +73,7 @@ WITH asked AS MATERIALIZED (
         (has_start AND first_minute >= from_minute)::INT AS starts,
         if(starts = 1 AND is_started, startup_s, NULL) AS startup_s,
         (is_failed AND NOT is_started)::INT * starts AS failures_before_start,
-        (is_closed AND NOT is_started AND NOT is_failed)::INT * starts AS exits_before_start,
+        (state = 'final' AND NOT is_started AND NOT is_failed)::INT * starts AS exits_before_start,
         (is_failed AND is_started AND last_minute < to_minute)::INT AS failures_after_start
     FROM placed
 ), changes AS (
@@ -266,14 +266,14 @@ WITH heard AS (
         is_started::INT AS plays,
         (is_failed AND NOT is_started AND has_start)::INT AS failures_before_start,
         (is_failed AND is_started)::INT AS failures_after_start,
-        (is_closed AND has_start AND NOT is_started AND NOT is_failed)::INT AS exits_before_start,
+        (state = 'final' AND has_start AND NOT is_started AND NOT is_failed)::INT AS exits_before_start,
         (is_started AND rebuffers + stalls > 0)::INT AS bufferings,
         (is_started AND startup_s IS NOT NULL)::INT AS startups,
         if(is_started, startup_s, NULL) AS startup_s
-    FROM counted_sessions
+    FROM newest_sessions
     WHERE last_received_at >= since::TIMESTAMPTZ
         AND first_received_at < since::TIMESTAMPTZ + to_hours(hours)
-        AND NOT is_downloaded
+        AND NOT is_downloaded AND NOT is_retried_start
 ), judged AS (
     SELECT heard.*, (startup_s > usual_s)::INT AS slow_startups
     FROM heard, (SELECT quantile_cont(startup_s, 0.95) AS usual_s FROM heard)

@@ -38,16 +38,22 @@ WITH used AS (
     SELECT
         session_id, request_hash, received_at,
         session_id IN (SELECT session_id FROM used) AS is_used,
-        coalesce(received_at - lag(received_at) OVER by_request <= INTERVAL 1 MINUTE, false) AS goes_on
+        request_hash IN (SELECT request_hash FROM start_requests GROUP BY 1 HAVING count(*) > 1) AS is_repeated
     FROM start_requests
     WHERE received_at <= (SELECT max(coalesce(watermark, partition_time)) FROM ledger) - INTERVAL 1 MINUTE
+), steps AS (
+    SELECT
+        session_id, request_hash, received_at, is_used,
+        coalesce(received_at - lag(received_at) OVER by_request <= INTERVAL 1 MINUTE, false) AS goes_on
+    FROM starts
+    WHERE is_repeated
     WINDOW by_request AS (PARTITION BY request_hash ORDER BY received_at, session_id)
 ), runs AS (
     SELECT
         *,
         count(*) FILTER (WHERE NOT goes_on)
             OVER (PARTITION BY request_hash ORDER BY received_at, session_id ROWS UNBOUNDED PRECEDING) AS run
-    FROM starts
+    FROM steps
 ), placed AS (
     SELECT
         *,
@@ -64,16 +70,35 @@ SELECT
     ) AS is_copy
 FROM placed AS each
 LEFT JOIN (SELECT request_hash, run, place, received_at, NOT is_used AS is_used FROM placed WHERE is_used) AS twin
-    USING (request_hash, run, place, is_used);
+    USING (request_hash, run, place, is_used)
+UNION ALL
+SELECT session_id, request_hash, received_at, is_used, false AS is_copy FROM starts WHERE NOT is_repeated;
+
+-- Sessions as their newest version says, open ones included, and without the users that only tracking sessions named: sessions has these.
+CREATE OR REPLACE VIEW newest_sessions AS
+-- A filter on a session's own columns must reach the scans, where it skips files. So the newest version is found by
+-- anti-joins, each only on equal keys: another condition would make DuckDB compare every row with every other. There is
+-- no CTE: with several references to one, DuckDB 1.5.5 waits for ever, or materializes whole rows.
+SELECT every.* EXCLUDE (is_copy), events = 1 AND coalesce(is_copy, copies.session_id IS NOT NULL) AS is_retried_start
+FROM (
+    SELECT * EXCLUDE (settled_day, settled_round), true AS is_settled FROM settled_sessions
+    UNION ALL BY NAME
+    SELECT *, false AS is_settled FROM young_versions
+    UNION ALL BY NAME
+    SELECT *, false AS is_settled FROM open_sessions ANTI JOIN (
+        SELECT session_id, version FROM young_versions SEMI JOIN open_sessions USING (session_id, version)
+    ) AS closed_since USING (session_id, version)
+) AS every
+ANTI JOIN superseded_versions AS newer ON newer.session_id = every.session_id AND newer.version = every.version
+LEFT JOIN (
+    SELECT session_id FROM ({young_copies}) UNION SELECT session_id FROM judged_starts WHERE is_copy
+) AS copies ON copies.session_id = if(is_settled OR events > 1, NULL, every.session_id);
 
 -- Sessions, one row each: the newest version, open ones included; the user may come from the tracking session it named.
 -- A session in which consent was denied has no user and no device, whatever was sent before or after the denial.
 CREATE OR REPLACE VIEW sessions AS
--- A filter on a session's own columns must reach the scans, where it skips files. So the newest version is found by
--- anti-joins, each only on equal keys: another condition would make DuckDB compare every row with every other. There is
--- no CTE: with several references to one, DuckDB 1.5.5 waits for ever, or materializes whole rows.
 SELECT
-    every.* EXCLUDE (is_settled, is_copy, tracking_user_id, has_tracking_denial) REPLACE (
+    every.* EXCLUDE (is_settled, tracking_user_id, has_tracking_denial) REPLACE (
         if(consent = 'denied', NULL, coalesce(user_id, CASE
                 WHEN NOT is_settled THEN named_user_id
                 WHEN NOT has_tracking_denial AND since.has_denial IS DISTINCT FROM true
@@ -91,43 +116,34 @@ SELECT
         if(consent = 'denied', NULL, user_id_auth_state) AS user_id_auth_state,
         if(consent = 'denied', NULL, device_id) AS device_id,
         if(consent = 'denied', NULL, device_id_source) AS device_id_source
-    ),
-    events = 1 AND coalesce(is_copy, copies.session_id IS NOT NULL) AS is_retried_start
-FROM (
-    SELECT * EXCLUDE (settled_day, settled_round), true AS is_settled FROM settled_sessions
-    UNION ALL BY NAME
-    SELECT *, false AS is_settled FROM young_versions
-    UNION ALL BY NAME
-    SELECT *, false AS is_settled FROM open_sessions ANTI JOIN (
-        SELECT session_id, version FROM young_versions SEMI JOIN open_sessions USING (session_id, version)
-    ) AS closed_since USING (session_id, version)
-) AS every
-ANTI JOIN superseded_versions AS newer ON newer.session_id = every.session_id AND newer.version = every.version
+    )
+FROM newest_sessions AS every
 LEFT JOIN (
     SELECT
         tracking_session_id,
         arg_min(user_id, log_offset) AS first_user_id,
         bool_or(consent = 'denied') AS has_denial
     FROM ({young_tracking})
+    WHERE user_id IS NOT NULL OR consent = 'denied'
     GROUP BY tracking_session_id
+    HAVING first_user_id IS NOT NULL OR has_denial
 ) AS since
     ON since.tracking_session_id = if(is_settled AND tracking_verified, every.tracking_session_id, NULL)
 LEFT JOIN (
     SELECT
-        tracking_session_id,
+        session_id, tracking_session_id,
         if(bool_or(consent = 'denied'), NULL, arg_min(user_id, log_offset)) AS named_user_id
-    FROM tracking_events
-    SEMI JOIN (
-        SELECT tracking_session_id FROM young_versions WHERE tracking_verified
-        UNION ALL
-        SELECT tracking_session_id FROM open_sessions WHERE tracking_verified
-    ) AS named USING (tracking_session_id)
-    GROUP BY tracking_session_id
+    FROM (
+        SELECT session_id, tracking_session_id FROM young_versions WHERE tracking_verified
+        UNION
+        SELECT session_id, tracking_session_id FROM open_sessions WHERE tracking_verified
+    ) AS young
+    JOIN (SELECT tracking_session_id, consent, user_id, log_offset FROM tracking_events) USING (tracking_session_id)
+    GROUP BY session_id, tracking_session_id
+    HAVING named_user_id IS NOT NULL
 ) AS tracking
-    ON tracking.tracking_session_id = if(NOT is_settled AND tracking_verified, every.tracking_session_id, NULL)
-LEFT JOIN (
-    SELECT session_id FROM ({young_copies}) UNION SELECT session_id FROM judged_starts WHERE is_copy
-) AS copies ON copies.session_id = if(is_settled OR events > 1, NULL, every.session_id);
+    ON tracking.session_id = every.session_id
+    AND tracking.tracking_session_id = if(NOT is_settled AND tracking_verified, every.tracking_session_id, NULL);
 
 -- Every media event, with happened_at: when it happened, by the true clock, as far as its session tells (its timestamp, by the clock that dated it, and that clock's offset; its arrival where no clock fits); and after_end: it is later than its session's end, or than 24 hours after its start.
 CREATE OR REPLACE VIEW events_checked AS
@@ -148,7 +164,7 @@ WITH dated AS (
             ),
             lambda clock: clock.offset_ms
         )) AS offset_ms
-    FROM events AS e LEFT JOIN sessions AS s USING (session_id)
+    FROM events AS e LEFT JOIN newest_sessions AS s USING (session_id)
 ), ordered AS (
     SELECT
         *,
@@ -176,49 +192,49 @@ CREATE OR REPLACE VIEW ads AS
 SELECT
     session_id, content_id, state, started_at AS session_started_at, player_name AS session_player_name, app_version,
     channel, is_capped, unnest(ads, recursive := true)
-FROM sessions;
+FROM newest_sessions;
 
 -- Ad breaks of the newest version of each session, which started at session_started_at.
 CREATE OR REPLACE VIEW ad_breaks AS
 SELECT
     session_id, content_id, state, started_at AS session_started_at, player_name, app_version, channel, is_capped,
     unnest(breaks, recursive := true)
-FROM sessions;
+FROM newest_sessions;
 
 -- Chapters of the newest version of each session, which started at session_started_at.
 CREATE OR REPLACE VIEW chapters AS
 SELECT
     session_id, content_id, state, started_at AS session_started_at, player_name, app_version, channel, is_capped,
     unnest(chapters, recursive := true)
-FROM sessions;
+FROM newest_sessions;
 
 -- Player states (fullscreen, mute, ...) of the newest version of each session, which started at started_at.
 CREATE OR REPLACE VIEW player_states AS
 SELECT
     session_id, content_id, state, started_at, player_name, app_version, channel, is_capped,
     unnest(player_states, recursive := true)
-FROM sessions;
+FROM newest_sessions;
 
 -- Ranges of content played, of the newest version of each session, which started at started_at; they do not overlap within a session.
 CREATE OR REPLACE VIEW played_intervals AS
 SELECT
     session_id, content_id, state, started_at, player_name, app_version, channel, is_capped,
     unnest(played_intervals, recursive := true)
-FROM sessions;
+FROM newest_sessions;
 
 -- What each session did, from when to when, of its newest version, which started at session_started_at: without overlap, in order; null before schema 2.
 CREATE OR REPLACE VIEW spans AS
 SELECT
     session_id, content_id, state, started_at AS session_started_at, player_name, app_version, channel, is_capped,
     unnest(spans, recursive := true)
-FROM sessions;
+FROM newest_sessions;
 
 -- Errors that players reported, of the newest version of each session, which started at started_at.
 CREATE OR REPLACE VIEW playback_errors AS
 SELECT
     session_id, content_id, state, started_at, player_name, app_version, channel, is_capped,
     unnest(playback_errors, recursive := true)
-FROM sessions;
+FROM newest_sessions;
 
 -- Users by pseudonym, over the sessions that consent allows to link; retried starts are excluded.
 CREATE OR REPLACE VIEW viewers AS

@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from rigs.lake import Lake
+from rigs.lake import Lake, emptied
 
 from lake.catalog import connect
 
@@ -105,11 +105,8 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.Duck
 
 @pytest.fixture
 def service(connection: duckdb.DuckDBPyConnection) -> Iterator[Service]:
-    connection.execute("BEGIN")
-    try:
+    with emptied(connection, "session_versions", "open_sessions_p000"):
         yield Service(connection)
-    finally:
-        connection.execute("ROLLBACK")
 
 
 @pytest.fixture

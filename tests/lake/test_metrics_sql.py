@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from msgspec.structs import replace
 from rigs.drawn_sessions import events_of, sessions
-from rigs.lake import Lake
+from rigs.lake import Lake, emptied
 from rigs.session_model import make_event
 
 from lake.catalog import connect
@@ -30,10 +30,17 @@ CATALOGUE = read_catalogue()
 NOON = datetime(2026, 9, 21, 12, 0, tzinfo=UTC)  # a Monday
 NOON_MS = int(NOON.timestamp() * 1000)
 SCHEMA = session_rows([]).schema
+TABLES = {  # and a column of each
+    "events": "event_id",
+    "tracking_events": "event_id",
+    "quarantine": "reason",
+    "session_versions": "session_id",
+    "open_sessions_p000": "session_id",
+}
 
 
 class Table:
-    """One transaction on a lake: what is put into it is gone after the test."""
+    """A lake of which a test puts into the tables what it needs."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
@@ -90,9 +97,7 @@ def _zero(kind: pa.DataType) -> Any:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """A lake whose tables held a row once: planning on tables that never did takes 15 times as long."""
     lake = Lake(tmp_path_factory.mktemp("metrics"))
-    keys = {"events": "event_id", "tracking_events": "event_id", "quarantine": "reason"}
-    keys |= {"session_versions": "session_id", "open_sessions_p000": "session_id"}
-    for table, key in keys.items():
+    for table, key in TABLES.items():
         lake.do(f"INSERT INTO {table} ({key}) VALUES ('')", f"DELETE FROM {table}")
     return lake
 
@@ -105,11 +110,8 @@ def connection(place: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @pytest.fixture
 def lake(connection: duckdb.DuckDBPyConnection) -> Iterator[Table]:
-    connection.execute("BEGIN")
-    try:
+    with emptied(connection, *TABLES, "start_copies"):
         yield Table(connection)
-    finally:
-        connection.execute("ROLLBACK")
 
 
 def at(minutes: float) -> datetime:
@@ -577,7 +579,7 @@ def drawn_sessions() -> list[list[Event]]:
 def test_the_timeline_does_what_the_fold_counted(lake: Table) -> None:
     """Over 400 drawn sessions: each plays, waits, pauses, stalls, idles and is silent as long as its row says."""
     lake.play(*drawn_sessions())
-    lake.connection.execute(f"CREATE TEMP TABLE timeline AS FROM timeline_between({EVER})")
+    lake.connection.execute(f"CREATE OR REPLACE TEMP TABLE timeline AS FROM timeline_between({EVER})")
     counted = {
         "content_time_s": "'playing'",
         "join_s": "'joining'",

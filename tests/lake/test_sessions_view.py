@@ -99,8 +99,8 @@ def test_the_look_up_of_a_session_reads_the_files_of_its_time(lake: Lake) -> Non
     found = [
         scan for scan in scans(lake, f"FROM sessions WHERE session_id = '{id}'") if f"='{id}'" in scan.filters
     ]
-    assert sum(scan.rows for scan in found) == 1
-    assert 0 < sum(scan.files for scan in found) < every
+    assert max(scan.rows for scan in found) == 1
+    assert 0 < max(scan.files for scan in found) <= every / 2
 
 
 def test_a_content_is_looked_up_where_it_was_played(lake: Lake) -> None:

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from consumers.batch import DecodedChunk
 from consumers.closing import Limits
 from consumers.held_partition import HeldPartition
@@ -199,3 +201,13 @@ def playhead(settings: Settings, verb: str, *arguments: str) -> Iterator[Process
         cwd=ROOT,
     ) as process:
         yield process
+
+
+@contextlib.contextmanager
+def emptied(connection: duckdb.DuckDBPyConnection, *tables: str) -> Iterator[None]:
+    """Delete all rows of some tables after a `with` block, for the next test on the same lake."""
+    try:
+        yield
+    finally:
+        for table in tables:
+            connection.execute(f"DELETE FROM {table}")

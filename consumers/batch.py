@@ -30,7 +30,7 @@ class DecodedChunk(msgspec.Struct, frozen=True):
         """Decode the records of a chunk of a log to whose offsets the lake adds `base`."""
         records = chunk.records
         last = Mark.of(records[-1], base=base) if records else None
-        size_bytes = sum(len(record.value) for record in records)
+        size_bytes = sum([len(record.value) for record in records])
         if base:  # only after a log was replaced
             records = [msgspec.structs.replace(record, offset=record.offset + base) for record in records]
         entries = [decode(record) for record in records]

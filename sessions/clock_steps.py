@@ -112,7 +112,7 @@ class Clocks(msgspec.Struct, gc=False):
 
     def _least_plain_ms(self) -> int:
         """Return the delay from which on an event is ordered by its timestamp, whether a clock is known or not."""
-        return max(-AHEAD_MS_MAX, self.segments[0].offset_ms - STEP_MS if self.segments else FAR_PAST)
+        return max(-AHEAD_MS_MAX, self.segments[0].offset_ms - STEP_MS) if self.segments else -AHEAD_MS_MAX
 
     def order_ms(self, client_ms: int, received_ms: int) -> int:
         """Return the time by which an event is ordered."""
@@ -178,7 +178,7 @@ class Clocks(msgspec.Struct, gc=False):
     def note(self, client_ms: int, received_ms: int) -> bool:
         """Take one more event; return whether what is known is still right, as it fits between the others."""
         delay_ms = received_ms - client_ms
-        is_last = (received_ms, client_ms) >= (self.last_ms, self.last_client_ms)
+        is_last = received_ms > self.last_ms or (received_ms == self.last_ms and client_ms >= self.last_client_ms)
         lo_ms, hi_ms = min(self.lo_ms, delay_ms), max(self.hi_ms, delay_ms)
         if hi_ms - lo_ms <= STEADY_MS and not self.is_lost:
             if not is_last and not self.is_first and received_ms <= max(self.first_ms, self.judged_ms):
@@ -194,7 +194,8 @@ class Clocks(msgspec.Struct, gc=False):
             self.first_ms, self.events = received_ms, 1
         if is_last:
             self.last_ms, self.last_client_ms = received_ms, client_ms
-        self.least_ms = min(self.least_ms, delay_ms)
+        if delay_ms < self.least_ms:
+            self.least_ms = delay_ms
         if not self.is_lost:
             self._judge_run()
         if self.segments and abs(delay_ms - self.segments[-1].offset_ms) <= STEADY_MS:

@@ -1,8 +1,8 @@
 """When a session starts and ends, and what its sessionStart says of it.
 
-The start is the sessionStart, or the first event of a session without one. The end is the earliest sessionEnd that
-takes effect (`admission.py`), or `length_ms` after the start, whichever is earlier. What comes after it does not
-count.
+The start is the sessionStart, or the first event that counts of a session without one. The end is the earliest
+sessionEnd that takes effect (`admission.py`), or `length_ms` after the start, whichever is earlier. What comes
+after it does not count.
 """
 
 from typing import Any
@@ -37,7 +37,8 @@ def await_start(state: State, event: Event) -> bool:
         state.start = read_start(params, metadata, source=event.source, keys=state.keys, client=client)
         state.is_recorded = not (state.only_claims or state.start.is_live)
         state.end_s = INFINITE if state.start.end_s is None else state.start.end_s
-    if not is_first and (state.start is None or state.end_ms is not None):
+    begins = state.start is not None and state.end_ms is None
+    if not (is_first or begins or not state.events):
         return False
     if state.resumed_ms < FAR_FUTURE:
         judge_resumed(state, event.type, now, -1.0)

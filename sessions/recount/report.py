@@ -90,12 +90,13 @@ class Session:
         at_start = fresh.index(self.start) if self.start else -1
         at_end = fresh.index(self.end) if self.end else len(fresh)
         self.begins = self.start is not None and at_start < at_end
-        self.start_ms = self.start.ms if self.start and self.begins else self.all[0].ms
+        first_ms = (fresh or self.all)[0].ms
+        self.start_ms = self.start.ms if self.start and self.begins else first_ms
         self.events: list[Report] = [
             event
             for index, event in enumerate(fresh)
             if index <= at_end
-            and event.ms <= length_ms + (self.start_ms if self.begins and index >= at_start else self.all[0].ms)
+            and event.ms <= length_ms + (self.start_ms if self.begins and index >= at_start else first_ms)
         ]
         self.after_end = len(fresh) - len(self.events)
         self.last_ms = fresh[-1].ms if fresh else self.all[-1].ms

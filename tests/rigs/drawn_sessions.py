@@ -129,11 +129,16 @@ def arrived(said: list[Utterance], start: dict[str, Any], chance: random.Random)
         if chance.random() < 0.05:
             again = max(offsets) + 1 + k
             reports.append(replace(event, offset=again, received_ms=received + 7, is_repeat=True))
-    for k in range(chance.choice([0] * 8 + [1, 3])):  # ends that anybody may have sent
+    copies: list[Report] = []
+    for k in range(chance.choice([0] * 8 + [1, 3])):  # ends that anybody may have sent, some of them twice
         other = chance.choice(reports)
         early_ms = chance.choice([0, 1, 100_000, 299_999, 300_000, 300_001, 400_000, other.ms - 1])
         offset = 4 * len(said) + k
-        reports.append(Report("sessionEnd", other.ms - early_ms, other.received_ms, offset, 0.0))
+        end = Report("sessionEnd", other.ms - early_ms, other.received_ms, offset, 0.0)
+        reports.append(end)
+        if other.ms % 3 == 0:
+            again = 6 * len(said) + k
+            copies.append(replace(end, offset=again, received_ms=end.received_ms + 7, is_repeat=True))
     for k in range(chance.choice([0, 0, 2])):
         reports.append(
             replace(chance.choice(reports), offset=5 * len(said) + k, is_repeat=False, is_over_limit=True)
@@ -145,7 +150,7 @@ def arrived(said: list[Utterance], start: dict[str, Any], chance: random.Random)
         ]
         if max(times, default=0) - min(times, default=0) < SPAN_MS_MAX:
             return by_other_clocks
-    return reports
+    return reports + copies
 
 
 def by_a_clock_that_is_set(reports: list[Report], chance: random.Random) -> list[Report]:

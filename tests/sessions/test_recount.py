@@ -1,6 +1,7 @@
 """The fold and the recount agree on every number of any session; `make recount SESSIONS=20000` tries more."""
 
 import os
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, note, settings
@@ -9,6 +10,7 @@ from rigs.drawn_sessions import T0, drawn, events_of, sessions
 from rigs.recounted import differences
 
 from sessions.event import Event
+from sessions.fold import fold_all
 from sessions.recount import Report
 
 SESSIONS = int(os.environ.get("SESSIONS", "300"))
@@ -39,6 +41,20 @@ def test_the_fold_agrees_with_the_recount(first: int) -> None:
 def test_they_agree_on_sessions_that_once_differed(seed: int) -> None:
     """Sessions on which an earlier fold and the recount disagreed."""
     assert differences(events_of(drawn(seed))) == {}
+
+
+@pytest.mark.parametrize("length_ms", [DAY_MS, 120_000])
+@pytest.mark.parametrize("passed_s", [10, 600, 90_000])
+def test_an_end_without_effect_begins_no_session_nor_does_its_repeat(passed_s: int, length_ms: int) -> None:
+    """Anybody may send an end that says a time long ago, and send it again."""
+    last_ms = T0 + 1_000 * passed_s
+    false_end = Report("sessionEnd", T0, last_ms + 20_000, 1, 0.0)
+    repeat = replace(false_end, offset=2, received_ms=last_ms + 20_007, is_repeat=True)
+    pings = [Report("ping", last_ms + ms, last_ms + ms + 50, 3 + ms, 0.0) for ms in (0, 10_000)]
+    events = events_of([false_end, repeat, *pings])
+    assert differences(events, length_ms=length_ms) == {}
+    facts = fold_all(events)
+    assert (facts.start_ms, facts.events, facts.gap_s) == ((last_ms, 2, 0.0) if passed_s > 300 else (T0, 1, 0.0))
 
 
 @settings(max_examples=200, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from commands.init import make_log_and_lake
 from commands.upkeep import stopped_by_signals
+from commands.worker import collect_rarely
 from consumers.decisions import accept_new_logs, other_logs, parse_partitions, with_remedy
 from consumers.worker import Worker
 from eventlog.adapters import create_log
@@ -38,4 +39,5 @@ async def _rebuild(settings: Settings, backup: Path | None, new_log: str | None)
         if others:
             await accept_new_logs(settings, others.keys())
     await make_log_and_lake(settings)
+    collect_rarely()
     await Worker(settings).run(stopped_by_signals(), until_read=True)

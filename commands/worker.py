@@ -27,8 +27,13 @@ async def run_worker(
         await accept_new_logs(settings, parse_partitions(new_log))
 
     has_own_upkeep = settings.lake_catalog == "sqlite"
+    collect_rarely()
+    upkeep = partial(start_upkeep, settings) if has_own_upkeep else None
+    await Worker(settings, upkeep=upkeep).run(stopped_by_signals(), until_read=until_read)
+
+
+def collect_rarely() -> None:
+    """Let this process collect garbage rarely, and never among what exists now."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
-    upkeep = partial(start_upkeep, settings) if has_own_upkeep else None
-    await Worker(settings, upkeep=upkeep).run(stopped_by_signals(), until_read=until_read)

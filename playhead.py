@@ -222,6 +222,26 @@ def _write_history(settings: Settings, history: str, until: datetime | None, *, 
 
 
 @app.command()
+def status(
+    ingest: Annotated[
+        list[str] | None,
+        typer.Option(help="Address of an ingest; repeat it for more. Default PLAYHEAD_INGEST_URLS."),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every 2 seconds, until stopped.")] = False,
+    as_json: Json = False,
+    data: Data = None,
+) -> None:
+    """Look at log, lake, workers, ingests and disks: is it well, how far behind, what is halted and why.
+
+    Each finding says what to do. Exit status 1 if anything is wrong.
+    """
+    from commands.status import print_status
+
+    if not print_status(_settings(data), ingest or [], as_json=as_json, watch=watch):
+        raise typer.Exit(1)
+
+
+@app.command()
 def verify(
     metrics: Annotated[
         bool, typer.Option("--metrics", help="Recount a sample of closed sessions from their events instead.")

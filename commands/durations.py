@@ -1,4 +1,4 @@
-"""Durations and moments as a person types them: 30s, 5m, 1h, 7d; 2026-11-28, 2026-11-28T12:00+01:00."""
+"""Durations and moments as a person types them (30s, 7d; 2026-11-28, 2026-11-28T12:00+01:00), and reads them."""
 
 import contextlib
 import math
@@ -25,3 +25,11 @@ def parse_moment(text: str, *, now: datetime) -> datetime:
     with contextlib.suppress(typer.BadParameter, OverflowError):
         return now - timedelta(seconds=parse_duration_s(text))
     raise typer.BadParameter(f"{text!r} is not a time; write 2026-11-28, 2026-11-28T12:00, or 7d for a week ago")
+
+
+def shown_s(seconds: float) -> str:
+    """Return a duration in its largest fitting unit, such as `20 s`, `3 min`, `5 h`, `4 d`."""
+    for unit, length_s in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if abs(seconds) >= 2 * length_s:
+            return f"{seconds / length_s:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,6 +1,7 @@
 """A partition that a worker holds: its ledger, its sessions, and what a batch does to both."""
 
 from collections.abc import Iterable
+from datetime import datetime
 
 import msgspec
 
@@ -113,12 +114,12 @@ class PartitionChanges(msgspec.Struct):
             return False
         return known is None or sessions.watermark_ms - known.timestamp() * 1000 >= WATERMARK_MS
 
-    def ledger_after(self) -> Ledger:
-        """Return the ledger row that the transaction leaves."""
+    def ledger_after(self, *, by: str, now: datetime) -> Ledger:
+        """Return the ledger row that the transaction leaves, which the worker `by` writes."""
         held = self.held
         # Before anything was read of a log there is nothing to find it changed by.
         mark = held.proven if held.ledger.mark else self.last
-        return held.ledger.after(self.changes, mark=mark, log_id=held.log_id)
+        return held.ledger.after(self.changes, by=by, now=now, mark=mark, log_id=held.log_id)
 
     def advance(self, ledger: Ledger) -> None:
         """Move the partition on to the ledger row that was committed."""

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import duckdb
 
@@ -17,6 +17,7 @@ from lake.schema import check_schema, open_to_write, partitions_of
 from lake.tables import check_columns
 from lake.transaction import Ledger, commit, read_ledger, record_halt
 from schemas.faults import NotReady
+from schemas.process_name import process_name
 from schemas.settings import Settings
 
 COMMITS_A_CONNECTION = 400
@@ -35,6 +36,7 @@ class LakeWriter:
         self._place = location(settings)
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._commits = 0
+        self._name = process_name()
         self._turn = threading.RLock()
 
     @contextlib.contextmanager
@@ -116,7 +118,8 @@ class LakeWriter:
         """
         if not work:
             return []
-        ledgers = [each.ledger_after() for each in work]
+        now = datetime.now(UTC)
+        ledgers = [each.ledger_after(by=self._name, now=now) for each in work]
         rows = [(each.held.ledger, each.changes, after) for each, after in zip(work, ledgers, strict=True)]
         with self.connection() as connection:
             commit(connection, rows, topic=self._settings.kafka_topic, place=self._place)

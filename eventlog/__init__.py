@@ -86,6 +86,12 @@ class Inspector(Protocol):
         Raises NotReady if there is no log, LogUnavailable if it does not answer.
         """
 
+    async def owners(self) -> dict[int, str]:
+        """Return who reads each partition now, as far as the log knows; partitions without a reader are left out.
+
+        Raises as `look` does.
+        """
+
     async def close(self) -> None:
         """Release the log."""
 

@@ -68,7 +68,7 @@ class LogChange(msgspec.Struct, frozen=True):
 class Ledger(msgspec.Struct, frozen=True):
     """One row of a ledger table, by the names of its columns. Offsets are "the next to read".
 
-    Fields with a default were added by schema 2, with the same default.
+    Fields with a default were added by later schemas, with the same default.
     """
 
     log_partition: int
@@ -90,6 +90,8 @@ class Ledger(msgspec.Struct, frozen=True):
     halted_at: datetime | None = None
     halted_reason: str | None = None
     watermark: datetime | None = None
+    written_by: str | None = None
+    written_at: datetime | None = None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Ledger":
@@ -107,8 +109,10 @@ class Ledger(msgspec.Struct, frozen=True):
     def time_ms(self) -> int:
         return _ms(self.partition_time) if self.partition_time else 0
 
-    def after(self, changes: Changes, *, mark: Mark | None = None, log_id: str | None = None) -> "Ledger":
-        """Return the row after the transaction of these changes.
+    def after(
+        self, changes: Changes, *, by: str, now: datetime, mark: Mark | None = None, log_id: str | None = None
+    ) -> "Ledger":
+        """Return the row after the transaction of these changes, which the worker `by` writes.
 
         `mark` is a newer record by which the log is recognized, `log_id` its id; None: as before.
         """
@@ -127,6 +131,8 @@ class Ledger(msgspec.Struct, frozen=True):
             log_id=log_id or self.log_id,
             halted_at=None if is_read_on else self.halted_at,
             halted_reason=None if is_read_on else self.halted_reason,
+            written_by=by,
+            written_at=now,
         ).marked(mark or self.mark)
 
     def marked(self, mark: Mark | None) -> "Ledger":

@@ -7,6 +7,7 @@ open-session tables are never compacted, since each write replaces them whole.
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import TypeVar
 
 import duckdb
@@ -16,10 +17,12 @@ import structlog
 from lake import rolling
 from lake.catalog import METADATA, NAME, Location, transaction
 from lake.disk import flush, flush_new_files
+from lake.one_row import write_one
 from lake.orphans import Sweep, name_of, names_in_use, shown, sweep
 from lake.schema import open_to_write
 from lake.settled import settle
 from schemas.faults import NotReady
+from schemas.process_name import process_name
 from schemas.settings import Settings
 
 T = TypeVar("T")
@@ -56,6 +59,14 @@ class Ages(msgspec.Struct, frozen=True):
         )
 
 
+class LastUpkeep(msgspec.Struct, frozen=True):
+    """The row of `last_upkeep`: when the last complete round ended, how long it took, and which process did it."""
+
+    finished_at: datetime
+    took_s: float
+    done_by: str
+
+
 class Maintenance(msgspec.Struct, frozen=True):
     """What one round did."""
 
@@ -78,7 +89,7 @@ def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], da
     connection = open_to_write(place)
     try:
         rolled = _if_readable("roll-ups", lambda: rolling.prepare(connection), rolling.NOTHING)
-        time = now()
+        time, began_s = now(), monotonic()
         check_clock(connection, place, time)
         forgotten = _forget_requests(connection, place, time)
         settled = _if_readable("settled sessions", lambda: settle(connection, place, now=time), 0)
@@ -95,6 +106,11 @@ def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], da
             interval=ages.orphans_interval,
         )
         days = rolling.write(connection, place, rolled)
+        took_s = monotonic() - began_s
+        with transaction(connection):
+            write_one(
+                connection, "last_upkeep", LastUpkeep(time + timedelta(seconds=took_s), took_s, process_name())
+            )
         return Maintenance(merged, expired, deleted, swept, forgotten, days, settled)
     finally:
         connection.close()
@@ -116,14 +132,7 @@ def check_clock(connection: duckdb.DuckDBPyConnection, place: Location, now: dat
     transactions as orphans. SQLite has no clock of its own, so there the newest snapshot must not be in the
     future.
     """
-    if place.kind == "postgres":
-        question = "SELECT extract(epoch FROM clock_timestamp())::float8"
-        rows = connection.execute(f"SELECT * FROM postgres_query('{METADATA}', '{question}')").fetchall()
-    else:
-        # The newest by number, so that a clock that was ahead and was corrected does not block upkeep.
-        newest = f"SELECT epoch(arg_max(snapshot_time, snapshot_id)) FROM ducklake_snapshots('{NAME}')"
-        rows = connection.execute(newest).fetchall()
-    ahead = timedelta(seconds=now.timestamp() - rows[0][0])
+    ahead = clock_ahead(connection, place, now)
     is_right = abs(ahead) <= CLOCKS_DIFFER_MAX if place.kind == "postgres" else -ahead <= CLOCKS_DIFFER_MAX
     if not is_right:
         other = "PostgreSQL's clock" if place.kind == "postgres" else "the newest snapshot of the lake"
@@ -132,6 +141,18 @@ def check_clock(connection: duckdb.DuckDBPyConnection, place: Location, now: dat
             f"this machine's clock is {abs(ahead).total_seconds():.0f} s {direction} {other}; "
             "nothing is expired or deleted until they agree: correct the clock that is wrong"
         )
+
+
+def clock_ahead(connection: duckdb.DuckDBPyConnection, place: Location, now: datetime) -> timedelta:
+    """Return how far a clock is ahead of PostgreSQL's; with SQLite, of the newest snapshot."""
+    if place.kind == "postgres":
+        question = "SELECT extract(epoch FROM clock_timestamp())::float8"
+        rows = connection.execute(f"SELECT * FROM postgres_query('{METADATA}', '{question}')").fetchall()
+    else:
+        # The newest by number, so that a clock that was ahead and was corrected does not block upkeep.
+        newest = f"SELECT epoch(arg_max(snapshot_time, snapshot_id)) FROM ducklake_snapshots('{NAME}')"
+        rows = connection.execute(newest).fetchall()
+    return timedelta(seconds=now.timestamp() - rows[0][0])
 
 
 def _forget_requests(connection: duckdb.DuckDBPyConnection, place: Location, now: datetime) -> int:

@@ -235,6 +235,11 @@ class Settings(BaseModel):
     )
     up_notebooks: bool = Field(True, description="Whether `playhead up` serves the notebooks' pages")
 
+    ingest_urls: str = Field(
+        "",
+        description="Ingests that `playhead status` asks, separated by commas; a name may have several addresses; "
+        "empty: the one of this machine",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged"
     )

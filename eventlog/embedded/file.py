@@ -289,6 +289,15 @@ def take_reader_lock(path: Path) -> int | None:
     return descriptor
 
 
+def has_reader(path: Path) -> bool:
+    """Return whether a process holds the lock of readers. Raises OSError."""
+    descriptor = take_reader_lock(path)
+    if descriptor is None:
+        return True
+    os.close(descriptor)
+    return False
+
+
 def _identify(path: Path) -> tuple[str, int]:
     """Return the log's id and number of partitions. Raises NotReady or LogUnavailable."""
     with _opened(path) as file:

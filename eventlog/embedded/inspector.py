@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from eventlog import View
-from eventlog.embedded.file import _opened, path_of_log
+from eventlog.embedded.file import _opened, has_reader, path_of_log
 from eventlog.embedded.reader import _select
 from schemas.settings import Settings
 
@@ -17,6 +17,12 @@ class EmbeddedInspector:
 
     async def look(self, at: Mapping[int, int]) -> dict[int, View]:
         return await asyncio.to_thread(self._look, dict(at))
+
+    async def owners(self) -> dict[int, str]:
+        """All partitions have one reader, which the log knows only as the holder of a lock."""
+        views = await self.look({})
+        is_read = await asyncio.to_thread(has_reader, self._path)
+        return dict.fromkeys(views, "a process of this machine") if is_read else {}
 
     async def close(self) -> None:
         """Do nothing: the file is open only while it is looked into."""

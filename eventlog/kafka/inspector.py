@@ -13,6 +13,7 @@ from aiokafka.errors import (
 from eventlog import Record, View
 from eventlog.kafka.client import UNREACHABLE, UNREADABLE, absent, client_options, why_unreachable
 from eventlog.kafka.reader import _stop_consumer
+from eventlog.kafka.topic import read_members
 from schemas.faults import LogUnavailable
 from schemas.settings import Settings
 
@@ -78,6 +79,9 @@ class KafkaInspector:
                     )
         consumer.pause(*at)
         return records
+
+    async def owners(self) -> dict[int, str]:
+        return await read_members(self._settings)
 
     async def close(self) -> None:
         consumer, self._consumer = self._consumer, None

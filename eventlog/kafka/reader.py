@@ -32,6 +32,7 @@ from eventlog.kafka.client import (
     why_unreachable,
 )
 from schemas.faults import LogCorrupt, LogGap, LogTruncated, LogUnavailable
+from schemas.process_name import process_name
 from schemas.settings import Settings
 
 logger = structlog.get_logger(__name__)
@@ -70,6 +71,7 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
         session_ms = int(self._settings.kafka_session_timeout_s * 1000)
         consumer = AIOKafkaConsumer(
             **options,
+            client_id=process_name(),
             group_id=self._settings.kafka_group,
             auto_offset_reset="none",
             enable_auto_commit=False,

@@ -1,4 +1,4 @@
-"""The topic: created, compared with the settings, given more partitions.
+"""The topic: created, compared with the settings, given more partitions; and who reads them.
 
 Only these functions need the right to create topics; writers and readers never create one.
 """
@@ -10,7 +10,8 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import GroupCoordinatorNotAvailableError, NoError, TopicAlreadyExistsError, for_code
 
 from eventlog.kafka.client import UNREACHABLE, absent, client_options, why_unreachable
 from eventlog.kafka.writer import batch_bytes_max
@@ -19,6 +20,7 @@ from schemas.settings import Settings
 
 REPLICAS_MAX = 3
 MADE_WITHIN_S = 20.0
+COORDINATOR_WITHIN_S = 10.0
 
 
 async def make_topic(settings: Settings) -> int:
@@ -48,6 +50,36 @@ async def add_topic_partitions(settings: Settings, *, partitions: int) -> int:
         response = await admin.create_partitions({settings.kafka_topic: NewPartitions(total_count=partitions)})
         _accept(response, settings)
         return len((await _until_made(admin, settings.kafka_topic, partitions))["partitions"])
+
+
+async def read_members(settings: Settings) -> dict[int, str]:
+    """Return which member of the consumer group reads each partition, by its client id and address.
+
+    Raises NotReady or LogUnavailable.
+    """
+    async with _admin(settings) as admin:
+        try:
+            async with asyncio.timeout(COORDINATOR_WITHIN_S):
+                response = await _describe_group(admin, settings.kafka_group)
+        except UNREACHABLE as error:
+            raise await why_unreachable(settings, error) from error
+    readers: dict[int, str] = {}
+    for member in response.to_object()["groups"][0]["members"]:
+        if member["member_assignment"]:
+            assigned = ConsumerProtocolMemberAssignment.decode(member["member_assignment"])
+            name = f"{member['client_id']} at {member['client_host'].removeprefix('/')}"
+            readers |= {of.partition: name for of in assigned.partitions() if of.topic == settings.kafka_topic}
+    return readers
+
+
+async def _describe_group(admin: AIOKafkaAdminClient, group: str) -> Any:
+    """Return the coordinator's description of a group; brokers need a moment to choose the first coordinator."""
+    while True:
+        try:
+            [response] = await admin.describe_consumer_groups([group])
+            return response
+        except GroupCoordinatorNotAvailableError:
+            await asyncio.sleep(0.1)
 
 
 @contextlib.asynccontextmanager

@@ -20,5 +20,7 @@ CREATE TABLE ledger_p{partition} (
     mark_digest VARCHAR,           -- BLAKE2b hash of that record's key and value, hexadecimal
     halted_at TIMESTAMPTZ,         -- when reading of this partition halted; null while it is read
     halted_reason VARCHAR,         -- why reading halted, and the remedy
-    watermark TIMESTAMPTZ          -- log time up to which this partition is known: partition_time, or the log's clock while it is idle and read to its end and has open sessions; null before schema 2
+    watermark TIMESTAMPTZ,         -- log time up to which this partition is known: partition_time, or the log's clock while it is idle and read to its end and has open sessions; null before schema 2
+    written_by VARCHAR,            -- worker that wrote this row last: host and process id; null before schema 3
+    written_at TIMESTAMPTZ         -- when, by the clock of that worker
 );

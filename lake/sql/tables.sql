@@ -149,6 +149,13 @@ CREATE TABLE IF NOT EXISTS settled_upto (
     copies_snapshot BIGINT         -- the same of start_copies
 );
 
+-- The last round of upkeep that did all of its work: one row, none before the first.
+CREATE TABLE IF NOT EXISTS last_upkeep (
+    finished_at TIMESTAMPTZ,       -- when it ended, by its machine's clock
+    took_s DOUBLE,                 -- how long it took, seconds
+    done_by VARCHAR                -- its process: host and process id
+);
+
 -- The rules that a session's flags may name.
 CREATE TABLE IF NOT EXISTS session_flags (
     flag VARCHAR,                  -- name of the rule, as in sessions.flags

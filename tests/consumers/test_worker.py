@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,8 @@ def test_a_transaction_is_all_or_nothing(lake: Lake) -> None:
         good = model.take(model.start(), [make_event("sessionStart"), make_bad(offset=1)], renew_open=True)
         seventh = msgspec.structs.replace(held.ledger, log_partition=7)
         nowhere = Changes(partition=7, next_offset=1)
-        work = [(held.ledger, good, held.ledger.after(good)), (seventh, nowhere, seventh.after(nowhere))]
+        pairs = ((held.ledger, good), (seventh, nowhere))
+        work = [(before, each, before.after(each, by="w:1", now=datetime.now(UTC))) for before, each in pairs]
         with writer.connection() as connection, pytest.raises(duckdb.Error):
             commit(connection, work, topic="t", place=lake.place)
         assert writer.load(0, held) is held

@@ -75,6 +75,23 @@ async def test_anybody_may_look_at_single_records(rig: LogRig) -> None:
         assert (await inspector.look({0: 3}))[0].record == of_first[3]
 
 
+async def test_anybody_may_ask_who_reads(real_rig: LogRig) -> None:
+    """Nobody, as long as nobody does; then every partition has its reader, who keeps them all."""
+    await real_rig.make(log_partitions=2)
+    settings = real_rig.settings()
+    owner = Ledger()
+    async with writing(settings) as writer, inspecting(settings) as inspector:
+        await append_all(writer, 1)
+        assert await inspector.owners() == {}
+        async with reading(settings, owner) as reader:
+            await read_records(reader, 1)
+            owners = await inspector.owners()
+            assert owners.keys() == {0, 1}
+            assert all(owners.values())
+            assert sorted(owner.assigned) == [0, 1]
+        assert await inspector.owners() == {}
+
+
 async def test_a_log_made_in_the_place_of_another_shows_other_records(rig: LogRig) -> None:
     """An inspector that was open all the time sees it."""
     await rig.make()

@@ -1,0 +1,219 @@
+"""`playhead status`: looks at log, lake, workers, ingests and disks, and prints what is wrong and what to do."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import duckdb
+import msgspec
+from rich.console import Console, Group
+from rich.filesize import decimal
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from commands.diagnosis import Disk, Ingest, Partition, Seen, diagnose
+from commands.durations import shown_s
+from commands.ingests import ask_ingests
+from consumers.decisions import with_remedy
+from eventlog import View
+from eventlog.adapters import open_inspector
+from lake.backup import last_made_at
+from lake.catalog import location
+from lake.condition import Condition, Quarantined, read_condition
+from lake.marks import replaced
+from lake.transaction import Ledger
+from lake.verify import Finding
+from schemas.faults import Fault, LogUnavailable, NotReady
+from schemas.settings import Settings
+from schemas.terminal import printable
+
+LOOK_AGAIN_S = 2.0
+
+
+def print_status(settings: Settings, ingest_urls: Sequence[str], *, as_json: bool, watch: bool) -> bool:
+    """Look once and print, or with `watch` again and again; return whether all was well at the last look."""
+    urls = list(ingest_urls) or [url.strip() for url in settings.ingest_urls.split(",") if url.strip()]
+    urls = urls or [f"http://127.0.0.1:{settings.http_port}"]
+    if as_json:
+        seen = asyncio.run(look(settings, urls))
+        findings = diagnose(seen)
+        print(msgspec.json.encode({"seen": seen, "findings": findings}).decode())  # noqa: T201
+        return not findings
+    console = Console(soft_wrap=True)
+    if not watch:
+        seen = asyncio.run(look(settings, urls))
+        console.print(_picture(seen, findings := diagnose(seen)))
+        return not findings
+    with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
+        while True:
+            seen = asyncio.run(look(settings, urls))
+            live.update(_picture(seen, diagnose(seen)), refresh=True)
+            time.sleep(LOOK_AGAIN_S)
+
+
+async def look(settings: Settings, urls: Sequence[str]) -> Seen:
+    """Return what can be seen now of everything that the settings name. Never raises for what is broken."""
+    now = datetime.now(UTC)
+    (lake, lake_fault), ingests = await asyncio.gather(_lake(settings, now), ask_ingests(urls))
+    partitions, log_fault = await _partitions(settings, lake.ledgers if lake else {})
+    place = location(settings)
+    folders = {settings.data_dir, *([Path(place.files)] if place.is_local else [])}
+    return Seen(
+        at=now,
+        versions={"playhead": version("playhead"), "duckdb": duckdb.__version__},
+        partitions=partitions,
+        ingests=ingests,
+        disks=_disks(folders),
+        backup_at=_backup_at(settings, now),
+        lake=lake,
+        log_fault=log_fault,
+        lake_fault=lake_fault,
+        log_retention_s=settings.log_retention_s,
+        has_own_upkeep=settings.lake_catalog == "sqlite",
+    )
+
+
+async def _lake(settings: Settings, now: datetime) -> tuple[Condition | None, Finding | None]:
+    try:
+        return await asyncio.to_thread(read_condition, location(settings), now=now), None
+    except Fault as fault:
+        return None, Finding(fault.code, None, str(fault))
+    except duckdb.Error as error:
+        return None, Finding("lake_unreachable", None, str(error).splitlines()[0])
+
+
+async def _partitions(settings: Settings, ledgers: Mapping[int, Ledger]) -> tuple[list[Partition], Finding | None]:
+    """Compare each partition of the log with its ledger; without a log, return what the ledgers say."""
+    inspector = open_inspector(settings)
+    marks = {p: mark.offset - ledger.log_base for p, ledger in ledgers.items() if (mark := ledger.mark)}
+    try:
+        seen = await inspector.look(marks)
+        ends = {partition: view.end_offset for partition, view in seen.items()}
+        waiting = {
+            p: ledger.next_offset - ledger.log_base
+            for p, ledger in ledgers.items()
+            if ledger.next_offset - ledger.log_base < ends.get(p, 0)
+        }
+        oldest = await inspector.look(waiting) if waiting else {}
+        readers = await inspector.owners()
+    except (LogUnavailable, NotReady) as fault:
+        code = "log_unreachable" if isinstance(fault, LogUnavailable) else fault.code
+        return [_partition(p, ledger, None, None, None) for p, ledger in sorted(ledgers.items())], Finding(
+            code, None, str(fault)
+        )
+    finally:
+        await inspector.close()
+    return [
+        _partition(p, ledgers.get(p), seen.get(p), oldest.get(p) if p in waiting else None, readers.get(p))
+        for p in sorted(ends.keys() | ledgers.keys())
+    ], None
+
+
+def _partition(
+    partition: int, ledger: Ledger | None, view: View | None, oldest: View | None, reader: str | None
+) -> Partition:
+    """`view` is of the mark of the ledger, `oldest` of the first record that waits."""
+    end_offset = view.end_offset if view else None
+    if ledger is None:
+        return Partition(partition, end_offset, waiting=end_offset or 0, reader=reader)
+    next_offset = ledger.next_offset - ledger.log_base
+    fault = view and replaced(partition, mark=ledger.mark, base=ledger.log_base, log_id=ledger.log_id, view=view)
+    waits_s = time.time() - oldest.record.appended_ms / 1000 if oldest and oldest.record else 0.0
+    return Partition(
+        partition=partition,
+        end_offset=end_offset,
+        next_offset=next_offset,
+        waiting=max(0, end_offset - next_offset) if end_offset is not None else 0,
+        waits_s=max(0.0, waits_s),
+        reader=reader,
+        written_by=ledger.written_by,
+        written_at=ledger.written_at,
+        halted_at=ledger.halted_at,
+        halted_reason=ledger.halted_reason,
+        replaced=with_remedy(fault) if fault else None,
+    )
+
+
+def _disks(folders: Iterable[Path]) -> list[Disk]:
+    """Return the file systems of these folders, each once."""
+    found: dict[int, Disk] = {}
+    for folder in sorted(folders):
+        if folder.exists():
+            usage = shutil.disk_usage(folder)
+            found.setdefault(folder.stat().st_dev, Disk(str(folder), usage.free, usage.total))
+    return list(found.values())
+
+
+def _backup_at(settings: Settings, now: datetime) -> datetime | None:
+    return last_made_at(settings.backups, now=now) if settings.backups.exists() else None
+
+
+def _picture(seen: Seen, findings: Sequence[Finding]) -> Group:
+    """Return everything as it is printed: what is wrong comes last, where the eye is."""
+    versions = ", ".join(f"{name} {number}" for name, number in seen.versions.items())
+    lines = [Text(f"{seen.at:%Y-%m-%d %H:%M:%S} UTC, {versions}")]
+    lines += [_line(f"ingest {each.url}", _of_ingest(each)) for each in seen.ingests]
+    after = []
+    if seen.lake is not None:
+        round_ = seen.lake.upkeep
+        after += [_line("lake", _of_lake(seen.lake))]
+        after += [_line("upkeep", _age(seen, round_.finished_at if round_ else None, "none yet"))]
+        if seen.lake.quarantine:
+            after += [_line("quarantine", "; ".join(map(_of_quarantine, seen.lake.quarantine)))]
+    after += [_line("backup", _age(seen, seen.backup_at, "none"))]
+    after += [
+        _line(f"disk of {disk.folder}", f"{decimal(disk.free_bytes)} of {decimal(disk.total_bytes)} free")
+        for disk in seen.disks
+    ]
+    for finding in findings:
+        where = "" if finding.partition is None else f"partition {finding.partition}: "
+        after += [Text.assemble((f"{finding.code}: ", "red"), printable(where + finding.detail))]
+    after += [] if findings else [Text("all is well", "green")]
+    return Group(*lines, _table(seen), *after)
+
+
+def _table(seen: Seen) -> Table:
+    table = Table("partition", "end of log", "read to", "waiting", "oldest", "read by", "last commit")
+    for one in seen.partitions:
+        table.add_row(
+            str(one.partition),
+            "unknown" if one.end_offset is None else f"{one.end_offset:,}",
+            "unknown" if one.next_offset is None else f"{one.next_offset:,}",
+            f"{one.waiting:,}",
+            shown_s(one.waits_s),
+            Text(printable(one.reader or "nobody")),
+            Text(_age(seen, one.written_at, "none") + (f" by {one.written_by}" if one.written_by else "")),
+        )
+    return table
+
+
+def _line(name: str, text: str) -> Text:
+    return Text.assemble((f"{name}: ", "bold"), printable(text))
+
+
+def _age(seen: Seen, moment: datetime | None, otherwise: str) -> str:
+    return otherwise if moment is None else f"{shown_s((seen.at - moment).total_seconds())} ago"
+
+
+def _of_ingest(one: Ingest) -> str:
+    refused = ", ".join(f"{code} {count:,}" for code, count in sorted(one.refused.items()))
+    state = "ready" if one.fault is None else "not ready"
+    return f"{state}; {one.accepted:,} accepted, refused: {refused or 'none'}; {one.errors:,} errors of ours"
+
+
+def _of_lake(lake: Condition) -> str:
+    foreign = f"; schemas of others: {', '.join(lake.foreign_schemas)}" if lake.foreign_schemas else ""
+    return (
+        f"schema {lake.schema}, {lake.open_sessions:,} open sessions, {lake.files:,} files of "
+        f"{decimal(lake.files_bytes)}, catalogue of {decimal(lake.catalogue_bytes)}, "
+        f"{lake.snapshots:,} snapshots{foreign}"
+    )
+
+
+def _of_quarantine(one: Quarantined) -> str:
+    return f"{one.reason} ({one.source}) {one.total:,}, {one.last_hour:,} of them in the last hour"

@@ -1,0 +1,107 @@
+"""What the lake knows of its own condition, for an operator: ledgers, files, catalogue, upkeep, clocks."""
+
+import contextlib
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import msgspec
+
+from lake.catalog import METADATA, NAME, Location, connect, snapshot
+from lake.one_row import read_one
+from lake.schema import SCHEMA, check_schema, partitions_of
+from lake.transaction import Ledger, read_ledger
+from lake.upkeep import LastUpkeep, clock_ahead
+
+RECENT = timedelta(hours=1)
+
+
+class Quarantined(msgspec.Struct, frozen=True):
+    """Records in quarantine for one reason: of the last hour, and of all time.
+
+    `source` is `ingest` (a refused request) or `worker` (a record that cannot be decoded).
+    """
+
+    source: str
+    reason: str
+    last_hour: int
+    total: int
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """The condition of a lake at one moment.
+
+    `ledgers` are by partition, `files` and `files_bytes` those of the newest snapshot. `clock_ahead_s` is how far
+    this machine's clock is ahead of PostgreSQL's. SQLite has no clock (`has_clock`): there the newest snapshot
+    counts, which must not be in the future. `foreign_schemas` are those that somebody else made in the lake.
+    """
+
+    schema: int
+    ledgers: dict[int, Ledger]
+    open_sessions: int
+    quarantine: list[Quarantined]
+    files: int
+    files_bytes: int
+    catalogue_bytes: int
+    snapshots: int
+    oldest_snapshot_at: datetime | None
+    upkeep: LastUpkeep | None
+    has_clock: bool
+    clock_ahead_s: float
+    foreign_schemas: list[str]
+
+
+def read_condition(place: Location, *, now: datetime) -> Condition:
+    """Return the condition of a lake. Raises NotReady if there is none, SchemaMismatch, or duckdb.Error."""
+    with contextlib.closing(connect(place, read_only=True)) as lake, snapshot(lake):
+        check_schema(lake, place)
+        ((snapshots, oldest),) = lake.execute(
+            f"SELECT count(*), min(snapshot_time) FROM ducklake_snapshots('{NAME}')"
+        ).fetchall()
+        ((files, files_bytes),) = lake.execute(
+            f"SELECT count(*), coalesce(sum(file_size_bytes), 0)::BIGINT FROM {METADATA}.ducklake_data_file "
+            "WHERE end_snapshot IS NULL"
+        ).fetchall()
+        ((open_sessions,),) = lake.execute("SELECT count(*) FROM open_sessions").fetchall()
+        return Condition(
+            schema=SCHEMA,
+            ledgers={partition: read_ledger(lake, partition) for partition in partitions_of(lake)},
+            open_sessions=open_sessions,
+            quarantine=_quarantine(lake, now),
+            files=files,
+            files_bytes=files_bytes,
+            catalogue_bytes=_catalogue_bytes(lake, place),
+            snapshots=snapshots,
+            oldest_snapshot_at=oldest,
+            upkeep=read_one(lake, "last_upkeep", LastUpkeep),
+            has_clock=place.kind == "postgres",
+            clock_ahead_s=clock_ahead(lake, place, now).total_seconds(),
+            foreign_schemas=_foreign_schemas(lake),
+        )
+
+
+def _quarantine(lake: duckdb.DuckDBPyConnection, now: datetime) -> list[Quarantined]:
+    rows = lake.execute(
+        "SELECT source, reason, count(*) FILTER (WHERE received_at >= ?), count(*) FROM quarantine "
+        "GROUP BY ALL ORDER BY 3 DESC, 4 DESC, 1, 2",
+        [now - RECENT],
+    ).fetchall()
+    return [Quarantined(*row) for row in rows]
+
+
+def _catalogue_bytes(lake: duckdb.DuckDBPyConnection, place: Location) -> int:
+    if place.kind == "sqlite":
+        files = [Path(place.catalog + ending) for ending in ("", "-wal")]
+        return sum(file.stat().st_size for file in files if file.exists())
+    question = "SELECT pg_database_size(current_database())"
+    ((size,),) = lake.execute(f"SELECT * FROM postgres_query('{METADATA}', '{question}')").fetchall()
+    return int(size)
+
+
+def _foreign_schemas(lake: duckdb.DuckDBPyConnection) -> list[str]:
+    rows = lake.execute(
+        "SELECT schema_name FROM duckdb_schemas() WHERE database_name = ? AND schema_name <> 'main' "
+        "AND NOT internal ORDER BY 1",
+        [NAME],
+    ).fetchall()
+    return [name for (name,) in rows]

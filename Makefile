@@ -26,15 +26,17 @@ data/demo/.filled: | .venv/.installed
 	$(RUN)/playhead upkeep --data data/demo
 	touch $@
 
-test: .venv/.installed  ## the test suite, in two processes at a time
-	$(RUN)/pytest --numprocesses 2 --dist worksteal
+# What needs no broker, database or browser.
+FAST := tests/sessions tests/schemas tests/players $(addprefix tests/consumers/, test_decode.py test_sessions.py \
+	test_closing_in_time.py test_known_ids.py test_late_data.py test_breaker.py test_halts.py) tests/lake/test_query.py \
+	tests/commands/test_session_show.py tests/whole/test_docs.py tests/whole/test_layers.py
+PYTEST := $(RUN)/pytest --numprocesses 2 --dist worksteal
+
+test: test-fast  ## the test suite, in two processes at a time
+	$(PYTEST) $(addprefix --ignore=,$(FAST))
 
 test-fast: .venv/.installed  ## what needs no broker, database or browser; measures the branches of sessions/
-	$(RUN)/pytest --cov=sessions tests/sessions tests/schemas tests/players tests/consumers/test_decode.py \
-		tests/consumers/test_sessions.py tests/consumers/test_closing_in_time.py tests/consumers/test_known_ids.py \
-		tests/consumers/test_late_data.py tests/consumers/test_breaker.py tests/consumers/test_halts.py \
-		tests/lake/test_query.py tests/commands/test_session_show.py tests/whole/test_docs.py tests/whole/test_layers.py \
-		--numprocesses 2 --dist worksteal
+	$(PYTEST) --cov=sessions $(FAST)
 
 test-image: .venv/.installed  ## build the Containerfile on a minimal Debian and run the image (root, buildah, podman, debootstrap)
 	$(RUN)/pytest tests/whole/test_deployment.py -m slow

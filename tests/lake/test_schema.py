@@ -40,7 +40,6 @@ from sessions.event import Bad, Event
 
 RELEASE = Path(__file__).parents[1] / "data" / "release_0.1.0.zip"
 SCHEMA_2 = RELEASE.with_name("schema_2.zip")
-EVENTS_IN_LAKE = 49  # and tracking events
 RECORDS_IN_LOG = 57
 NEWER = SCHEMA + 1
 

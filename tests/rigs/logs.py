@@ -23,7 +23,6 @@ from rigs.waiting import until_async
 from schemas.faults import LogUnavailable
 from schemas.settings import Settings
 
-ROOT = Path(__file__).parents[2]
 CHILD = Path(__file__).parent / "log_child.py"
 
 

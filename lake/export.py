@@ -69,7 +69,7 @@ def export(
     Raises ExportRefused if the target is not free or not fit, QueryRefused if the condition is not one, and
     SchemaMismatch if the lake has another schema than this program.
     """
-    if target.parts[0].endswith(":"):
+    if any(part.endswith(":") for part in target.parts[:1]):
         raise ExportRefused(f"{target} is an address; export to a path on this machine")
     target = target.expanduser().absolute()
     is_file = target.suffix == FILE_SUFFIX

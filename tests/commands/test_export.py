@@ -123,6 +123,7 @@ def test_sessions_are_chosen_with_all_that_is_theirs(
     [
         (["--to", "mine.parquet"], "neither a file that ends with .duckdb nor a folder"),
         (["--to", "s3://bucket/mine.duckdb"], "is an address; export to a path on this machine"),
+        (["--to", ""], "belongs to the lake; export to another folder"),
         (["--to", "data/lake/mine"], "belongs to the lake; export to another folder"),
         (["--to", "full", "--overwrite"], "is a folder that no export wrote; choose another name"),
         (["--to", "full/kept", "--overwrite"], "is a file; name a folder, or a file that ends with .duckdb"),

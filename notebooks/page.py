@@ -2,7 +2,7 @@
 
 import html
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,19 @@ def filters_in_words(mo: Any, choice: filters.Choice) -> Any:
     return mo.Html(f"<p>Filters: {html.escape(choice.words)}</p>")
 
 
-def dropdown(mo: Any, name: str, options: Sequence[str], label: str, usual: str, **more: Any) -> Any:
-    """Return a dropdown whose choice is in the address of the page, as those of the bar are."""
+def dropdown(
+    mo: Any, name: str, options: Sequence[str] | Mapping[str, str], label: str, usual: str, **more: Any
+) -> Any:
+    """Return a dropdown whose value is in the address of the page, as those of the bar are.
+
+    `options` are values, or values by what is shown for them.
+    """
     given = mo.query_params()
-    value = given.get(name)
+    shown = dict(options) if isinstance(options, Mapping) else {value: value for value in options}
+    words = {value: key for key, value in shown.items()}
     return mo.ui.dropdown(
-        list(options),
-        value=value if value in options else usual,
+        shown,
+        value=words.get(given.get(name), words[usual]),
         label=label,
         on_change=lambda chosen: given.set(name, chosen),
         allow_select_none=False,

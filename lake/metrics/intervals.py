@@ -74,7 +74,12 @@ def _if_normal(n: str, bounds: tuple[str, str]) -> tuple[str, str]:
 
 
 def _of_share(value: str, errors: float) -> tuple[str, str]:
-    n, share, square = f"count({value})", f"avg({value})", errors * errors
+    return share_bounds_sql(f"avg({value})", f"count({value})", errors)
+
+
+def share_bounds_sql(share: str, n: str, errors: float) -> tuple[str, str]:
+    """Return Wilson's bounds of a share of `n` sessions: null without sessions."""
+    square = errors * errors
     middle = f"({share} + {square} / (2 * {n}))"
     half = f"{errors} * sqrt({share} * (1 - {share}) / {n} + {square} / (4 * {n} * {n}))"
     # At the ends rounding may leave a bound 1e-17 outside.

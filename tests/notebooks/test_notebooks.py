@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import pytest
 from rigs.browser import Page, chromium, opened
-from rigs.lake import Lake, write_values
+from rigs.lake import Lake, record_value, write_values
 from rigs.poison import START_PARAMS
 from rigs.processes import started
 
@@ -233,6 +233,64 @@ ELEMENTS_OF_ADDRESSES = """
         }
         return found;
     })(document)
+"""
+
+
+@pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine")
+def test_numbers_charts_and_tables_change_in_place(tmp_path: Path) -> None:
+    """While an open page changes, no frame lacks a picture or a table's rows, and nothing is greyed out."""
+    lake = Lake(tmp_path / "data")
+    with lake.writer() as writer:
+        held = writer.load(0, None)
+
+        def play(sessions: range) -> None:
+            now_ms = time.time_ns() // 1_000_000
+            values = [
+                record_value(f"{n}.{at_ms}", f"s{n}", name, ts=now_ms + at_ms, received_ms=now_ms, playhead=head)
+                for n in sessions
+                for at_ms, name, head in ((-90_000, "sessionStart", 0), (-89_000, "play", 0), (0, "ping", 89))
+            ]
+            write_values(writer, held, values, appended_ms=now_ms)
+
+        play(range(5))
+        with (
+            served(tmp_path / "data", tmp_path) as address,
+            opened(f"{address}now/", tmp_path / "profile") as page,
+        ):
+            page.wait(lambda page: page.evaluate(CHARTS) == 2 and "n = 5" in page.text())
+            page.evaluate(WATCH_FRAMES)
+            page.wait(lambda page: page.evaluate("frames_seen.length"))
+            assert page.evaluate("frames_seen[0]") == "2 charts, 2 drawn, 1 tables, 1 filled, 0 grey"
+            for sessions in (7, 9):
+                play(range(sessions - 2, sessions))
+                shown = f"n = {sessions}"
+                page.wait(lambda page, shown=shown: shown in page.text() and page.evaluate(IS_SETTLED))  # type: ignore[misc]
+            page.wait(lambda page: page.evaluate("canvases_seen.size") >= 4)
+            assert page.evaluate("[...new Set(frames_seen)]") == page.evaluate("frames_seen.slice(0, 1)")
+
+
+# Of each frame, before it is painted: how many charts have a picture, and how many tables have rows.
+WATCH_FRAMES = """
+    window.frames_seen = [];
+    window.canvases_seen = new Set();
+    (function look() {
+        const every = (function all(root) {
+            return [...root.querySelectorAll('*')].flatMap((e) => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
+        })(document);
+        const charts = every.filter((element) => element.matches('.vega-embed'));
+        const drawn = charts.filter((chart) => [...chart.querySelectorAll('canvas')].some((canvas) => {
+            canvases_seen.add(canvas);
+            return canvas.width && canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data
+                .some((value, place) => place % 4 === 0 && value < 200);
+        }));
+        const tables = every.filter((element) => element.matches('table'));
+        const filled = tables.filter((table) => table.querySelector('tbody td')?.textContent);
+        const grey = every.filter((element) => element.matches('.marimo-output-stale')
+            && getComputedStyle(element).opacity !== '1');
+        frames_seen.push(`${charts.length} charts, ${drawn.length} drawn, ${tables.length} tables, `
+            + `${filled.length} filled, ${grey.length} grey`);
+        requestAnimationFrame(look);
+    })();
 """
 
 

@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: help run demo test test-fast test-image check format lock notebooks recount soak bench bench-lake bench-readers truth stack clean
+.PHONY: help run demo pictures test test-fast test-image check format lock notebooks recount soak bench bench-lake bench-pages bench-readers truth stack clean
 
 help:  ## this list
 	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,13 +17,17 @@ demo: data/demo/.filled  ## a lake with a week of a generated service, and the p
 	@echo '  $(RUN)/playhead sql --data data/demo "FROM error_ranking"'
 	$(RUN)/playhead notebooks --data data/demo
 
-data/demo/.filled: | .venv/.installed
-	@echo 'Filling data/demo with a week of 3,000 viewers: about a minute on two idle cores, and 440 MB.'
-	rm -rf data/demo
-	$(RUN)/playhead init --data data/demo
-	$(RUN)/playhead simulate --data data/demo --history 7d --viewers 3000 --seed 7
-	$(RUN)/playhead worker --data data/demo --until-read
-	$(RUN)/playhead upkeep --data data/demo
+pictures: data/pictures/.filled  ## the README's pictures of the pages, with Chromium, over a week that is always the same
+	PYTHONPATH=tests $(RUN)/python tests/pictures.py --data data/pictures
+
+data/pictures/.filled: HISTORY = --until 2025-11-22T19:50:00
+data/demo/.filled data/pictures/.filled: | .venv/.installed
+	@echo 'Filling $(@D) with a week of 3,000 viewers: about a minute on two idle cores, and 440 MB.'
+	rm -rf $(@D)
+	$(RUN)/playhead init --data $(@D)
+	$(RUN)/playhead simulate --data $(@D) --history 7d --viewers 3000 --seed 7 $(HISTORY)
+	$(RUN)/playhead worker --data $(@D) --until-read
+	$(RUN)/playhead upkeep --data $(@D)
 	touch $@
 
 # What needs no broker, database or browser.
@@ -69,6 +73,9 @@ bench-lake: .venv/.installed  ## what a question costs in generated lakes of SES
 
 bench-readers: .venv/.installed  ## 1,000 questions while a worker writes as fast as it can: none fails, and what it costs
 	PYTHONPATH=tests $(RUN)/python tests/bench_readers.py --questions $(or $(QUESTIONS),1000)
+
+bench-pages: .venv/.installed  ## how long the pages take over the lake in DATA (data/demo), with Chromium
+	PYTHONPATH=tests $(RUN)/python tests/bench_pages.py --data $(or $(DATA),data/demo)
 
 truth: .venv/.installed  ## how far the numbers are from what viewers saw, by kind of session
 	PYTHONPATH=tests $(RUN)/python tests/truth.py --sessions $(or $(SESSIONS),20000) --seed $(or $(SEED),1)

@@ -1,6 +1,5 @@
 """The notebooks, over a lake that real players filled: as scripts, and in a real browser."""
 
-import contextlib
 import http.server
 import os
 import re
@@ -16,8 +15,8 @@ from typing import ClassVar
 import pytest
 from rigs.browser import Page, chromium, opened
 from rigs.lake import Lake, record_value, write_values
+from rigs.pages import CHARTS, IS_SETTLED, environment, served
 from rigs.poison import START_PARAMS
-from rigs.processes import started
 
 from lake.reading import QueryRefused
 from notebooks.connect import open_lake, read
@@ -27,17 +26,6 @@ from schemas.records import encode, media_event
 
 PROJECT = Path(__file__).parents[2]
 NOTEBOOK = PROJECT / "notebooks" / "01_now.py"
-# Marimo draws charts inside shadow roots, where no selector reaches.
-CHARTS = """
-    (function count(root) {
-        let charts = 0;
-        for (const element of root.querySelectorAll('*')) {
-            if (element.matches('canvas, svg.marks')) charts += 1;
-            if (element.shadowRoot) charts += count(element.shadowRoot);
-        }
-        return charts;
-    })(document)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +34,10 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("notebooks") / "data"
     arguments = ["up", "--viewers", "10", "--for", "4s", "--port", "0", "--data", str(folder)]
     run = subprocess.run(
-        [sys.executable, "-P", "-m", "playhead", *arguments], cwd=PROJECT, env=_environment(), capture_output=True
+        [sys.executable, "-P", "-m", "playhead", *arguments], cwd=PROJECT, env=environment(), capture_output=True
     )
     assert run.returncode == 0, run.stdout + run.stderr
     return folder
-
-
-def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PLAYHEAD_")}
-    return kept | {"PYTHONPATH": str(PROJECT)}
 
 
 def test_the_lake_is_opened_read_only(data_dir: Path) -> None:
@@ -87,7 +70,7 @@ def test_values_are_bound_never_pasted(data_dir: Path) -> None:
 def test_a_notebook_runs_as_a_script(data_dir: Path) -> None:
     """Every cell runs, and says nothing."""
     run = subprocess.run(
-        [sys.executable, NOTEBOOK], env=_environment() | {"PLAYHEAD_DATA_DIR": str(data_dir)}, capture_output=True
+        [sys.executable, NOTEBOOK], env=environment() | {"PLAYHEAD_DATA_DIR": str(data_dir)}, capture_output=True
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
 
@@ -95,21 +78,8 @@ def test_a_notebook_runs_as_a_script(data_dir: Path) -> None:
 @pytest.fixture
 def url(data_dir: Path, tmp_path: Path) -> Iterator[str]:
     """The page of the notebook, as `playhead notebooks` serves it."""
-    with served(data_dir, tmp_path) as address:
+    with served(data_dir, tmp_path / "notebooks.out") as (address, _):
         yield f"{address}now/"
-
-
-@contextlib.contextmanager
-def served(data_dir: Path, tmp_path: Path, *options: str, **settings: str) -> Iterator[str]:
-    """Serve the pages over a lake; return the address that is printed."""
-    arguments = ["notebooks", "--port", "0", "--data", str(data_dir), *options]
-    command = [sys.executable, "-P", "-m", "playhead", *arguments]
-    with started(command, log=tmp_path / "notebooks.out", env=_environment() | settings) as server:
-        found = server.wait_for(
-            lambda: re.search(r"^pages: (http://\S+)$", server.output, re.MULTILINE), "the pages are not served"
-        )
-        yield found[1]
-        assert server.end() == 0, server.output
 
 
 @pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine")
@@ -139,7 +109,10 @@ def test_a_person_sees_what_is_watched_now_in_a_browser(url: str, data_dir: Path
 @pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine")
 def test_every_page_is_drawn_on_a_desk_and_on_a_phone(data_dir: Path, tmp_path: Path) -> None:
     """No cell fails, nothing is asked of another host, and a phone scrolls down, not sideways."""
-    with served(data_dir, tmp_path) as address, opened("about:blank", tmp_path / "profile") as page:
+    with (
+        served(data_dir, tmp_path / "notebooks.out") as (address, _),
+        opened("about:blank", tmp_path / "profile") as page,
+    ):
         for width in (1440, 390):
             page.call(
                 "Emulation.setDeviceMetricsOverride",
@@ -159,9 +132,6 @@ def test_every_page_is_drawn_on_a_desk_and_on_a_phone(data_dir: Path, tmp_path: 
                     "performance.getEntriesByType('resource').map(each => new URL(each.name).hostname)"
                 )
                 assert {host for host in hosts if host} <= {"127.0.0.1"}
-
-
-IS_SETTLED = "!document.querySelector('[data-status=running], [data-status=queued]')"
 
 
 class Stranger(http.server.BaseHTTPRequestHandler):
@@ -213,7 +183,10 @@ def test_a_hostile_name_is_text_and_fetches_nothing(tmp_path: Path, stranger: st
                 media_event(event, event_id=f"e{offset}", session_id=f"s{offset}", source="/x", received=received)
             )
             write_values(writer, held, [value], appended_ms=now_ms)
-    with served(tmp_path / "data", tmp_path) as address, opened(f"{address}now/", tmp_path / "profile") as page:
+    with (
+        served(tmp_path / "data", tmp_path / "notebooks.out") as (address, _),
+        opened(f"{address}now/", tmp_path / "profile") as page,
+    ):
         page.wait(lambda page: page.evaluate(CHARTS) == 2 and all(name in _texts(page) for name in names))
         for x in range(150, 1100, 40):  # over bars and legends, for their tooltips
             for y in range(250, 900, 40):
@@ -254,7 +227,7 @@ def test_numbers_charts_and_tables_change_in_place(tmp_path: Path) -> None:
 
         play(range(5))
         with (
-            served(tmp_path / "data", tmp_path) as address,
+            served(tmp_path / "data", tmp_path / "notebooks.out") as (address, _),
             opened(f"{address}now/", tmp_path / "profile") as page,
         ):
             page.wait(lambda page: page.evaluate(CHARTS) == 2 and "n = 5" in page.text())

@@ -56,6 +56,11 @@ class Process:
         """Return how much memory it holds."""
         return int(self._child.memory_info().rss)
 
+    def cpu_s(self) -> float:
+        """Return how much CPU time it has used, seconds."""
+        times = self._child.cpu_times()
+        return float(times.user + times.system)
+
     def is_connected(self, port: int) -> bool:
         """Return whether it has a connection to this port."""
         return any(line.raddr and line.raddr.port == port for line in self._child.net_connections("tcp"))

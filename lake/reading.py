@@ -214,8 +214,8 @@ def _nodes(tree: object) -> Iterator[dict[str, Any]]:
 def _check_table_function(connection: duckdb.DuckDBPyConnection, call: dict[str, Any]) -> None:
     name = str(call["function_name"]).lower()
     is_duckdb_s = "system" in (str(call["catalog"]).lower(), str(call["schema"]).lower())
-    known = TABLE_FUNCTIONS if is_duckdb_s else TABLE_FUNCTIONS | _macros(connection)
-    if name not in known:
+    # Listing the macros costs 25 ms, ten times as much as the rest.
+    if name not in TABLE_FUNCTIONS and (is_duckdb_s or name not in _macros(connection)):
         raise _refused(name)
 
 

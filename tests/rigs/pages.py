@@ -23,7 +23,8 @@ CHARTS = """
         return charts;
     })(document)
 """
-IS_SETTLED = "!document.querySelector('[data-status=running], [data-status=queued]')"
+# An hourglass is shown while a cell runs.
+IS_SETTLED = "!document.querySelector('[data-testid=loading-indicator]')"
 
 
 def text_of(path: str) -> str:

@@ -37,6 +37,7 @@ ROWS_DRAWN_MAX = 5_000
 LATE_MS = 10_000
 SECONDS = "utcFormat(datum.value, '%H:%M:%S')"
 HOURS_FROM_S = 7200
+DATES_MAX = 10  # on an axis of days
 POINTS_MAX = 60  # lines of fewer rows show each as a point
 CLOCK = "utcFormat(datum.value, utchours(datum.value) || utcminutes(datum.value) ? '%H:%M' : '%a %d %b')"
 _MOMENT = alt.Tooltip("at:T", title="from", timeUnit="utcyearmonthdatehoursminutes")
@@ -199,7 +200,7 @@ def over_time(rows: Sequence[Mapping[str, Any]], *, title: str, note: str, heigh
         alt.Chart(_data(rows), height=height, width="container")
         .mark_line(point=len(rows) < POINTS_MAX)
         .encode(
-            _time(note),
+            _time(note, rows),
             alt.Y("value:Q", title=title, scale=alt.Scale(zero=True)),
             _series(names),
             alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=DASHES), legend=None),
@@ -208,9 +209,16 @@ def over_time(rows: Sequence[Mapping[str, Any]], *, title: str, note: str, heigh
     )
 
 
-def _time(note: str) -> Any:
+def _time(note: str, rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Return the axis of `at`; of more than two days, with a tick at midnight, so that each label is a date."""
+    moments = [datetime.fromisoformat(row["at"]) for row in rows]
+    days = (max(moments) - min(moments)).days if moments else 0
+    ticks: dict[str, Any] = {"tickCount": {"interval": "day", "step": 1 + days // DATES_MAX}} if days >= 2 else {}
     return alt.X(
-        "at:T", title=note, axis=alt.Axis(labelOverlap=True, labelExpr=CLOCK), scale=alt.Scale(type="utc")
+        "at:T",
+        title=note,
+        axis=alt.Axis(labelOverlap=True, labelExpr=CLOCK, **ticks),
+        scale=alt.Scale(type="utc"),
     )
 
 
@@ -250,7 +258,7 @@ def stacked(
         alt.Chart(_data(rows), height=height, width="container")
         .mark_area()
         .encode(
-            _time(note),
+            _time(note, rows),
             alt.Y("value:Q", title=title, stack="zero"),
             _series(names or sorted({row["series"] for row in rows})),
             tooltip=[_MOMENT, "series:N", alt.Tooltip("value:Q", format=",.2~f")],

@@ -8,6 +8,7 @@ app = marimo.App(width="medium", app_title="Playhead: releases")
 @app.cell
 def _():
     import html
+    from collections import Counter
 
     import marimo as mo
 
@@ -15,7 +16,7 @@ def _():
     from notebooks.names import as_text
 
     lake = page.lake_of(mo, "Releases")
-    return as_text, html, lake, mo, page, pictures, questions, releases
+    return Counter, as_text, html, lake, mo, page, pictures, questions, releases
 
 
 @app.cell
@@ -170,12 +171,15 @@ def _(as_text, choice, every, found, judged, lake, mo, pictures, questions):
 
 
 @app.cell
-def _(changed, every, judged, page, mo, worse):
+def _(Counter, every, judged, mo, page, worse):
     # The surest finding is what a reader sees first.
     words_of = {words: name for name, (words, _) in judged.items()}
     surest = judged[worse[0]["worse"][0]["metric"]][0] if worse else next(iter(words_of))
     metric = page.dropdown(mo, "metric", list(words_of), "metric", surest)
-    apps = sorted({row["app"] for row in every}, key=lambda app: -sum(r["n"] for r in every if r["app"] == app))
+    sessions = Counter()
+    for row in every:
+        sessions[row["app"]] += row["n"]
+    apps = [app for app, _ in sessions.most_common()]
     watched = page.dropdown(mo, "app", apps, "app", worse[0]["app"] if worse else apps[0])
     return metric, watched, words_of
 

@@ -355,6 +355,12 @@ def _(as_text, catalogue, choice, every, mo, pictures, words):
     mo.vstack(
         [
             mo.md("## All contents, those with the most plays first"),
+            pictures.bars(
+                [{"content": each.name, "plays": each.plays, "id": each.content_id} for each in every[:15]],
+                "plays",
+                "content",
+                title="plays",
+            ),
             mo.ui.table(as_text(table), selection=None, page_size=15, show_data_types=False),
             mo.md(
                 f"{len(every):,} contents that were played, at most 300; "

@@ -1,5 +1,6 @@
 """What pages ask of contents: which were played, and what happened along one of them."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from notebooks.questions import STANDARD_ERRORS_MIN, definitions
 CONTENTS_MAX = 300
 BUCKETS_MAX = 60
 PARTS = 50  # of a content, when it is compared with others
-_BUCKETS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600)
+_BUCKETS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 1800)
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -35,7 +36,7 @@ class Content(msgspec.Struct, frozen=True):
     def bucket_s(self) -> int:
         """The width of a bucket of positions, seconds."""
         wide = self.ends[1] - self.ends[0]
-        return next((width for width in _BUCKETS_S if wide <= width * BUCKETS_MAX), 1800)
+        return next((width for width in _BUCKETS_S if wide <= width * BUCKETS_MAX), math.ceil(wide / BUCKETS_MAX))
 
 
 def contents(lake: Reader, choice: Choice, names: list[str]) -> list[Content]:

@@ -79,7 +79,7 @@ def clock(position_s: float) -> str:
 
 def _position(ends: Sequence[float]) -> Any:
     low, high = ends
-    step = next((step for step in _TICKS_S if high - low <= step * TICKS_MAX), 21_600)
+    step = next((step for step in _TICKS_S if high - low <= step * TICKS_MAX), (high - low) / TICKS_MAX)
     ticks = [place * step for place in range(int(low // step), int(high // step) + 1) if place * step >= low]
     format_of = "%-H:%M:%S" if high >= 3600 else "%-M:%S"
     return alt.X(

@@ -12,7 +12,7 @@ from rigs.pages import text_of
 from lake.reading import Reader
 from notebooks import contents
 from notebooks.connect import open_lake, read
-from notebooks.curves import clock
+from notebooks.curves import TICKS_MAX, bars, clock
 from notebooks.filters import Choice, newest_moment
 
 START_MS = int(datetime(2026, 8, 3, 12, tzinfo=UTC).timestamp() * 1000)
@@ -177,6 +177,17 @@ def test_the_page_says_first_where_most_leave(lake: Lake, monkeypatch: pytest.Mo
     assert f"<b>{FILM}</b>" in shown
     assert f"Most leave between {clock(LEFT_AT_S)} and" in shown
     assert f"{LEFT:,} of {LEFT + COMPLETED + JUMPED:,} closed plays, 48.0% (" in shown
+
+
+@pytest.mark.parametrize("last_s", [1.0, 90.0, 5_000.0, 86_400.0, 4e12])
+def test_charts_are_small_however_long_a_content_is(last_s: float) -> None:
+    """Players may send any playhead."""
+    content = contents.Content("a", "a", 1, None, True, (0.0, last_s), {})
+    rows = contents.gapless([], content)
+    assert len(rows) <= contents.BUCKETS_MAX + 1
+    drawn = [{"from_s": row["from_s"], "to_s": row["from_s"], "value": 0, "shown": ""} for row in rows]
+    chart = bars(drawn, title="nothing", ends=content.ends).to_dict()
+    assert 1 <= len(chart["encoding"]["x"]["axis"]["values"]) <= TICKS_MAX + 1
 
 
 @pytest.mark.parametrize(("position_s", "shown"), [(0, "0:00"), (65.9, "1:05"), (3_661, "1:01:01")])

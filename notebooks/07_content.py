@@ -331,7 +331,7 @@ def _(choice, content, contents, curves, lake, mo, pictures):
 
 
 @app.cell
-def _(as_text, catalogue, choice, every, mo, pictures, words):
+def _(as_text, catalogue, choice, curves, every, mo, pictures, words):
     def measured(measure):
         unit = catalogue[measure["metric"]].unit
         return pictures.sampled(measure["value"], unit, measure["n"], choice.sample_min)
@@ -345,7 +345,7 @@ def _(as_text, catalogue, choice, every, mo, pictures, words):
         {
             "content": each.name,
             "plays": each.plays,
-            "length": pictures.figure(each.length_s, "s") if each.length_s else "live or unknown",
+            "length": curves.clock(each.length_s) if each.length_s else "live or unknown",
             **{words[name]: measured(measure) for name, measure in each.measures.items()},
             "interval of completed": interval(each.measures["completion_ratio_adobe_content"]),
             "id": each.content_id,

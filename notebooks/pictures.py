@@ -128,19 +128,23 @@ def compared(
     names: Mapping[str, str],
     *others: Choice,
     remarks: Mapping[str, tuple[str, bool]] | None = None,
+    of: str = "sessions",
+    more: Iterable[str] = (),
 ) -> Any:
     """Return a tile for each metric of the catalogue by name, with the period that it is compared with.
 
     `others` are the same choice, compared with other times. `remarks`: a last line, and whether it marks the tile.
+    `of` is the metric that counts the sample; `more` are tiles that follow.
     """
-    (now,) = metrics(lake, choice, list(names))
-    (then,) = metrics(lake, choice.before(), list(names))
-    more = [(other.compared, metrics(lake, other.before(), list(names))[0]) for other in others]
+    wanted = [*names, of]
+    (now,) = metrics(lake, choice, wanted)
+    (then,) = metrics(lake, choice.before(), wanted)
+    beside = [(other.compared, metrics(lake, other.before(), wanted)[0]) for other in others]
     catalogue = definitions()
     shown = []
     for name, label in names.items():
         unit = catalogue[name].unit
-        lines = [baseline(words, row[name], unit, row["n"], choice.sample_min) for words, row in more]
+        lines = [baseline(words, row[name], unit, row[of], choice.sample_min) for words, row in beside]
         remark, is_worse = (remarks or {}).get(name, ("", False))
         shown.append(
             tile(
@@ -148,16 +152,16 @@ def compared(
                 now[name],
                 unit,
                 meaning=f"{name}: {catalogue[name].meaning}",
-                n=now["n"],
+                n=now[of],
                 sample_min=choice.sample_min,
                 before=then[name],
-                n_before=then["n"],
+                n_before=then[of],
                 compared=choice.compared,
                 more=[*lines, remark] if remark else lines,
                 is_worse=is_worse,
             )
         )
-    return tiles(mo, shown)
+    return tiles(mo, [*shown, *more])
 
 
 def by_dimension(mo: Any, lake: Reader, choice: Choice, names: list[str], cut_by: Any) -> Any:
@@ -172,7 +176,8 @@ def by_dimension(mo: Any, lake: Reader, choice: Choice, names: list[str], cut_by
         }
         for row in metrics(lake, choice, names, by=column, order="n DESC, value")
     ]
-    table = mo.ui.table(as_text(rows), selection=None, page_size=15, show_data_types=False)
+    meant = {name: catalogue[name].meaning for name in names}
+    table = mo.ui.table(as_text(rows), selection=None, page_size=15, show_data_types=False, header_tooltip=meant)
     return mo.vstack([mo.hstack([mo.md("## By"), cut_by], justify="start"), table])
 
 
@@ -217,15 +222,18 @@ def _time(note: str, rows: Sequence[Mapping[str, Any]]) -> Any:
     return alt.X(
         "at:T",
         title=note,
-        axis=alt.Axis(labelOverlap=True, labelExpr=CLOCK, **ticks),
+        axis=alt.Axis(labelOverlap=True, labelSeparation=8, labelExpr=CLOCK, **ticks),
         scale=alt.Scale(type="utc"),
     )
 
 
-def _series(names: Sequence[str]) -> Any:
-    """Return the colour of each series, the first in that of now, with a legend below."""
-    scale = alt.Scale(domain=list(names), range=[COLOURS[place % len(COLOURS)] for place, _ in enumerate(names)])
-    return alt.Color("series:N", title=None, scale=scale, legend=alt.Legend(orient="bottom", labelLimit=300))
+def _series(names: Sequence[str], *, grey: str = "", across: int = 0) -> Any:
+    """Return the colour of each series, the first in that of now, with a legend below, `across` names a line."""
+    colours = [BEFORE if name == grey else COLOURS[place % len(COLOURS)] for place, name in enumerate(names)]
+    scale = alt.Scale(domain=list(names), range=colours)
+    return alt.Color(
+        "series:N", title=None, scale=scale, legend=alt.Legend(orient="bottom", labelLimit=300, columns=across)
+    )
 
 
 def bars(rows: Sequence[Mapping[str, Any]], value: str, label: str, *, title: str) -> Any:
@@ -266,6 +274,40 @@ def stacked(
     )
 
 
+def columns(rows: Sequence[Mapping[str, Any]], *, title: str, note: str) -> Any:
+    """Return columns over time, from `at` to `to`, one for each `series` upon the other; rows as `over_time`."""
+    return (
+        alt.Chart(_data(rows), height=240, width="container")
+        .mark_bar(stroke="white", strokeWidth=0.5, orient="vertical")
+        .encode(
+            _time(note, rows),
+            alt.X2("to:T"),
+            alt.Y("value:Q", title=title, stack="zero"),
+            _series(list(dict.fromkeys(row["series"] for row in rows))),
+            tooltip=[_MOMENT, "series:N", alt.Tooltip("value:Q", format=",d")],
+        )
+    )
+
+
+def parts(rows: Sequence[Mapping[str, Any]], down: str, *, title: str, grey: str) -> Any:
+    """Return a bar for each value of `down`, made of the `share` of each `series`, in the order of `place`.
+
+    `grey` is the series of what is not known.
+    """
+    names = list(dict.fromkeys(row["series"] for row in sorted(rows, key=lambda row: row["place"])))
+    return (
+        alt.Chart(_data(rows), height=alt.Step(30), width="container")
+        .mark_bar(stroke="white", strokeWidth=0.5)
+        .encode(
+            alt.X("share:Q", title=title, axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])),
+            alt.Y(f"{down}:N", title=None, sort=None, axis=alt.Axis(labelLimit=180)),
+            _series(names, grey=grey, across=2),
+            order=alt.Order("place:Q"),
+            tooltip=[alt.Tooltip(f"{name}:N", title=name) for name in rows[0] if name != "place"] if rows else [],
+        )
+    )
+
+
 def histogram(rows: Sequence[Mapping[str, Any]], start: str, count: str, *, title: str, step: float) -> Any:
     """Return bars over ranges of a number, each beginning at `start` and `step` wide."""
     wide = [{**row, "_end": row[start] + step} for row in rows]
@@ -281,17 +323,36 @@ def histogram(rows: Sequence[Mapping[str, Any]], start: str, count: str, *, titl
     )
 
 
-def shares(rows: Sequence[Mapping[str, Any]], across: str, down: str, value: str, *, title: str) -> Any:
-    """Return a table of shares as a picture, darker where they are larger; tooltips show every column."""
+def shares(
+    rows: Sequence[Mapping[str, Any]],
+    across: str,
+    down: str,
+    value: str,
+    *,
+    title: str,
+    order: Sequence[str] | None = None,
+) -> Any:
+    """Return a table of shares as a picture, darker where they are larger; tooltips show every column.
+
+    `order` is that of the columns, if it is not their names'.
+    """
+    largest = max((row[value] for row in rows), default=0)
     base = alt.Chart(_data(rows), height=alt.Step(24), width="container").encode(
-        alt.X(f"{across}:N", title=None, axis=alt.Axis(orient="top", labelAngle=-30, labelLimit=120)),
+        alt.X(
+            f"{across}:N",
+            title=None,
+            sort=order or "ascending",
+            axis=alt.Axis(orient="top", labelAngle=-30, labelLimit=120),
+        ),
         alt.Y(f"{down}:N", title=None, sort=None, axis=alt.Axis(labelLimit=180)),
         tooltip=[alt.Tooltip(f"{name}:N", title=name) for name in rows[0]] if rows else [],
     )
-    colour = alt.Color(f"{value}:Q", title=title, scale=alt.Scale(scheme="blues"), legend=None)
-    dark = alt.datum[value] > max((row[value] for row in rows), default=0) / 2
+    colour = alt.Color(
+        f"{value}:Q", title=title, scale=alt.Scale(scheme="blues", domain=[0, largest]), legend=None
+    )
+    dark = alt.datum[value] > largest / 2
     return base.mark_rect().encode(colour) + base.mark_text(fontSize=11).encode(
-        alt.Text(f"{value}:Q", format=".2~%"),
+        alt.Text(f"{value}:Q", format=".2~p"),
         color=alt.condition(dark, alt.value("#FFFFFF"), alt.value("#1A1A1A")),
     )
 

@@ -1,6 +1,6 @@
 """What pages ask of the sessions that a reader chose: metrics, the audience, and what differs from all else."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,6 +21,11 @@ _WATCHING_SQL = ", ".join(f"'{name}'" for name in WATCHING)
 def definitions() -> dict[str, Metric]:
     """Return the metrics of the catalogue by name."""
     return {metric.name: metric for metric in read_catalogue().metric}
+
+
+def meaning(name: str) -> str:
+    """Return what a number of the catalogue means, a metric or another entry, with its name."""
+    return next(f"{name}: {row.meaning}" for row in read_catalogue().every if row.name == name)
 
 
 def metrics(
@@ -111,29 +116,38 @@ def scored_by(choice: Choice) -> tuple[str, str | None] | None:
 
 
 def most_different(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
-    """Return the combinations of app version, player, CDN and content that suffer most, against all others.
-
-    A score is the difference in standard errors of both shares; those below three are left out, and of
-    combinations of the same sessions all but the shortest.
+    """Return the combinations of app version, player, CDN and content that suffer most; see `differing`."""
+    columns = ("app_version", "player_name", "cdn", "content_id")
+    chosen = f"""
+        SELECT {", ".join(columns)}, ({SUFFERS})::INTEGER AS suffers
+        FROM counted_sessions
+        WHERE is_started AND {choice.started()}
     """
-    columns = "app_version, player_name, cdn, content_id"
+    return differing(lake, chosen, columns, sample_min=choice.sample_min, **choice.values())
+
+
+def differing(
+    lake: Reader, chosen: str, columns: Sequence[str], *, sample_min: int, **values: object
+) -> list[dict[str, Any]]:
+    """Return the combinations of columns whose rows suffer most (`suffers`, 0 or 1), against all other rows.
+
+    `chosen` is the query of the rows. A score is the difference in standard errors of both shares; those below
+    three are left out, and of combinations of the same rows all but the shortest.
+    """
+    listed = ", ".join(columns)
     return read(
         lake,
         f"""
-        WITH chosen AS (
-            SELECT {columns}, ({SUFFERS})::INTEGER AS suffers
-            FROM counted_sessions
-            WHERE is_started AND {choice.started()}
-        ), whole AS (
+        WITH chosen AS ({chosen}), whole AS (
             SELECT count(*) AS n, sum(suffers) AS suffering FROM chosen
         ), combined AS (
             SELECT
-                {columns}, count(*) AS n, sum(suffers) AS suffering, grouping_id({columns}) AS kind
-            FROM chosen GROUP BY CUBE ({columns})
-            HAVING count(*) >= $sample_min AND grouping_id({columns}) < 15
+                {listed}, count(*) AS n, sum(suffers) AS suffering, grouping_id({listed}) AS kind
+            FROM chosen GROUP BY CUBE ({listed})
+            HAVING count(*) >= $sample_min AND grouping_id({listed}) < {2 ** len(columns) - 1}
         ), scored AS (
             SELECT
-                concat_ws(' / ', {columns}) AS combination, combined.n, kind,
+                concat_ws(' / ', {listed}) AS combination, combined.n, kind,
                 combined.suffering / combined.n AS share,
                 (whole.suffering - combined.suffering) / (whole.n - combined.n) AS rest_share,
                 whole.suffering / whole.n AS mean_share,
@@ -146,8 +160,8 @@ def most_different(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
         QUALIFY row_number() OVER (PARTITION BY n, share ORDER BY kind DESC) = 1
         ORDER BY score DESC, combination LIMIT 10
         """,
-        sample_min=choice.sample_min,
-        **choice.values(),
+        sample_min=sample_min,
+        **values,
     ).to_pylist()
 
 

@@ -1,12 +1,12 @@
 -- Delivery of ads, and the errors that players report.
 
--- Ads of the sessions that started from `since` up to `until`, a row each, those outside of breaks too (break_index is null). reached_ratio: how much of the ad played: 1 if it completed, else time played divided by length, as far as the last event shows it (an ad that just ends in silence may have played a ping longer); null without a length, and while the ad is open. error_id: the first error that the player reported while the ad was open. filters as in metrics_by. Cost: that of the sessions asked for, at most 0.9 s.
+-- Ads of the sessions that started from `since` up to `until`, a row each, those outside of breaks too (break_index is null). reached_ratio: how much of the ad played: 1 if it completed, else time played divided by length, as far as the last event shows it (an ad that just ends in silence may have played a ping longer); null without a length, and while the session is open. outcome is open also where the session fell silent in the ad and closed (state is final). error_id: the first error that the player reported while the ad was open. filters as in metrics_by. Cost: that of the sessions asked for, at most 0.9 s.
 CREATE OR REPLACE MACRO ads_between(since := '-infinity', until := 'infinity', filters := '{}') AS TABLE
 SELECT
     * EXCLUDE (errors_reported),
     CASE
         WHEN outcome = 'completed' THEN 1
-        WHEN outcome <> 'open' AND length_s > 0 THEN least(time_s / length_s, 1)
+        WHEN (outcome <> 'open' OR state = 'final') AND length_s > 0 THEN least(time_s / length_s, 1)
     END::DOUBLE AS reached_ratio,
     list_filter(
         errors_reported,
@@ -15,8 +15,8 @@ SELECT
     )[1].error_id AS error_id
 FROM (
     SELECT
-        s.session_id, s.started_at AS session_started_at, s.content_id, s.player_name AS session_player_name,
-        s.app_version, s.channel, s.is_capped, s.playback_errors AS errors_reported,
+        s.session_id, s.content_id, s.state, s.started_at AS session_started_at,
+        s.player_name AS session_player_name, s.app_version, s.channel, s.is_capped, s.playback_errors AS errors_reported,
         unnest(s.ads, recursive := true)
     FROM counted_sessions AS s
     WHERE s.started_at >= since::TIMESTAMPTZ AND s.started_at < until::TIMESTAMPTZ

@@ -772,7 +772,8 @@ def test_ad_delivery_by_ad_and_by_break(lake: Table) -> None:
 def test_how_far_each_ad_played_and_what_failed_in_it(lake: Table) -> None:
     """Error E came as the first ad ended, so not in the second, which began right then.
 
-    One that completed reached its end whatever the clock says; an open one, or one without length, is unknown.
+    One that completed reached its end whatever the clock says. Unknown: one without length, and one that is open,
+    unless its session fell silent and closed.
     """
 
     def ad(name: str, minutes: tuple[float, float], **known: Any) -> dict[str, Any]:
@@ -789,11 +790,12 @@ def test_how_far_each_ad_played_and_what_failed_in_it(lake: Table) -> None:
                 ad("failed", (0, 1), outcome="aborted", time_s=30.0),
                 ad("fine", (1, 2), outcome="completed", time_s=59.0),
                 ad("too long", (2, 4), outcome="aborted", time_s=120.0),
-                ad("open", (4, 5), outcome="open", time_s=10.0),
+                ad("silent", (4, 5), outcome="open", time_s=15.0),
                 ad("no length", (5, 6), outcome="skipped", time_s=10.0, length_s=None),
             ],
             playback_errors=[error],
         ),
+        span(1, 2, state="provisional", ads=[ad("open", (1, 2), outcome="open", time_s=10.0)]),
         span(20, 30, ads=[ad("later", (20, 21), outcome="aborted", time_s=6.0)]),
     )
     columns = "SELECT ad_id, reached_ratio, error_id FROM ads_between"
@@ -802,6 +804,7 @@ def test_how_far_each_ad_played_and_what_failed_in_it(lake: Table) -> None:
         ("fine", 1.0, None),
         ("no length", None, None),
         ("open", None, None),
+        ("silent", 0.25, None),
         ("too long", 1.0, None),
     ]
     assert lake.ask(f"{columns}('{NOON}', '{at(15)}') ORDER BY ad_id") == first

@@ -1,0 +1,314 @@
+"""Who comes back?"""
+
+import marimo
+
+app = marimo.App(width="medium", app_title="Playhead: viewers")
+
+
+@app.cell
+def _():
+    import marimo as mo
+
+    from notebooks import filters, page, pictures, questions, viewers
+    from notebooks.names import as_text
+
+    lake = page.lake_of(mo, "Viewers")
+    return as_text, filters, lake, mo, page, pictures, questions, viewers
+
+
+@app.cell
+def _(lake, mo, page):
+    bar, refresh, snapshot, set_snapshot = page.controls(mo, lake)
+    return bar, refresh, set_snapshot, snapshot
+
+
+@app.cell
+def _(bar, mo, page, refresh):
+    page.head(mo, "Viewers", bar, refresh)
+    return
+
+
+@app.cell
+def _(lake, page, refresh, set_snapshot, snapshot):
+    refresh  # now and then
+    page.look(lake, snapshot, set_snapshot)
+    return
+
+
+@app.cell
+def _(bar, lake, mo, page, snapshot):
+    snapshot()
+    choice = page.chosen(mo, lake, bar)
+    mo.md(f"Filters: {choice.words}")
+    return (choice,)
+
+
+@app.cell
+def _(filters, mo):
+    cut_by = mo.ui.dropdown(list(filters.DIMENSIONS), value="site", label="cut by")
+    unit = mo.ui.dropdown(["day", "week"], value="day", label="by")
+    within = mo.ui.dropdown({"an hour": 1, "a day": 24, "a week": 168}, value="a day", label="within")
+    return cut_by, unit, within
+
+
+@app.cell
+def _(choice, lake, mo, pictures, questions, viewers):
+    now, then = viewers.by_status(lake, choice), viewers.by_status(lake, choice.before())
+    seen, seen_then = (each["new"] + each["returning"] for each in (now, then))
+    first = viewers.first_moment(lake)
+    is_known = first is not None and first < choice.since  # whether anybody could have come before
+    status = questions.meaning("viewer_status")
+    counts = [
+        pictures.tile(
+            label, value, "count", meaning=meaning, before=before if seen_then else None, compared=choice.compared
+        )
+        for label, value, before, meaning in (
+            ("known viewers", seen, seen_then, questions.meaning("known_viewers")),
+            ("new", now["new"], then["new"], status),
+            ("returning", now["returning"] if is_known else None, then["returning"], status),
+            ("lapsed", now["lapsed"] if is_known else None, then["lapsed"], status),
+        )
+    ]
+    shares = [
+        pictures.tile(
+            "of them returning",
+            now["returning"] / seen if seen and is_known else None,
+            "ratio",
+            meaning=status,
+            n=seen,
+            sample_min=choice.sample_min,
+            before=then["returning"] / seen_then if seen_then else None,
+            n_before=seen_then,
+            compared=choice.compared,
+        )
+    ]
+    since = f"{choice.local(choice.since - (choice.until - choice.since)):%Y-%m-%d %H:%M}"
+    mo.vstack(
+        [
+            mo.md(f"## Viewers of this period, and {choice.compared}"),
+            pictures.tiles(mo, [*counts, *shares]),
+            mo.md(
+                f"Lapsed: not seen in this period, but in the one as long before it, from {since} on. With "
+                "filters, only such sessions of a viewer are seen: new on this site, returning to this content."
+            ),
+            mo.callout(
+                mo.md(
+                    f"The lake begins at {choice.local(first):%Y-%m-%d %H:%M}. Who came before is unknown to it, "
+                    "and is new here."
+                ),
+                kind="warn",
+            )
+            if first and first > choice.since - choice.back
+            else mo.md(""),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(choice, cut_by, filters, lake, mo, pictures, viewers):
+    names = {"identified_ratio": "sessions of known viewers", "consent_denied_ratio": "consent denied"}
+    by_value = viewers.mix(lake, choice, filters.DIMENSIONS[cut_by.value])
+    shown = list(dict.fromkeys(row["value"] for row in by_value))[:20]
+    mo.vstack(
+        [
+            mo.md("## Who is known, and by what"),
+            pictures.compared(mo, lake, choice, names),
+            mo.hstack([mo.md("### By"), cut_by], justify="start"),
+            pictures.parts(
+                [
+                    {
+                        "value": f"{row['value']} ({row['n']:,})",
+                        **{name: row[name] for name in ("series", "share", "sessions", "place")},
+                    }
+                    for row in by_value
+                    if row["value"] in shown and row["n"] >= choice.sample_min
+                ],
+                "value",
+                title="share of sessions",
+                grey=viewers.NOT_KNOWN,
+            ),
+            mo.md(
+                f"The largest 20 values, in brackets their sessions; values of fewer than {choice.sample_min} "
+                "sessions are left out. *Not known* sent neither an identity nor a denial; robots are among them."
+            ),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(mo):
+    mo.accordion(
+        {
+            "What can be said of those who are not known, and what cannot": mo.md(
+                """
+A viewer is a pseudonym of the user id that a player sent, or that its tracking session named.
+
+* **Sessions, hours, startup, failures, retention of a content**: of everybody. They need no viewer.
+* **New, returning, lapsed, cohorts, sequences**: of known viewers only. They are never scaled up to the others:
+  people who log in differ from those who do not.
+* **How many people watch**: unknown. Somebody with two ids is two viewers, a family with one id is one, and a
+  session without an id may be anybody's. How many sessions run at once (page *audience*) is known of all.
+* **A denial is final within a session**: one event that denies consent takes user and device from all of it. The
+  viewer's other sessions are not touched, so one person may be in both groups.
+* **New** means new to this lake: what retention removed, or what came before the lake, is not known to it.
+"""
+            )
+        }
+    )
+    return
+
+
+@app.cell
+def _(choice, lake, mo, pictures, questions, viewers):
+    over_time = viewers.over_time(lake, choice)
+    words = {"new_viewers": "new", "returning_viewers": "returning"}
+    per = viewers.unit_of(choice)
+    mo.vstack(
+        [
+            mo.md("## New and returning, over time"),
+            pictures.columns(
+                [
+                    {
+                        "at": questions.as_clock(row["begins"]),
+                        "to": questions.as_clock(row["ends"]),
+                        "value": row[name],
+                        "series": series,
+                    }
+                    for name, series in words.items()
+                    for row in over_time
+                ],
+                title=f"viewers of the {per}",
+                note=choice.zone,
+            ),
+            mo.md(
+                f"Each {per} that is whole within the period. Somebody who comes in several is counted in each, "
+                "so they do not add up to the viewers of the period."
+            ),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(choice, lake, mo, pictures, viewers):
+    habits = viewers.habits(lake, choice)
+    mo.vstack(
+        [
+            mo.md("## How often they came in the period"),
+            pictures.bars(habits, "viewers", "sessions", title="viewers, by their sessions"),
+            mo.md(f"n = {sum(row['viewers'] for row in habits):,} known viewers."),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(choice, lake, mo, pictures, unit, viewers):
+    cohorts = viewers.cohorts(lake, choice, unit.value)
+    enough = [row for row in cohorts if row["cohort_viewers"] >= choice.sample_min]
+    mo.vstack(
+        [
+            mo.hstack([mo.md("## Cohorts: who came back"), unit], justify="start"),
+            pictures.shares(
+                [
+                    {
+                        "cohort": f"{row['cohort']:%a %d %b} ({row['cohort_viewers']:,})",
+                        "later": row["number"],
+                        "share": row["retained_ratio"],
+                        "viewers": row["viewers"],
+                    }
+                    for row in enough
+                ],
+                "later",
+                "cohort",
+                "share",
+                title="share that came back",
+            )
+            if enough
+            else mo.md(
+                f"No {unit.value} after a viewer's first is over, or no cohort has {choice.sample_min} viewers."
+            ),
+            mo.md(
+                f"Down: the {unit.value} in which viewers were first seen, and how many they are; across: the "
+                f"share of them that came in the 1st, 2nd, ... {unit.value} after it. The last "
+                f"{viewers.COHORTS_MAX} cohorts before the end of the period, whatever its length, in "
+                f"{choice.zone}; a {unit.value} that is not over is left out, and so is a cohort of fewer than "
+                f"{choice.sample_min} viewers."
+            ),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(as_text, choice, lake, mo, pictures, questions, viewers, within):
+    pairs = viewers.sequences(lake, choice, within.value)
+    enough_of = [row for row in pairs if row["plays"] >= choice.sample_min]
+    mo.vstack(
+        [
+            mo.hstack([mo.md("## What they played next"), within], justify="start"),
+            mo.ui.table(
+                as_text(
+                    {
+                        "content": row["content"],
+                        "next": row["next"],
+                        "followed": row["sessions"],
+                        "of plays": row["plays"],
+                        "share": pictures.figure(row["next_ratio"], "ratio"),
+                        "viewers": row["viewers"],
+                        "median gap": pictures.figure(row["gap_median_s"], "s"),
+                    }
+                    for row in enough_of
+                ),
+                selection=None,
+                page_size=10,
+                show_data_types=False,
+                header_tooltip={"next": questions.meaning("watched_next")},
+            )
+            if enough_of
+            else mo.md("Nobody who is known played anything else within this time. Take a longer period."),
+            mo.md(
+                f"Plays of known viewers that began in the period; contents of fewer than {choice.sample_min} "
+                "such plays are left out. The next play may be of the same content."
+            ),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(as_text, choice, lake, mo, pictures, viewers):
+    people = viewers.listed(lake, choice)
+    mo.vstack(
+        [
+            mo.md("## The viewers with the most sessions"),
+            mo.ui.table(
+                as_text(
+                    {
+                        **row,
+                        "content_time_s": pictures.figure(row["content_time_s"], "s"),
+                        "first_seen": f"{choice.local(row['first_seen']):%Y-%m-%d %H:%M}",
+                        "last_seen": f"{choice.local(row['last_seen']):%Y-%m-%d %H:%M}",
+                    }
+                    for row in people
+                ),
+                selection=None,
+                page_size=10,
+                show_data_types=False,
+                label=f"the first {viewers.LISTED_MAX}" if len(people) == viewers.LISTED_MAX else "",
+            )
+            if people
+            else mo.md(
+                "No viewer of this period is known. Sessions have one if the player sends a user id, or names a "
+                "tracking session that has one, and consent is not denied."
+            ),
+            mo.md("A viewer here is a pseudonym; the page *session* finds its sessions by it."),
+        ]
+    )
+    return
+
+
+if __name__ == "__main__":
+    app.run()

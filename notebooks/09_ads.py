@@ -1,0 +1,308 @@
+"""Are ads delivered?"""
+
+import marimo
+
+app = marimo.App(width="medium", app_title="Playhead: ads")
+
+
+@app.cell
+def _():
+    import marimo as mo
+
+    from notebooks import ads, filters, page, pictures, questions
+    from notebooks.names import as_text
+
+    lake = page.lake_of(mo, "Ads")
+    return ads, as_text, filters, lake, mo, page, pictures, questions
+
+
+@app.cell
+def _(lake, mo, page):
+    bar, refresh, snapshot, set_snapshot = page.controls(mo, lake, period="last 7 days")
+    return bar, refresh, set_snapshot, snapshot
+
+
+@app.cell
+def _(bar, mo, page, refresh):
+    page.head(mo, "Ads", bar, refresh)
+    return
+
+
+@app.cell
+def _(lake, page, refresh, set_snapshot, snapshot):
+    refresh  # now and then
+    page.look(lake, snapshot, set_snapshot)
+    return
+
+
+@app.cell
+def _(bar, lake, mo, page, snapshot):
+    snapshot()
+    choice = page.chosen(mo, lake, bar)
+    mo.md(f"Filters: {choice.words}")
+    return (choice,)
+
+
+@app.cell
+def _(ads, filters, mo):
+    of = mo.ui.dropdown(list(ads.OF), value="campaign")
+    cut_by = mo.ui.dropdown(list(filters.DIMENSIONS), value="player", label="cut by")
+    return cut_by, of
+
+
+@app.cell
+def _(ads, choice, lake, mo, pictures, questions):
+    of_ads = {
+        "ads_started": "ads started",
+        "ad_completion_ratio_adobe": "completed",
+        "ad_skip_ratio": "skipped",
+        "ad_abort_ratio": "neither: failed or left",
+    }
+    filled, filled_then = ads.fill(lake, choice), ads.fill(lake, choice.before())
+    fill = pictures.tile(
+        "breaks filled",
+        filled["filled"] / filled["breaks"] if filled["breaks"] else None,
+        "ratio",
+        meaning=questions.meaning("ad_break_fill_ratio"),
+        n=filled["breaks"],
+        sample_min=choice.sample_min,
+        before=filled_then["filled"] / filled_then["breaks"] if filled_then["breaks"] else None,
+        n_before=filled_then["breaks"],
+        compared=choice.compared,
+    )
+    mo.vstack(
+        [
+            mo.md(f"## Ads of this period, and {choice.compared} (n: ads)"),
+            pictures.compared(mo, lake, choice, of_ads, of="ads_started"),
+            mo.md("## Their breaks (n: breaks)"),
+            pictures.compared(
+                mo,
+                lake,
+                choice,
+                {"ad_breaks": "ad breaks", "ad_break_left_ratio": "left before their end"},
+                of="ad_breaks",
+                more=[fill],
+            ),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(ads, choice, lake, mo, of, pictures, questions):
+    by_time = ads.completed_over_time(lake, choice, ads.OF[of.value])
+    drawn = [row for row in by_time if row["n"] >= choice.sample_min]
+    left_out = sum(row["n"] for row in by_time) - sum(row["n"] for row in drawn)
+    mo.vstack(
+        [
+            mo.hstack([mo.md("## Ads that completed, over time, by"), of], justify="start"),
+            pictures.over_time(
+                [
+                    {
+                        "at": questions.as_clock(choice.local(row["begins"])),
+                        "value": row["completed"] * 100,
+                        "series": row["series"],
+                    }
+                    for row in drawn
+                ],
+                title="% of ads started",
+                note=choice.zone,
+            ),
+            mo.md(
+                f"Each point is {choice.bucket_words} of ads, of the {questions.SERIES_MAX} largest values; "
+                f"points of fewer than {choice.sample_min} ads are left out ({left_out:,} ads)."
+            ),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(ads, as_text, choice, lake, mo, pictures):
+    differing = ads.most_aborted(lake, choice)
+    failing = ads.errors(lake, choice)
+    mo.vstack(
+        [
+            mo.md("## Which ads end without completion or skip, against all others"),
+            mo.ui.table(
+                as_text(
+                    {
+                        "day / player / ad / campaign": row["combination"],
+                        "not to their end": pictures.figure(row["share"], "ratio"),
+                        "of the others": pictures.figure(row["rest_share"], "ratio"),
+                        "n": row["n"],
+                        "standard errors": round(row["score"], 1),
+                    }
+                    for row in differing
+                ),
+                selection=None,
+                pagination=False,
+                show_data_types=False,
+            )
+            if differing
+            else mo.md("None differs by more than three standard errors."),
+            mo.md("## Errors that players reported while an ad was open"),
+            mo.ui.table(
+                as_text(
+                    {
+                        **row,
+                        "first_at": f"{choice.local(row['first_at']):%Y-%m-%d %H:%M}",
+                        "last_at": f"{choice.local(row['last_at']):%Y-%m-%d %H:%M}",
+                    }
+                    for row in failing
+                ),
+                selection=None,
+                page_size=10,
+                show_data_types=False,
+            )
+            if failing
+            else mo.md("No player reported an error while an ad was open."),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(ads, as_text, choice, lake, mo, of, pictures, questions):
+    rows = ads.delivered(lake, choice, by=ads.OF[of.value])
+
+    def share(row, part, whole="n"):
+        ratio = row[part] / row[whole] if row[whole] else None
+        return pictures.sampled(ratio, "ratio", row[whole], choice.sample_min)
+
+    table = [
+        {
+            of.value: row["value"],
+            "started": row["n"],
+            "sessions": row["sessions"],
+            "completed": share(row, "completed"),
+            "skipped": share(row, "skipped"),
+            "aborted": share(row, "aborted"),
+            "left in silence": share(row, "silent"),
+            "error": share(row, "failed"),
+            "hours": round(row["time_s"] / 3600, 2),
+            "playing now": row["open"],
+            "outside": row["outside"],
+        }
+        for row in rows
+    ]
+    steps = {**{step: step for step in ads.QUARTILES}, "4/4": "completed"}
+    reached = [
+        {of.value: f"{row['value']} ({row['known']:,})", "played to": step, "share": row[part] / row["known"]}
+        for row in rows[:15]
+        if row["known"] >= max(choice.sample_min, 1)
+        for step, part in steps.items()
+    ]
+    known = sum(row["known"] for row in rows)
+    mo.vstack(
+        [
+            mo.md(f"## Ads, by {of.value}"),
+            mo.ui.table(
+                as_text(table),
+                selection=None,
+                page_size=15,
+                show_data_types=False,
+                header_tooltip={
+                    "completed": questions.meaning("ad_delivery"),
+                    "error": questions.meaning("ad_error_ratio"),
+                    "outside": questions.meaning("ads_outside_breaks"),
+                },
+            )
+            if table
+            else mo.md("No session of this period has an ad. Take a longer period, or fewer filters."),
+            mo.md("## How far they played"),
+            pictures.shares(reached, "played to", of.value, "share", title="share of ads", order=list(steps))
+            if reached
+            else mo.md(""),
+            mo.md(
+                f"n = {known:,} ads, in brackets those of each; of {sum(row['n'] for row in rows) - known:,} more "
+                "it is unknown: they play now, or have no length. **No event marks a quartile.** How far an ad "
+                "played is the time that it played between its events: start, pings, and what ended it. One that "
+                "ends in silence may have played a ping longer. One that completed counts as played to its "
+                "end (4/4), whatever the clock says."
+            ),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(ads, as_text, choice, lake, mo, pictures):
+    places = ads.breaks(lake, choice)
+
+    def place_of(minute):
+        if minute is None:
+            return "unknown"
+        return f"minute {minute} to {minute + ads.BREAK_MINUTES - 1}" if minute else "before the content"
+
+    mo.vstack(
+        [
+            mo.md("## Breaks, by their place in recorded content"),
+            mo.ui.table(
+                as_text(
+                    {
+                        "place": place_of(row["minute"]),
+                        "breaks": row["breaks"],
+                        "filled": pictures.sampled(
+                            1 - row["empty"] / row["breaks"], "ratio", row["breaks"], choice.sample_min
+                        ),
+                        "ads a break": round(row["ads"] / row["breaks"], 2),
+                        "completed": pictures.sampled(
+                            row["completed"] / row["breaks"], "ratio", row["breaks"], choice.sample_min
+                        ),
+                        "mean length": pictures.figure(row["time_per_break_s"], "s"),
+                    }
+                    for row in places
+                ),
+                selection=None,
+                page_size=15,
+                show_data_types=False,
+            )
+            if places
+            else mo.md("No recorded content of this period has an ad break."),
+            mo.md(
+                "Filled: an ad started in it. Requests for ads send no event, so a break that did not begin, for "
+                "want of an ad, is unknown."
+            ),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(choice, lake, mo, pictures):
+    of_time = {
+        "ad_time_s": "time in ads",
+        "ad_rate_adobe": "of content time",
+        "ads_per_media_start_adobe": "ads a start",
+        "ad_time_per_ad_s_adobe": "mean time of an ad",
+        "ads_outside_breaks": "ads outside of breaks",
+        "ad_time_outside_breaks_s": "their time",
+    }
+    mo.vstack(
+        [
+            mo.md("## Time in ads, and ads outside of breaks (n: sessions)"),
+            pictures.compared(mo, lake, choice, of_time),
+            mo.md("Ads outside of breaks are in the tables of ads, and in none of the other tiles."),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(choice, cut_by, lake, mo, pictures):
+    names = [
+        "ads_started",
+        "ad_completion_ratio_adobe",
+        "ad_skip_ratio",
+        "ad_abort_ratio",
+        "ad_break_left_ratio",
+        "ad_rate_adobe",
+        "ads_outside_breaks",
+    ]
+    pictures.by_dimension(mo, lake, choice, names, cut_by)
+    return
+
+
+if __name__ == "__main__":
+    app.run()

@@ -39,16 +39,17 @@ def _(lake, page, refresh, set_snapshot, snapshot):
 def _(bar, lake, mo, page, snapshot):
     snapshot()
     choice = page.chosen(mo, lake, bar)
-    mo.md(f"Filters: {choice.words}")
+    page.filters_in_words(mo, choice)
     return (choice,)
 
 
 @app.cell
-def _(filters, mo):
-    cut_by = mo.ui.dropdown(list(filters.DIMENSIONS), value="site", label="cut by")
-    unit = mo.ui.dropdown(["day", "week"], value="day", label="by")
-    within = mo.ui.dropdown({"an hour": 1, "a day": 24, "a week": 168}, value="a day", label="within")
-    return cut_by, unit, within
+def _(filters, mo, page):
+    hours = {"an hour": 1, "a day": 24, "a week": 168}
+    cut_by = page.dropdown(mo, "by", list(filters.DIMENSIONS), "cut by", "site")
+    unit = page.dropdown(mo, "cohorts", ["day", "week"], "by", "day")
+    within = page.dropdown(mo, "within", list(hours), "within", "a day")
+    return cut_by, hours, unit, within
 
 
 @app.cell
@@ -243,8 +244,8 @@ def _(choice, lake, mo, pictures, unit, viewers):
 
 
 @app.cell
-def _(as_text, choice, lake, mo, pictures, questions, viewers, within):
-    pairs = viewers.sequences(lake, choice, within.value)
+def _(as_text, choice, hours, lake, mo, pictures, questions, viewers, within):
+    pairs = viewers.sequences(lake, choice, hours[within.value])
     enough_of = [row for row in pairs if row["plays"] >= choice.sample_min]
     mo.vstack(
         [

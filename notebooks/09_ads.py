@@ -39,15 +39,35 @@ def _(lake, page, refresh, set_snapshot, snapshot):
 def _(bar, lake, mo, page, snapshot):
     snapshot()
     choice = page.chosen(mo, lake, bar)
-    mo.md(f"Filters: {choice.words}")
+    page.filters_in_words(mo, choice)
     return (choice,)
 
 
 @app.cell
-def _(ads, filters, mo):
-    of = mo.ui.dropdown(list(ads.OF), value="campaign")
-    cut_by = mo.ui.dropdown(list(filters.DIMENSIONS), value="player", label="cut by")
+def _(ads, filters, mo, page):
+    of = page.dropdown(mo, "ads", list(ads.OF), "", "campaign")
+    cut_by = page.dropdown(mo, "by", list(filters.DIMENSIONS), "cut by", "player")
     return cut_by, of
+
+
+@app.cell
+def _(ads, choice, lake, mo, pictures):
+    import html
+
+    differing = ads.most_aborted(lake, choice)
+
+    def sentence(worst):
+        return mo.callout(
+            mo.Html(
+                f"<b>{html.escape(worst['combination'])}</b>: {pictures.figure(worst['share'], 'ratio')} of "
+                f"{worst['n']:,} ads ended neither completed nor skipped; of all others "
+                f"{pictures.figure(worst['rest_share'], 'ratio')}."
+            ),
+            kind="warn",
+        )
+
+    sentence(differing[0]) if differing else mo.md("No ads end early far more often than all others.")
+    return (differing,)
 
 
 @app.cell
@@ -118,8 +138,7 @@ def _(ads, choice, lake, mo, of, pictures, questions):
 
 
 @app.cell
-def _(ads, as_text, choice, lake, mo, pictures):
-    differing = ads.most_aborted(lake, choice)
+def _(ads, as_text, choice, differing, lake, mo, pictures):
     failing = ads.errors(lake, choice)
     mo.vstack(
         [

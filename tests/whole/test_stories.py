@@ -147,6 +147,18 @@ def test_a_campaign_fails(week: Week, stories: Stories) -> None:
             assert day["completed_ratio"] > 0.6, day
 
 
+def test_the_page_on_ads_names_the_campaign_that_fails(
+    week: Week, stories: Stories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the top, with the share of its ads that ended early; and the error that came with it."""
+    monkeypatch.setenv("PLAYHEAD_DATA_DIR", str(week.folder / "data"))
+    shown = text_of("ads")
+    named = re.findall(r"<b>([^<]*)</b>: [0-9.]+% of [0-9,]+ ads ended neither", shown)
+    assert len(named) == 1
+    assert named[0].endswith(stories.lost_campaign)
+    assert "AD-VAST-402" in shown
+
+
 def test_a_match_has_a_kick_off_storm(week: Week) -> None:
     """The busiest five minutes of any content are those around the kick-offs."""
     midnights = range(UNTIL_MS // DAY_MS * DAY_MS - 6 * DAY_MS, UNTIL_MS, DAY_MS)

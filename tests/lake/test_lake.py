@@ -1,7 +1,6 @@
 """The lake: its tables and views, what `verify` finds, and what upkeep leaves alone."""
 
 import contextlib
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,8 +51,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 @pytest.fixture
 def broken(filled: Lake, tmp_path: Path) -> Lake:
     """A copy of the filled lake, to be broken."""
-    shutil.copytree(filled.settings.data_dir, tmp_path, dirs_exist_ok=True)
-    return Lake(tmp_path)
+    return filled.copy(tmp_path)
 
 
 # ---- opening
@@ -120,8 +118,7 @@ def test_the_table_of_event_types_is_the_vocabulary(empty: Lake) -> None:
 
 def test_init_is_safe_to_repeat_and_adds_partitions(filled: Lake, tmp_path: Path) -> None:
     """Nothing that is there changes; a new partition gets one ledger row, and the views see it."""
-    shutil.copytree(filled.settings.data_dir, tmp_path, dirs_exist_ok=True)
-    lake = Lake(tmp_path)
+    lake = filled.copy(tmp_path)
     before = lake.ask("SELECT * FROM ledger")
     initialize(lake.place, partitions=1)
     assert lake.ask("SELECT * FROM ledger") == before

@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -139,8 +138,7 @@ def test_test_groups_are_those_of_the_custom_metadata(reader: Reader) -> None:
 @pytest.fixture
 def thinned(lake: Lake, tmp_path: Path) -> tuple[Lake, int, list[tuple[int]]]:
     """A copy of the lake that then lost rows; its newest snapshot before, and how many sessions it had then."""
-    shutil.copytree(lake.settings.data_dir / "lake", tmp_path / "lake")
-    copy = Lake(tmp_path)
+    copy = lake.copy(tmp_path)
     ((snapshot,),) = copy.ask("SELECT max(snapshot_id) FROM ducklake_snapshots('lake')")
     before = copy.ask("SELECT count(*) FROM sessions")
     copy.do("DELETE FROM session_versions WHERE version = 1 AND log_partition = 0")

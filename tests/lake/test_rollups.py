@@ -4,7 +4,6 @@ import contextlib
 import math
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
 from datetime import UTC, datetime, timedelta
@@ -119,36 +118,32 @@ def same(rolled: dict[Any, dict[str, Any]], exact: dict[Any, dict[str, Any]]) ->
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """Five days with every oddity, of which nothing is rolled up."""
-    folder = tmp_path_factory.mktemp("filled")
-    lake = Lake(folder, partitions=SHAPE.partitions)
+    lake = Lake(tmp_path_factory.mktemp("filled"), partitions=SHAPE.partitions)
     fill(lake.place, SHAPE, threads=2)
     ledgers = [f"ledger_p{partition:03}" for partition in range(SHAPE.partitions)]
     newest = "SELECT 1 + max(as_of_offset) FROM session_versions"
     lake.do(*(f"UPDATE {ledger} SET next_offset = ({newest})" for ledger in ledgers))
-    return folder / "lake"
+    return lake
 
 
 @pytest.fixture(scope="module")
-def rolled(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rolled(filled: Lake, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """The same, rolled up."""
-    folder = tmp_path_factory.mktemp("rolled")
-    shutil.copytree(filled, folder / "lake")
-    assert RolledLake(Lake(folder, partitions=SHAPE.partitions)).round() > SHAPE.days
-    return folder / "lake"
+    lake = filled.copy(tmp_path_factory.mktemp("rolled"))
+    assert RolledLake(lake).round() > SHAPE.days
+    return lake
 
 
 @pytest.fixture
-def fresh(filled: Path, tmp_path: Path) -> RolledLake:
-    shutil.copytree(filled, tmp_path / "lake")
-    return RolledLake(Lake(tmp_path, partitions=SHAPE.partitions))
+def fresh(filled: Lake, tmp_path: Path) -> RolledLake:
+    return RolledLake(filled.copy(tmp_path))
 
 
 @pytest.fixture
-def lake(rolled: Path, tmp_path: Path) -> RolledLake:
-    shutil.copytree(rolled, tmp_path / "lake")
-    return RolledLake(Lake(tmp_path, partitions=SHAPE.partitions))
+def lake(rolled: Lake, tmp_path: Path) -> RolledLake:
+    return RolledLake(rolled.copy(tmp_path))
 
 
 def test_every_metric_is_that_of_the_sessions(lake: RolledLake) -> None:

@@ -42,24 +42,20 @@ def month(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 @pytest.fixture
 def lake(month: Lake, tmp_path: Path) -> Lake:
     """A copy of it."""
-    shutil.copytree(month.settings.data_dir / "lake", tmp_path / "lake")
-    return Lake(tmp_path)
+    return month.copy(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def all_settled_once(month: Lake, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """The month, two days later: everything is settled."""
-    folder = tmp_path_factory.mktemp("settled")
-    shutil.copytree(month.settings.data_dir / "lake", folder / "lake")
-    settle_everything(lake := Lake(folder))
+    settle_everything(lake := month.copy(tmp_path_factory.mktemp("settled")))
     return lake
 
 
 @pytest.fixture
 def all_settled(all_settled_once: Lake, tmp_path: Path) -> Lake:
     """A copy of that."""
-    shutil.copytree(all_settled_once.settings.data_dir / "lake", tmp_path / "lake")
-    return Lake(tmp_path)
+    return all_settled_once.copy(tmp_path)
 
 
 def settled(lake: Lake) -> int:
@@ -343,10 +339,8 @@ def test_upkeep_that_is_killed_while_it_settles_leaves_every_session_as_it_was(l
     with contextlib.closing(open_to_write(lake.place)) as connection:
         close_everything(connection)
         pass_time(connection, SHAPE, SHAPE.until_ms + 2 * DAY_MS)
-    (tmp_path / "whole").mkdir()
-    shutil.copytree(lake.settings.data_dir / "lake", tmp_path / "whole" / "lake")
     before = lake.ask(ROWS)
-    whole = upkeep_that_dies(Lake(tmp_path / "whole"), 1_000_000)
+    whole = upkeep_that_dies(lake.copy(tmp_path / "whole"), 1_000_000)
     statements = json.loads(whole.stdout.splitlines()[-1])
     assert statements[-1] == "COMMIT"
     for last in kills(len(statements)):

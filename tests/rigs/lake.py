@@ -53,6 +53,11 @@ class Lake:
         if not (folder / "lake").exists():
             shutil.copytree(_template(partitions), folder / "lake")
 
+    def copy(self, folder: Path) -> "Lake":
+        """Return a copy of this lake, alone in another folder."""
+        shutil.copytree(self.settings.data_dir / "lake", folder / "lake")
+        return Lake(folder)
+
     @contextlib.contextmanager
     def writer(self, limits: Limits = LIMITS) -> Iterator[LakeWriter]:
         """Open the lake as a worker does."""

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from lake.catalog import connect, location
 from schemas.settings import environment_of, read_settings
 
 WARM_UP_S = 5.0
+_PATIENT = {"PLAYHEAD_LOG_APPEND_TIMEOUT_S": "600"}  # on a disk that others use too
 ENOUGH = 1_000_000_000  # events: more than are appended while this runs
 
 
@@ -43,8 +45,9 @@ def main() -> None:
     options.add_argument("--fill", type=Path, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.fill is not None:
-        asyncio.run(fill(read_settings({**SECRETS, "PLAYHEAD_DATA_DIR": str(chosen.fill)}), ENOUGH))
+        asyncio.run(fill(read_settings({**SECRETS, **_PATIENT, "PLAYHEAD_DATA_DIR": str(chosen.fill)}), ENOUGH))
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what it started is ended too
     with tempfile.TemporaryDirectory(prefix="playhead-bench-") as folder:
         asked = _measure(Path(folder) / "data", chosen.seconds, chosen.questions, chosen.readers)
     if any(each.error for each in asked):
@@ -52,7 +55,7 @@ def main() -> None:
 
 
 def _measure(data: Path, seconds: float, questions: int, readers: int) -> list[Asked]:
-    settings = read_settings({**SECRETS, "PLAYHEAD_DATA_DIR": str(data)})
+    settings = read_settings({**SECRETS, **_PATIENT, "PLAYHEAD_DATA_DIR": str(data)})
     paths = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parent)}
     environment = {**paths, **environment_of(settings)}
     data.mkdir()

@@ -6,7 +6,6 @@ The ingest acts as if behind a proxy on this machine, which names each sender's 
 """
 
 import asyncio
-import gc
 import random
 import time
 from collections.abc import Mapping
@@ -25,10 +24,10 @@ from ingest.app import Ingest, build_app
 from players.month.requests import COUNTRY_HEADER, REGION_HEADER, History, Post
 from players.month.stories import Window
 from schemas.faults import LogUnavailable, NotReady
+from schemas.garbage import collect_rarely
 from schemas.settings import Settings
 
 PROXY: Final = "127.0.0.1"
-GC_THRESHOLD: Final = (50_000, 50, 100)
 SHOWN_EVERY: Final = 5_000  # requests
 _PATHS: Final = {"tracking": "/v1/playouts/tracking/session", "start": "/api/v1/sessions"}
 
@@ -64,9 +63,7 @@ def write_history(given: Settings, plan: Plan, console: Console) -> Written:
         )
     settings = as_behind_proxy(with_own_secrets(given))
     asyncio.run(create_log(settings))
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLD)
+    collect_rarely()
     return asyncio.run(_write(settings, plan, console))
 
 

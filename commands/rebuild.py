@@ -5,7 +5,6 @@ from pathlib import Path
 
 from commands.init import make_log_and_lake
 from commands.upkeep import stopped_by_signals
-from commands.worker import collect_rarely
 from consumers.decisions import accept_new_logs, other_logs, parse_partitions, with_remedy
 from consumers.worker import Worker
 from eventlog.adapters import create_log
@@ -13,6 +12,7 @@ from lake.backup import ledgers_of, newest, restore
 from lake.catalog import location
 from lake.transaction import Ledger
 from schemas.faults import NotReady
+from schemas.garbage import collect_rarely
 from schemas.settings import Settings
 
 

@@ -1,17 +1,14 @@
 """`playhead worker`: applies an operator's decisions, then runs the worker until stopped."""
 
 import asyncio
-import gc
 from functools import partial
 
 from commands.upkeep import start_upkeep, stopped_by_signals
 from consumers.decisions import accept_gaps, accept_new_logs, parse_partitions
 from consumers.worker import Worker
 from lake.transaction import Gap
+from schemas.garbage import collect_rarely
 from schemas.settings import Settings
-
-# A batch is tens of thousands of objects that live until its commit; collecting them early is wasted work.
-GC_THRESHOLD = (50_000, 50, 100)
 
 
 async def run_worker(
@@ -30,10 +27,3 @@ async def run_worker(
     collect_rarely()
     upkeep = partial(start_upkeep, settings) if has_own_upkeep else None
     await Worker(settings, upkeep=upkeep).run(stopped_by_signals(), until_read=until_read)
-
-
-def collect_rarely() -> None:
-    """Let this process collect garbage rarely, and never among what exists now."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLD)

@@ -7,7 +7,6 @@ because the tracking API has user ids in URLs.
 
 import asyncio
 import contextlib
-import gc
 import resource
 import signal
 import socket
@@ -25,13 +24,13 @@ from eventlog.adapters import open_writer
 from ingest.app import build_app
 from ingest.protocol import ConnectionProtocol, State
 from schemas.faults import LogUnavailable
+from schemas.garbage import collect_rarely
 from schemas.settings import KEY_CHARACTERS_MIN, Settings
 
 KEEP_ALIVE_S: Final = 75  # players ping every 10 s, some every 50 s
 BACKLOG: Final = 2_048
 LOG_ANSWERS_S_MAX: Final = 60.0  # at start-up; brokers may be starting too
 LOG_RETRY_S: Final = 0.5
-GC_THRESHOLD: Final = (50_000, 50, 100)
 
 logger = structlog.get_logger(__name__)
 
@@ -139,9 +138,7 @@ async def _serve(settings: Settings, listener: socket.socket, stop: Stop) -> Non
             )
         )
         stop.concerns(server)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLD)
+        collect_rarely()
         await server.serve(sockets=[listener])
         await ingest.accept.settle()
     finally:

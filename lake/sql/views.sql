@@ -74,7 +74,7 @@ LEFT JOIN (SELECT request_hash, run, place, received_at, NOT is_used AS is_used 
 UNION ALL
 SELECT session_id, request_hash, received_at, is_used, false AS is_copy FROM starts WHERE NOT is_repeated;
 
--- Sessions as their newest version says, open ones included, and without the users that only tracking sessions named: sessions has these.
+-- Sessions as their newest version says, open ones included, for questions that need neither users nor devices: what tracking sessions and denials of consent change of these is in sessions.
 CREATE OR REPLACE VIEW newest_sessions AS
 -- A filter on a session's own columns must reach the scans, where it skips files. So the newest version is found by
 -- anti-joins, each only on equal keys: another condition would make DuckDB compare every row with every other. There is
@@ -98,52 +98,53 @@ LEFT JOIN (
 -- A session in which consent was denied has no user and no device, whatever was sent before or after the denial.
 CREATE OR REPLACE VIEW sessions AS
 SELECT
-    every.* EXCLUDE (is_settled, tracking_user_id, has_tracking_denial) REPLACE (
-        if(consent = 'denied', NULL, coalesce(user_id, CASE
-                WHEN NOT is_settled THEN named_user_id
-                WHEN NOT has_tracking_denial AND since.has_denial IS DISTINCT FROM true
-                    THEN coalesce(tracking_user_id, since.first_user_id)
-            END)) AS user_id,
+    * EXCLUDE (is_settled, tracking_user_id, has_tracking_denial, told_user_id) REPLACE (
+        if(consent = 'denied', NULL, coalesce(user_id, told_user_id)) AS user_id,
         CASE
             WHEN consent = 'denied' THEN NULL
             WHEN user_id_source IS NOT NULL THEN user_id_source
-            WHEN CASE
-                WHEN NOT is_settled THEN named_user_id
-                WHEN NOT has_tracking_denial AND since.has_denial IS DISTINCT FROM true
-                    THEN coalesce(tracking_user_id, since.first_user_id)
-            END IS NOT NULL THEN 'tracking_session'
+            WHEN told_user_id IS NOT NULL THEN 'tracking_session'
         END AS user_id_source,
         if(consent = 'denied', NULL, user_id_auth_state) AS user_id_auth_state,
         if(consent = 'denied', NULL, device_id) AS device_id,
         if(consent = 'denied', NULL, device_id_source) AS device_id_source
     )
-FROM newest_sessions AS every
-LEFT JOIN (
+FROM (
     SELECT
-        tracking_session_id,
-        arg_min(user_id, log_offset) AS first_user_id,
-        bool_or(consent = 'denied') AS has_denial
-    FROM ({young_tracking})
-    WHERE user_id IS NOT NULL OR consent = 'denied'
-    GROUP BY tracking_session_id
-    HAVING first_user_id IS NOT NULL OR has_denial
-) AS since
-    ON since.tracking_session_id = if(is_settled AND tracking_verified, every.tracking_session_id, NULL)
-LEFT JOIN (
-    SELECT
-        session_id, tracking_session_id,
-        if(bool_or(consent = 'denied'), NULL, arg_min(user_id, log_offset)) AS named_user_id
-    FROM (
-        SELECT session_id, tracking_session_id FROM young_versions WHERE tracking_verified
-        UNION
-        SELECT session_id, tracking_session_id FROM open_sessions WHERE tracking_verified
-    ) AS young
-    JOIN (SELECT tracking_session_id, consent, user_id, log_offset FROM tracking_events) USING (tracking_session_id)
-    GROUP BY session_id, tracking_session_id
-    HAVING named_user_id IS NOT NULL
-) AS tracking
-    ON tracking.session_id = every.session_id
-    AND tracking.tracking_session_id = if(NOT is_settled AND tracking_verified, every.tracking_session_id, NULL);
+        every.*,
+        CASE
+            WHEN NOT is_settled THEN named_user_id
+            WHEN NOT has_tracking_denial AND since.has_denial IS DISTINCT FROM true
+                THEN coalesce(tracking_user_id, since.first_user_id)
+        END AS told_user_id
+    FROM newest_sessions AS every
+    LEFT JOIN (
+        SELECT
+            tracking_session_id,
+            arg_min(user_id, log_offset) AS first_user_id,
+            bool_or(consent = 'denied') AS has_denial
+        FROM ({young_tracking})
+        WHERE user_id IS NOT NULL OR consent = 'denied'
+        GROUP BY tracking_session_id
+        HAVING first_user_id IS NOT NULL OR has_denial
+    ) AS since
+        ON since.tracking_session_id = if(is_settled AND tracking_verified, every.tracking_session_id, NULL)
+    LEFT JOIN (
+        SELECT
+            session_id, tracking_session_id,
+            if(bool_or(consent = 'denied'), NULL, arg_min(user_id, log_offset)) AS named_user_id
+        FROM (
+            SELECT session_id, tracking_session_id FROM young_versions WHERE tracking_verified
+            UNION
+            SELECT session_id, tracking_session_id FROM open_sessions WHERE tracking_verified
+        ) AS young
+        JOIN (SELECT tracking_session_id, consent, user_id, log_offset FROM tracking_events) USING (tracking_session_id)
+        GROUP BY session_id, tracking_session_id
+        HAVING named_user_id IS NOT NULL
+    ) AS tracking
+        ON tracking.session_id = every.session_id
+        AND tracking.tracking_session_id = if(NOT is_settled AND tracking_verified, every.tracking_session_id, NULL)
+);
 
 -- Every media event, with happened_at: when it happened, by the true clock, as far as its session tells (its timestamp, by the clock that dated it, and that clock's offset; its arrival where no clock fits); and after_end: it is later than its session's end, or than 24 hours after its start.
 CREATE OR REPLACE VIEW events_checked AS

@@ -9,11 +9,11 @@ app = marimo.App(width="medium", app_title="Playhead: now")
 def _():
     import marimo as mo
 
-    from notebooks import page, pictures, quality, questions
+    from notebooks import figures, page, pictures, quality, questions
     from notebooks.names import as_text
 
     lake = page.lake_of(mo, "Now")
-    return as_text, lake, mo, page, pictures, quality, questions
+    return as_text, figures, lake, mo, page, pictures, quality, questions
 
 
 @app.cell
@@ -44,7 +44,7 @@ def _(bar, lake, mo, page, snapshot):
 
 
 @app.cell
-def _(choice, lake, mo, pictures, questions):
+def _(choice, figures, lake, mo, questions):
     # One number for "now", of one moment: `watching_now`, of the sessions that the filters leave.
     from datetime import timedelta
 
@@ -60,10 +60,10 @@ def _(choice, lake, mo, pictures, questions):
     watched = [
         f"{words}: {questions.watching_at(lake, choice, choice.until - back):,}" for words, back in earlier.items()
     ]
-    pictures.tiles(
+    figures.tiles(
         mo,
         [
-            pictures.tile(name, heard[name], "count", meaning=text, more=watched if name == "watching" else ())
+            figures.tile(name, heard[name], "count", meaning=text, more=watched if name == "watching" else ())
             for name, text in meanings.items()
         ],
     )
@@ -80,7 +80,7 @@ def _(lake, questions):
 
 
 @app.cell
-def _(choice, health, lake, mo, pictures, questions):
+def _(choice, figures, health, lake, mo, questions):
     # Each is a metric of the catalogue: its definition is a hover away; and a measure of `health_by_minute`.
     names = {
         "media_starts_adobe": ("starts", "starts"),
@@ -96,15 +96,13 @@ def _(choice, health, lake, mo, pictures, questions):
     mo.vstack(
         [
             mo.md(f"## Sessions that started in this period, {choice.compared}, and a week before"),
-            pictures.compared(
+            figures.compared(
                 mo,
                 lake,
                 choice,
                 {name: label for name, (label, _) in names.items()},
                 *choice.beside_a_week_before(),
-                remarks={
-                    name: pictures.health(scores and scores[measure]) for name, (_, measure) in names.items()
-                },
+                remarks={name: figures.health(scores and scores[measure]) for name, (_, measure) in names.items()},
             ),
             mo.md(
                 "The last line scores the last five minutes against the hour before and the same hour a week "
@@ -134,7 +132,7 @@ def _(choice, lake, mo, pictures, questions):
 
 
 @app.cell
-def _(as_text, choice, lake, mo, pictures, questions):
+def _(as_text, choice, figures, lake, mo, pictures, questions):
     columns = ["content_time_s", "startup_s_p95_newrelic", "rebuffer_ratio_cta2066", "start_failure_ratio_conviva"]
     by_content = questions.metrics(
         lake,
@@ -148,9 +146,9 @@ def _(as_text, choice, lake, mo, pictures, questions):
             "content": row["value"],
             "sessions": row["n"],
             "hours": round((row["content_time_s"] or 0) / 3600, 2),
-            "startup p95": pictures.sampled(row["startup_s_p95_newrelic"], "s", row["n"], choice.sample_min),
-            "rebuffering": pictures.sampled(row["rebuffer_ratio_cta2066"], "ratio", row["n"], choice.sample_min),
-            "failed to start": pictures.sampled(
+            "startup p95": figures.sampled(row["startup_s_p95_newrelic"], "s", row["n"], choice.sample_min),
+            "rebuffering": figures.sampled(row["rebuffer_ratio_cta2066"], "ratio", row["n"], choice.sample_min),
+            "failed to start": figures.sampled(
                 row["start_failure_ratio_conviva"], "ratio", row["n"], choice.sample_min
             ),
         }

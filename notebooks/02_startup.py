@@ -9,11 +9,11 @@ app = marimo.App(width="medium", app_title="Playhead: startup")
 def _():
     import marimo as mo
 
-    from notebooks import filters, page, pictures, questions
+    from notebooks import figures, filters, page, pictures, questions
     from notebooks.connect import read
 
     lake = page.lake_of(mo, "Startup")
-    return filters, lake, mo, page, pictures, questions, read
+    return figures, filters, lake, mo, page, pictures, questions, read
 
 
 @app.cell
@@ -50,7 +50,7 @@ def _(filters, mo):
 
 
 @app.cell
-def _(choice, lake, mo, pictures):
+def _(choice, figures, lake, mo):
     names = {
         "startup_s_median_newrelic": "half wait less than",
         "startup_s_p95_newrelic": "95 % wait less than",
@@ -61,7 +61,7 @@ def _(choice, lake, mo, pictures):
     mo.vstack(
         [
             mo.md(f"## Sessions that started in this period, and {choice.compared}"),
-            pictures.compared(mo, lake, choice, names),
+            figures.compared(mo, lake, choice, names),
         ]
     )
     return
@@ -161,9 +161,9 @@ def _(choice, lake, mo, pictures, read):
 
 
 @app.cell
-def _(choice, cut_by, lake, mo, pictures):
+def _(choice, cut_by, figures, lake, mo):
     rates = ["startup_s_median_newrelic", "startup_s_p95_newrelic", "exit_before_start_ratio_conviva"]
-    pictures.by_dimension(mo, lake, choice, rates, cut_by)
+    figures.by_dimension(mo, lake, choice, rates, cut_by)
     return
 
 

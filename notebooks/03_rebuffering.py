@@ -9,12 +9,12 @@ app = marimo.App(width="medium", app_title="Playhead: rebuffering")
 def _():
     import marimo as mo
 
-    from notebooks import filters, page, pictures, questions
+    from notebooks import figures, filters, page, pictures, questions
     from notebooks.connect import read
     from notebooks.names import as_text
 
     lake = page.lake_of(mo, "Rebuffering")
-    return as_text, filters, lake, mo, page, pictures, questions, read
+    return as_text, figures, filters, lake, mo, page, pictures, questions, read
 
 
 @app.cell
@@ -51,7 +51,7 @@ def _(filters, mo):
 
 
 @app.cell
-def _(as_text, choice, lake, mo, pictures, questions):
+def _(as_text, choice, figures, lake, mo, questions):
     catalogue = questions.definitions()
     shares = [name for name in catalogue if name.startswith("rebuffer_ratio_")]
     rates = [name for name in catalogue if name.startswith(("rebuffers_per_", "time_between_rebuffers"))]
@@ -62,8 +62,8 @@ def _(as_text, choice, lake, mo, pictures, questions):
         return as_text(
             {
                 "metric": name,
-                "value": pictures.sampled(now[name], catalogue[name].unit, now["n"], choice.sample_min),
-                "before": pictures.sampled(then[name], catalogue[name].unit, then["n"], choice.sample_min),
+                "value": figures.sampled(now[name], catalogue[name].unit, now["n"], choice.sample_min),
+                "before": figures.sampled(then[name], catalogue[name].unit, then["n"], choice.sample_min),
                 "what it divides": f"{catalogue[name].numerator} / {catalogue[name].denominator}",
                 "meaning": catalogue[name].meaning,
             }
@@ -90,7 +90,7 @@ def _(as_text, choice, lake, mo, pictures, questions):
 
 
 @app.cell
-def _(choice, lake, mo, pictures, read):
+def _(choice, figures, lake, mo, read):
     (parts,) = read(
         lake,
         f"""
@@ -109,31 +109,31 @@ def _(choice, lake, mo, pictures, read):
     mo.vstack(
         [
             mo.md("## Who, and why"),
-            pictures.tiles(
+            figures.tiles(
                 mo,
                 [
-                    pictures.tile(
+                    figures.tile(
                         "sessions that suffer",
                         parts["over_1_pct"],
                         "ratio",
                         meaning="Sessions that rebuffered or stalled for over 1 % of their content time.",
                         **enough,
                     ),
-                    pictures.tile(
+                    figures.tile(
                         "lost in all",
                         (parts["stalled_s"] or 0) / 3600,
                         "h",
                         meaning="Rebuffering and stalls of main content.",
                         **enough,
                     ),
-                    pictures.tile(
+                    figures.tile(
                         "of it after seeks",
                         parts["by_seeks_s"] / parts["stalled_s"] if parts["stalled_s"] else None,
                         "ratio",
                         meaning="Buffering right after the playhead jumped: the viewer caused it.",
                         **enough,
                     ),
-                    pictures.tile(
+                    figures.tile(
                         "of it unsaid",
                         parts["stalls_s"] / parts["stalled_s"] if parts["stalled_s"] else None,
                         "ratio",
@@ -157,14 +157,14 @@ def _(choice, lake, mo, pictures, questions):
 
 
 @app.cell
-def _(choice, cut_by, lake, mo, pictures):
+def _(choice, cut_by, figures, lake, mo):
     names = ["rebuffer_ratio_cta2066", "rebuffers_per_hour", "buffer_impacted_ratio_adobe", "content_time_s"]
-    pictures.by_dimension(mo, lake, choice, names, cut_by)
+    figures.by_dimension(mo, lake, choice, names, cut_by)
     return
 
 
 @app.cell
-def _(as_text, choice, lake, mo, pictures, questions):
+def _(as_text, choice, figures, lake, mo, questions):
     differing = questions.most_different(lake, choice)
     mo.vstack(
         [
@@ -173,8 +173,8 @@ def _(as_text, choice, lake, mo, pictures, questions):
                 as_text(
                     {
                         "combination": row["combination"],
-                        "sessions that suffer": pictures.figure(row["share"], "ratio"),
-                        "of the others": pictures.figure(row["rest_share"], "ratio"),
+                        "sessions that suffer": figures.figure(row["share"], "ratio"),
+                        "of the others": figures.figure(row["rest_share"], "ratio"),
                         "n": row["n"],
                         "standard errors": round(row["score"], 1),
                     }

@@ -9,12 +9,12 @@ app = marimo.App(width="medium", app_title="Playhead: failures")
 def _():
     import marimo as mo
 
-    from notebooks import filters, page, pictures, questions
+    from notebooks import figures, filters, page, pictures, questions
     from notebooks.connect import read
     from notebooks.names import as_text
 
     lake = page.lake_of(mo, "Failures")
-    return as_text, filters, lake, mo, page, pictures, questions, read
+    return as_text, figures, filters, lake, mo, page, pictures, questions, read
 
 
 @app.cell
@@ -51,7 +51,7 @@ def _(filters, mo):
 
 
 @app.cell
-def _(choice, lake, mo, pictures):
+def _(choice, figures, lake, mo):
     names = {
         "start_failure_ratio_conviva": "failed to start",
         "playback_failure_ratio_conviva": "failed while playing",
@@ -62,7 +62,7 @@ def _(choice, lake, mo, pictures):
     mo.vstack(
         [
             mo.md(f"## Sessions that started in this period, and {choice.compared}"),
-            pictures.compared(mo, lake, choice, names),
+            figures.compared(mo, lake, choice, names),
         ]
     )
     return
@@ -119,7 +119,7 @@ def _(mo, ranked):
 
 
 @app.cell
-def _(as_text, choice, kinds, lake, mo, pictures, ranked, read):
+def _(as_text, choice, figures, kinds, lake, mo, ranked, read):
     business = [row["error"] for row in kinds.value if str(row["is_business"]).lower() == "true"]
     (failed,) = read(
         lake,
@@ -147,13 +147,11 @@ def _(as_text, choice, kinds, lake, mo, pictures, ranked, read):
     mo.vstack(
         [
             mo.md("## Technical and business failures (closed sessions)"),
-            pictures.tiles(
+            figures.tiles(
                 mo,
                 [
-                    pictures.tile(
-                        "technical", technical / failed["n"] if failed["n"] else None, "ratio", **enough
-                    ),
-                    pictures.tile(
+                    figures.tile("technical", technical / failed["n"] if failed["n"] else None, "ratio", **enough),
+                    figures.tile(
                         "business", failed["business"] / failed["n"] if failed["n"] else None, "ratio", **enough
                     ),
                 ],
@@ -169,9 +167,9 @@ def _(as_text, choice, kinds, lake, mo, pictures, ranked, read):
 
 
 @app.cell
-def _(choice, cut_by, lake, mo, pictures):
+def _(choice, cut_by, figures, lake, mo):
     columns = ["start_failure_ratio_conviva", "playback_failure_ratio_conviva", "error_impacted_ratio_adobe"]
-    pictures.by_dimension(mo, lake, choice, columns, cut_by)
+    figures.by_dimension(mo, lake, choice, columns, cut_by)
     return
 
 

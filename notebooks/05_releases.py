@@ -12,11 +12,11 @@ def _():
 
     import marimo as mo
 
-    from notebooks import page, pictures, questions, releases
+    from notebooks import figures, page, pictures, questions, releases
     from notebooks.names import as_text
 
     lake = page.lake_of(mo, "Releases")
-    return Counter, as_text, html, lake, mo, page, pictures, questions, releases
+    return Counter, as_text, figures, html, lake, mo, page, pictures, questions, releases
 
 
 @app.cell
@@ -87,15 +87,15 @@ def _(changed, judged, releases):
 
 
 @app.cell
-def _(at_once, catalogue, changed, choice, found, html, judged, mo, pictures, span, worse):
+def _(at_once, catalogue, changed, choice, figures, found, html, judged, mo, span, worse):
     def sentence(row):
         unit = catalogue[row["metric"]].unit
         newer, older, change = row["newer"], row["older"], row["change"]
-        low, high = (pictures.difference(change[edge], unit).split()[0] for edge in ("low", "high"))
+        low, high = (figures.difference(change[edge], unit).split()[0] for edge in ("low", "high"))
         return (
             f"<li><b title='{html.escape(catalogue[row['metric']].meaning)}'>{judged[row['metric']][0]}</b>: "
-            f"{pictures.figure(newer['value'], unit)} instead of "
-            f"{pictures.figure(older['value'], unit)}: {pictures.difference(change['difference'], unit)} "
+            f"{figures.figure(newer['value'], unit)} instead of "
+            f"{figures.figure(older['value'], unit)}: {figures.difference(change['difference'], unit)} "
             f"({low} to {high}; n = {newer['n']:,} and {older['n']:,})</li>"
         )
 
@@ -132,7 +132,7 @@ def _(at_once, catalogue, changed, choice, found, html, judged, mo, pictures, sp
 
 
 @app.cell
-def _(as_text, choice, every, found, judged, lake, mo, pictures, questions):
+def _(as_text, choice, every, figures, found, judged, lake, mo, questions):
     def words(rows):
         return ", ".join(judged[row["metric"]][0] for row in rows)
 
@@ -146,7 +146,7 @@ def _(as_text, choice, every, found, judged, lake, mo, pictures, questions):
             "version": row["version"],
             "first seen": f"{choice.local(row['since_at']):%Y-%m-%d %H:%M}" if row["since_at"] else "earlier",
             "sessions": row["n"],
-            "share": pictures.figure(row["share"], "ratio"),
+            "share": figures.figure(row["share"], "ratio"),
             "compared with": row["older"] or "nothing",
             "worse": words(by_version.get((row["app"], row["version"]), {"worse": []})["worse"]),
             "better": words(by_version.get((row["app"], row["version"]), {"better": []})["better"]),
@@ -185,15 +185,15 @@ def _(Counter, every, judged, mo, page, worse):
 
 
 @app.cell
-def _(catalogue, changed, metric, mo, pictures, words_of):
+def _(catalogue, changed, figures, metric, mo, pictures, words_of):
     name = words_of[metric.value]
     unit = catalogue[name].unit
-    factor, unit_words = pictures.drawn(unit)
+    factor, unit_words = figures.drawn(unit)
 
     def scaled(measure):
         return {
             edge: None if measure[edge] is None else measure[edge] * factor for edge in ("value", "low", "high")
-        } | {"shown": f"{pictures.figure(measure['value'], unit)}, n = {measure['n']:,}"}
+        } | {"shown": f"{figures.figure(measure['value'], unit)}, n = {measure['n']:,}"}
 
     pairs = [
         {"label": f"{row['app']} {row['newest']} / {row['before']}", "series": side, **scaled(row[measure])}
@@ -215,11 +215,11 @@ def _(catalogue, changed, metric, mo, pictures, words_of):
 
 
 @app.cell
-def _(catalogue, choice, every, lake, metric, mo, name, pictures, questions, releases, watched):
+def _(catalogue, choice, every, figures, lake, metric, mo, name, pictures, questions, releases, watched):
     of_app = [row for row in every if row["app"] == watched.value]
     stretches, length = releases.over_time(lake, choice, of_app, name)
     drawn = list(dict.fromkeys(row["version"] for row in stretches))
-    times, in_words = pictures.drawn(catalogue[name].unit)
+    times, in_words = figures.drawn(catalogue[name].unit)
 
     def points(column, factor, sample_min):
         return [
@@ -253,7 +253,7 @@ def _(catalogue, choice, every, lake, metric, mo, name, pictures, questions, rel
 
 
 @app.cell
-def _(as_text, choice, every, found, lake, mo, pictures, releases, watched):
+def _(as_text, choice, every, figures, found, lake, mo, releases, watched):
     # The pair of the app that differs most; without one, its newest version.
     of_it = [version for version in found if version["app"] == watched.value]
     mo.stop(not of_it)
@@ -264,8 +264,8 @@ def _(as_text, choice, every, found, lake, mo, pictures, releases, watched):
         {
             "error": row["error"],
             "source": row["source"],
-            pair["version"]: f"{pictures.figure(row['newer'] / newer_n, 'ratio')} ({row['newer']:,})",
-            f"{pair['older']} (before)": f"{pictures.figure(row['older'] / older_n, 'ratio')} ({row['older']:,})",
+            pair["version"]: f"{figures.figure(row['newer'] / newer_n, 'ratio')} ({row['newer']:,})",
+            f"{pair['older']} (before)": f"{figures.figure(row['older'] / older_n, 'ratio')} ({row['older']:,})",
             "before start": row["before_start"],
             "first": f"{choice.local(row['first_at']):%Y-%m-%d %H:%M}",
         }
@@ -287,7 +287,7 @@ def _(as_text, choice, every, found, lake, mo, pictures, releases, watched):
 
 
 @app.cell
-def _(as_text, catalogue, changed, every, judged, mo, pictures, watched):
+def _(as_text, catalogue, changed, every, figures, judged, mo, watched):
     def bounds(measure, shown, unit):
         edges = [measure[edge] for edge in ("low", "high")] if measure else [None]
         return "too few" if None in edges else " to ".join(shown(edge, unit) for edge in edges)
@@ -297,16 +297,16 @@ def _(as_text, catalogue, changed, every, judged, mo, pictures, watched):
         newer, older, change = row["newer"], row["older"], row["change"]
         return {
             "version": row["newest"],
-            "metric": pictures.defined(mo, judged[metric.name][0], metric),
-            "value": pictures.figure(newer["value"], metric.unit),
-            "interval": bounds(newer, pictures.figure, metric.unit),
+            "metric": figures.defined(mo, judged[metric.name][0], metric),
+            "value": figures.figure(newer["value"], metric.unit),
+            "interval": bounds(newer, figures.figure, metric.unit),
             "n": newer["n"],
             "before": row["before"],
-            "its value": pictures.figure(older["value"], metric.unit),
-            "its interval": bounds(older, pictures.figure, metric.unit),
+            "its value": figures.figure(older["value"], metric.unit),
+            "its interval": bounds(older, figures.figure, metric.unit),
             "its n": older["n"],
-            "difference": pictures.difference(change["difference"], metric.unit) if change else "too few",
-            "of the difference": bounds(change, pictures.difference, metric.unit),
+            "difference": figures.difference(change["difference"], metric.unit) if change else "too few",
+            "of the difference": bounds(change, figures.difference, metric.unit),
         }
 
     by_pair = {(row["newest"], row["metric"]): row for row in changed if row["app"] == watched.value}

@@ -9,12 +9,12 @@ app = marimo.App(width="medium", app_title="Playhead: audience")
 def _():
     import marimo as mo
 
-    from notebooks import filters, page, pictures, questions
+    from notebooks import figures, filters, page, pictures, questions
     from notebooks.connect import read
     from notebooks.names import as_text
 
     lake = page.lake_of(mo, "Audience")
-    return as_text, filters, lake, mo, page, pictures, questions, read
+    return as_text, figures, filters, lake, mo, page, pictures, questions, read
 
 
 @app.cell
@@ -51,7 +51,7 @@ def _(filters, mo):
 
 
 @app.cell
-def _(choice, lake, mo, pictures, questions):
+def _(choice, figures, lake, mo, pictures, questions):
     lines = questions.audience_compared(lake, choice)
     now = [line["value"] for line in lines if line["series"] == "this period"]
     then = [line["value"] for line in lines if line["series"] == choice.compared]
@@ -61,10 +61,10 @@ def _(choice, lake, mo, pictures, questions):
 
     mo.vstack(
         [
-            pictures.tiles(
+            figures.tiles(
                 mo,
                 [
-                    pictures.tile(
+                    figures.tile(
                         "average audience",
                         mean(now),
                         "viewers",
@@ -72,7 +72,7 @@ def _(choice, lake, mo, pictures, questions):
                         before=mean(then),
                         compared=choice.compared,
                     ),
-                    pictures.tile(
+                    figures.tile(
                         "peak", max(now, default=None), "viewers", meaning=f"Largest {choice.bucket_words}."
                     ),
                 ],

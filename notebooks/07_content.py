@@ -11,11 +11,11 @@ def _():
 
     import marimo as mo
 
-    from notebooks import contents, curves, page, pictures, questions
+    from notebooks import contents, curves, figures, page, pictures, questions
     from notebooks.names import as_text
 
     lake = page.lake_of(mo, "Content")
-    return as_text, contents, curves, html, lake, mo, page, pictures, questions
+    return as_text, contents, curves, figures, html, lake, mo, page, pictures, questions
 
 
 @app.cell
@@ -79,7 +79,7 @@ def _(every, mo, page):
 
 
 @app.cell
-def _(choice, contents, curves, every, html, lake, mo, picked, pictures):
+def _(choice, contents, curves, every, figures, html, lake, mo, picked):
     content = next(each for each in every if each.content_id == picked.value)
     ends, left = contents.leaving(lake, choice, content)
     enough = ends["closed"] >= choice.sample_min
@@ -94,8 +94,8 @@ def _(choice, contents, curves, every, html, lake, mo, picked, pictures):
         sentence = (
             f"Most leave between {curves.clock(worst['from_s'])} and {curves.clock(worst['to_s'])}: "
             f"{worst['sessions']:,} of {ends['closed']:,} closed plays, "
-            f"{pictures.figure(worst['left_ratio'], 'ratio')} "
-            f"({pictures.figure(worst['low'], 'ratio')} to {pictures.figure(worst['high'], 'ratio')})."
+            f"{figures.figure(worst['left_ratio'], 'ratio')} "
+            f"({figures.figure(worst['low'], 'ratio')} to {figures.figure(worst['high'], 'ratio')})."
         )
     mo.vstack(
         [
@@ -107,7 +107,7 @@ def _(choice, contents, curves, every, html, lake, mo, picked, pictures):
 
 
 @app.cell
-def _(choice, content, lake, mo, pictures):
+def _(choice, content, figures, lake, mo):
     import msgspec
 
     of_it = msgspec.structs.replace(choice, among={**choice.among, "content": [content.content_id]})
@@ -121,14 +121,14 @@ def _(choice, content, lake, mo, pictures):
     mo.vstack(
         [
             mo.md(f"## Sessions that started in this period, and {choice.compared}"),
-            pictures.compared(mo, lake, of_it, names),
+            figures.compared(mo, lake, of_it, names),
         ]
     )
     return
 
 
 @app.cell
-def _(choice, content, contents, curves, lake, mo, pictures):
+def _(choice, content, contents, curves, figures, lake, mo):
     kept = contents.retention(lake, choice, content)
     similar = contents.relative(lake, choice, content) if content.length_s else []
     mo.stop(
@@ -142,7 +142,7 @@ def _(choice, content, contents, curves, lake, mo, pictures):
                 "from_s": row["from_s"],
                 "value": row[column] * 100,
                 "series": series,
-                "shown": f"{pictures.figure(row[column], 'ratio')} of n = {content.plays:,}",
+                "shown": f"{figures.figure(row[column], 'ratio')} of n = {content.plays:,}",
                 **{edge: row[of] * 100 for edge, of in more.items()},
             }
             for row in rows
@@ -175,7 +175,7 @@ def _(choice, content, contents, curves, lake, mo, pictures):
                         "value": row["relative_retention_ratio"],
                         "series": "times as much as the others keep",
                         "shown": f"{row['relative_retention_ratio']:.2f} times; keeps more than "
-                        f"{pictures.figure(row['rank_ratio'], 'ratio')} of them",
+                        f"{figures.figure(row['rank_ratio'], 'ratio')} of them",
                     }
                     for row in similar
                     if row["relative_retention_ratio"] is not None
@@ -220,7 +220,7 @@ def _(choice, content, contents, curves, lake, mo, pictures):
 
 
 @app.cell
-def _(content, contents, curves, ends, enough, left, mo, pictures):
+def _(content, contents, curves, ends, enough, figures, left, mo):
     mo.stop(not content.length_s or not enough)
     tops = sorted(left, key=lambda row: -row["sessions"])[:5]
     mo.vstack(
@@ -231,7 +231,7 @@ def _(content, contents, curves, ends, enough, left, mo, pictures):
                     {
                         **row,
                         "value": row["sessions"],
-                        "shown": f"{row['sessions']:,} sessions, {pictures.figure(row['left_ratio'], 'ratio')}",
+                        "shown": f"{row['sessions']:,} sessions, {figures.figure(row['left_ratio'], 'ratio')}",
                     }
                     for row in left
                 ],
@@ -244,9 +244,9 @@ def _(content, contents, curves, ends, enough, left, mo, pictures):
                         "from": curves.clock(row["from_s"]),
                         "to": curves.clock(row["to_s"]),
                         "left": row["sessions"],
-                        "of all plays": pictures.figure(row["left_ratio"], "ratio"),
-                        "interval": f"{pictures.figure(row['low'], 'ratio')} to "
-                        f"{pictures.figure(row['high'], 'ratio')}",
+                        "of all plays": figures.figure(row["left_ratio"], "ratio"),
+                        "interval": f"{figures.figure(row['low'], 'ratio')} to "
+                        f"{figures.figure(row['high'], 'ratio')}",
                     }
                     for row in tops
                 ],
@@ -266,7 +266,7 @@ def _(content, contents, curves, ends, enough, left, mo, pictures):
 
 
 @app.cell
-def _(choice, content, contents, curves, lake, mo, pictures):
+def _(choice, content, contents, curves, figures, lake, mo):
     jumps, by_bucket = contents.seeks(lake, choice, content)
 
     def jumped(column, series):
@@ -284,16 +284,16 @@ def _(choice, content, contents, curves, lake, mo, pictures):
     mo.vstack(
         [
             mo.md("## Seeks"),
-            pictures.tiles(
+            figures.tiles(
                 mo,
                 [
-                    pictures.tile(
+                    figures.tile(
                         "seeks",
                         jumps["seeks"],
                         "count",
                         meaning="Rows of seeks_between, of sessions that started in the period.",
                     ),
-                    pictures.tile(
+                    figures.tile(
                         "plays with a seek",
                         jumps["sessions"] / content.plays if content.plays else None,
                         "ratio",
@@ -302,7 +302,7 @@ def _(choice, content, contents, curves, lake, mo, pictures):
                         sample_min=choice.sample_min,
                     ),
                     *(
-                        pictures.tile(
+                        figures.tile(
                             f"median {way}",
                             jumps[f"{way}_s"],
                             "s",
@@ -331,15 +331,15 @@ def _(choice, content, contents, curves, lake, mo, pictures):
 
 
 @app.cell
-def _(as_text, catalogue, choice, curves, every, mo, pictures, words):
+def _(as_text, catalogue, choice, curves, every, figures, mo, pictures, words):
     def measured(measure):
         unit = catalogue[measure["metric"]].unit
-        return pictures.sampled(measure["value"], unit, measure["n"], choice.sample_min)
+        return figures.sampled(measure["value"], unit, measure["n"], choice.sample_min)
 
     def interval(measure):
         if measure["low"] is None or measure["n"] < choice.sample_min:
             return "too few"
-        return f"{pictures.figure(measure['low'], 'ratio')} to {pictures.figure(measure['high'], 'ratio')}"
+        return f"{figures.figure(measure['low'], 'ratio')} to {figures.figure(measure['high'], 'ratio')}"
 
     table = [
         {

@@ -9,11 +9,11 @@ app = marimo.App(width="medium", app_title="Playhead: viewers")
 def _():
     import marimo as mo
 
-    from notebooks import filters, page, pictures, questions, viewers
+    from notebooks import figures, filters, page, pictures, questions, viewers
     from notebooks.names import as_text
 
     lake = page.lake_of(mo, "Viewers")
-    return as_text, filters, lake, mo, page, pictures, questions, viewers
+    return as_text, figures, filters, lake, mo, page, pictures, questions, viewers
 
 
 @app.cell
@@ -53,14 +53,14 @@ def _(filters, mo, page):
 
 
 @app.cell
-def _(choice, lake, mo, pictures, questions, viewers):
+def _(choice, figures, lake, mo, questions, viewers):
     now, then = viewers.by_status(lake, choice), viewers.by_status(lake, choice.before())
     seen, seen_then = (each["new"] + each["returning"] for each in (now, then))
     first = viewers.first_moment(lake)
     is_known = first is not None and first < choice.since  # whether anybody could have come before
     status = questions.meaning("viewer_status")
     counts = [
-        pictures.tile(
+        figures.tile(
             label, value, "count", meaning=meaning, before=before if seen_then else None, compared=choice.compared
         )
         for label, value, before, meaning in (
@@ -71,7 +71,7 @@ def _(choice, lake, mo, pictures, questions, viewers):
         )
     ]
     shares = [
-        pictures.tile(
+        figures.tile(
             "of them returning",
             now["returning"] / seen if seen and is_known else None,
             "ratio",
@@ -87,7 +87,7 @@ def _(choice, lake, mo, pictures, questions, viewers):
     mo.vstack(
         [
             mo.md(f"## Viewers of this period, and {choice.compared}"),
-            pictures.tiles(mo, [*counts, *shares]),
+            figures.tiles(mo, [*counts, *shares]),
             mo.md(
                 f"Lapsed: not seen in this period, but in the one as long before it, from {since} on. With "
                 "filters, only such sessions of a viewer are seen: new on this site, returning to this content."
@@ -107,14 +107,14 @@ def _(choice, lake, mo, pictures, questions, viewers):
 
 
 @app.cell
-def _(choice, cut_by, filters, lake, mo, pictures, viewers):
+def _(choice, cut_by, figures, filters, lake, mo, pictures, viewers):
     names = {"identified_ratio": "sessions of known viewers", "consent_denied_ratio": "consent denied"}
     by_value = viewers.mix(lake, choice, filters.DIMENSIONS[cut_by.value])
     shown = list(dict.fromkeys(row["value"] for row in by_value))[:20]
     mo.vstack(
         [
             mo.md("## Who is known, and by what"),
-            pictures.compared(mo, lake, choice, names),
+            figures.compared(mo, lake, choice, names),
             mo.hstack([mo.md("### By"), cut_by], justify="start"),
             pictures.parts(
                 [
@@ -244,7 +244,7 @@ def _(choice, lake, mo, pictures, unit, viewers):
 
 
 @app.cell
-def _(as_text, choice, hours, lake, mo, pictures, questions, viewers, within):
+def _(as_text, choice, figures, hours, lake, mo, questions, viewers, within):
     pairs = viewers.sequences(lake, choice, hours[within.value])
     enough_of = [row for row in pairs if row["plays"] >= choice.sample_min]
     mo.vstack(
@@ -257,9 +257,9 @@ def _(as_text, choice, hours, lake, mo, pictures, questions, viewers, within):
                         "next": row["next"],
                         "followed": row["sessions"],
                         "of plays": row["plays"],
-                        "share": pictures.figure(row["next_ratio"], "ratio"),
+                        "share": figures.figure(row["next_ratio"], "ratio"),
                         "viewers": row["viewers"],
-                        "median gap": pictures.figure(row["gap_median_s"], "s"),
+                        "median gap": figures.figure(row["gap_median_s"], "s"),
                     }
                     for row in enough_of
                 ),
@@ -280,7 +280,7 @@ def _(as_text, choice, hours, lake, mo, pictures, questions, viewers, within):
 
 
 @app.cell
-def _(as_text, choice, lake, mo, pictures, viewers):
+def _(as_text, choice, figures, lake, mo, viewers):
     people = viewers.listed(lake, choice)
     mo.vstack(
         [
@@ -289,7 +289,7 @@ def _(as_text, choice, lake, mo, pictures, viewers):
                 as_text(
                     {
                         **row,
-                        "content_time_s": pictures.figure(row["content_time_s"], "s"),
+                        "content_time_s": figures.figure(row["content_time_s"], "s"),
                         "first_seen": f"{choice.local(row['first_seen']):%Y-%m-%d %H:%M}",
                         "last_seen": f"{choice.local(row['last_seen']):%Y-%m-%d %H:%M}",
                     }

@@ -9,11 +9,11 @@ app = marimo.App(width="medium", app_title="Playhead: ads")
 def _():
     import marimo as mo
 
-    from notebooks import ads, filters, page, pictures, questions
+    from notebooks import ads, figures, filters, page, pictures, questions
     from notebooks.names import as_text
 
     lake = page.lake_of(mo, "Ads")
-    return ads, as_text, filters, lake, mo, page, pictures, questions
+    return ads, as_text, figures, filters, lake, mo, page, pictures, questions
 
 
 @app.cell
@@ -51,7 +51,7 @@ def _(ads, filters, mo, page):
 
 
 @app.cell
-def _(ads, choice, lake, mo, pictures):
+def _(ads, choice, figures, lake, mo):
     import html
 
     differing = ads.most_aborted(lake, choice)
@@ -59,9 +59,9 @@ def _(ads, choice, lake, mo, pictures):
     def sentence(worst):
         return mo.callout(
             mo.Html(
-                f"<b>{html.escape(worst['combination'])}</b>: {pictures.figure(worst['share'], 'ratio')} of "
+                f"<b>{html.escape(worst['combination'])}</b>: {figures.figure(worst['share'], 'ratio')} of "
                 f"{worst['n']:,} ads ended neither completed nor skipped; of all others "
-                f"{pictures.figure(worst['rest_share'], 'ratio')}."
+                f"{figures.figure(worst['rest_share'], 'ratio')}."
             ),
             kind="warn",
         )
@@ -71,7 +71,7 @@ def _(ads, choice, lake, mo, pictures):
 
 
 @app.cell
-def _(ads, choice, lake, mo, pictures, questions):
+def _(ads, choice, figures, lake, mo, questions):
     of_ads = {
         "ads_started": "ads started",
         "ad_completion_ratio_adobe": "completed",
@@ -79,7 +79,7 @@ def _(ads, choice, lake, mo, pictures, questions):
         "ad_abort_ratio": "neither: failed or left",
     }
     filled, filled_then = ads.fill(lake, choice), ads.fill(lake, choice.before())
-    fill = pictures.tile(
+    fill = figures.tile(
         "breaks filled",
         filled["filled"] / filled["breaks"] if filled["breaks"] else None,
         "ratio",
@@ -93,9 +93,9 @@ def _(ads, choice, lake, mo, pictures, questions):
     mo.vstack(
         [
             mo.md(f"## Ads of this period, and {choice.compared} (n: ads)"),
-            pictures.compared(mo, lake, choice, of_ads, of="ads_started"),
+            figures.compared(mo, lake, choice, of_ads, of="ads_started"),
             mo.md("## Their breaks (n: breaks)"),
-            pictures.compared(
+            figures.compared(
                 mo,
                 lake,
                 choice,
@@ -138,7 +138,7 @@ def _(ads, choice, lake, mo, of, pictures, questions):
 
 
 @app.cell
-def _(ads, as_text, choice, differing, lake, mo, pictures):
+def _(ads, as_text, choice, differing, figures, lake, mo):
     failing = ads.errors(lake, choice)
     mo.vstack(
         [
@@ -147,8 +147,8 @@ def _(ads, as_text, choice, differing, lake, mo, pictures):
                 as_text(
                     {
                         "day / player / ad / campaign": row["combination"],
-                        "not to their end": pictures.figure(row["share"], "ratio"),
-                        "of the others": pictures.figure(row["rest_share"], "ratio"),
+                        "not to their end": figures.figure(row["share"], "ratio"),
+                        "of the others": figures.figure(row["rest_share"], "ratio"),
                         "n": row["n"],
                         "standard errors": round(row["score"], 1),
                     }
@@ -182,12 +182,12 @@ def _(ads, as_text, choice, differing, lake, mo, pictures):
 
 
 @app.cell
-def _(ads, as_text, choice, lake, mo, of, pictures, questions):
+def _(ads, as_text, choice, figures, lake, mo, of, pictures, questions):
     rows = ads.delivered(lake, choice, by=ads.OF[of.value])
 
     def share(row, part, whole="n"):
         ratio = row[part] / row[whole] if row[whole] else None
-        return pictures.sampled(ratio, "ratio", row[whole], choice.sample_min)
+        return figures.sampled(ratio, "ratio", row[whole], choice.sample_min)
 
     table = [
         {
@@ -246,7 +246,7 @@ def _(ads, as_text, choice, lake, mo, of, pictures, questions):
 
 
 @app.cell
-def _(ads, as_text, choice, lake, mo, pictures):
+def _(ads, as_text, choice, figures, lake, mo):
     places = ads.breaks(lake, choice)
 
     def place_of(minute):
@@ -262,14 +262,14 @@ def _(ads, as_text, choice, lake, mo, pictures):
                     {
                         "place": place_of(row["minute"]),
                         "breaks": row["breaks"],
-                        "filled": pictures.sampled(
+                        "filled": figures.sampled(
                             1 - row["empty"] / row["breaks"], "ratio", row["breaks"], choice.sample_min
                         ),
                         "ads a break": round(row["ads"] / row["breaks"], 2),
-                        "completed": pictures.sampled(
+                        "completed": figures.sampled(
                             row["completed"] / row["breaks"], "ratio", row["breaks"], choice.sample_min
                         ),
-                        "mean length": pictures.figure(row["time_per_break_s"], "s"),
+                        "mean length": figures.figure(row["time_per_break_s"], "s"),
                     }
                     for row in places
                 ),
@@ -289,7 +289,7 @@ def _(ads, as_text, choice, lake, mo, pictures):
 
 
 @app.cell
-def _(choice, lake, mo, pictures):
+def _(choice, figures, lake, mo):
     of_time = {
         "ad_time_s": "time in ads",
         "ad_rate_adobe": "of content time",
@@ -301,7 +301,7 @@ def _(choice, lake, mo, pictures):
     mo.vstack(
         [
             mo.md("## Time in ads, and ads outside of breaks (n: sessions)"),
-            pictures.compared(mo, lake, choice, of_time),
+            figures.compared(mo, lake, choice, of_time),
             mo.md("Ads outside of breaks are in the tables of ads, and in none of the other tiles."),
         ]
     )
@@ -309,7 +309,7 @@ def _(choice, lake, mo, pictures):
 
 
 @app.cell
-def _(choice, cut_by, lake, mo, pictures):
+def _(choice, cut_by, figures, lake, mo):
     names = [
         "ads_started",
         "ad_completion_ratio_adobe",
@@ -319,7 +319,7 @@ def _(choice, cut_by, lake, mo, pictures):
         "ad_rate_adobe",
         "ads_outside_breaks",
     ]
-    pictures.by_dimension(mo, lake, choice, names, cut_by)
+    figures.by_dimension(mo, lake, choice, names, cut_by)
     return
 
 

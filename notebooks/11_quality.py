@@ -9,11 +9,11 @@ app = marimo.App(width="medium", app_title="Playhead: quality")
 def _():
     import marimo as mo
 
-    from notebooks import filters, page, pictures, quality, questions
+    from notebooks import figures, filters, page, pictures, quality, questions
     from notebooks.names import as_text
 
     lake = page.lake_of(mo, "Quality")
-    return as_text, filters, lake, mo, page, pictures, quality, questions
+    return as_text, figures, filters, lake, mo, page, pictures, quality, questions
 
 
 @app.cell
@@ -50,13 +50,13 @@ def _(filters, mo):
 
 
 @app.cell
-def _(choice, lake, mo, pictures, quality):
+def _(choice, figures, lake, mo, quality):
     # What is doubtful of the sessions that started in the period; retried starts are among them.
     (now,) = quality.checked(lake, choice)
     (then,) = quality.checked(lake, choice.before())
 
     def share(label, meaning, part, whole="n", count="n"):
-        return pictures.tile(
+        return figures.tile(
             label,
             now[part] / now[whole] if now[whole] else None,
             "ratio",
@@ -71,7 +71,7 @@ def _(choice, lake, mo, pictures, quality):
     mo.vstack(
         [
             mo.md(f"## Doubtful sessions that started in this period, and {choice.compared}"),
-            pictures.tiles(
+            figures.tiles(
                 mo,
                 [
                     share(label, meaning, column)
@@ -85,12 +85,12 @@ def _(choice, lake, mo, pictures, quality):
 
 
 @app.cell
-def _(mo, pictures, quality, share):
+def _(figures, mo, quality, share):
     # No event has a number, so a lost report shows only where others contradict it.
     mo.vstack(
         [
             mo.md("## Reports that were lost"),
-            pictures.tiles(
+            figures.tiles(
                 mo,
                 [
                     *[share(*quality.CHECKS[column], column) for column in quality.LOST],
@@ -212,14 +212,14 @@ def _(as_text, choice, lake, mo, pictures, quality):
 
 
 @app.cell
-def _(as_text, choice, cut_by, filters, lake, mo, pictures, quality):
+def _(as_text, choice, cut_by, figures, filters, lake, mo, quality):
     column = f"coalesce({filters.DIMENSIONS[cut_by.value]}, '{filters.UNKNOWN}')"
     parts = [
         {
             "value": row["value"],
             "sessions": row["n"],
             **{
-                label: pictures.sampled(row[name] / row["n"], "ratio", row["n"], choice.sample_min)
+                label: figures.sampled(row[name] / row["n"], "ratio", row["n"], choice.sample_min)
                 for name, (label, _) in quality.CHECKS.items()
             },
         }
@@ -235,23 +235,23 @@ def _(as_text, choice, cut_by, filters, lake, mo, pictures, quality):
 
 
 @app.cell
-def _(as_text, choice, lake, mo, pictures, quality):
+def _(as_text, choice, figures, lake, mo, quality):
     refused = quality.refused(lake, choice.since, choice.until)
     records = sum(row["records"] for row in refused)
     taken = quality.arrived(lake, choice.since, choice.until)
     mo.vstack(
         [
             mo.md("## Records that were refused"),
-            pictures.tiles(
+            figures.tiles(
                 mo,
                 [
-                    pictures.tile(
+                    figures.tile(
                         "refused",
                         records,
                         "count",
                         meaning="Bodies that the ingest refused and kept, and records that nobody could decode.",
                     ),
-                    pictures.tile(
+                    figures.tile(
                         "of all that arrived",
                         records / (records + taken) if records + taken else None,
                         "ratio",

@@ -1,17 +1,13 @@
-"""Tiles, charts and tables, alike on every page: colours that everybody tells apart, n always, values as text."""
+"""Charts, alike on every page: colours that everybody tells apart, times in the reader's zone, n always."""
 
-import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
 import altair as alt
 
-from lake.metrics import Metric
-from lake.reading import Reader
-from notebooks.filters import DIMENSIONS, UNKNOWN, Choice
-from notebooks.names import as_text
-from notebooks.questions import as_clock, definitions, metrics
+from notebooks.filters import Choice
+from notebooks.questions import as_clock
 
 # Okabe and Ito: told apart with any colour vision.
 NOW, BEFORE = "#0072B2", "#999999"
@@ -36,163 +32,10 @@ BARS_MAX = 40
 ROWS_DRAWN_MAX = 5_000
 LATE_MS = 10_000
 SECONDS = "utcFormat(datum.value, '%H:%M:%S')"
-HOURS_FROM_S = 7200
 DATES_MAX = 10  # on an axis of days
 POINTS_MAX = 60  # lines of fewer rows show each as a point
 CLOCK = "utcFormat(datum.value, utchours(datum.value) || utcminutes(datum.value) ? '%H:%M' : '%a %d %b')"
 _MOMENT = alt.Tooltip("at:T", title="from", timeUnit="utcyearmonthdatehoursminutes")
-TILES = """<style>
-.tiles {display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem}
-.tile {border: 1px solid var(--border, #d0d0d0); border-radius: .5rem; padding: .75rem}
-.tile b {display: block; font-size: 1.6rem; line-height: 1.2; font-variant-numeric: tabular-nums}
-.tile span, .tile small {display: block; opacity: .75} .tile small {font-variant-numeric: tabular-nums}
-.tile:hover {border-color: #0072b2}
-.tile.worse {border-left: .4rem solid #d55e00} .tile.worse small:last-child {opacity: 1; font-weight: 600}
-</style>"""
-_UNITS = {"s": " s", "ratio": "%", "count": "", "h": " h", "bit/s": " Mbit/s"}
-
-
-def figure(value: float | None, unit: str) -> str:
-    """Return a number as a person reads it: ratios in percent, bit/s in Mbit/s, many seconds in hours."""
-    if value is None:
-        return "unknown"
-    if unit == "s" and abs(value) >= HOURS_FROM_S:
-        value, unit = value / 3600, "h"
-    scaled = value * 100 if unit == "ratio" else value / 1e6 if unit == "bit/s" else value
-    digits = 0 if unit == "count" else 2 if abs(scaled) < 10 else 1
-    return f"{scaled:,.{digits}f}{_UNITS.get(unit, f' {unit}')}"
-
-
-def tile(
-    label: str,
-    value: float | None,
-    unit: str,
-    *,
-    meaning: str = "",
-    n: int | None = None,
-    sample_min: int = 0,
-    before: float | None = None,
-    n_before: int | None = None,
-    compared: str = "before",
-    more: Sequence[str] = (),
-    is_worse: bool = False,
-) -> str:
-    """Return a number with what it means (a hover away), its sample, and the number that it is compared with.
-
-    `more` are lines below; `is_worse` marks the tile, whose last line says why.
-    """
-    enough = n is None or n >= sample_min
-    text = figure(value, unit) if enough else "too few"
-    lines = [] if n is None else [f"n = {n:,}"]
-    if n_before is not None:
-        lines.append(baseline(compared, before, unit, n_before, sample_min))
-    elif before is not None:
-        lines.append(f"{compared}: {figure(before, unit)}")
-    small = "".join(f"<small>{html.escape(line)}</small>" for line in [*lines, *more])
-    return (
-        f'<div class="tile{" worse" * is_worse}" title="{html.escape(meaning)}"><span>{html.escape(label)}</span>'
-        f"<b>{html.escape(text)}</b>{small}</div>"
-    )
-
-
-def baseline(compared: str, value: float | None, unit: str, n: int, sample_min: int) -> str:
-    """Return what a number is compared with, in words, with its sample."""
-    return f"{compared}: {sampled(value, unit, n, max(sample_min, 1))} (n = {n:,})"
-
-
-def defined(mo: Any, words: str, metric: Metric) -> Any:
-    """Return words for a metric in a table, with its name and meaning a hover away."""
-    meaning = html.escape(f"{metric.name}: {metric.meaning}")
-    return mo.Html(f'<span title="{meaning}">{html.escape(words)}</span>')
-
-
-def drawn(unit: str) -> tuple[float, str]:
-    """Return by how much a number is multiplied in a chart, and the unit that it then has."""
-    return {"ratio": (100, "%"), "bit/s": (1e-6, "Mbit/s")}.get(unit, (1, unit))
-
-
-def difference(value: float, unit: str) -> str:
-    """Return a difference as a person reads it: with its sign, that of ratios in points of percent."""
-    return f"{'+' if value > 0 else ''}{figure(value, unit)}".replace("%", " points")
-
-
-def sampled(value: float | None, unit: str, n: int, sample_min: int) -> str:
-    """Return a number as a person reads it, or that the sample is too small."""
-    return figure(value, unit) if n >= sample_min else "too few"
-
-
-def compared(
-    mo: Any,
-    lake: Reader,
-    choice: Choice,
-    names: Mapping[str, str],
-    *others: Choice,
-    remarks: Mapping[str, tuple[str, bool]] | None = None,
-    of: str = "sessions",
-    more: Iterable[str] = (),
-) -> Any:
-    """Return a tile for each metric of the catalogue by name, with the period that it is compared with.
-
-    `others` are the same choice, compared with other times. `remarks`: a last line, and whether it marks the tile.
-    `of` is the metric that counts the sample; `more` are tiles that follow.
-    """
-    wanted = [*names, of]
-    (now,) = metrics(lake, choice, wanted)
-    (then,) = metrics(lake, choice.before(), wanted)
-    beside = [(other.compared, metrics(lake, other.before(), wanted)[0]) for other in others]
-    catalogue = definitions()
-    shown = []
-    for name, label in names.items():
-        unit = catalogue[name].unit
-        lines = [baseline(words, row[name], unit, row[of], choice.sample_min) for words, row in beside]
-        remark, is_worse = (remarks or {}).get(name, ("", False))
-        shown.append(
-            tile(
-                label,
-                now[name],
-                unit,
-                meaning=f"{name}: {catalogue[name].meaning}",
-                n=now[of],
-                sample_min=choice.sample_min,
-                before=then[name],
-                n_before=then[of],
-                compared=choice.compared,
-                more=[*lines, remark] if remark else lines,
-                is_worse=is_worse,
-            )
-        )
-    return tiles(mo, [*shown, *more])
-
-
-def by_dimension(mo: Any, lake: Reader, choice: Choice, names: list[str], cut_by: Any) -> Any:
-    """Return metrics for each value of the dimension that `cut_by` says, most sessions first; `cut_by` above."""
-    catalogue = definitions()
-    column = f"coalesce({DIMENSIONS[cut_by.value]}, '{UNKNOWN}')"
-    rows = [
-        {
-            "value": row["value"],
-            "sessions": row["n"],
-            **{name: sampled(row[name], catalogue[name].unit, row["n"], choice.sample_min) for name in names},
-        }
-        for row in metrics(lake, choice, names, by=column, order="n DESC, value")
-    ]
-    meant = {name: catalogue[name].meaning for name in names}
-    table = mo.ui.table(as_text(rows), selection=None, page_size=15, show_data_types=False, header_tooltip=meant)
-    return mo.vstack([mo.hstack([mo.md("## By"), cut_by], justify="start"), table])
-
-
-def health(score: float | None) -> tuple[str, bool]:
-    """Return what a score of `health_by_minute` says, in words, and whether it says that something is worse."""
-    if score is None:
-        return "last 5 min: too few to say", False
-    return (
-        (f"last 5 min: worse (score {score:.1f})", True) if score else ("last 5 min: as before (score 0)", False)
-    )
-
-
-def tiles(mo: Any, each: Iterable[str]) -> Any:
-    """Return tiles side by side; on a phone, below each other."""
-    return mo.Html(f'{TILES}<div class="tiles">{"".join(each)}</div>')
 
 
 def over_time(rows: Sequence[Mapping[str, Any]], *, title: str, note: str, height: int = 240) -> Any:

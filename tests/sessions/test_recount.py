@@ -57,6 +57,26 @@ def test_an_end_without_effect_begins_no_session_nor_does_its_repeat(passed_s: i
     assert (facts.start_ms, facts.events, facts.gap_s) == ((last_ms, 2, 0.0) if passed_s > 300 else (T0, 1, 0.0))
 
 
+@pytest.mark.parametrize(("steps", "flag"), [(2, "clock_set"), (3, "clock_set"), (4, "clock_unsteady")])
+def test_a_clock_that_is_set_again_and_again_is_believed_three_times(steps: int, flag: str) -> None:
+    """It goes back an hour each time; after that every event is dated by its arrival. The ten seconds stay ten."""
+    reports = [
+        Report(
+            "ping" if at_ms else "play",
+            at_ms + T0 - 3_600_000 * (at_ms // 100_000),
+            at_ms + T0 + 50,
+            at_ms,
+            at_ms / 1000,
+        )
+        for at_ms in range(0, 100_000 * (steps + 1), 10_000)
+    ]
+    events = events_of(reports)
+    assert differences(events) == {}
+    facts = fold_all(events)
+    assert flag in facts.flags
+    assert facts.content_time_s == (steps + 1) * 100 - 10
+
+
 @settings(max_examples=200, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(reports=sessions(), length_ms=st.sampled_from([DAY_MS, DAY_MS, 120_000]))
 def test_a_session_on_which_they_disagree_is_made_small(reports: list[Report], length_ms: int) -> None:

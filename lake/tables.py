@@ -294,7 +294,8 @@ def copied_definitions_sql() -> str:
     asked = [
         text for text in _statements(definitions_sql(QUESTIONS_OF_SESSIONS)) if not _is_of(text, "data_quality")
     ]
-    return ";".join([*views[of_sessions + 1 :], *asked])
+    newest = "CREATE VIEW newest_sessions AS FROM sessions"  # a copy has no other versions
+    return ";".join([newest, *views[of_sessions + 1 :], *asked])
 
 
 def _is_of(statement: str, name: str) -> bool:

@@ -242,11 +242,11 @@ async def lose(ships: Fleet, broker: Broker, *, records: int) -> tuple[int, int]
     return first, first + records - 1
 
 
-# What says when the worker did something, and not what came of it.
+# What says when and by whom something was done, and not what came of it.
 STEPS = {
     "session_versions": "as_of, as_of_offset",
     "open_sessions": "as_of, as_of_offset",
-    "ledger": "commits, watermark",
+    "ledger": "commits, watermark, written_by, written_at",
 }
 
 

@@ -95,6 +95,7 @@ def test_a_person_sees_what_is_watched_now_in_a_browser(url: str, data_dir: Path
     lake.close()
     with opened(url, tmp_path / "profile") as page:
         page.wait(lambda page: page.evaluate(CHARTS) == 2 and f"n = {sessions}" in page.text())
+        page.wait(lambda page: " s ago" in page.text())
         text = page.text()
         assert text.startswith("Now")
         assert re.search(r"up to \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(UTC\), [\d,]+ s ago", text)

@@ -162,15 +162,15 @@ def test_attach_prints_what_a_client_can_paste(live: tuple[Path, Running]) -> No
 
 
 def test_an_export_is_of_one_snapshot(live: tuple[Path, Running], tmp_path: Path) -> None:
-    """While events arrive: each session has the events that its row counts, and those after its `as_of_offset`."""
+    """While events arrive: each session has all events that its row accounts for, up to its `as_of_offset`."""
     cwd, _ = live
     file = tmp_path / "mine.duckdb"
     assert playhead("export", "--to", str(file), cwd=cwd).returncode == 0
     with duckdb.connect(file, read_only=True) as client:
         wrong = client.execute(
-            "SELECT s.session_id, any_value(s.events), count(e.event_id) FROM sessions AS s "
+            "SELECT s.session_id, any_value(s.stored_events), count(e.event_id) FROM sessions_checked AS s "
             "LEFT JOIN events AS e ON s.session_id = e.session_id AND e.log_offset < s.as_of_offset "
-            "GROUP BY s.session_id HAVING any_value(s.events) <> count(e.event_id)"
+            "GROUP BY s.session_id HAVING any_value(s.stored_events) <> count(e.event_id)"
         )
         assert wrong.fetchall() == []
         assert client.execute("SELECT count(*) > 2 FROM sessions").fetchall() == [(True,)]

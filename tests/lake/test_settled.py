@@ -129,6 +129,24 @@ def test_a_day_is_settled_an_hour_after_its_end_and_once(all_settled: Lake) -> N
         assert lake.ask("SELECT day::VARCHAR FROM settled_upto") == [(wanted,)]
 
 
+def test_a_restored_lake_settles_in_order_whatever_the_order_of_its_backup(lake: Lake, tmp_path: Path) -> None:
+    """A backup is written by several threads, so a later version may come before an earlier one."""
+    before = lake.ask(ROWS)
+    backup, _ = back_up(lake.place, tmp_path / "backups", now=NOW)
+    saved = [str(file) for file in (backup / "session_versions").iterdir()]
+    rows = duckdb.read_parquet(saved).order("version DESC, hash(session_id)").to_arrow_table()
+    for file in saved:
+        Path(file).unlink()
+    duckdb.from_arrow(rows).write_parquet(saved[0])
+    (other := tmp_path / "other").mkdir()
+    copy = Lake(other, partitions=2)
+    shutil.rmtree(other / "lake")
+    restore(copy.place, backup)
+    assert settled(copy) > 0
+    assert copy.ask("SELECT count(*) > 0 FROM young_versions") == [(True,)]
+    assert copy.ask(ROWS) == before
+
+
 def test_what_is_settled_is_no_longer_read_from_the_versions(lake: Lake) -> None:
     """Once everything is settled, no version is young, and the sessions are the same."""
     with contextlib.closing(open_to_write(lake.place)) as connection:

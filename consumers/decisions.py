@@ -11,7 +11,7 @@ from eventlog.adapters import open_inspector
 from lake.catalog import location
 from lake.marks import replaced
 from lake.schema import open_to_write, partitions_of
-from lake.transaction import Gap, Ledger, LogChange, accept_gap, change_log, read_ledger
+from lake.transaction import Gap, Ledger, LogChange, accept_gap, change_log, read_ledgers
 from schemas.faults import LogCorrupt, LogGap, LogReplaced, LogTruncated, NotReady
 from schemas.settings import Settings
 
@@ -57,9 +57,7 @@ async def accept_new_logs(settings: Settings, partitions: Collection[int] | None
         known = partitions_of(connection)
         if unknown := sorted(set(partitions or ()) - set(known)):
             raise NotReady(f"the lake has no partition {unknown[0]}, only {known[0]} to {known[-1]}")
-        ledgers = [
-            read_ledger(connection, partition) for partition in (known if partitions is None else partitions)
-        ]
+        ledgers = read_ledgers(connection, known if partitions is None else partitions)
         changes = {}
         for ledger, view in await _views(settings, ledgers):
             if not _is_known_again(ledger, view):
@@ -122,4 +120,4 @@ def _is_known_again(ledger: Ledger, view: View) -> bool:
     """Return whether a log is certainly the one that the lake has read, or nothing of it was read yet."""
     if _difference(ledger, view) is not None:
         return False
-    return view.record is not None or ledger.next_offset - ledger.log_base <= view.first_offset
+    return view.record is not None or ledger.next_in_log <= view.first_offset

@@ -35,11 +35,6 @@ class HeldPartition(msgspec.Struct):
     proven: Mark | None = None
     log_id: str | None = None
 
-    @property
-    def next_in_log(self) -> int:
-        """The next offset to read, as the log itself counts."""
-        return self.ledger.next_offset - self.ledger.log_base
-
     def fold(
         self, chunks: Iterable[DecodedChunk], *, lake: Lake, log_now_ms: int | None, share: Share
     ) -> "PartitionChanges":

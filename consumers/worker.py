@@ -142,7 +142,7 @@ class Worker:
                     await self._start_again(failure)
             if changes:
                 self._committed_s = time.monotonic()
-                await reader.commit_offsets({each.partition: each.held.next_in_log for each in changes})
+                await reader.commit_offsets({each.partition: each.held.ledger.next_in_log for each in changes})
 
         reading = asyncio.create_task(read_batch())
         try:
@@ -191,7 +191,7 @@ class Worker:
                 self._halt(partition, fault)
             self._log_clock.learn(held.ledger.time_ms, monotonic_ms=_monotonic_ms())
         logger.info("partition assigned", partition=partition, next_offset=held.ledger.next_offset)
-        return held.next_in_log
+        return held.ledger.next_in_log
 
     async def _keep_comparing(self) -> None:
         """Repeatedly compare the log with what the lake has read, and check the ledgers of halted partitions."""

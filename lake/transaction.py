@@ -8,7 +8,7 @@ as it left it, and concurrent rewrites conflict.
 import itertools
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -109,6 +109,11 @@ class Ledger(msgspec.Struct, frozen=True):
     def time_ms(self) -> int:
         return _ms(self.partition_time) if self.partition_time else 0
 
+    @property
+    def next_in_log(self) -> int:
+        """The next offset to read, as the log itself counts."""
+        return self.next_offset - self.log_base
+
     def after(
         self, changes: Changes, *, by: str, now: datetime, mark: Mark | None = None, log_id: str | None = None
     ) -> "Ledger":
@@ -160,7 +165,7 @@ def read_ledger(connection: duckdb.DuckDBPyConnection, partition: int) -> Ledger
     return ledger
 
 
-def read_ledgers(connection: duckdb.DuckDBPyConnection, partitions: Sequence[int]) -> list[Ledger]:
+def read_ledgers(connection: duckdb.DuckDBPyConnection, partitions: Collection[int]) -> list[Ledger]:
     """Return the ledger rows of partitions, by one statement. Raises as `read_ledger` does."""
     columns = ", ".join(Ledger.__struct_fields__)
     each = (f"SELECT {partition}, {columns} FROM ledger_p{partition:03}" for partition in partitions)

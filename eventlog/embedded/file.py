@@ -278,11 +278,17 @@ def _turn(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def take_reader_lock(path: Path) -> int | None:
-    """Take the lock of readers; return its descriptor, or None if another process has it. Raises OSError."""
-    descriptor = os.open(f"{path}.reader", os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
+def take_reader_lock(path: Path, *, how: int = fcntl.LOCK_EX) -> int | None:
+    """Take the lock of readers; return its descriptor, or None if another process has it.
+
+    Raises LogUnavailable if its file cannot be opened.
+    """
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = os.open(f"{path}.reader", os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
+    except OSError as error:
+        raise LogUnavailable(f"{path}.reader cannot be opened: {error}") from error
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         return None
@@ -290,8 +296,10 @@ def take_reader_lock(path: Path) -> int | None:
 
 
 def has_reader(path: Path) -> bool:
-    """Return whether a process holds the lock of readers. Raises OSError."""
-    descriptor = take_reader_lock(path)
+    """Return whether a process holds the lock of readers; those that look do not see each other."""
+    if not Path(f"{path}.reader").exists():
+        return False
+    descriptor = take_reader_lock(path, how=fcntl.LOCK_SH)
     if descriptor is None:
         return True
     os.close(descriptor)

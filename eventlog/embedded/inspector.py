@@ -22,7 +22,7 @@ class EmbeddedInspector:
         """All partitions have one reader, which the log knows only as the holder of a lock."""
         views = await self.look({})
         is_read = await asyncio.to_thread(has_reader, self._path)
-        return dict.fromkeys(views, "a process of this machine") if is_read else {}
+        return dict.fromkeys(views, "a process on this machine") if is_read else {}
 
     async def close(self) -> None:
         """Do nothing: the file is open only while it is looked into."""

@@ -122,10 +122,7 @@ class EmbeddedReader:
     async def _hold_lock(self, deadline: float) -> bool:
         """Become the only reader, or return False at the deadline."""
         while self._lock_descriptor is None:
-            try:
-                self._lock_descriptor = take_reader_lock(self._path)
-            except OSError as error:
-                raise LogUnavailable(f"{self._path}.reader cannot be opened: {error}") from error
+            self._lock_descriptor = take_reader_lock(self._path)
             if self._lock_descriptor is None:
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:

@@ -1,6 +1,6 @@
 """The topic: created, compared with the settings, given more partitions; and who reads them.
 
-Only these functions need the right to create topics; writers and readers never create one.
+Creating it and adding partitions need the right to create topics; writers and readers never create one.
 """
 
 import asyncio

@@ -11,6 +11,6 @@ __all__ = ["Reader", "open_for_queries"]
 
 
 def open_for_queries(environment: Mapping[str, str], data: Path | str | None, named: Mapping[str, str]) -> Reader:
-    """Open the lake of an environment, with settings by their names in lower case instead of some of it."""
+    """Open the lake that an environment names; `named` settings, in lower case, override its variables."""
     variables = {PREFIX + name.upper(): value for name, value in named.items()}
     return open_lake({**environment, **variables}, None if data is None else Path(data))

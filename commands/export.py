@@ -4,6 +4,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -27,13 +28,7 @@ def export_sessions(
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-
-        @contextlib.contextmanager
-        def watch(connection: duckdb.DuckDBPyConnection, what: str) -> Iterator[None]:
-            with _shown(progress, connection, what):
-                yield
-
-        choice = Choice(first, last, where)
+        choice, watch = Choice(first, last, where), partial(_shown, progress)
         done = export(location(settings), target, choice, now=now, overwrite=overwrite, watch=watch)
     print(  # noqa: T201
         f"{done.rows['sessions']:,} sessions with {done.rows['events']:,} events are in {target}: "
@@ -43,7 +38,7 @@ def export_sessions(
 
 @contextlib.contextmanager
 def _shown(progress: Progress, connection: duckdb.DuckDBPyConnection, what: str) -> Iterator[None]:
-    """Show how far a statement is, until it is done; its percentage is DuckDB's, who may not know it."""
+    """Show the progress of a statement until it ends; the percentage is DuckDB's, which may not know it."""
     task = progress.add_task(what, total=100)
     is_over = threading.Event()
 

@@ -11,9 +11,11 @@ from urllib.parse import urlsplit
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from commands import listening
 from commands.diagnosis import Ingest
 
 WITHIN_S = 3.0
+PREFIX = "playhead_ingest_"
 
 
 async def ask_ingests(urls: Sequence[str]) -> list[Ingest]:
@@ -21,6 +23,19 @@ async def ask_ingests(urls: Sequence[str]) -> list[Ingest]:
     addresses = [address for url in urls for address in await asyncio.to_thread(_addresses, url)]
     async with httpx.AsyncClient(timeout=WITHIN_S, trust_env=False) as client:
         return list(await asyncio.gather(*(_ingest(client, url, host) for url, host in addresses)))
+
+
+def counts_of(metrics: str) -> tuple[Counter[str], Counter[str]]:
+    """Return what an ingest has counted, by the metric's name without its prefix; and its refusals, by code."""
+    counted: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    for family in text_string_to_metric_families(metrics):
+        for sample in family.samples:
+            if sample.name.startswith(PREFIX):
+                counted[sample.name.removeprefix(PREFIX)] += int(sample.value)
+            if sample.name == f"{PREFIX}refused_total":
+                refused[sample.labels["code"]] += int(sample.value)
+    return counted, refused
 
 
 def _addresses(url: str) -> list[tuple[str, str]]:
@@ -32,30 +47,27 @@ def _addresses(url: str) -> list[tuple[str, str]]:
         found = socket.getaddrinfo(parts.hostname, parts.port or 80, type=socket.SOCK_STREAM)
     except OSError:
         return [(url, parts.netloc)]  # asking it says why
-    hosts = sorted({f"[{ip[0]}]" if ":" in str(ip[0]) else str(ip[0]) for *_, ip in found})
-    return [(f"http://{host}:{parts.port or 80}", parts.netloc) for host in hosts]
+    hosts = sorted({str(ip[0]) for *_, ip in found})
+    return [(listening.url(host, parts.port or 80), parts.netloc) for host in hosts]
 
 
 async def _ingest(client: httpx.AsyncClient, url: str, host: str) -> Ingest:
     try:
         ready = await client.get(f"{url}/health/ready", headers={"Host": host})
+        heard_s = time.time()
         metrics = await client.get(f"{url}/metrics", headers={"Host": host})
     except httpx.HTTPError as error:
         why = str(error) or type(error).__name__
         return Ingest(url, fault=f"it does not answer ({why}): is `playhead ingest` running there?")
-    samples = [one for family in text_string_to_metric_families(metrics.text) for one in family.samples]
-    refused: Counter[str] = Counter()
-    for sample in samples:
-        if sample.name == "playhead_ingest_refused_total":
-            refused[sample.labels["code"]] += int(sample.value)
+    counted, refused = counts_of(metrics.text)
     ahead_s = 0.0
     if "date" in ready.headers:
-        ahead_s = parsedate_to_datetime(ready.headers["date"]).timestamp() + 0.5 - time.time()
+        ahead_s = parsedate_to_datetime(ready.headers["date"]).timestamp() + 0.5 - heard_s
     return Ingest(
         url,
         fault=None if ready.is_success else f"not ready: {ready.text[:200]}",
-        accepted=int(sum(one.value for one in samples if one.name == "playhead_ingest_accepted_total")),
+        accepted=counted["accepted_total"],
         refused=dict(refused),
-        errors=int(sum(one.value for one in samples if one.name == "playhead_ingest_errors_total")),
+        errors=counted["errors_total"],
         clock_ahead_s=ahead_s,
     )

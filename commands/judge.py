@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 import duckdb
 import httpx
 import msgspec
-from prometheus_client.parser import text_string_to_metric_families
 
+from commands.ingests import counts_of
 from lake.catalog import Location, connect
 from lake.received import count_duplicates, read_received
 from players.truth import (
@@ -111,17 +111,12 @@ def judge(
 def ask(url: str) -> IngestCounts:
     """Return what an ingest has counted. Raises httpx.HTTPError."""
     reply = httpx.get(f"{url}/metrics", timeout=REPLY_S_MAX, trust_env=False).raise_for_status()
-    families = {family.name: family.samples for family in text_string_to_metric_families(reply.text)}
-
-    def total(name: str, ending: str) -> int:
-        samples = families[f"playhead_ingest_{name}"]
-        return sum(int(sample.value) for sample in samples if sample.name.endswith(ending))
-
+    counted, _ = counts_of(reply.text)
     return IngestCounts(
-        handed=total("append_seconds", "_count"),
-        accepted=total("accepted", "_total"),
-        kept=total("rejected_kept", "_total"),
-        dropped=total("rejected_dropped", "_total"),
+        handed=counted["append_seconds_count"],
+        accepted=counted["accepted_total"],
+        kept=counted["rejected_kept_total"],
+        dropped=counted["rejected_dropped_total"],
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 import msgspec
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.filesize import decimal
 from rich.live import Live
 from rich.table import Table
@@ -19,11 +19,12 @@ from rich.text import Text
 from commands.diagnosis import Disk, Ingest, Partition, Seen, diagnose
 from commands.durations import shown_s
 from commands.ingests import ask_ingests
+from commands.tables import table_of
 from consumers.decisions import with_remedy
 from eventlog import View
 from eventlog.adapters import open_inspector
 from lake.backup import last_made_at
-from lake.catalog import location
+from lake.catalog import Location, location
 from lake.condition import Condition, Quarantined, read_condition
 from lake.marks import replaced
 from lake.transaction import Ledger
@@ -33,54 +34,57 @@ from schemas.settings import Settings
 from schemas.terminal import printable
 
 LOOK_AGAIN_S = 2.0
+WIDTH_NO_TERMINAL = 200
 
 
 def print_status(settings: Settings, ingest_urls: Sequence[str], *, as_json: bool, watch: bool) -> bool:
-    """Look once and print, or with `watch` again and again; return whether all was well at the last look."""
-    urls = list(ingest_urls) or [url.strip() for url in settings.ingest_urls.split(",") if url.strip()]
-    urls = urls or [f"http://127.0.0.1:{settings.http_port}"]
-    if as_json:
-        seen = asyncio.run(look(settings, urls))
-        findings = diagnose(seen)
-        print(msgspec.json.encode({"seen": seen, "findings": findings}).decode())  # noqa: T201
-        return not findings
+    """Look once, print, and return whether all is well; with `watch`, look again until stopped."""
+    urls = list(ingest_urls) or settings.ingests()
     console = Console(soft_wrap=True)
-    if not watch:
-        seen = asyncio.run(look(settings, urls))
-        console.print(_picture(seen, findings := diagnose(seen)))
-        return not findings
-    with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
-        while True:
-            seen = asyncio.run(look(settings, urls))
-            live.update(_picture(seen, diagnose(seen)), refresh=True)
-            time.sleep(LOOK_AGAIN_S)
+    if not console.is_terminal:
+        console = Console(width=WIDTH_NO_TERMINAL, soft_wrap=True)
+    if watch and not as_json:
+        with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
+            while True:
+                seen = asyncio.run(look(settings, urls))
+                live.update(_picture(seen, diagnose(seen)), refresh=True)
+                time.sleep(LOOK_AGAIN_S)
+    seen = asyncio.run(look(settings, urls))
+    findings = diagnose(seen)
+    if as_json:
+        print(msgspec.json.encode({"seen": seen, "findings": findings}).decode())  # noqa: T201
+    else:
+        console.print(_picture(seen, findings))
+    return not findings
 
 
 async def look(settings: Settings, urls: Sequence[str]) -> Seen:
-    """Return what can be seen now of everything that the settings name. Never raises for what is broken."""
-    now = datetime.now(UTC)
-    (lake, lake_fault), ingests = await asyncio.gather(_lake(settings, now), ask_ingests(urls))
-    partitions, log_fault = await _partitions(settings, lake.ledgers if lake else {})
+    """Return what can be seen now of everything that the settings name. Never raises for what is broken.
+
+    Raises NotReady if the settings name no lake.
+    """
     place = location(settings)
-    folders = {settings.data_dir, *([Path(place.files)] if place.is_local else [])}
+    (lake, lake_fault), ingests = await asyncio.gather(_lake(place), ask_ingests(urls))
+    partitions, log_fault = await _partitions(settings, lake.ledgers if lake else {})
+    now = datetime.now(UTC)
     return Seen(
         at=now,
         versions={"playhead": version("playhead"), "duckdb": duckdb.__version__},
         partitions=partitions,
         ingests=ingests,
-        disks=_disks(folders),
-        backup_at=_backup_at(settings, now),
+        disks=_disks({settings.data_dir, *([Path(place.files)] if place.is_local else [])}),
+        backup_at=last_made_at(settings.backups, now=now),
         lake=lake,
         log_fault=log_fault,
         lake_fault=lake_fault,
         log_retention_s=settings.log_retention_s,
-        has_own_upkeep=settings.lake_catalog == "sqlite",
+        has_own_upkeep=settings.worker_does_upkeep,
     )
 
 
-async def _lake(settings: Settings, now: datetime) -> tuple[Condition | None, Finding | None]:
+async def _lake(place: Location) -> tuple[Condition | None, Finding | None]:
     try:
-        return await asyncio.to_thread(read_condition, location(settings), now=now), None
+        return await asyncio.to_thread(read_condition, place, clock=lambda: datetime.now(UTC)), None
     except Fault as fault:
         return None, Finding(fault.code, None, str(fault))
     except duckdb.Error as error:
@@ -91,27 +95,29 @@ async def _partitions(settings: Settings, ledgers: Mapping[int, Ledger]) -> tupl
     """Compare each partition of the log with its ledger; without a log, return what the ledgers say."""
     inspector = open_inspector(settings)
     marks = {p: mark.offset - ledger.log_base for p, ledger in ledgers.items() if (mark := ledger.mark)}
+    seen: dict[int, View] = {}
+    oldest: dict[int, View] = {}
+    readers: dict[int, str] = {}
+    log_fault = None
     try:
         seen = await inspector.look(marks)
-        ends = {partition: view.end_offset for partition, view in seen.items()}
         waiting = {
-            p: ledger.next_offset - ledger.log_base
+            p: ledger.next_in_log
             for p, ledger in ledgers.items()
-            if ledger.next_offset - ledger.log_base < ends.get(p, 0)
+            if p in seen and ledger.next_in_log < seen[p].end_offset
         }
         oldest = await inspector.look(waiting) if waiting else {}
         readers = await inspector.owners()
     except (LogUnavailable, NotReady) as fault:
+        seen, oldest = {}, {}
         code = "log_unreachable" if isinstance(fault, LogUnavailable) else fault.code
-        return [_partition(p, ledger, None, None, None) for p, ledger in sorted(ledgers.items())], Finding(
-            code, None, str(fault)
-        )
+        log_fault = Finding(code, None, str(fault))
     finally:
         await inspector.close()
     return [
-        _partition(p, ledgers.get(p), seen.get(p), oldest.get(p) if p in waiting else None, readers.get(p))
-        for p in sorted(ends.keys() | ledgers.keys())
-    ], None
+        _partition(p, ledgers.get(p), seen.get(p), oldest.get(p), readers.get(p))
+        for p in sorted(seen.keys() | ledgers.keys())
+    ], log_fault
 
 
 def _partition(
@@ -121,7 +127,7 @@ def _partition(
     end_offset = view.end_offset if view else None
     if ledger is None:
         return Partition(partition, end_offset, waiting=end_offset or 0, reader=reader)
-    next_offset = ledger.next_offset - ledger.log_base
+    next_offset = ledger.next_in_log
     fault = view and replaced(partition, mark=ledger.mark, base=ledger.log_base, log_id=ledger.log_id, view=view)
     waits_s = time.time() - oldest.record.appended_ms / 1000 if oldest and oldest.record else 0.0
     return Partition(
@@ -149,47 +155,45 @@ def _disks(folders: Iterable[Path]) -> list[Disk]:
     return list(found.values())
 
 
-def _backup_at(settings: Settings, now: datetime) -> datetime | None:
-    return last_made_at(settings.backups, now=now) if settings.backups.exists() else None
-
-
 def _picture(seen: Seen, findings: Sequence[Finding]) -> Group:
     """Return everything as it is printed: what is wrong comes last, where the eye is."""
     versions = ", ".join(f"{name} {number}" for name, number in seen.versions.items())
-    lines = [Text(f"{seen.at:%Y-%m-%d %H:%M:%S} UTC, {versions}")]
-    lines += [_line(f"ingest {each.url}", _of_ingest(each)) for each in seen.ingests]
-    after = []
+    parts: list[RenderableType] = [Text(f"{seen.at:%Y-%m-%d %H:%M:%S} UTC, {versions}")]
+    parts += [_line(f"ingest {each.url}", _of_ingest(each)) for each in seen.ingests]
+    parts.append(_table(seen))
     if seen.lake is not None:
-        round_ = seen.lake.upkeep
-        after += [_line("lake", _of_lake(seen.lake))]
-        after += [_line("upkeep", _age(seen, round_.finished_at if round_ else None, "none yet"))]
+        upkeep = seen.lake.upkeep
+        parts.append(_line("lake", _of_lake(seen.lake)))
+        parts.append(_line("upkeep", _age(seen, upkeep.finished_at if upkeep else None, "none yet")))
         if seen.lake.quarantine:
-            after += [_line("quarantine", "; ".join(map(_of_quarantine, seen.lake.quarantine)))]
-    after += [_line("backup", _age(seen, seen.backup_at, "none"))]
-    after += [
+            parts.append(_line("quarantine", "; ".join(map(_of_quarantine, seen.lake.quarantine))))
+    parts.append(_line("backup", _age(seen, seen.backup_at, "none")))
+    parts += [
         _line(f"disk of {disk.folder}", f"{decimal(disk.free_bytes)} of {decimal(disk.total_bytes)} free")
         for disk in seen.disks
     ]
-    for finding in findings:
-        where = "" if finding.partition is None else f"partition {finding.partition}: "
-        after += [Text.assemble((f"{finding.code}: ", "red"), printable(where + finding.detail))]
-    after += [] if findings else [Text("all is well", "green")]
-    return Group(*lines, _table(seen), *after)
+    parts += [
+        Text.assemble((f"{finding.code}: ", "red"), printable(finding.where_and_what)) for finding in findings
+    ]
+    if not findings:
+        parts.append(Text("all is well", "green"))
+    return Group(*parts)
 
 
 def _table(seen: Seen) -> Table:
-    table = Table("partition", "end of log", "read to", "waiting", "oldest", "read by", "last commit")
-    for one in seen.partitions:
-        table.add_row(
+    rows = (
+        (
             str(one.partition),
             "unknown" if one.end_offset is None else f"{one.end_offset:,}",
             "unknown" if one.next_offset is None else f"{one.next_offset:,}",
             f"{one.waiting:,}",
             shown_s(one.waits_s),
-            Text(printable(one.reader or "nobody")),
-            Text(_age(seen, one.written_at, "none") + (f" by {one.written_by}" if one.written_by else "")),
+            one.reader or "nobody",
+            _age(seen, one.written_at, "none") + (f" by {one.written_by}" if one.written_by else ""),
         )
-    return table
+        for one in seen.partitions
+    )
+    return table_of(("partition", "end of log", "read to", "waiting", "oldest", "read by", "last commit"), rows)
 
 
 def _line(name: str, text: str) -> Text:
@@ -203,11 +207,11 @@ def _age(seen: Seen, moment: datetime | None, otherwise: str) -> str:
 def _of_ingest(one: Ingest) -> str:
     refused = ", ".join(f"{code} {count:,}" for code, count in sorted(one.refused.items()))
     state = "ready" if one.fault is None else "not ready"
-    return f"{state}; {one.accepted:,} accepted, refused: {refused or 'none'}; {one.errors:,} errors of ours"
+    return f"{state}; {one.accepted:,} accepted, refused: {refused or 'none'}; {one.errors:,} internal errors"
 
 
 def _of_lake(lake: Condition) -> str:
-    foreign = f"; schemas of others: {', '.join(lake.foreign_schemas)}" if lake.foreign_schemas else ""
+    foreign = f"; foreign schemas: {', '.join(lake.foreign_schemas)}" if lake.foreign_schemas else ""
     return (
         f"schema {lake.schema}, {lake.open_sessions:,} open sessions, {lake.files:,} files of "
         f"{decimal(lake.files_bytes)}, catalogue of {decimal(lake.catalogue_bytes)}, "

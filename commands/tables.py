@@ -1,5 +1,7 @@
 """Tables of text on the terminal."""
 
+from collections.abc import Iterable
+
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -23,8 +25,12 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
     cells = list(zip(columns, rows[0], strict=True)) if len(rows) == 1 else []
     if sum(max(map(len, cell)) + _BORDERS for cell in cells) > widest:
         columns, rows = ["column", "value"], [list(cell) for cell in cells]
-    # Cells may come from players, so they are text and never markup.
+    console.print(table_of(columns, rows))
+
+
+def table_of(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    """Return a table. Its cells may come from players, so they are text and never markup."""
     table = Table(*(Column(Text(printable(column))) for column in columns))
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    console.print(table)
+    return table

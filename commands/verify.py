@@ -38,8 +38,7 @@ def print_verdict(settings: Settings, *, within_s: float | None, as_json: bool) 
         if one.records:
             console.print(f"partition {one.partition}: {one.records} records of the log wait")
     for finding in findings:
-        where = "" if finding.partition is None else f"partition {finding.partition}: "
-        console.print(Text(finding.code, "red"), Text(printable(where + finding.detail)))
+        console.print(Text(finding.code, "red"), Text(printable(finding.where_and_what)))
     console.print("broken" if findings else "all is well: every offset is stored exactly once")
     return not findings
 

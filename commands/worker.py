@@ -23,7 +23,6 @@ async def run_worker(
     if new_log is not None:
         await accept_new_logs(settings, parse_partitions(new_log))
 
-    has_own_upkeep = settings.lake_catalog == "sqlite"
     collect_rarely()
-    upkeep = partial(start_upkeep, settings) if has_own_upkeep else None
+    upkeep = partial(start_upkeep, settings) if settings.worker_does_upkeep else None
     await Worker(settings, upkeep=upkeep).run(stopped_by_signals(), until_read=until_read)

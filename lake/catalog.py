@@ -5,7 +5,7 @@ import importlib.util
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import duckdb
 import msgspec
@@ -179,8 +179,7 @@ def paste_sql(place: Location) -> str:
     machine needs instead. The first statement refuses a DuckDB that is too old. Secrets are left to be filled in.
     """
     extensions = _extensions(place)
-    scanner = {"sqlite_scanner": "sqlite", "postgres_scanner": "postgres"}  # their names in DuckDB's INSTALL
-    names = [scanner.get(name, name) for name in extensions]
+    names = [name.removesuffix("_scanner") for name in extensions]  # as DuckDB's INSTALL has them
     lines = [
         f"-- For DuckDB {OLDEST_DUCKDB} or newer. The lines with LOAD need Playhead on this machine and DuckDB "
         f"{duckdb.__version__};",
@@ -334,13 +333,18 @@ def check_language(connection: duckdb.DuckDBPyConnection, place: Location) -> No
     if place.kind != "postgres":
         return
     question = "SELECT current_setting('lc_messages')"
-    rows = connection.execute(f"SELECT * FROM postgres_query('{METADATA}', {quote(question)})").fetchall()
-    language = str(rows[0][0])
+    language = str(ask_postgres(connection, question))
     if not speaks_english(language):
         raise NotReady(
             f"PostgreSQL's messages are in {language} and must be in English: "
             "ALTER ROLE ... SET lc_messages = 'C', as a superuser"
         )
+
+
+def ask_postgres(connection: duckdb.DuckDBPyConnection, question: str) -> Any:
+    """Return the one value with which the catalogue's PostgreSQL answers a question in its SQL."""
+    rows = connection.execute(f"SELECT * FROM postgres_query('{METADATA}', {quote(question)})").fetchall()
+    return rows[0][0]
 
 
 def quote(text: str) -> str:

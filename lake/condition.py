@@ -1,16 +1,17 @@
 """What the lake knows of its own condition, for an operator: ledgers, files, catalogue, upkeep, clocks."""
 
 import contextlib
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import msgspec
 
-from lake.catalog import METADATA, NAME, Location, connect, snapshot
+from lake.catalog import METADATA, NAME, Location, ask_postgres, connect, snapshot
 from lake.one_row import read_one
 from lake.schema import SCHEMA, check_schema, partitions_of
-from lake.transaction import Ledger, read_ledger
+from lake.transaction import Ledger, read_ledgers
 from lake.upkeep import LastUpkeep, clock_ahead
 
 RECENT = timedelta(hours=1)
@@ -51,10 +52,16 @@ class Condition(msgspec.Struct, frozen=True):
     foreign_schemas: list[str]
 
 
-def read_condition(place: Location, *, now: datetime) -> Condition:
-    """Return the condition of a lake. Raises NotReady if there is none, SchemaMismatch, or duckdb.Error."""
+def read_condition(place: Location, *, clock: Callable[[], datetime]) -> Condition:
+    """Return the condition of a lake. `clock` is read when PostgreSQL's is, to compare them.
+
+    Raises NotReady if there is no lake, SchemaMismatch, or duckdb.Error.
+    """
     with contextlib.closing(connect(place, read_only=True)) as lake, snapshot(lake):
         check_schema(lake, place)
+        now = clock()
+        ahead = clock_ahead(lake, place, now)
+        partitions = partitions_of(lake)
         ((snapshots, oldest),) = lake.execute(
             f"SELECT count(*), min(snapshot_time) FROM ducklake_snapshots('{NAME}')"
         ).fetchall()
@@ -65,7 +72,7 @@ def read_condition(place: Location, *, now: datetime) -> Condition:
         ((open_sessions,),) = lake.execute("SELECT count(*) FROM open_sessions").fetchall()
         return Condition(
             schema=SCHEMA,
-            ledgers={partition: read_ledger(lake, partition) for partition in partitions_of(lake)},
+            ledgers=dict(zip(partitions, read_ledgers(lake, partitions), strict=True)),
             open_sessions=open_sessions,
             quarantine=_quarantine(lake, now),
             files=files,
@@ -75,7 +82,7 @@ def read_condition(place: Location, *, now: datetime) -> Condition:
             oldest_snapshot_at=oldest,
             upkeep=read_one(lake, "last_upkeep", LastUpkeep),
             has_clock=place.kind == "postgres",
-            clock_ahead_s=clock_ahead(lake, place, now).total_seconds(),
+            clock_ahead_s=ahead.total_seconds(),
             foreign_schemas=_foreign_schemas(lake),
         )
 
@@ -93,9 +100,7 @@ def _catalogue_bytes(lake: duckdb.DuckDBPyConnection, place: Location) -> int:
     if place.kind == "sqlite":
         files = [Path(place.catalog + ending) for ending in ("", "-wal")]
         return sum(file.stat().st_size for file in files if file.exists())
-    question = "SELECT pg_database_size(current_database())"
-    ((size,),) = lake.execute(f"SELECT * FROM postgres_query('{METADATA}', '{question}')").fetchall()
-    return int(size)
+    return int(ask_postgres(lake, "SELECT pg_database_size(current_database())"))
 
 
 def _foreign_schemas(lake: duckdb.DuckDBPyConnection) -> list[str]:

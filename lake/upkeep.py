@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from lake import rolling
-from lake.catalog import METADATA, NAME, Location, transaction
+from lake.catalog import METADATA, NAME, Location, ask_postgres, transaction
 from lake.disk import flush, flush_new_files
 from lake.one_row import write_one
 from lake.orphans import Sweep, name_of, names_in_use, shown, sweep
@@ -107,10 +107,10 @@ def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], da
         )
         days = rolling.write(connection, place, rolled)
         took_s = monotonic() - began_s
+        done = LastUpkeep(time + timedelta(seconds=took_s), took_s, process_name())
         with transaction(connection):
-            write_one(
-                connection, "last_upkeep", LastUpkeep(time + timedelta(seconds=took_s), took_s, process_name())
-            )
+            write_one(connection, "last_upkeep", done)
+            flush_new_files(place, ["last_upkeep"], since_ms=int(time.timestamp() * 1000))
         return Maintenance(merged, expired, deleted, swept, forgotten, days, settled)
     finally:
         connection.close()
@@ -146,13 +146,12 @@ def check_clock(connection: duckdb.DuckDBPyConnection, place: Location, now: dat
 def clock_ahead(connection: duckdb.DuckDBPyConnection, place: Location, now: datetime) -> timedelta:
     """Return how far a clock is ahead of PostgreSQL's; with SQLite, of the newest snapshot."""
     if place.kind == "postgres":
-        question = "SELECT extract(epoch FROM clock_timestamp())::float8"
-        rows = connection.execute(f"SELECT * FROM postgres_query('{METADATA}', '{question}')").fetchall()
+        theirs_s = ask_postgres(connection, "SELECT extract(epoch FROM clock_timestamp())::float8")
     else:
         # The newest by number, so that a clock that was ahead and was corrected does not block upkeep.
         newest = f"SELECT epoch(arg_max(snapshot_time, snapshot_id)) FROM ducklake_snapshots('{NAME}')"
-        rows = connection.execute(newest).fetchall()
-    return timedelta(seconds=now.timestamp() - rows[0][0])
+        ((theirs_s,),) = connection.execute(newest).fetchall()
+    return timedelta(seconds=now.timestamp() - theirs_s)
 
 
 def _forget_requests(connection: duckdb.DuckDBPyConnection, place: Location, now: datetime) -> int:

@@ -32,6 +32,11 @@ class Finding(msgspec.Struct, frozen=True):
     partition: int | None
     detail: str
 
+    @property
+    def where_and_what(self) -> str:
+        """The detail, after the partition if there is one."""
+        return self.detail if self.partition is None else f"partition {self.partition}: {self.detail}"
+
 
 class PartitionCount(msgspec.Struct, frozen=True):
     """What was counted in one partition, from the first offset read to the next to read."""

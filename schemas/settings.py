@@ -275,6 +275,16 @@ class Settings(BaseModel):
         parts = map(str.strip, self.http_trusted_proxies.split(","))
         return [ip_network(part, strict=False) for part in parts if part]
 
+    def ingests(self) -> list[str]:
+        """Return the addresses of the ingests that `playhead status` asks."""
+        named = [url.strip() for url in self.ingest_urls.split(",") if url.strip()]
+        return named or [f"http://127.0.0.1:{self.http_port}"]
+
+    @property
+    def worker_does_upkeep(self) -> bool:
+        """Whether the worker maintains the lake; with PostgreSQL a process of its own does."""
+        return self.lake_catalog == "sqlite"
+
     @property
     def umask(self) -> int:
         """The umask of our processes; what only its owner may read also gets an explicit mode."""

@@ -16,7 +16,7 @@ from rigs.brokers import JvmBroker, free_ports
 from rigs.commands import URL, Running, playhead
 from rigs.lake import Lake
 from rigs.lake import playhead as process
-from rigs.logs import EmbeddedRig, KafkaRig, writing
+from rigs.logs import EmbeddedRig, KafkaRig, append_all, writing
 from rigs.waiting import until
 
 from commands.diagnosis import Disk, Ingest, Partition, Seen, diagnose
@@ -132,8 +132,7 @@ def of(lake: Lake, **changes: Any) -> dict[str, str]:
 async def append(lake: Lake, count: int) -> None:
     """Append records that are no events."""
     async with writing(lake.settings) as writer:
-        for _ in range(count):
-            await writer.append(0, key=b"", value=b"no event")
+        await append_all(writer, count)
 
 
 def test_a_log_without_a_worker_waits(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import msgspec
 from lake import settled
 from lake.catalog import Location, connect, glob_literal, quote
 from lake.disk import flush
-from lake.draft import UNFINISHED, is_written, locked
+from lake.draft import UNFINISHED, draft_of, is_written
 from lake.rollups import TABLES as ROLLED
 from lake.schema import SCHEMA, open_to_write, partitions_of, refuse_newer, schema_of
 from lake.tables import initialize, tables_of
@@ -51,16 +51,10 @@ def back_up(place: Location, folder: Path, *, now: datetime) -> tuple[Path, Mani
     know.
     """
     target = folder / now.astimezone(UTC).strftime(_TIME)
-    draft = target.with_name(target.name + UNFINISHED)
-    draft.mkdir(parents=True)
-    with locked(draft):
-        try:
-            manifest = _write(place, draft, now)
-            flush([draft, *draft.rglob("*")])
-            flush([draft.rename(target), folder])
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
+    with draft_of(target) as draft:
+        manifest = _write(place, draft, now)
+        flush([draft, *draft.rglob("*")])
+        flush([draft.rename(target), folder])
     return target, manifest
 
 
@@ -186,8 +180,8 @@ def restore(place: Location, backup: Path) -> Manifest:
 def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
     if not partitions_of(connection):
         raise NotReady("the lake has no tables; run `playhead init`")
-    # What upkeep settled is derived from the others, and its row ids are of this lake. Roll-ups it makes again, by
-    # the restoring program's metrics.
+    # Settled tables are derived from the others, and their row ids are valid in this lake only. Upkeep computes
+    # roll-ups again after a restore, with the metrics of the program that restores.
     return [table for table in tables_of(connection) if table not in (*settled.TABLES, *ROLLED)]
 
 

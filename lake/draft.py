@@ -44,8 +44,8 @@ def draft_of(target: Path) -> Iterator[Path]:
             raise NotReady(f"another process is writing {target}")
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    try:
-        with locked(folder):
+    with locked(folder):
+        try:
             yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

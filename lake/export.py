@@ -4,7 +4,7 @@ The file answers the lake's questions without the lake: it has the views and mac
 tables. A folder has the same tables as Parquet, and the views of the lists in sessions.
 """
 
-import shutil
+import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import msgspec
 
-from lake.catalog import NAME, Location, connect, quote
+from lake.catalog import NAME, Location, connect, quote, transaction
 from lake.disk import flush
 from lake.draft import draft_of
 from lake.query import one_line
@@ -66,7 +66,7 @@ def export(
 ) -> Exported:
     """Write a file, if the target ends with .duckdb, or else a folder; only what is complete gets that name.
 
-    Raises ExportRefused if the target is not free or not fit, QueryRefused if the condition is not one, and
+    Raises ExportRefused if the target exists or is unsuitable, QueryRefused if the condition is invalid, and
     SchemaMismatch if the lake has another schema than this program.
     """
     if any(part.endswith(":") for part in target.parts[:1]):
@@ -78,8 +78,7 @@ def export(
         made = draft / "new"
         made.mkdir()
         file = made / f"{target.stem}{FILE_SUFFIX}"
-        connection = connect(place, read_only=True, threads=2)
-        try:
+        with contextlib.closing(connect(place, read_only=True, threads=2)) as connection:
             check_schema(connection, place)
             for statement in _preparations(file, draft):
                 connection.execute(statement)
@@ -87,8 +86,6 @@ def export(
             rows, number = _copy(connection, choice, now, watch)
             if not is_file:
                 _write_parquet(connection, made, watch)
-        finally:
-            connection.close()
         if not is_file:
             file.unlink()
         size_bytes = sum(path.stat().st_size for path in made.iterdir())
@@ -141,20 +138,19 @@ def _copy(
             found = connection.execute(f"CREATE TABLE {_COPY}.main.{table} AS {query}").fetchone()
             rows[table] = found[0] if found else 0
 
-    connection.execute("BEGIN")
-    number = _number(connection)
-    try:
-        check(connection, sessions)
-        copied("sessions", sessions)
-    except duckdb.Error as error:
-        raise QueryRefused(one_line(error)) from error
-    copied("events", f"SELECT * FROM events {_of_copied(connection, choice)}")
-    named = f"WHERE tracking_session_id IN (SELECT tracking_session_id FROM {_COPY}.main.sessions)"
-    copied("tracking_sessions", f"SELECT * FROM tracking_sessions {named if choice.conditions else ''}")
-    for table in EXPLAINED:
-        copied(table, f"SELECT * FROM {table}")
-    _record(connection, choice, number, now)
-    connection.execute("COMMIT")
+    with transaction(connection):
+        number = _number(connection)
+        try:
+            check(connection, sessions)
+            copied("sessions", sessions)
+        except duckdb.Error as error:
+            raise QueryRefused(one_line(error)) from error
+        copied("events", f"SELECT * FROM events {_of_copied(connection, choice)}")
+        named = f"WHERE tracking_session_id IN (SELECT tracking_session_id FROM {_COPY}.main.sessions)"
+        copied("tracking_sessions", f"SELECT * FROM tracking_sessions {named if choice.conditions else ''}")
+        for table in EXPLAINED:
+            copied(table, f"SELECT * FROM {table}")
+        _record(connection, choice, number, now)
     connection.execute(f"USE {_COPY}.main")
     connection.execute(copied_definitions_sql())
     connection.execute(f"CHECKPOINT {_COPY}")
@@ -202,4 +198,3 @@ def _publish(made: Path, target: Path, *, aside: Path) -> None:
     if target.is_dir() and any(target.iterdir()):
         target.rename(aside)
     made.replace(target)
-    shutil.rmtree(aside, ignore_errors=True)

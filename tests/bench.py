@@ -299,8 +299,8 @@ def _compare_workers(folder: Path, environment: dict[str, str], other: Path, tur
                 connect(location(own), read_only=True) as lake,
                 _process(own, [programs[name], "worker"], MEASURED) as worker,
             ):
-                worker.wait_for(partial(_inserted, lake), within_s=600)
-                first, begun_s = _inserted(lake), _cpu_s(worker)
+                worker.wait_for(partial(inserted, lake), within_s=600)
+                first, begun_s = inserted(lake), _cpu_s(worker)
                 worker.wait_for(partial(_has_all, lake, events), within_s=600)
                 used_s = _cpu_s(worker)
             used_us[name].append((used_s / events * 1e6, (used_s - begun_s) / (events - first) * 1e6))
@@ -338,16 +338,16 @@ def _worker(settings: Settings, events: int) -> list[tuple[str, str]]:
         _process(settings, [PLAYHEAD, "worker"], MEASURED),
     ):
         began = None
-        while (read := _inserted(lake)) < events:
+        while (read := inserted(lake)) < events:
             if began is None and read:
                 began = (time.monotonic(), read)
             time.sleep(0.05)
         ended = time.monotonic()
     assert began is not None
     command = ["taskset", "-c", MEASURED, sys.executable, __file__, "--insert-only"]
-    inserted = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    alone = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     rate = (events - began[1]) / (ended - began[0])
-    return [("worker events/s", f"{rate:,.0f}"), ("inserted only", inserted)]
+    return [("worker events/s", f"{rate:,.0f}"), ("inserted only", alone)]
 
 
 def _rebuild(settings: Settings, events: int) -> None:
@@ -453,12 +453,13 @@ def _insert_only(events: int = 100_000, batch: int = 20_000) -> float:
 
 
 def _has_all(lake: duckdb.DuckDBPyConnection, events: int) -> bool:
-    return _inserted(lake) == events
+    return inserted(lake) == events
 
 
-def _inserted(lake: duckdb.DuckDBPyConnection) -> int:
-    row = lake.execute("SELECT sum(inserted) FROM ledger").fetchone()
-    return int(row[0]) if row else 0
+def inserted(lake: duckdb.DuckDBPyConnection, at: str = "") -> int:
+    """Return how many events workers have inserted, now or `at` a version."""
+    row = lake.execute(f"SELECT sum(inserted) FROM ledger {at}").fetchone()
+    return int(row[0] or 0) if row else 0
 
 
 async def fill(settings: Settings, events: int) -> None:

@@ -129,7 +129,9 @@ def measure(data: Path, sessions: int) -> dict[str, str]:
             rounds = _keep_up(place, data)
         found |= {"generating it": str(costs[0]), "upkeep until all is settled and rolled up": str(costs[1])}
         found["rounds of upkeep for that"] = str(rounds)
-    found |= {question.words: _ask(place, question, days) for question in QUESTIONS}
+    with contextlib.closing(connect(place, read_only=True, memory="4GB", threads=2)) as lake:
+        names = _names(lake, days)
+    found |= {question.words: _ask(place, question.sql.format(**names)) for question in QUESTIONS}
     found["one commit of a worker, median (wall)"] = f"{_commit_s(data) * 1000:.0f} ms"
     found["catalogue"] = f"{Path(place.catalog).stat().st_size / 1e6:.1f} MB"
     for table in ("session_versions", "settled_sessions"):
@@ -148,11 +150,9 @@ def _keep_up(place: Location, data: Path) -> int:
     raise AssertionError
 
 
-def _ask(place: Location, question: Question, days: int) -> str:
+def _ask(place: Location, query: str) -> str:
     """Return what a question costs on a connection of its own: asked first, and the best of later times."""
     costs: list[Cost] = []
-    with contextlib.closing(connect(place, read_only=True, memory="4GB", threads=2)) as lake:
-        query = question.sql.format(**_names(lake, days))
     with contextlib.closing(connect(place, read_only=True, memory="4GB", threads=2)) as lake:
         for _ in range(TURNS):
             with timed(costs):

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
-from bench import fill
+from bench import fill, inserted
 from rigs.commands import PLAYHEAD, SECRETS
 from rigs.processes import started
 from rigs.readers import QUESTIONS, Asked, ask_from_other_processes
@@ -47,7 +47,7 @@ def main() -> None:
     if chosen.fill is not None:
         asyncio.run(fill(read_settings({**SECRETS, **_PATIENT, "PLAYHEAD_DATA_DIR": str(chosen.fill)}), ENOUGH))
         return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what it started is ended too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what it started ends too
     with tempfile.TemporaryDirectory(prefix="playhead-bench-") as folder:
         asked = _measure(Path(folder) / "data", chosen.seconds, chosen.questions, chosen.readers)
     if any(each.error for each in asked):
@@ -66,9 +66,7 @@ def _measure(data: Path, seconds: float, questions: int, readers: int) -> list[A
         started([PLAYHEAD, "worker"], log=data.parent / "worker.out", env=environment),
         contextlib.closing(connect(location(settings), read_only=True)) as lake,
     ):
-        until(
-            lambda: lake.execute("SELECT sum(inserted) > 0 FROM ledger").fetchone() == (True,), "nothing arrives"
-        )
+        until(lambda: inserted(lake) > 0, "nothing arrives")
         time.sleep(WARM_UP_S)
         alone = datetime.now(UTC)
         time.sleep(seconds)
@@ -85,20 +83,16 @@ def _measure(data: Path, seconds: float, questions: int, readers: int) -> list[A
 def _commits(lake: duckdb.DuckDBPyConnection, since: datetime, until: datetime) -> list[tuple[datetime, int]]:
     """Return when the worker committed, and how many events it had inserted by then."""
     rows = lake.execute(
-        """
-        SELECT snapshot_time, snapshot_id FROM ducklake_snapshots('lake')
-        WHERE snapshot_time BETWEEN $since AND $until AND map_contains(changes, 'tables_inserted_into')
-        ORDER BY snapshot_id
-        """,
+        "SELECT snapshot_time, snapshot_id FROM ducklake_snapshots('lake') "
+        "WHERE snapshot_time BETWEEN $since AND $until ORDER BY snapshot_id",
         {"since": since, "until": until},
     ).fetchall()
-
-    return [(at, _inserted(lake, f"AT (VERSION => {number})")) for at, number in rows]
-
-
-def _inserted(lake: duckdb.DuckDBPyConnection, at: str = "") -> int:
-    found = lake.execute(f"SELECT sum(inserted) FROM ledger {at}").fetchone()
-    return int(found[0]) if found else 0
+    by_count: dict[int, tuple[datetime, int]] = {}
+    for at, number in rows:  # the first of a new number of commits is the worker's; what follows it is upkeep's
+        version = f"AT (VERSION => {number})"
+        commits = lake.execute(f"SELECT sum(commits) FROM ledger {version}").fetchall()[0][0]
+        by_count.setdefault(commits, (at, inserted(lake, version)))
+    return list(by_count.values())[1:]
 
 
 def _print(commits: Mapping[str, Sequence[tuple[datetime, int]]], asked: Sequence[Asked]) -> None:

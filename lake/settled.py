@@ -29,6 +29,15 @@ _DAY = (
     "started_at::DATE, NULL)"
 )
 
+# What tracking sessions tell of their sessions; the braces are for which of their events.
+_TOLD = """
+SELECT
+    tracking_session_id,
+    arg_min(user_id, log_offset) AS first_user_id,
+    bool_or(consent = 'denied') AS has_denial
+FROM tracking_events {} GROUP BY tracking_session_id
+"""
+
 
 class Upto(msgspec.Struct, frozen=True):
     """The row of `settled_upto`: up to which rows of each table sessions are settled."""
@@ -140,7 +149,11 @@ def _advanced(connection: duckdb.DuckDBPyConnection, before: Upto, day: date) ->
 
 
 def _find_ripe(connection: duckdb.DuckDBPyConnection, before: Upto, after: Upto) -> None:
-    """Find what this round settles, with its tracking sessions, what those of others said since, and all days."""
+    """Find what this round settles, its tracking sessions, later news of others, and the days to rewrite."""
+    since = (
+        f"WHERE rowid >= {before.tracking} AND snapshot_id > {before.tracking_snapshot} "
+        "AND (user_id IS NOT NULL OR consent = 'denied')"
+    )
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE ripe AS
@@ -148,22 +161,8 @@ def _find_ripe(connection: duckdb.DuckDBPyConnection, before: Upto, after: Upto)
             session_id, version, {_DAY} AS settled_day,
             if(tracking_verified, tracking_session_id, NULL) AS tracking_session_id
         FROM session_versions WHERE {_ripe(before, after)};
-        CREATE OR REPLACE TEMP TABLE tracking AS
-        SELECT
-            tracking_session_id,
-            arg_min(user_id, log_offset) AS first_user_id,
-            bool_or(consent = 'denied') AS has_denial
-        FROM tracking_events SEMI JOIN ripe USING (tracking_session_id)
-        GROUP BY tracking_session_id;
-        CREATE OR REPLACE TEMP TABLE ripe_tracking AS
-        SELECT
-            tracking_session_id,
-            arg_min(user_id, log_offset) AS first_user_id,
-            bool_or(consent = 'denied') AS has_denial
-        FROM tracking_events
-        WHERE rowid >= {before.tracking} AND snapshot_id > {before.tracking_snapshot}
-            AND (user_id IS NOT NULL OR consent = 'denied')
-        GROUP BY tracking_session_id;
+        CREATE OR REPLACE TEMP TABLE tracking AS {_TOLD.format("SEMI JOIN ripe USING (tracking_session_id)")};
+        CREATE OR REPLACE TEMP TABLE ripe_tracking AS {_TOLD.format(since)};
         CREATE OR REPLACE TEMP TABLE touched AS
         SELECT settled_day FROM ripe
         UNION SELECT settled_day FROM settled_sessions

@@ -43,7 +43,7 @@ QUESTIONS = (
     "health",
     "rollups",
 )
-# Of these, what needs no other table than sessions, events and what explains them; `quality` but for data_quality.
+# Of these, what needs no other table than sessions, events and what explains them; `quality` without data_quality.
 QUESTIONS_OF_SESSIONS = ("metrics", "concurrency", "retention", "delivery", "viewers", "quality")
 # The views of lists in sessions: a row for each entry.
 LISTS = ("ads", "ad_breaks", "chapters", "player_states", "played_intervals", "spans", "playback_errors")

@@ -31,7 +31,7 @@ def measure_sql(metric: Metric, errors: float) -> str:
 
 
 def difference_sql(newer: str, older: str) -> str:
-    """Return a struct of `difference`, `low` and `high`: one measure without another, each of other sessions.
+    """Return a struct of `difference`, `low` and `high`: one measure minus another, over separate sessions.
 
     The distance of the measures from their own bounds gives that of the difference (Newcombe 1998; Zou and Donner
     2008), so what was asymmetric remains so.
@@ -46,8 +46,9 @@ def _bounds(metric: Metric, errors: float) -> tuple[str, str]:
     match metric.how:
         case "sum":
             return "NULL", "NULL"
-        case "ratio" if is_share(metric):
-            return _of_share(metric.session_sql, errors)
+        case "ratio" if _is_share(metric):
+            value = metric.session_sql
+            return share_bounds_sql(f"avg({value})", f"count({value})", errors)
         case "ratio":
             return _of_ratio(metric.session_sql, metric.session_below_sql, errors)
         case "mean":
@@ -59,7 +60,7 @@ def _bounds(metric: Metric, errors: float) -> tuple[str, str]:
             return _of_percentile(metric.session_sql, metric.quantile, errors)
 
 
-def is_share(metric: Metric) -> bool:
+def _is_share(metric: Metric) -> bool:
     """Return whether a metric is a share of sessions: each of them counts or does not."""
     return metric.unit == "ratio" and metric.denominator == "1"
 
@@ -71,10 +72,6 @@ def _around(value: str, error: str, errors: float) -> tuple[str, str]:
 def _if_normal(n: str, bounds: tuple[str, str]) -> tuple[str, str]:
     low, high = (f"if({n} < {NORMAL_FROM}, NULL, {bound})" for bound in bounds)
     return low, high
-
-
-def _of_share(value: str, errors: float) -> tuple[str, str]:
-    return share_bounds_sql(f"avg({value})", f"count({value})", errors)
 
 
 def share_bounds_sql(share: str, n: str, errors: float) -> tuple[str, str]:

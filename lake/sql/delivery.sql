@@ -1,6 +1,6 @@
 -- Delivery of ads, and the errors that players report.
 
--- Ads of the sessions that started from `since` up to `until`, a row each, those outside of breaks too (break_index is null). reached_ratio: how much of the ad played: 1 if it completed, else time played divided by length, as far as the last event shows it (an ad that just ends in silence may have played a ping longer); null without a length, and while the session is open. outcome is open also where the session fell silent in the ad and closed (state is final). error_id: the first error that the player reported while the ad was open. filters as in metrics_by. Cost: that of the sessions asked for, at most 0.9 s.
+-- Ads of the sessions that started from `since` up to `until`, a row each, those outside of breaks too (break_index is null). reached_ratio: how much of the ad played: 1 if it completed, else time played divided by length, as far as the last event shows it (an ad followed by silence may have played up to one ping interval longer); null without a length, and while the session is open. outcome is open also where the session fell silent in the ad and closed (state is final). error_id: the first error that the player reported while the ad was open. filters as in metrics_by. Cost: that of the sessions asked for, at most 0.9 s.
 CREATE OR REPLACE MACRO ads_between(since := '-infinity', until := 'infinity', filters := '{}') AS TABLE
 SELECT
     * EXCLUDE (errors_reported),

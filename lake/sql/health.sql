@@ -208,9 +208,9 @@ WITH asked AS MATERIALIZED (
 ), worst AS (
     SELECT
         dimension, value, minute,
-        if(max(score) >= 4, max(score), 0 * max(score)) AS score,
-        if(max(score) >= 4, arg_max(measure, score), NULL) AS worst,
-        if(max(score) >= 4, arg_max(n, score), NULL) AS sample,
+        max(told) AS score,
+        if(max(told) >= 4, arg_max(measure, told), NULL) AS worst,
+        if(max(told) >= 4, arg_max(n, told), NULL) AS sample,
         {
             starts: max(told) FILTER (measure = 'starts'),
             failures_before_start: max(told) FILTER (measure = 'failures_before_start'),

@@ -34,7 +34,7 @@ CREATE OR REPLACE MACRO all_known(names, known) AS if(
     )
 );
 
--- Whether a session's value of a dimension is the one that `filters` has for it or one of its list, or `filters` has none. An empty text stands for no value.
+-- Whether a session's value of a dimension is the one that `filters` has for it or one of its list, or `filters` does not name the dimension. An empty text matches sessions without a value.
 CREATE OR REPLACE MACRO is_asked(filters, name, value) AS (
     map_extract_value(filters::MAP(VARCHAR, VARCHAR), name) IS NULL
     OR value::VARCHAR = map_extract_value(filters::MAP(VARCHAR, VARCHAR), name)
@@ -61,7 +61,7 @@ CREATE OR REPLACE MACRO is_asked_own(filters, own) AS if(
     )) = 0
 );
 
--- Every metric by any dimensions, of the sessions that started from `since` up to `until`: metrics_by(['player_name', 'country'], '2026-09-01', '2026-09-02'); by nothing: []. Dimensions are columns of sessions that name something (an unknown name is an error that lists them), hour, day, week, month, weekday (1: Monday) and hour_of_day of the start in the time zone `zone`, and keys of custom metadata as `dims.<key>`, whose values are together in the column `cut`. filters: only sessions with these values, such as {player_name: 'web', "dims.group": 'B'}; an empty text stands for no value, a list for any of its values: {country: ['PL', '']}. No row where no session is. Cost: that of the sessions asked for.
+-- Every metric by any dimensions, of the sessions that started from `since` up to `until`: metrics_by(['player_name', 'country'], '2026-09-01', '2026-09-02'); by nothing: []. Dimensions are columns of sessions that name something (an unknown name is an error that lists them), hour, day, week, month, weekday (1: Monday) and hour_of_day of the start in the time zone `zone`, and keys of custom metadata as `dims.<key>`, whose values are together in the column `cut`. filters: only sessions with these values, such as {player_name: 'web', "dims.group": 'B'}; an empty text matches sessions without a value, a list any of its values: {country: ['PL', '']}. Without sessions there is no row. Cost: that of the sessions asked for.
 CREATE OR REPLACE MACRO metrics_by(dims, since := '-infinity', until := 'infinity', filters := '{}', zone := 'UTC') AS TABLE
 SELECT
     COLUMNS(lambda name: name = 'cut' OR list_contains(coalesce(dims::VARCHAR[], []), name)),

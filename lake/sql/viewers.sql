@@ -87,7 +87,7 @@ SELECT
     cohort AS cohort_week, number AS week_number, viewers, sessions, content_time_s, cohort_viewers, retained_ratio
 FROM cohorts_by('week');
 
--- Sequences of content: what the same viewer played next, if it started within `hours` of the end of the previous; next_ratio is relative to all plays of the first. Repeats of the same content count too. Of plays that started from `since` up to `until`; filters as in metrics_by are about them, what is played next may be anything. Cost: 0.6 s.
+-- Sequences of content: what the same viewer played next, if it started within `hours` of the end of the previous; next_ratio is relative to all plays of the first. Repeats of the same content count too. Of plays that started from `since` up to `until`; filters as in metrics_by apply to these plays only; the next play may be of any content. Cost: 0.6 s.
 CREATE OR REPLACE MACRO sequences_within(hours, since := '-infinity', until := 'infinity', filters := '{}') AS TABLE
 WITH plays AS (
     SELECT

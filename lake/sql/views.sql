@@ -74,7 +74,7 @@ LEFT JOIN (SELECT request_hash, run, place, received_at, NOT is_used AS is_used 
 UNION ALL
 SELECT session_id, request_hash, received_at, is_used, false AS is_copy FROM starts WHERE NOT is_repeated;
 
--- Sessions as their newest version says, open ones included, for questions that need neither users nor devices: what tracking sessions and denials of consent change of these is in sessions.
+-- The newest version of each session, open ones included, for questions that need neither users nor devices: only the view sessions applies tracking sessions and denials of consent to these.
 CREATE OR REPLACE VIEW newest_sessions AS
 -- A filter on a session's own columns must reach the scans, where it skips files. So the newest version is found by
 -- anti-joins, each only on equal keys: another condition would make DuckDB compare every row with every other. There is

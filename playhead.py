@@ -38,11 +38,11 @@ Data = Annotated[Path | None, typer.Option("--data", help="Folder of log, lake a
 
 
 def connect(data: Path | str | None = None, **settings: str) -> "Reader":
-    """Open a lake for queries only, from Python, whatever else runs.
+    """Open a lake from Python, for queries only. Workers may run meanwhile.
 
     `data` is the folder that `--data` names. Settings are those of the environment, or given by their names in
     lower case: `connect(lake_catalog="postgres:host=db dbname=playhead", lake_files="s3://bucket/playhead")`. All
-    that one process opens of a lake shares a connection. Tables need no qualified name, and times are UTC.
+    calls for one lake in a process share a connection. Table names need no prefix, and times are UTC.
 
     Raises NotReady if there is no lake, if a setting is wrong, or if this DuckDB cannot read the lake.
     """
@@ -231,7 +231,7 @@ def status(
     as_json: Json = False,
     data: Data = None,
 ) -> None:
-    """Look at log, lake, workers, ingests and disks: is it well, how far behind, what is halted and why.
+    """Check the log, lake, workers, ingests and disks: what is behind, what is halted and why.
 
     Each finding says what to do. Exit status 1 if anything is wrong.
     """
@@ -305,7 +305,7 @@ def export(
     ],
     since: Annotated[
         str | None,
-        typer.Option(help="Only sessions that started at this time or later: 2026-11-28T12:00 (UTC), or 7d ago."),
+        typer.Option(help="Only sessions that started at or after 2026-11-28T12:00 (UTC), or 7d for a week ago."),
     ] = None,
     until: Annotated[str | None, typer.Option(help="Only sessions that started before this time.")] = None,
     where: Annotated[

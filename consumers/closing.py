@@ -101,9 +101,9 @@ class Closing(msgspec.Struct, gc=False):
         closing = cls(limits)
         events, last_offset = history.events, history.last_offset
         counted = [each for each in events if each.offset <= last_offset and not each.is_flagged(OVER_LIMIT)]
-        clocks = clocks_of((each.received_ms, each.client_ms) for each in counted) if counted else None
-        closing.take_all(dated(event, clocks) if clocks else event for event in counted)
-        if clocks is not None:
+        if counted:
+            clocks = clocks_of((each.received_ms, each.client_ms) for each in counted)
+            closing.take_all(dated(event, clocks) for event in counted)
             closing.set_clocks(clocks)
         if history.over.events:
             closing.count_over(history.over)

@@ -138,7 +138,7 @@ class PartitionSessions:
         return True
 
     def _put(self, event: Event, session: OpenSession, clocks: Clocks, changes: Changes) -> None:
-        """Store an event, and put it into its session, of which the events show these clocks then."""
+        """Store an event and add it to its session; `clocks` is what its events show, this one included."""
         changes.events.append(event)
         if session.version > 1:
             session.late_events += 1

@@ -16,8 +16,8 @@ A segment lasts, by its own clock and offset, from the last event that came with
 more or less) to the first event of the next segment's run, with a tolerance of 2 s at both ends. An event belongs
 to a segment if it lies within the segment's time and its delay is at least the segment's offset less 2 s. If it
 fits several, it belongs to the one with the greatest offset, which makes it least late. It is ordered by its
-timestamp plus the offset of its segment less that of the first: by the first clock. An event that belongs to no
-segment is ordered by its arrival, by the first clock too.
+timestamp plus the offset of its segment less that of the first, which is the time of the first clock. An event
+that belongs to no segment is ordered by its arrival, converted to the first clock too.
 
 Where the clock was not set, events are ordered by their timestamps. But nothing arrives before it happened: an
 event whose delay falls short of the clock's offset by more than 5 minutes is ordered by its arrival, by it.
@@ -138,9 +138,9 @@ class Clocks(msgspec.Struct, gc=False):
         return happened_ms - self.segments[0].offset_ms
 
     def takes(self, client_ms: int, received_ms: int) -> bool:
-        """Take one more event if it is plain that what `noted` would return orders all as before; return whether.
+        """Take one more event if it clearly leaves the order of all others as it is; return whether it was taken.
 
-        Such is nearly every event of a session whose delays vary, as those of an upload do: it is the last in
+        Nearly every event of a session whose delays vary, as in an upload, is of this kind: it is the last in
         order, it is ordered by its timestamp, and it neither ends the very first run nor makes one steady.
         """
         delay_ms = received_ms - client_ms

@@ -294,7 +294,7 @@ _in_order = itemgetter(*SessionFacts.__struct_fields__)
 
 
 def session_facts(found: dict[str, Any]) -> SessionFacts:
-    """Return the facts by their names. By place: by name a Struct of so many fields takes three times as long."""
+    """Return the facts by their names. Passing so many fields to a Struct by keyword takes three times as long."""
     return SessionFacts(*_in_order(found))
 
 

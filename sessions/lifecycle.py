@@ -1,8 +1,8 @@
 """When a session starts and ends, and what its sessionStart says of it.
 
-The start is the sessionStart, or the first event that counts of a session without one. The end is the earliest
-sessionEnd that takes effect (`admission.py`), or `length_ms` after the start, whichever is earlier. What comes
-after it does not count.
+The start is the sessionStart or, without one, the first event that counts. The end is the earliest sessionEnd that
+takes effect (`admission.py`), or `length_ms` after the start, whichever is earlier. What comes after it does not
+count.
 """
 
 from typing import Any

@@ -72,8 +72,8 @@ class Run(msgspec.Struct, frozen=True, gc=False):
 
     It began at `since_ms` (of an unsaid play: content began then), at the playhead `head`; `base_ms` is its last
     observation. Of its time, `weight_ms` is content with a known bitrate, `weighted` that time by its bitrate, and
-    `unborne_ms` unknown so far. Once decided, `counts_as` is what it is. `began` is what was so at its first
-    base.
+    `unborne_ms` unknown so far. Once decided, `counts_as` is what its time counts as. `began` is the state at
+    its first base.
     """
 
     first_ms: int

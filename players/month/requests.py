@@ -89,9 +89,8 @@ class History:
             ahead += [coming for viewer in self._viewers for coming in comings(viewer, day_ms)]
             ahead += bot_comings(self._bot, day_ms, viewers=len(self._viewers))
             ahead.sort()
-            due_before_ms = (
-                day_ms - DAY_MS // 2
-            )  # clocks of countries differ by hours: the rest of a day comes later
+            # Clocks of countries differ by hours: the rest of a day comes later.
+            due_before_ms = day_ms - DAY_MS // 2
             due = [coming for coming in ahead if coming.at_ms < due_before_ms]
             ahead = ahead[len(due) :]
             yield from (each for each in due if self.period.has(each.at_ms) and here[each.viewer].has(each.at_ms))

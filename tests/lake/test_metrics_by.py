@@ -90,7 +90,7 @@ def test_any_dimensions(connection: duckdb.DuckDBPyConnection, dims: list[str], 
     ],
 )
 def test_any_filters(connection: duckdb.DuckDBPyConnection, filters: str, condition: str) -> None:
-    """Only sessions with these values, of a list with any of them; an empty text stands for no value."""
+    """Only sessions with these values; an empty text matches those without a value, a list any of its values."""
     query = (
         f"SELECT * EXCLUDE (\"cut\") FROM metrics_by(['stream_type'], {', '.join(A_WEEK)}, filters := {filters})"
     )

@@ -1,9 +1,9 @@
 """Measure: acknowledged POSTs a second, events a second through the worker, time from 2xx to visible in SQL.
 
     python tests/bench.py [--log embedded|kafka] [--seconds 10] [--events 500000]
-    python tests/bench.py --against CHECKOUT [--turns 6] [--log embedded|kafka] [--seconds 10]
+    python tests/bench.py --against CHECKOUT... [--turns 6] [--log embedded|kafka] [--seconds 10]
     python tests/bench.py --rebuild 1000000
-    python tests/bench.py --open-sessions 100000 [--against CHECKOUT --log kafka]
+    python tests/bench.py --open-sessions 100000 [--against CHECKOUT... --log kafka]
 
 Each measured process has one core for itself (`taskset -c 0`); load, broker and reader share the other. Prints a
 table. Machines differ, and one machine by the hour, so our figures come with two yardsticks from the same run, on
@@ -26,9 +26,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ from schemas.settings import Settings, environment_of, read_settings
 MEASURED, OTHERS = "0", "1"
 CONNECTIONS = 64
 EVENTS_BEFORE = 12  # of each session that stays open
+EVENTS_APART_MS = 2_600  # so that the 40 events of a session fit into two minutes
 NEWS = 3  # times that all of them are written afterwards
 # A disk that others use may take a minute for a group of appends; nobody waits for these.
 _MANY_SESSIONS = {"PLAYHEAD_LOG_PARTITIONS": "8", "PLAYHEAD_LOG_APPEND_TIMEOUT_S": "600"}
@@ -85,8 +87,10 @@ def main() -> None:
     options.add_argument("--rebuild", type=int, metavar="EVENTS", help="only how long it takes from the log alone")
     options.add_argument(
         "--against",
+        nargs="+",
+        default=[],
         type=Path,
-        help="compare the CPU of a request, and of an event on Kafka, with that of this checkout",
+        help="compare the CPU of a request, and of an event on Kafka, with that of these checkouts",
     )
     options.add_argument("--turns", type=int, default=6)
     chosen = options.parse_args()
@@ -106,7 +110,7 @@ def main() -> None:
                 own = _settings(Path(folder) / f"open-{number}", {**environment, **_MANY_SESSIONS})
                 _open_sessions(own, chosen.open_sessions, name, program)
             return
-        if chosen.against is not None:
+        if chosen.against:
             if chosen.log == "kafka":  # embedded logs of two releases are not one
                 _compare_workers(Path(folder), environment, chosen.against, chosen.turns, chosen.events)
             _compare(Path(folder), environment, chosen.against, chosen.turns, chosen.seconds)
@@ -131,12 +135,10 @@ def _log(kind: str, folder: Path) -> Iterator[dict[str, str]]:
         broker.stop()
 
 
-def _programs(other: Path | None) -> dict[str, Path]:
+def _programs(others: Sequence[Path]) -> dict[str, Path]:
     """Return the programs to be measured, by the names that are printed."""
-    programs = {"this checkout": Path(PLAYHEAD)}
-    if other is not None:
-        programs[str(other)] = other / ".venv" / "bin" / "playhead"
-    return programs
+    own = {"this checkout": Path(PLAYHEAD)}
+    return own | {str(other): other / ".venv" / "bin" / "playhead" for other in others}
 
 
 def _settings(folder: Path, environment: dict[str, str]) -> Settings:
@@ -179,7 +181,9 @@ def _wait_ready(settings: Settings) -> str:
     return url
 
 
-def _event(event_type: str, *, ts: int, playhead: float, params: dict[str, Any] | None = None) -> dict[str, Any]:
+def _event(
+    event_type: str, *, ts: int, playhead: float = 0, params: dict[str, Any] | None = None
+) -> dict[str, Any]:
     event: dict[str, Any] = {"eventType": event_type, "playerTime": {"playhead": playhead, "ts": ts}}
     if params:
         event["params"] = params
@@ -208,7 +212,7 @@ def _start(ts: int) -> dict[str, Any]:
         "media.libraryVersion": "js-3.1.0",
         "media.resume": False,
     }
-    event = _event("sessionStart", ts=ts, playhead=0, params=params)
+    event = _event("sessionStart", ts=ts, params=params)
     event["customMetadata"] = {"page.url": "https://www.example.com/watch/" + "x" * 120, "page.section": "series"}
     return event
 
@@ -217,7 +221,7 @@ def _posts(settings: Settings, seconds: int) -> list[tuple[str, str]]:
     """Load one ingest process with sessionStarts over 64 connections."""
     _run(settings, "topics", "init")
     script = settings.data_dir / "post.lua"
-    body = json.dumps(_start(int(time.time() * 1000)))
+    body = json.dumps(_start(_now_ms()))
     script.write_text(WRK_SCRIPT % body)
     with _process(settings, [PLAYHEAD, "ingest"], MEASURED):
         acknowledged = _load(settings, script, seconds)
@@ -252,18 +256,18 @@ def _wrk(script: Path, url: str, seconds: int) -> str:
     return done
 
 
-def _compare(folder: Path, environment: dict[str, str], other: Path, turns: int, seconds: int) -> None:
-    """Load the ingests of two checkouts in turn; print the CPU of a request, median and least, and the rates.
+def _compare(folder: Path, environment: dict[str, str], others: Sequence[Path], turns: int, seconds: int) -> None:
+    """Load the ingests of several checkouts in turn; print the CPU of a request, median and least, and the rates.
 
     Where others load the machine, rates say little, and the CPU a little more.
     """
-    programs = _programs(other)
+    programs = _programs(others)
     settings = {name: _settings(folder / str(number), environment) for number, name in enumerate(programs)}
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
     for name, program in programs.items():
         variables = {**os.environ, **environment_of(settings[name])}
         subprocess.run([program, "topics"], env=variables, check=True, stdout=subprocess.DEVNULL)
-        (settings[name].data_dir / "post.lua").write_text(WRK_SCRIPT % json.dumps(_start(int(time.time() * 1000))))
+        (settings[name].data_dir / "post.lua").write_text(WRK_SCRIPT % json.dumps(_start(_now_ms())))
     for turn in range(turns):
         for name in sorted(programs, reverse=turn % 2 == 1):
             with _process(settings[name], [str(programs[name]), "ingest"], MEASURED) as process:
@@ -283,9 +287,11 @@ def _compare(folder: Path, environment: dict[str, str], other: Path, turns: int,
         )
 
 
-def _compare_workers(folder: Path, environment: dict[str, str], other: Path, turns: int, events: int) -> None:
-    """Let the workers of two checkouts read one topic in turn; print the CPU of an event, median and least."""
-    programs = _programs(other)
+def _compare_workers(
+    folder: Path, environment: dict[str, str], others: Sequence[Path], turns: int, events: int
+) -> None:
+    """Let the workers of several checkouts read one topic in turn; print the CPU of an event, median and least."""
+    programs = _programs(others)
     log = _settings(folder / "log", environment)
     _run(log, "topics")
     asyncio.run(fill(log, events))
@@ -364,11 +370,10 @@ def _rebuild(settings: Settings, events: int) -> None:
 def _open_sessions(settings: Settings, sessions: int, name: str, program: Path) -> None:
     """Let one worker read sessions that stay open, then news of all of them, time and again; print its memory."""
     _run(settings, "topics", "init", program=program)
-    now_ms = int(time.time() * 1000)
     viewers = [
-        (session.id.encode(), session.partition, _script(now_ms))
+        (session.id.encode(), session.partition, _script(_now_ms))
         for number in range(sessions)
-        for session in [_session(settings.keys_of_mac(), number % settings.log_partitions, now_ms)]
+        for session in [_session(settings.keys_of_mac(), number % settings.log_partitions, _now_ms())]
     ]
     asyncio.run(_play(settings, viewers, events=EVENTS_BEFORE))
     events = EVENTS_BEFORE * sessions
@@ -397,22 +402,29 @@ async def _play(
         for first in range(0, len(viewers), 4_000):
             await asyncio.gather(
                 *(
-                    writer.append(partition, key=session, value=_value(session.decode(), next(script)))
+                    writer.append(
+                        partition, key=session, value=_value(session.decode(), next(script), _now_ms(), os.urandom)
+                    )
                     for session, partition, script in viewers[first : first + 4_000]
                 )
             )
     await writer.close()
 
 
-def _value(session_id: str, event: dict[str, Any]) -> bytes:
-    now_ms = int(time.time() * 1000)
-    event_id = mint_event_id(now_ms=now_ms, entropy=os.urandom)
-    received = datetime.fromtimestamp(now_ms / 1000, UTC)
+def _value(session_id: str, event: dict[str, Any], arrived_ms: int, entropy: Callable[[int], bytes]) -> bytes:
     return records.encode(
         records.media_event(
-            event, event_id=event_id, session_id=session_id, source=records.SOURCE_MEDIA, received=received
+            event,
+            event_id=mint_event_id(now_ms=arrived_ms, entropy=entropy),
+            session_id=session_id,
+            source=records.SOURCE_MEDIA,
+            received=datetime.fromtimestamp(arrived_ms / 1000, UTC),
         )
     )
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 def _wait_written(lake: duckdb.DuckDBPyConnection, events: int, worker: Process) -> None:
@@ -479,46 +491,45 @@ async def fill(settings: Settings, events: int) -> None:
 def _records(keys: Sequence[bytes], partitions: int, events: int) -> Iterator[tuple[int, bytes, bytes]]:
     """Make records (partition, key, value): 500 sessions at a time, 40 events each: start, ads, pings, end.
 
-    They arrive when they are made: what a log has minutes after its arrival is of an ingest whose clock is wrong.
+    The events of a session are `EVENTS_APART_MS` apart and arrive as they happen, from nearly two minutes ago on:
+    what a log has later than that is of an ingest whose clock is wrong.
     """
     rng = random.Random(1)
     viewers: list[tuple[str, int, Iterator[dict[str, Any]]]] = []
     for _ in range(events):
-        received_ms = int(time.time() * 1000)
         if len(viewers) < 500:
+            started_ms = _now_ms() - 40 * EVENTS_APART_MS
             session = mint_media_session(
-                keys, partition=rng.randrange(partitions), started_ms=received_ms, entropy=rng.randbytes
+                keys, partition=rng.randrange(partitions), started_ms=started_ms, entropy=rng.randbytes
             )
-            viewers.append((session.id, session.partition, _script(received_ms)))
+            viewers.append((session.id, session.partition, _script(count(started_ms, EVENTS_APART_MS).__next__)))
         place = rng.randrange(len(viewers))
         session_id, partition, script = viewers[place]
         event = next(script)
         if event["eventType"] == "sessionEnd":
             viewers.pop(place)
-        envelope = records.media_event(
-            event,
-            event_id=mint_event_id(now_ms=received_ms, entropy=rng.randbytes),
-            session_id=session_id,
-            source=records.SOURCE_MEDIA,
-            received=datetime.fromtimestamp(received_ms / 1000, UTC),
-        )
-        yield partition, session_id.encode(), records.encode(envelope)
+        arrived_ms = event["playerTime"]["ts"] + 50
+        yield partition, session_id.encode(), _value(session_id, event, arrived_ms, rng.randbytes)
 
 
-def _script(ts: int) -> Iterator[dict[str, Any]]:
-    yield _start(ts)
-    yield _event("adBreakStart", ts=ts + 5, playhead=0, params={"media.ad.podIndex": 1, "media.ad.podSecond": 0})
+def _script(clock_ms: Callable[[], int]) -> Iterator[dict[str, Any]]:
+    """Make the 40 events of a viewer, each of the moment that the clock shows."""
+    yield _start(clock_ms())
+    yield _event("adBreakStart", ts=clock_ms(), params={"media.ad.podIndex": 1, "media.ad.podSecond": 0})
     ad = {"media.ad.id": "ad-1", "media.ad.length": 15, "media.ad.podPosition": 1, "media.ad.playerName": "html5"}
-    yield _event("adStart", ts=ts + 10, playhead=0, params=ad)
-    yield _event("adComplete", ts=ts + 15_010, playhead=0)
-    yield _event("adBreakComplete", ts=ts + 15_020, playhead=0)
-    yield _event("play", ts=ts + 15_030, playhead=0)
-    for ping in range(1, 33):
-        event = _event("ping", ts=ts + 15_030 + ping * 10_000, playhead=ping * 10)
+    yield _event("adStart", ts=clock_ms(), params=ad)
+    yield _event("adComplete", ts=clock_ms())
+    yield _event("adBreakComplete", ts=clock_ms())
+    began_ms = clock_ms()
+    yield _event("play", ts=began_ms)
+    for _ in range(32):
+        ts = clock_ms()
+        event = _event("ping", ts=ts, playhead=(ts - began_ms) / 1000)
         event["qoeData"] = {"media.qoe.bitrate": 4_500_000, "media.qoe.droppedFrames": 3}
         yield event
-    yield _event("sessionComplete", ts=ts + 345_040, playhead=330)
-    yield _event("sessionEnd", ts=ts + 345_050, playhead=330)
+    for event_type in ("sessionComplete", "sessionEnd"):
+        ts = clock_ms()
+        yield _event(event_type, ts=ts, playhead=(ts - began_ms) / 1000)
 
 
 def _visible(settings: Settings, seconds: int) -> list[tuple[str, str]]:
@@ -563,7 +574,7 @@ async def _post(url: str, seconds: int, answered: dict[str, float]) -> None:
 
 
 async def _post_one(client: httpx.AsyncClient, mark: str, answered: dict[str, float]) -> None:
-    event = _start(int(time.time() * 1000))
+    event = _start(_now_ms())
     event["customMetadata"] = {"mark": mark}
     response = await client.post("/api/v1/sessions", json=event)
     if response.status_code != 201:

@@ -13,6 +13,7 @@ import typer
 from commands.durations import parse_duration_s
 from commands.extras import lake_errors, remedy
 from commands.logs import log_as_json
+from commands.unneeded import leave_out_unneeded
 from schemas.faults import Fault
 from schemas.settings import Settings, describe, read_settings
 from schemas.terminal import printable_lines
@@ -49,6 +50,13 @@ def connect(data: Path | str | None = None, **settings: str) -> "Reader":
     from commands.connect import open_for_queries
 
     return open_for_queries(os.environ, data, settings)
+
+
+@app.callback()
+def before_each(context: typer.Context) -> None:
+    """Prepare the process for a verb; only the pages may use whatever is installed."""
+    if context.invoked_subcommand != "notebooks":
+        leave_out_unneeded()
 
 
 def main() -> None:

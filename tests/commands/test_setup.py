@@ -3,11 +3,13 @@
 import json
 import re
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
 import pytest
 from rigs.commands import PLAYHEAD, SECRETS, ask, failed, playhead, started
+from rigs.lake import Lake
 
 
 def test_init_may_be_repeated(tmp_path: Path) -> None:
@@ -140,6 +142,18 @@ def test_the_data_may_be_in_any_folder(verb: list[str], words: str, known: dict[
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert words.format(**known) in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_verb_imports_neither_pandas_nor_numpy(tmp_path: Path) -> None:
+    """Both are installed here; DuckDB and pyarrow would import them, for half of the time that a verb takes."""
+    Lake(tmp_path / "data")
+    assert find_spec("pandas")
+    assert find_spec("numpy")
+    done = playhead("session", "show", "no-such", cwd=tmp_path, settings={"PYTHONPROFILEIMPORTTIME": "1"})
+    modules = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines()]
+    imported = {module.partition(".")[0] for module in modules if "." in module}  # one that failed has no parts
+    assert {"duckdb", "pyarrow"} <= imported
+    assert not {"pandas", "numpy"} & imported
 
 
 @pytest.mark.parametrize("text", ["soon", "-5s", "0", "nan", "inf", "5w", ""])

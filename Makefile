@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: help run demo pictures test test-fast test-image check format lock notebooks recount soak bench bench-lake bench-pages bench-readers truth stack clean
+.PHONY: help run demo pictures test test-fast test-long test-image check format lock notebooks recount soak bench bench-lake bench-pages bench-readers truth stack clean
 
 help:  ## this list
 	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ test: test-fast  ## the test suite, in two processes at a time
 
 test-fast: .venv/.installed  ## what needs no broker, database or browser; measures the branches of sessions/
 	$(PYTEST) --cov=sessions $(FAST)
+
+test-long: .venv/.installed  ## the kills and seeds of which `make test` takes a sample
+	$(PYTEST) --long tests/lake/test_schema.py tests/whole/test_soak.py
 
 test-image: .venv/.installed  ## build the Containerfile on a minimal Debian and run the image (root, buildah, podman, debootstrap)
 	$(RUN)/pytest tests/whole/test_deployment.py -m slow

@@ -24,4 +24,11 @@ if not os.environ.get("CI"):
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the journal of hostile requests be longer, or another."""
     parser.addoption("--fuzz-requests", default=3_000, type=int, help="requests of tests/ingest/test_journal.py")
+    parser.addoption("--long", action="store_true", help="every kill and seed that a test otherwise samples")
     parser.addoption("--fuzz-seed", default=1, type=int, help="which requests these are")
+
+
+@pytest.fixture(scope="session")
+def is_long(request: pytest.FixtureRequest) -> bool:
+    """Whether to go through all cases, where a test otherwise takes one of each kind."""
+    return bool(request.config.getoption("--long"))

@@ -2,10 +2,6 @@
 
 import contextlib
 import math
-import multiprocessing
-import os
-import signal
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ import duckdb
 import pytest
 from rigs.big_lake import Shape, fill
 from rigs.lake import Lake
+from rigs.mortal import Mortal, dies_before
 
 from lake import rolling, rollups
 from lake.backup import back_up, restore
@@ -304,21 +301,12 @@ def test_a_day_is_replaced_without_delete_files(lake: RolledLake) -> None:
         assert lake.lake.ask(f"SELECT count(*) FROM {files} WHERE delete_file IS NOT NULL") == [(0,)], table
 
 
-def write_and_die(place: Location, after: int) -> None:
-    """Do a round in which one day is rolled up, and be killed before a statement of it."""
-    left = after
-
-    def count(_frame: Any, event: str, called: Any) -> None:
-        nonlocal left
-        if event == "c_call" and called.__name__ == "execute":
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    connection = connect(place, read_only=False)
-    prepared = rolling.prepare(connection, days=1)
-    sys.setprofile(count)
-    rolling.write(connection, place, prepared)
+def roll_up_a_day(mortal: Mortal, place: Location) -> None:
+    """Do a round in which one day is rolled up, and count the statements that write."""
+    with contextlib.closing(connect(place, read_only=False)) as connection:
+        prepared = rolling.prepare(connection, days=1)
+        with mortal:
+            rolling.write(connection, place, prepared)
 
 
 @pytest.mark.parametrize("rounds_before", [0, 1])
@@ -329,12 +317,9 @@ def test_a_kill_at_any_statement_leaves_right_answers(fresh: RolledLake, rounds_
         fresh.round(days=1)
     exact = fresh.rows(f"SELECT {columns} FROM metrics_by_day", 1)
     for killed in range(rounds_before, 100, 2):
-        child = multiprocessing.get_context("spawn").Process(target=write_and_die, args=(fresh.lake.place, killed))
-        child.start()
-        child.join(120)
+        is_killed = dies_before(killed, roll_up_a_day, fresh.lake.place)
         same(fresh.rows(f"SELECT {columns} FROM metrics_by_day_rolled", 1), exact)
-        if child.exitcode == 0:
+        if not is_killed:
             break
-        assert child.exitcode == -signal.SIGKILL
-    assert child.exitcode == 0
+    assert not is_killed
     assert killed > 8

@@ -10,11 +10,7 @@ import contextlib
 import itertools
 import json
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
-import textwrap
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +19,9 @@ from typing import Any
 import psycopg
 import pytest
 from rigs.commands import SECRETS, playhead, started
-from rigs.lake import ROOT, Lake
+from rigs.lake import Lake
 from rigs.logs import writing
+from rigs.mortal import Mortal, dies_before, statements_of
 from rigs.postgres import Server, new_database
 from rigs.waiting import until
 
@@ -32,7 +29,7 @@ from consumers.decode import decode
 from eventlog import Record
 from eventlog.embedded import file as embedded
 from lake.backup import MANIFEST
-from lake.catalog import connect
+from lake.catalog import Location, connect
 from lake.schema import SCHEMA, schema_of
 from lake.tables import initialize, sql_text
 from lake.verify import verify
@@ -188,57 +185,36 @@ def test_every_schema_has_its_step() -> None:
         assert all(" ADD COLUMN IF NOT EXISTS " in statement for statement in statements)
 
 
-KILLED = """
-    import json, os, signal, sys
-    from pathlib import Path
-    import lake.tables
-    from lake.catalog import location
-    from schemas.settings import Settings
-
-    statements, last = [], int(sys.argv[2])
-
-    class Mortal:  # a connection that dies before one of its statements
-        def __init__(self, connection):
-            self.connection = connection
-        def execute(self, statement, *values):
-            if len(statements) == last:
-                os.kill(os.getpid(), signal.SIGKILL)
-            statements.append(statement.strip())
-            return self.connection.execute(statement, *values)
-        def __getattr__(self, name):
-            return getattr(self.connection, name)
-
-    opened = lake.tables.connect
-    lake.tables.connect = lambda *args, **kwargs: Mortal(opened(*args, **kwargs))
-    lake.tables.initialize(location(Settings(data_dir=Path(sys.argv[1]))), partitions=2)
-    print(json.dumps(statements))
-"""
+def migrate(mortal: Mortal, place: Location) -> None:
+    """Migrate a lake, and count its statements."""
+    with mortal:
+        initialize(place, partitions=2)
 
 
-def migrate_and_die(lake: Lake, before: int) -> "subprocess.CompletedProcess[str]":
-    """Migrate a lake in a process that is killed before its n-th statement; -1: it lives, and prints them all."""
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(lake.settings.data_dir), str(before)]
-    return subprocess.run(command, cwd=ROOT, check=False, text=True, stdout=subprocess.PIPE)
+def kills(statements: Sequence[str], *, is_long: bool) -> list[int]:
+    """Return the statements to die before: around BEGIN and COMMIT of the migration, between, and later."""
+    edges = [place for place, statement in enumerate(statements) if statement in ("BEGIN", "COMMIT")]
+    assert [statements[place] for place in edges] == ["BEGIN", "COMMIT"] * (len(edges) // 2)
+    begin, commit = edges[:2]
+    chosen = {begin, (begin + commit) // 2, commit, commit + 1, *edges[3::2]}
+    return sorted(chosen | set(range(begin, len(statements), 10)) if is_long else chosen)
 
 
-def test_a_migration_that_is_killed_leaves_the_old_schema_or_the_new_one(old: Lake, tmp_path: Path) -> None:
+def test_a_migration_that_is_killed_leaves_the_old_schema_or_the_new_one(
+    old: Lake, tmp_path: Path, is_long: bool
+) -> None:
     """`kill -9` around its BEGIN and COMMIT, between them, and before each later COMMIT: nothing is there, or all.
 
     `init` again completes it.
     """
     before = columns(old)
     wanted = columns(Lake(tmp_path / "new", partitions=2))
-    whole = migrate_and_die(Lake(shutil.copytree(old.settings.data_dir, tmp_path / "whole")), -1)
-    statements = json.loads(whole.stdout)
-    edges = [place for place, statement in enumerate(statements) if statement in ("BEGIN", "COMMIT")]
-    assert [statements[place] for place in edges] == ["BEGIN", "COMMIT"] * (len(edges) // 2)
-    around = {place + step for place in edges[:2] for step in (0, 1)}
-    within = range(edges[0], edges[1], (edges[1] - edges[0]) // 3)
-    after = edges[3::2]
+    whole = Lake(shutil.copytree(old.settings.data_dir, tmp_path / "whole"))
+    statements = statements_of(migrate, whole.place)
     seen = []
-    for place in sorted({*around, *within, *after}):
+    for place in kills(statements, is_long=is_long):
         lake = Lake(shutil.copytree(old.settings.data_dir, tmp_path / f"killed-{place}"))
-        assert migrate_and_die(lake, place).returncode == -signal.SIGKILL
+        assert dies_before(place, migrate, lake.place)
         seen.append(number(lake))
         assert columns(lake) == (before if seen[-1] == 1 else wanted)
         initialize(lake.place, partitions=2)

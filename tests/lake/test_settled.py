@@ -1,7 +1,6 @@
 """Settled sessions: what upkeep copies into a table by day, and the view that has the same sessions throughout."""
 
 import contextlib
-import json
 import shutil
 import subprocess
 import sys
@@ -9,17 +8,24 @@ import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import duckdb
 import pytest
 from rigs.answers import answers, is_equal
 from rigs.big_lake import DAY_MS, Shape, fill, pass_time
 from rigs.lake import ROOT, Lake
+from rigs.mortal import Mortal, dies_before, statements_of
 
+from lake import rolling
 from lake.backup import back_up, restore
+from lake.catalog import location
 from lake.schema import open_to_write
 from lake.settled import reset, settle
+from lake.upkeep import Ages, maintain
 from lake.verify import verify
+from schemas.settings import Settings
 
 SHAPE = Shape(1_500, 9, partitions=2, days_a_file=4, small_files=2)
 ROWS = "SELECT * FROM sessions ORDER BY session_id"
@@ -308,41 +314,21 @@ def test_a_backup_leaves_out_what_is_settled_and_a_restored_lake_settles_it_agai
     assert copy.ask(ROWS) == before
 
 
-KILLED = """
-    import json, os, signal, sys
-    from pathlib import Path
-    from datetime import UTC, datetime
-    import lake.rolling, lake.upkeep
-    from lake.catalog import location
-    from schemas.settings import Settings
+def settle_in_upkeep(mortal: Mortal, settings: Settings) -> None:
+    """Do a round of upkeep, and count the statements of settling."""
 
-    statements, last = [], int(sys.argv[2])
+    def counted(*args: Any, **kwargs: Any) -> int:
+        with mortal:
+            return settle(*args, **kwargs)
 
-    class Mortal:  # a connection that dies before one of the statements of settling
-        def __init__(self, connection):
-            self.connection = connection
-        def execute(self, statement, *values):
-            if len(statements) == last:
-                os.kill(os.getpid(), signal.SIGKILL)
-            statements.append(statement.strip())
-            return self.connection.execute(statement, *values)
-
-    lake.rolling.prepare = lambda connection: lake.rolling.NOTHING  # it takes long, and is another test's
-    settle = lake.upkeep.settle
-    lake.upkeep.settle = lambda connection, *args, **kwargs: settle(Mortal(connection), *args, **kwargs)
-    settings = Settings(data_dir=Path(sys.argv[1]))
-    ages = lake.upkeep.Ages.of(settings)
-    lake.upkeep.maintain(
-        location(settings), ages, orphans=settings.data_dir / "orphans", now=lambda: datetime.now(UTC)
-    )
-    print(json.dumps(statements))
-"""
-
-
-def upkeep_that_dies(lake: Lake, before: int) -> "subprocess.CompletedProcess[str]":
-    """Run a round of upkeep that is killed before a statement of settling."""
-    arguments = [sys.executable, "-c", textwrap.dedent(KILLED), str(lake.settings.data_dir), str(before)]
-    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    # Rolling up takes long, and is another test's.
+    with patch("lake.upkeep.settle", counted), patch("lake.rolling.prepare", lambda _: rolling.NOTHING):
+        maintain(
+            location(settings),
+            Ages.of(settings),
+            orphans=settings.data_dir / "orphans",
+            now=lambda: datetime.now(UTC),
+        )
 
 
 def kills(count: int) -> Iterator[int]:
@@ -358,12 +344,10 @@ def test_upkeep_that_is_killed_while_it_settles_leaves_every_session_as_it_was(l
         close_everything(connection)
         pass_time(connection, SHAPE, SHAPE.until_ms + 2 * DAY_MS)
     before = lake.ask(ROWS)
-    whole = upkeep_that_dies(lake.copy(tmp_path / "whole"), 1_000_000)
-    statements = json.loads(whole.stdout.splitlines()[-1])
+    statements = statements_of(settle_in_upkeep, lake.copy(tmp_path / "whole").settings)
     assert statements[-1] == "COMMIT"
     for last in kills(len(statements)):
-        died = upkeep_that_dies(lake, last)
-        assert died.returncode == -9, died.stderr
+        assert dies_before(last, settle_in_upkeep, lake.settings)
         assert lake.ask(ROWS) == before
     assert settled(lake) > 0
     assert lake.ask(ROWS) == before

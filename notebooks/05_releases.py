@@ -87,7 +87,7 @@ def _(changed, judged, releases):
 
 
 @app.cell
-def _(at_once, catalogue, changed, choice, figures, found, html, judged, mo, span, worse):
+def _(at_once, catalogue, changed, figures, found, html, judged, mo, span, worse):
     def sentence(row):
         unit = catalogue[row["metric"]].unit
         newer, older, change = row["newer"], row["older"], row["change"]

@@ -220,7 +220,7 @@ def _(choice, content, contents, curves, figures, lake, mo):
 
 
 @app.cell
-def _(content, contents, curves, ends, enough, figures, left, mo):
+def _(content, curves, ends, enough, figures, left, mo):
     mo.stop(not content.length_s or not enough)
     tops = sorted(left, key=lambda row: -row["sessions"])[:5]
     mo.vstack(

@@ -164,7 +164,7 @@ def _(as_text, mo, timeline):
 
 
 @app.cell
-def _(describe, mo, show, timeline):
+def _(describe, mo, timeline):
     # The same text as `playhead session show` prints, with the arithmetic of each number.
     mo.vstack([mo.md("## Each number, with its arithmetic"), mo.plain_text("\n".join(describe(timeline)))])
     return

@@ -23,7 +23,7 @@ def _():
 
 
 @app.cell
-def _(lake, mo, re, resources, value):
+def _(mo, re, resources):
     # lake/QUESTIONS.md: each question with the SQL that answers it.
     examples = {
         title.strip(): sql.strip()
@@ -41,7 +41,7 @@ def _(lake, mo, re, resources, value):
 
 
 @app.cell
-def _(example, examples, filters, lake, listed, mo, table, value):
+def _(example, examples, filters, lake, mo):
     editor = mo.ui.code_editor(value=examples[example.value], language="sql", min_height=140, debounce=True)
     run = mo.ui.run_button(label="Ask")
     mo.vstack(
@@ -60,7 +60,7 @@ def _(example, examples, filters, lake, listed, mo, table, value):
 
 
 @app.cell
-def _(QueryRefused, duckdb, editor, example, examples, lake, mo, read, run, value):
+def _(QueryRefused, duckdb, editor, example, examples, lake, mo, read, run):
     # Examples are answered at once, your own SQL when you press the button.
     mo.stop(not run.value and editor.value.strip() != examples[example.value], mo.md("Press **Ask**."))
     try:
@@ -71,7 +71,7 @@ def _(QueryRefused, duckdb, editor, example, examples, lake, mo, read, run, valu
 
 
 @app.cell
-def _(answer, as_text, mo, table, value):
+def _(answer, as_text, mo):
     import io
 
     import pyarrow.csv
@@ -127,13 +127,13 @@ def _(answer, mo):
 
 
 @app.cell
-def _(along, answer, pictures, shown_rows, value):
+def _(along, pictures, shown_rows, value):
     pictures.answer(shown_rows, along.value, value.value)
     return
 
 
 @app.cell
-def _(lake, mo, read, value):
+def _(lake, mo, read):
     listed = read(
         lake,
         """
@@ -151,7 +151,7 @@ def _(lake, mo, read, value):
 
 
 @app.cell
-def _(as_text, lake, listed, mo, read, table, value):
+def _(as_text, lake, listed, mo, read, table):
     import html
 
     of_table = read(lake, "FROM columns_of($name)", name=table.value).to_pylist()

@@ -12,20 +12,9 @@ def _():
     from notebooks import figures, page, pictures, quality, questions
     from notebooks.names import as_text
 
-    lake = page.lake_of(mo, "Now")
-    return as_text, figures, lake, mo, page, pictures, quality, questions
-
-
-@app.cell
-def _(lake, mo, page):
-    bar, refresh, snapshot, set_snapshot = page.controls(mo, lake, period="last hour", every="2s")
-    return bar, refresh, set_snapshot, snapshot
-
-
-@app.cell
-def _(bar, mo, page, refresh):
-    page.head(mo, "Now", bar, refresh)
-    return
+    lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Now", period="last hour", every="2s")
+    head
+    return as_text, bar, figures, lake, mo, page, pictures, quality, questions, refresh, set_snapshot, snapshot
 
 
 @app.cell

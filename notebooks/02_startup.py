@@ -12,20 +12,9 @@ def _():
     from notebooks import figures, filters, page, pictures, questions
     from notebooks.connect import read
 
-    lake = page.lake_of(mo, "Startup")
-    return figures, filters, lake, mo, page, pictures, questions, read
-
-
-@app.cell
-def _(lake, mo, page):
-    bar, refresh, snapshot, set_snapshot = page.controls(mo, lake)
-    return bar, refresh, set_snapshot, snapshot
-
-
-@app.cell
-def _(bar, mo, page, refresh):
-    page.head(mo, "Startup", bar, refresh)
-    return
+    lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Startup")
+    head
+    return bar, figures, filters, lake, mo, page, pictures, questions, read, refresh, set_snapshot, snapshot
 
 
 @app.cell

@@ -13,20 +13,23 @@ def _():
     from notebooks.connect import read
     from notebooks.names import as_text
 
-    lake = page.lake_of(mo, "Failures")
-    return as_text, figures, filters, lake, mo, page, pictures, questions, read
-
-
-@app.cell
-def _(lake, mo, page):
-    bar, refresh, snapshot, set_snapshot = page.controls(mo, lake)
-    return bar, refresh, set_snapshot, snapshot
-
-
-@app.cell
-def _(bar, mo, page, refresh):
-    page.head(mo, "Failures", bar, refresh)
-    return
+    lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Failures")
+    head
+    return (
+        as_text,
+        bar,
+        figures,
+        filters,
+        lake,
+        mo,
+        page,
+        pictures,
+        questions,
+        read,
+        refresh,
+        set_snapshot,
+        snapshot,
+    )
 
 
 @app.cell

@@ -15,20 +15,24 @@ def _():
     from notebooks import figures, page, pictures, questions, releases
     from notebooks.names import as_text
 
-    lake = page.lake_of(mo, "Releases")
-    return Counter, as_text, figures, html, lake, mo, page, pictures, questions, releases
-
-
-@app.cell
-def _(lake, mo, page):
-    bar, refresh, snapshot, set_snapshot = page.controls(mo, lake, period="last 7 days")
-    return bar, refresh, set_snapshot, snapshot
-
-
-@app.cell
-def _(bar, mo, page, refresh):
-    page.head(mo, "Releases", bar, refresh)
-    return
+    lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Releases", period="last 7 days")
+    head
+    return (
+        Counter,
+        as_text,
+        bar,
+        figures,
+        html,
+        lake,
+        mo,
+        page,
+        pictures,
+        questions,
+        refresh,
+        releases,
+        set_snapshot,
+        snapshot,
+    )
 
 
 @app.cell

@@ -14,20 +14,24 @@ def _():
     from notebooks import contents, curves, figures, page, pictures, questions
     from notebooks.names import as_text
 
-    lake = page.lake_of(mo, "Content")
-    return as_text, contents, curves, figures, html, lake, mo, page, pictures, questions
-
-
-@app.cell
-def _(lake, mo, page):
-    bar, refresh, snapshot, set_snapshot = page.controls(mo, lake, period="last 7 days")
-    return bar, refresh, set_snapshot, snapshot
-
-
-@app.cell
-def _(bar, mo, page, refresh):
-    page.head(mo, "Content", bar, refresh)
-    return
+    lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Content", period="last 7 days")
+    head
+    return (
+        as_text,
+        bar,
+        contents,
+        curves,
+        figures,
+        html,
+        lake,
+        mo,
+        page,
+        pictures,
+        questions,
+        refresh,
+        set_snapshot,
+        snapshot,
+    )
 
 
 @app.cell

@@ -12,20 +12,23 @@ def _():
     from notebooks import figures, filters, page, pictures, questions, viewers
     from notebooks.names import as_text
 
-    lake = page.lake_of(mo, "Viewers")
-    return as_text, figures, filters, lake, mo, page, pictures, questions, viewers
-
-
-@app.cell
-def _(lake, mo, page):
-    bar, refresh, snapshot, set_snapshot = page.controls(mo, lake)
-    return bar, refresh, set_snapshot, snapshot
-
-
-@app.cell
-def _(bar, mo, page, refresh):
-    page.head(mo, "Viewers", bar, refresh)
-    return
+    lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Viewers")
+    head
+    return (
+        as_text,
+        bar,
+        figures,
+        filters,
+        lake,
+        mo,
+        page,
+        pictures,
+        questions,
+        refresh,
+        set_snapshot,
+        snapshot,
+        viewers,
+    )
 
 
 @app.cell

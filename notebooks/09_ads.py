@@ -12,20 +12,23 @@ def _():
     from notebooks import ads, figures, filters, page, pictures, questions
     from notebooks.names import as_text
 
-    lake = page.lake_of(mo, "Ads")
-    return ads, as_text, figures, filters, lake, mo, page, pictures, questions
-
-
-@app.cell
-def _(lake, mo, page):
-    bar, refresh, snapshot, set_snapshot = page.controls(mo, lake, period="last 7 days")
-    return bar, refresh, set_snapshot, snapshot
-
-
-@app.cell
-def _(bar, mo, page, refresh):
-    page.head(mo, "Ads", bar, refresh)
-    return
+    lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Ads", period="last 7 days")
+    head
+    return (
+        ads,
+        as_text,
+        bar,
+        figures,
+        filters,
+        lake,
+        mo,
+        page,
+        pictures,
+        questions,
+        refresh,
+        set_snapshot,
+        snapshot,
+    )
 
 
 @app.cell

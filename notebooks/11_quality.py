@@ -12,20 +12,23 @@ def _():
     from notebooks import figures, filters, page, pictures, quality, questions
     from notebooks.names import as_text
 
-    lake = page.lake_of(mo, "Quality")
-    return as_text, figures, filters, lake, mo, page, pictures, quality, questions
-
-
-@app.cell
-def _(lake, mo, page):
-    bar, refresh, snapshot, set_snapshot = page.controls(mo, lake)
-    return bar, refresh, set_snapshot, snapshot
-
-
-@app.cell
-def _(bar, mo, page, refresh):
-    page.head(mo, "Quality", bar, refresh)
-    return
+    lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Quality")
+    head
+    return (
+        as_text,
+        bar,
+        figures,
+        filters,
+        lake,
+        mo,
+        page,
+        pictures,
+        quality,
+        questions,
+        refresh,
+        set_snapshot,
+        snapshot,
+    )
 
 
 @app.cell

@@ -1,4 +1,4 @@
-"""What every page begins with: the lake or why there is none, the bar of filters, and a look for what is new."""
+"""How every page begins: the open lake or why there is no lake, the bar of filters, the check for new data."""
 
 import html
 import os
@@ -27,15 +27,17 @@ def lake_of(mo: Any, title: str) -> Reader:
         raise
 
 
-def controls(mo: Any, lake: Reader, *, period: str = "last 24 hours", every: str = "10s") -> tuple[Any, ...]:
-    """Return the bar, the clock of the page, and its state: the newest snapshot that it has seen, and a setter."""
+def opened(mo: Any, title: str, *, period: str = "last 24 hours", every: str = "10s") -> tuple[Any, ...]:
+    """Return the lake, the bar, the clock of the page, its state, and the head that shows bar and clock.
+
+    The state is the newest snapshot that the page has seen, and a setter. The cell that calls this also shows the
+    head: marimo runs a cell again for each change of a UI element that it uses, unless it made the element.
+    """
+    lake = lake_of(mo, title)
+    bar = filters.bar(mo, lake, period=period)
     refresh = mo.ui.refresh(options=["2s", "10s", "1m", "10m"], default_interval=every)
-    return filters.bar(mo, lake, period=period), refresh, *mo.state(0)
-
-
-def head(mo: Any, title: str, bar: Any, refresh: Any) -> Any:
-    """Return what is above all else on a page."""
-    return mo.vstack([mo.hstack([mo.md(f"# {title}"), refresh], align="center"), filters.shown(mo, bar)])
+    head = mo.vstack([mo.hstack([mo.md(f"# {title}"), refresh], align="center"), filters.shown(mo, bar)])
+    return lake, bar, refresh, *mo.state(0), head
 
 
 def look(lake: Reader, snapshot: Callable[[], int], set_snapshot: Callable[[int], None]) -> None:

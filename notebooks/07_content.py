@@ -133,12 +133,12 @@ def _(choice, content, figures, lake, mo):
 
 @app.cell
 def _(choice, content, contents, curves, figures, lake, mo):
-    kept = contents.retention(lake, choice, content)
-    similar = contents.relative(lake, choice, content) if content.length_s else []
     mo.stop(
         content.plays < choice.sample_min,
         mo.md(f"## Retention\nToo few plays to draw: {content.plays:,}. Take a longer period or fewer filters."),
     )
+    kept = contents.retention(lake, choice, content)
+    similar = contents.relative(lake, choice, content) if content.length_s else []
 
     def line(rows, column, series, **more):
         return [

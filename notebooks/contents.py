@@ -79,13 +79,14 @@ def retention(lake: Reader, choice: Choice, content: Content) -> list[dict[str, 
     `low` and `high` are the bounds of `unique_retention_ratio`: each session played a bucket, or not, or a part.
     """
     low, high = share_bounds_sql("unique_retention_ratio", "$plays", STANDARD_ERRORS_MIN)
-    arguments = f"$content, bucket_s := $bucket_s, {ASKED}"
     return read(
         lake,
         f"""
         SELECT *, {low} AS low, {high} AS high
-        FROM retention({arguments}) JOIN (SELECT from_s, heat_ratio FROM heat_map({arguments})) USING (from_s)
-        WHERE to_s > $first_s ORDER BY from_s
+        FROM (
+            SELECT *, plays / nullif(max(plays) OVER (), 0) AS heat_ratio
+            FROM retention($content, bucket_s := $bucket_s, {ASKED})
+        ) WHERE to_s > $first_s ORDER BY from_s
         """,
         plays=content.plays,
         first_s=content.ends[0],

@@ -81,6 +81,9 @@ def _(ads, choice, figures, lake, mo, questions):
         "ad_skip_ratio": "skipped",
         "ad_abort_ratio": "neither: failed or left",
     }
+    of_breaks = {"ad_breaks": "ad breaks", "ad_break_left_ratio": "left before their end"}
+    counted = dict.fromkeys(of_ads, "ads_started") | dict.fromkeys(of_breaks, "ad_breaks")
+    tiles = figures.metric_tiles(lake, choice, of_ads | of_breaks, of=counted)
     filled, filled_then = ads.fill(lake, choice), ads.fill(lake, choice.before())
     fill = figures.tile(
         "breaks filled",
@@ -96,16 +99,9 @@ def _(ads, choice, figures, lake, mo, questions):
     mo.vstack(
         [
             mo.md(f"## Ads of this period, and {choice.compared} (n: ads)"),
-            figures.compared(mo, lake, choice, of_ads, of="ads_started"),
+            figures.tiles(mo, [tiles[name] for name in of_ads]),
             mo.md("## Their breaks (n: breaks)"),
-            figures.compared(
-                mo,
-                lake,
-                choice,
-                {"ad_breaks": "ad breaks", "ad_break_left_ratio": "left before their end"},
-                of="ad_breaks",
-                more=[fill],
-            ),
+            figures.tiles(mo, [*(tiles[name] for name in of_breaks), fill]),
         ]
     )
     return

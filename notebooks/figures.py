@@ -98,40 +98,49 @@ def compared(
     names: Mapping[str, str],
     *others: Choice,
     remarks: Mapping[str, tuple[str, bool]] | None = None,
-    of: str = "sessions",
-    more: Iterable[str] = (),
 ) -> Any:
+    """Return the tiles of `metric_tiles` side by side."""
+    return tiles(mo, metric_tiles(lake, choice, names, *others, remarks=remarks).values())
+
+
+def metric_tiles(
+    lake: Reader,
+    choice: Choice,
+    names: Mapping[str, str],
+    *others: Choice,
+    remarks: Mapping[str, tuple[str, bool]] | None = None,
+    of: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """Return a tile for each metric of the catalogue by name, with the period that it is compared with.
 
     `others` are the same choice, compared with other times. `remarks`: a last line, and whether it marks the tile.
-    `of` is the metric that counts the sample; `more` are tiles that follow.
+    `of` are the metrics that count the sample, by those that they count it of; for the others, `sessions` does.
     """
-    wanted = [*names, of]
+    samples = {name: (of or {}).get(name, "sessions") for name in names}
+    wanted = list(dict.fromkeys([*names, *samples.values()]))
     (now,) = metrics(lake, choice, wanted)
     (then,) = metrics(lake, choice.before(), wanted)
     beside = [(other.compared, metrics(lake, other.before(), wanted)[0]) for other in others]
     catalogue = definitions()
-    shown = []
+    shown = {}
     for name, label in names.items():
-        unit = catalogue[name].unit
-        lines = [baseline(words, row[name], unit, row[of], choice.sample_min) for words, row in beside]
+        unit, sample = catalogue[name].unit, samples[name]
+        lines = [baseline(words, row[name], unit, row[sample], choice.sample_min) for words, row in beside]
         remark, is_worse = (remarks or {}).get(name, ("", False))
-        shown.append(
-            tile(
-                label,
-                now[name],
-                unit,
-                meaning=f"{name}: {catalogue[name].meaning}",
-                n=now[of],
-                sample_min=choice.sample_min,
-                before=then[name],
-                n_before=then[of],
-                compared=choice.compared,
-                more=[*lines, remark] if remark else lines,
-                is_worse=is_worse,
-            )
+        shown[name] = tile(
+            label,
+            now[name],
+            unit,
+            meaning=f"{name}: {catalogue[name].meaning}",
+            n=now[sample],
+            sample_min=choice.sample_min,
+            before=then[name],
+            n_before=then[sample],
+            compared=choice.compared,
+            more=[*lines, remark] if remark else lines,
+            is_worse=is_worse,
         )
-    return tiles(mo, [*shown, *more])
+    return shown
 
 
 def by_dimension(mo: Any, lake: Reader, choice: Choice, names: list[str], cut_by: Any) -> Any:

@@ -159,46 +159,36 @@ def errors(lake: Reader, choice: Choice, pair: Mapping[str, Any]) -> tuple[int, 
     `newer` and `older` are the sessions with the error, `before_start` those of the newer version before the first
     frame. First come those whose share of the sessions grew most.
     """
-    values = {
-        "app": pair["app"],
-        "newest": pair["version"],
-        "before": pair["older"],
-        "from_at": pair["from_at"],
-        **choice.values(),
-    }
-    of_both = f"""
-        FROM counted_sessions
-        WHERE {APP} = $app AND app_version IN ($newest, $before) AND started_at >= $from_at AND {choice.started()}
-    """
-    (whole,) = read(
+    rows = read(
         lake,
         f"""
-        SELECT count(*) FILTER (app_version = $newest) AS newer, count(*) FILTER (app_version = $before) AS older
-        {of_both}
-        """,
-        **values,
-    ).to_pylist()
-    ranked = read(
-        lake,
-        f"""
-        WITH every AS (
-            SELECT session_id, app_version = $newest AS is_newer, unnest(playback_errors) AS error {of_both}
+        WITH chosen AS MATERIALIZED (
+            SELECT session_id, app_version = $newest AS is_newer, playback_errors
+            FROM counted_sessions
+            WHERE {APP} = $app AND app_version IN ($newest, $before) AND started_at >= $from_at
+                AND {choice.started()}
+        ), whole AS (
+            SELECT count(*) FILTER (is_newer) AS newer_n, count(*) FILTER (NOT is_newer) AS older_n FROM chosen
+        ), ranked AS (
+            SELECT
+                coalesce(error.error_id, '{UNKNOWN}') AS error,
+                coalesce(error.source, '{UNKNOWN}') AS source,
+                count(DISTINCT session_id) FILTER (is_newer) AS newer,
+                count(DISTINCT session_id) FILTER (NOT is_newer) AS older,
+                count(DISTINCT session_id) FILTER (is_newer AND error.is_before_start) AS before_start,
+                min(error.at) AS first_at
+            FROM (SELECT session_id, is_newer, unnest(playback_errors) AS error FROM chosen) GROUP BY ALL
         )
-        SELECT
-            coalesce(error.error_id, '{UNKNOWN}') AS error,
-            coalesce(error.source, '{UNKNOWN}') AS source,
-            count(DISTINCT session_id) FILTER (is_newer) AS newer,
-            count(DISTINCT session_id) FILTER (NOT is_newer) AS older,
-            count(DISTINCT session_id) FILTER (is_newer AND error.is_before_start) AS before_start,
-            min(error.at) AS first_at
-        FROM every GROUP BY ALL
-        ORDER BY newer / greatest($newer_n, 1) - older / greatest($older_n, 1) DESC, error, source
+        SELECT * FROM whole LEFT JOIN ranked ON true
+        ORDER BY newer / greatest(newer_n, 1) - older / greatest(older_n, 1) DESC, error, source
         """,
-        newer_n=whole["newer"],
-        older_n=whole["older"],
-        **values,
+        app=pair["app"],
+        newest=pair["version"],
+        before=pair["older"],
+        from_at=pair["from_at"],
+        **choice.values(),
     ).to_pylist()
-    return whole["newer"], whole["older"], ranked
+    return rows[0]["newer_n"], rows[0]["older_n"], [row for row in rows if row["error"] is not None]
 
 
 def verdicts(changed: Iterable[Mapping[str, Any]], is_more_worse: Mapping[str, bool]) -> list[dict[str, Any]]:

@@ -10,11 +10,10 @@ def _():
     import marimo as mo
 
     from notebooks import figures, page, pictures, quality, questions
-    from notebooks.names import as_text
 
     lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Now", period="last hour", every="2s")
     head
-    return as_text, bar, figures, lake, mo, page, pictures, quality, questions, refresh, set_snapshot, snapshot
+    return bar, figures, lake, mo, page, pictures, quality, questions, refresh, set_snapshot, snapshot
 
 
 @app.cell
@@ -121,7 +120,7 @@ def _(choice, lake, mo, pictures, questions):
 
 
 @app.cell
-def _(as_text, choice, figures, lake, mo, pictures, questions):
+def _(choice, figures, lake, mo, pictures, questions):
     columns = ["content_time_s", "startup_s_p95_newrelic", "rebuffer_ratio_cta2066", "start_failure_ratio_conviva"]
     by_content = questions.metrics(
         lake,
@@ -147,14 +146,14 @@ def _(as_text, choice, figures, lake, mo, pictures, questions):
         [
             mo.md("## By content"),
             pictures.bars(table[:15], "hours", "content", title="hours of main content played"),
-            mo.ui.table(as_text(table), selection=None, page_size=15, show_data_types=False),
+            figures.table(mo, table, page_size=15),
         ]
     )
     return
 
 
 @app.cell
-def _(as_text, choice, lake, mo, quality):
+def _(choice, figures, lake, mo, quality):
     from datetime import UTC, datetime
 
     refused = quality.refused(lake, choice.since, choice.until)
@@ -166,16 +165,14 @@ def _(as_text, choice, lake, mo, quality):
                 f"The lake knows everything up to {choice.local(choice.until):%Y-%m-%d %H:%M:%S} ({choice.zone}), "
                 f"{max(behind_s, 0):,.0f} s ago."
             ),
-            mo.ui.table(
-                as_text(
+            figures.table(
+                mo,
+                [
                     {name: row[name] for name in ("source", "reason", "what was wrong", "records")}
                     for row in refused
-                ),
-                selection=None,
-                show_data_types=False,
-            )
-            if refused
-            else mo.md("Nothing was refused in this period."),
+                ],
+                empty="Nothing was refused in this period.",
+            ),
         ]
     )
     return

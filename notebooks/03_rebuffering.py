@@ -11,25 +11,10 @@ def _():
 
     from notebooks import figures, filters, page, pictures, questions
     from notebooks.connect import read
-    from notebooks.names import as_text
 
     lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Rebuffering")
     head
-    return (
-        as_text,
-        bar,
-        figures,
-        filters,
-        lake,
-        mo,
-        page,
-        pictures,
-        questions,
-        read,
-        refresh,
-        set_snapshot,
-        snapshot,
-    )
+    return bar, figures, filters, lake, mo, page, pictures, questions, read, refresh, set_snapshot, snapshot
 
 
 @app.cell
@@ -54,7 +39,7 @@ def _(filters, mo):
 
 
 @app.cell
-def _(as_text, choice, figures, lake, mo, questions):
+def _(choice, figures, lake, mo, questions):
     catalogue = questions.definitions()
     shares = [name for name in catalogue if name.startswith("rebuffer_ratio_")]
     rates = [name for name in catalogue if name.startswith(("rebuffers_per_", "time_between_rebuffers"))]
@@ -62,7 +47,7 @@ def _(as_text, choice, figures, lake, mo, questions):
     (then,) = questions.metrics(lake, choice.before(), shares + rates)
 
     def rows(names):
-        return as_text(
+        return [
             {
                 "metric": name,
                 "value": figures.sampled(now[name], catalogue[name].unit, now["n"], choice.sample_min),
@@ -71,7 +56,7 @@ def _(as_text, choice, figures, lake, mo, questions):
                 "meaning": catalogue[name].meaning,
             }
             for name in names
-        )
+        ]
 
     mo.vstack(
         [
@@ -80,13 +65,9 @@ def _(as_text, choice, figures, lake, mo, questions):
                 "Sources use one word for different numbers: whether a seek's buffering counts, whether stalls "
                 "count, and whether the time it is divided by has ads and startup in it."
             ),
-            mo.ui.table(
-                rows(shares), selection=None, pagination=False, show_data_types=False, wrapped_columns=["meaning"]
-            ),
+            figures.table(mo, rows(shares), pagination=False, wrapped_columns=["meaning"]),
             mo.md("## How often"),
-            mo.ui.table(
-                rows(rates), selection=None, pagination=False, show_data_types=False, wrapped_columns=["meaning"]
-            ),
+            figures.table(mo, rows(rates), pagination=False, wrapped_columns=["meaning"]),
         ]
     )
     return
@@ -167,13 +148,14 @@ def _(choice, cut_by, figures, lake, mo):
 
 
 @app.cell
-def _(as_text, choice, figures, lake, mo, questions):
+def _(choice, figures, lake, mo, questions):
     differing = questions.most_different(lake, choice)
     mo.vstack(
         [
             mo.md("## Which combination differs most from all others"),
-            mo.ui.table(
-                as_text(
+            figures.table(
+                mo,
+                [
                     {
                         "combination": row["combination"],
                         "sessions that suffer": figures.figure(row["share"], "ratio"),
@@ -182,13 +164,10 @@ def _(as_text, choice, figures, lake, mo, questions):
                         "standard errors": round(row["score"], 1),
                     }
                     for row in differing
-                ),
-                selection=None,
+                ],
+                empty="None differs by more than three standard errors.",
                 pagination=False,
-                show_data_types=False,
-            )
-            if differing
-            else mo.md("None differs by more than three standard errors."),
+            ),
         ]
     )
     return

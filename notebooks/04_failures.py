@@ -11,25 +11,10 @@ def _():
 
     from notebooks import figures, filters, page, pictures, questions
     from notebooks.connect import read
-    from notebooks.names import as_text
 
     lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Failures")
     head
-    return (
-        as_text,
-        bar,
-        figures,
-        filters,
-        lake,
-        mo,
-        page,
-        pictures,
-        questions,
-        read,
-        refresh,
-        set_snapshot,
-        snapshot,
-    )
+    return bar, figures, filters, lake, mo, page, pictures, questions, read, refresh, set_snapshot, snapshot
 
 
 @app.cell
@@ -122,7 +107,7 @@ def _(mo, ranked):
 
 
 @app.cell
-def _(as_text, choice, figures, kinds, lake, mo, ranked, read):
+def _(choice, figures, kinds, lake, mo, ranked, read):
     business = [row["error"] for row in kinds.value if str(row["is_business"]).lower() == "true"]
     (failed,) = read(
         lake,
@@ -161,9 +146,7 @@ def _(as_text, choice, figures, kinds, lake, mo, ranked, read):
             ),
             kinds if ranked else mo.md(""),
             mo.md("## Errors, those that ended the most sessions first"),
-            mo.ui.table(as_text(shown), selection=None, page_size=20, show_data_types=False)
-            if ranked
-            else mo.md("No player reported an error in this period."),
+            figures.table(mo, shown, empty="No player reported an error in this period.", page_size=20),
         ]
     )
     return

@@ -13,13 +13,11 @@ def _():
     import marimo as mo
 
     from notebooks import figures, page, pictures, questions, releases
-    from notebooks.names import as_text
 
     lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Releases", period="last 7 days")
     head
     return (
         Counter,
-        as_text,
         bar,
         figures,
         html,
@@ -136,7 +134,7 @@ def _(at_once, catalogue, changed, figures, found, html, judged, mo, span, worse
 
 
 @app.cell
-def _(as_text, choice, every, figures, found, judged, lake, mo, questions):
+def _(choice, every, figures, found, judged, lake, mo, questions):
     def words(rows):
         return ", ".join(judged[row["metric"]][0] for row in rows)
 
@@ -160,9 +158,7 @@ def _(as_text, choice, every, figures, found, judged, lake, mo, questions):
     mo.vstack(
         [
             mo.md("## Versions, since when"),
-            mo.ui.table(
-                as_text(table), selection=None, page_size=15, show_data_types=False, wrapped_columns=["worse"]
-            ),
+            figures.table(mo, table, page_size=15, wrapped_columns=["worse"]),
             mo.md(
                 f"n = {versioned:,} sessions; {whole['n'] - versioned:,} more have no version. {len(few)} "
                 f"versions have fewer than {choice.sample_min} sessions and are not compared. First seen: the "
@@ -257,7 +253,7 @@ def _(catalogue, choice, every, figures, lake, metric, mo, name, pictures, quest
 
 
 @app.cell
-def _(as_text, choice, every, figures, found, lake, mo, releases, watched):
+def _(choice, every, figures, found, lake, mo, releases, watched):
     # The pair of the app that differs most; without one, its newest version.
     of_it = [version for version in found if version["app"] == watched.value]
     mo.stop(not of_it)
@@ -278,9 +274,7 @@ def _(as_text, choice, every, figures, found, lake, mo, releases, watched):
     mo.vstack(
         [
             mo.md("## Errors, those that became more frequent first"),
-            mo.ui.table(as_text(errors), selection=None, page_size=10, show_data_types=False)
-            if errors
-            else mo.md("No player reported an error in this time."),
+            figures.table(mo, errors, empty="No player reported an error in this time.", page_size=10),
             mo.md(
                 f"Share of sessions with the error, of n = {newer_n:,} of the version and {older_n:,} of the one "
                 f"before, since {choice.local(pair['from_at']):%Y-%m-%d %H:%M}."
@@ -291,7 +285,7 @@ def _(as_text, choice, every, figures, found, lake, mo, releases, watched):
 
 
 @app.cell
-def _(as_text, catalogue, changed, every, figures, judged, mo, watched):
+def _(catalogue, changed, every, figures, judged, mo, watched):
     def bounds(measure, shown, unit):
         edges = [measure[edge] for edge in ("low", "high")] if measure else [None]
         return "too few" if None in edges else " to ".join(shown(edge, unit) for edge in edges)
@@ -324,7 +318,7 @@ def _(as_text, catalogue, changed, every, figures, judged, mo, watched):
     mo.vstack(
         [
             mo.md("## Every number"),
-            mo.ui.table(as_text(numbers), selection=None, page_size=16, show_data_types=False),
+            figures.table(mo, numbers, page_size=16),
         ]
     )
     return

@@ -11,25 +11,10 @@ def _():
 
     from notebooks import figures, filters, page, pictures, questions
     from notebooks.connect import read
-    from notebooks.names import as_text
 
     lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Audience")
     head
-    return (
-        as_text,
-        bar,
-        figures,
-        filters,
-        lake,
-        mo,
-        page,
-        pictures,
-        questions,
-        read,
-        refresh,
-        set_snapshot,
-        snapshot,
-    )
+    return bar, figures, filters, lake, mo, page, pictures, questions, read, refresh, set_snapshot, snapshot
 
 
 @app.cell
@@ -134,7 +119,7 @@ def _(choice, mo):
 
 
 @app.cell
-def _(as_text, lake, mo, read, schedule):
+def _(figures, lake, mo, read, schedule):
     answers = []
     for slot in schedule.value:
         answers += read(
@@ -149,7 +134,7 @@ def _(as_text, lake, mo, read, schedule):
     mo.vstack(
         [
             mo.md("## Programmes"),
-            mo.ui.table(as_text(answers), selection=None, pagination=False, show_data_types=False),
+            figures.table(mo, answers, pagination=False),
         ]
     )
     return

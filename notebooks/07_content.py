@@ -12,12 +12,10 @@ def _():
     import marimo as mo
 
     from notebooks import contents, curves, figures, page, pictures, questions
-    from notebooks.names import as_text
 
     lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Content", period="last 7 days")
     head
     return (
-        as_text,
         bar,
         contents,
         curves,
@@ -242,7 +240,8 @@ def _(content, curves, ends, enough, figures, left, mo):
                 title="sessions that left",
                 ends=content.ends,
             ),
-            mo.ui.table(
+            figures.table(
+                mo,
                 [
                     {
                         "from": curves.clock(row["from_s"]),
@@ -254,9 +253,7 @@ def _(content, curves, ends, enough, figures, left, mo):
                     }
                     for row in tops
                 ],
-                selection=None,
                 pagination=False,
-                show_data_types=False,
             ),
             mo.md(
                 "The last position of plays that did not complete: "
@@ -335,7 +332,7 @@ def _(choice, content, contents, curves, figures, lake, mo):
 
 
 @app.cell
-def _(as_text, catalogue, choice, curves, every, figures, mo, pictures, words):
+def _(catalogue, choice, curves, every, figures, mo, pictures, words):
     def measured(measure):
         unit = catalogue[measure["metric"]].unit
         return figures.sampled(measure["value"], unit, measure["n"], choice.sample_min)
@@ -365,7 +362,7 @@ def _(as_text, catalogue, choice, curves, every, figures, mo, pictures, words):
                 "content",
                 title="plays",
             ),
-            mo.ui.table(as_text(table), selection=None, page_size=15, show_data_types=False),
+            figures.table(mo, table, page_size=15),
             mo.md(
                 f"{len(every):,} contents that were played, at most 300; "
                 + " ".join(f"{words[name]}: `{name}`, {catalogue[name].meaning}" for name in words)

@@ -10,25 +10,10 @@ def _():
     import marimo as mo
 
     from notebooks import figures, filters, page, pictures, questions, viewers
-    from notebooks.names import as_text
 
     lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Viewers")
     head
-    return (
-        as_text,
-        bar,
-        figures,
-        filters,
-        lake,
-        mo,
-        page,
-        pictures,
-        questions,
-        refresh,
-        set_snapshot,
-        snapshot,
-        viewers,
-    )
+    return bar, figures, filters, lake, mo, page, pictures, questions, refresh, set_snapshot, snapshot, viewers
 
 
 @app.cell
@@ -247,14 +232,15 @@ def _(choice, lake, mo, pictures, unit, viewers):
 
 
 @app.cell
-def _(as_text, choice, figures, hours, lake, mo, questions, viewers, within):
+def _(choice, figures, hours, lake, mo, questions, viewers, within):
     pairs = viewers.sequences(lake, choice, hours[within.value])
     enough_of = [row for row in pairs if row["plays"] >= choice.sample_min]
     mo.vstack(
         [
             mo.hstack([mo.md("## What they played next"), within], justify="start"),
-            mo.ui.table(
-                as_text(
+            figures.table(
+                mo,
+                [
                     {
                         "content": row["content"],
                         "next": row["next"],
@@ -265,14 +251,11 @@ def _(as_text, choice, figures, hours, lake, mo, questions, viewers, within):
                         "median gap": figures.figure(row["gap_median_s"], "s"),
                     }
                     for row in enough_of
-                ),
-                selection=None,
+                ],
+                empty="Nobody who is known played anything else within this time. Take a longer period.",
                 page_size=10,
-                show_data_types=False,
                 header_tooltip={"next": questions.meaning("watched_next")},
-            )
-            if enough_of
-            else mo.md("Nobody who is known played anything else within this time. Take a longer period."),
+            ),
             mo.md(
                 f"Plays of known viewers that began in the period; contents of fewer than {choice.sample_min} "
                 "such plays are left out. The next play may be of the same content."
@@ -283,13 +266,14 @@ def _(as_text, choice, figures, hours, lake, mo, questions, viewers, within):
 
 
 @app.cell
-def _(as_text, choice, figures, lake, mo, viewers):
+def _(choice, figures, lake, mo, viewers):
     people = viewers.listed(lake, choice)
     mo.vstack(
         [
             mo.md("## The viewers with the most sessions"),
-            mo.ui.table(
-                as_text(
+            figures.table(
+                mo,
+                [
                     {
                         **row,
                         "content_time_s": figures.figure(row["content_time_s"], "s"),
@@ -297,16 +281,13 @@ def _(as_text, choice, figures, lake, mo, viewers):
                         "last_seen": f"{choice.local(row['last_seen']):%Y-%m-%d %H:%M}",
                     }
                     for row in people
+                ],
+                empty=(
+                    "No viewer of this period is known. Sessions have one if the player sends a user id, or names "
+                    "a tracking session that has one, and consent is not denied."
                 ),
-                selection=None,
                 page_size=10,
-                show_data_types=False,
                 label=f"the first {viewers.LISTED_MAX}" if len(people) == viewers.LISTED_MAX else "",
-            )
-            if people
-            else mo.md(
-                "No viewer of this period is known. Sessions have one if the player sends a user id, or names a "
-                "tracking session that has one, and consent is not denied."
             ),
             mo.md("A viewer here is a pseudonym; the page *session* finds its sessions by it."),
         ]

@@ -10,25 +10,10 @@ def _():
     import marimo as mo
 
     from notebooks import ads, figures, filters, page, pictures, questions
-    from notebooks.names import as_text
 
     lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Ads", period="last 7 days")
     head
-    return (
-        ads,
-        as_text,
-        bar,
-        figures,
-        filters,
-        lake,
-        mo,
-        page,
-        pictures,
-        questions,
-        refresh,
-        set_snapshot,
-        snapshot,
-    )
+    return ads, bar, figures, filters, lake, mo, page, pictures, questions, refresh, set_snapshot, snapshot
 
 
 @app.cell
@@ -137,13 +122,14 @@ def _(ads, choice, lake, mo, of, pictures, questions):
 
 
 @app.cell
-def _(ads, as_text, choice, differing, figures, lake, mo):
+def _(ads, choice, differing, figures, lake, mo):
     failing = ads.errors(lake, choice)
     mo.vstack(
         [
             mo.md("## Which ads end without completion or skip, against all others"),
-            mo.ui.table(
-                as_text(
+            figures.table(
+                mo,
+                [
                     {
                         "day / player / ad / campaign": row["combination"],
                         "not to their end": figures.figure(row["share"], "ratio"),
@@ -152,36 +138,31 @@ def _(ads, as_text, choice, differing, figures, lake, mo):
                         "standard errors": round(row["score"], 1),
                     }
                     for row in differing
-                ),
-                selection=None,
+                ],
+                empty="None differs by more than three standard errors.",
                 pagination=False,
-                show_data_types=False,
-            )
-            if differing
-            else mo.md("None differs by more than three standard errors."),
+            ),
             mo.md("## Errors that players reported while an ad was open"),
-            mo.ui.table(
-                as_text(
+            figures.table(
+                mo,
+                [
                     {
                         **row,
                         "first_at": f"{choice.local(row['first_at']):%Y-%m-%d %H:%M}",
                         "last_at": f"{choice.local(row['last_at']):%Y-%m-%d %H:%M}",
                     }
                     for row in failing
-                ),
-                selection=None,
+                ],
+                empty="No player reported an error while an ad was open.",
                 page_size=10,
-                show_data_types=False,
-            )
-            if failing
-            else mo.md("No player reported an error while an ad was open."),
+            ),
         ]
     )
     return
 
 
 @app.cell
-def _(ads, as_text, choice, figures, lake, mo, of, pictures, questions):
+def _(ads, choice, figures, lake, mo, of, pictures, questions):
     rows = ads.delivered(lake, choice, by=ads.OF[of.value])
 
     def share(row, part, whole="n"):
@@ -215,19 +196,17 @@ def _(ads, as_text, choice, figures, lake, mo, of, pictures, questions):
     mo.vstack(
         [
             mo.md(f"## Ads, by {of.value}"),
-            mo.ui.table(
-                as_text(table),
-                selection=None,
+            figures.table(
+                mo,
+                table,
+                empty="No session of this period has an ad. Take a longer period, or fewer filters.",
                 page_size=15,
-                show_data_types=False,
                 header_tooltip={
                     "completed": questions.meaning("ad_delivery"),
                     "error": questions.meaning("ad_error_ratio"),
                     "outside": questions.meaning("ads_outside_breaks"),
                 },
-            )
-            if table
-            else mo.md("No session of this period has an ad. Take a longer period, or fewer filters."),
+            ),
             mo.md("## How far they played"),
             pictures.shares(reached, "played to", of.value, "share", title="share of ads", order=list(steps))
             if reached
@@ -245,7 +224,7 @@ def _(ads, as_text, choice, figures, lake, mo, of, pictures, questions):
 
 
 @app.cell
-def _(ads, as_text, choice, figures, lake, mo):
+def _(ads, choice, figures, lake, mo):
     places = ads.breaks(lake, choice)
 
     def place_of(minute):
@@ -256,8 +235,9 @@ def _(ads, as_text, choice, figures, lake, mo):
     mo.vstack(
         [
             mo.md("## Breaks, by their place in recorded content"),
-            mo.ui.table(
-                as_text(
+            figures.table(
+                mo,
+                [
                     {
                         "place": place_of(row["minute"]),
                         "breaks": row["breaks"],
@@ -271,13 +251,10 @@ def _(ads, as_text, choice, figures, lake, mo):
                         "mean length": figures.figure(row["time_per_break_s"], "s"),
                     }
                     for row in places
-                ),
-                selection=None,
+                ],
+                empty="No recorded content of this period has an ad break.",
                 page_size=15,
-                show_data_types=False,
-            )
-            if places
-            else mo.md("No recorded content of this period has an ad break."),
+            ),
             mo.md(
                 "Filled: an ad started in it. Requests for ads send no event, so a break that did not begin, for "
                 "want of an ad, is unknown."

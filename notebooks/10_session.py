@@ -13,13 +13,27 @@ def _():
 
     from lake.find import NoSuchSession
     from lake.one_session import describe, show
-    from notebooks import filters, page, pictures
+    from notebooks import figures, filters, page, pictures
     from notebooks.connect import read, where
     from notebooks.names import as_text
 
     lake = page.lake_of(mo, "One session")
     place, length_ms = where(os.environ, page.folder(mo))
-    return NoSuchSession, as_text, describe, filters, lake, length_ms, mo, page, pictures, place, read, show
+    return (
+        NoSuchSession,
+        as_text,
+        describe,
+        figures,
+        filters,
+        lake,
+        length_ms,
+        mo,
+        page,
+        pictures,
+        place,
+        read,
+        show,
+    )
 
 
 @app.cell
@@ -132,7 +146,7 @@ def _(choice, chosen_id, lake, mo, pictures, read, timeline):
 
 
 @app.cell
-def _(as_text, mo, timeline):
+def _(figures, mo, timeline):
     events = [
         {
             "offset": line.offset,
@@ -151,13 +165,7 @@ def _(as_text, mo, timeline):
     mo.vstack(
         [
             mo.md(f"## Its {len(events)} events"),
-            mo.ui.table(
-                as_text(events),
-                selection=None,
-                page_size=25,
-                show_data_types=False,
-                wrapped_columns=["what it changed", "remarks"],
-            ),
+            figures.table(mo, events, page_size=25, wrapped_columns=["what it changed", "remarks"]),
         ]
     )
     return

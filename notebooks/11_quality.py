@@ -10,25 +10,10 @@ def _():
     import marimo as mo
 
     from notebooks import figures, filters, page, pictures, quality, questions
-    from notebooks.names import as_text
 
     lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Quality")
     head
-    return (
-        as_text,
-        bar,
-        figures,
-        filters,
-        lake,
-        mo,
-        page,
-        pictures,
-        quality,
-        questions,
-        refresh,
-        set_snapshot,
-        snapshot,
-    )
+    return bar, figures, filters, lake, mo, page, pictures, quality, questions, refresh, set_snapshot, snapshot
 
 
 @app.cell
@@ -164,7 +149,7 @@ def _(choice, lake, mo, pictures, quality):
 
 
 @app.cell
-def _(as_text, choice, lake, mo, pictures, quality):
+def _(choice, figures, lake, mo, pictures, quality):
     of_sessions = quality.session_flags(lake, choice)
     of_events = quality.event_flags(lake, choice)
 
@@ -192,13 +177,7 @@ def _(as_text, choice, lake, mo, pictures, quality):
         return mo.vstack(
             [
                 pictures.shares(enough, "player", "rule", "share", title=f"share of {what}"),
-                mo.ui.table(
-                    as_text(listed),
-                    selection=None,
-                    page_size=10,
-                    show_data_types=False,
-                    wrapped_columns=["meaning"],
-                ),
+                figures.table(mo, listed, page_size=10, wrapped_columns=["meaning"]),
             ]
         )
 
@@ -215,7 +194,7 @@ def _(as_text, choice, lake, mo, pictures, quality):
 
 
 @app.cell
-def _(as_text, choice, cut_by, figures, filters, lake, mo, quality):
+def _(choice, cut_by, figures, filters, lake, mo, quality):
     column = f"coalesce({filters.DIMENSIONS[cut_by.value]}, '{filters.UNKNOWN}')"
     parts = [
         {
@@ -231,14 +210,14 @@ def _(as_text, choice, cut_by, figures, filters, lake, mo, quality):
     mo.vstack(
         [
             mo.hstack([mo.md("## By"), cut_by], justify="start"),
-            mo.ui.table(as_text(parts), selection=None, page_size=15, show_data_types=False),
+            figures.table(mo, parts, page_size=15),
         ]
     )
     return
 
 
 @app.cell
-def _(as_text, choice, figures, lake, mo, quality):
+def _(choice, figures, lake, mo, quality):
     refused = quality.refused(lake, choice.since, choice.until)
     records = sum(row["records"] for row in refused)
     taken = quality.arrived(lake, choice.since, choice.until)
@@ -263,22 +242,20 @@ def _(as_text, choice, figures, lake, mo, quality):
                     ),
                 ],
             ),
-            mo.ui.table(
-                as_text(
+            figures.table(
+                mo,
+                [
                     {
                         **row,
                         "first_at": f"{choice.local(row['first_at']):%Y-%m-%d %H:%M:%S}",
                         "newest_at": f"{choice.local(row['newest_at']):%Y-%m-%d %H:%M:%S}",
                     }
                     for row in refused
-                ),
-                selection=None,
+                ],
+                empty="Nothing was refused in this period.",
                 page_size=15,
-                show_data_types=False,
                 wrapped_columns=["what was wrong"],
-            )
-            if refused
-            else mo.md("Nothing was refused in this period."),
+            ),
             mo.md(
                 "Filters of sessions do not apply: a refused record has no session. The ingest keeps refused "
                 "bodies up to a rate, so there may have been more. What a record holds may identify people and is "
@@ -290,34 +267,30 @@ def _(as_text, choice, figures, lake, mo, quality):
 
 
 @app.cell
-def _(as_text, choice, lake, mo, quality):
+def _(choice, figures, lake, mo, quality):
     missing = quality.missing(lake)
     cut = quality.capped(lake, choice)
     mo.vstack(
         [
             mo.md("## Gaps of the log, of all time"),
-            mo.ui.table(
-                as_text(
+            figures.table(
+                mo,
+                [
                     {**row, "at": f"{choice.local(row['at']):%Y-%m-%d %H:%M}" if row["at"] else "unknown"}
                     for row in missing
-                ),
-                selection=None,
+                ],
+                empty="Every record that the log had is in the tables once: nothing is lost, removed or halted.",
                 page_size=10,
-                show_data_types=False,
                 wrapped_columns=["why"],
-            )
-            if missing
-            else mo.md("Every record that the log had is in the tables once: nothing is lost, removed or halted."),
+            ),
             mo.md("## Sessions that are not kept or counted whole"),
-            mo.ui.table(
-                as_text({**row, "cut short": ", ".join(row["cut short"])} for row in cut),
-                selection=None,
+            figures.table(
+                mo,
+                [{**row, "cut short": ", ".join(row["cut short"])} for row in cut],
+                empty="No session of this period reached a limit.",
                 page_size=10,
-                show_data_types=False,
                 label=f"the {quality.CAPPED_MAX} with the most events" if len(cut) == quality.CAPPED_MAX else "",
-            )
-            if cut
-            else mo.md("No session of this period reached a limit."),
+            ),
         ]
     )
     return

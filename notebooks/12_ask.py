@@ -14,12 +14,11 @@ def _():
     import marimo as mo
 
     from lake.reading import QueryRefused
-    from notebooks import filters, page, pictures
+    from notebooks import figures, filters, page, pictures
     from notebooks.connect import read
-    from notebooks.names import as_text
 
     lake = page.lake_of(mo, "Ask")
-    return QueryRefused, as_text, duckdb, filters, lake, mo, pictures, re, read, resources
+    return QueryRefused, duckdb, figures, filters, lake, mo, pictures, re, read, resources
 
 
 @app.cell
@@ -71,7 +70,7 @@ def _(QueryRefused, duckdb, editor, example, examples, lake, mo, read, run):
 
 
 @app.cell
-def _(answer, as_text, mo):
+def _(answer, figures, mo):
     import io
 
     import pyarrow.csv
@@ -91,11 +90,7 @@ def _(answer, as_text, mo):
 
     mo.vstack(
         [
-            mo.ui.table(
-                as_text(listed_rows), selection=None, page_size=20, show_data_types=False, show_download=False
-            )
-            if shown_rows
-            else mo.md("No rows."),
+            figures.table(mo, listed_rows, empty="No rows.", page_size=20, show_download=False),
             mo.hstack(
                 [
                     mo.md(f"{answer.num_rows:,} rows" + (", 10,000 shown" if answer.num_rows > 10_000 else "")),
@@ -151,7 +146,7 @@ def _(lake, mo, read):
 
 
 @app.cell
-def _(as_text, lake, listed, mo, read, table):
+def _(figures, lake, listed, mo, read, table):
     import html
 
     of_table = read(lake, "FROM columns_of($name)", name=table.value).to_pylist()
@@ -168,18 +163,12 @@ def _(as_text, lake, listed, mo, read, table):
         [
             mo.hstack([mo.md("## What there is"), table], justify="start", align="center"),
             mo.Html(f"<p>{html.escape(about or '')}</p>"),
-            mo.ui.table(
-                as_text(of_table), selection=None, page_size=15, show_data_types=False, wrapped_columns=["meaning"]
-            ),
+            figures.table(mo, of_table, page_size=15, wrapped_columns=["meaning"]),
             mo.accordion(
                 {
                     "Macros: `FROM name(arguments)`": mo.plain_text("\n".join(row["macro"] for row in macros)),
-                    "Metrics: columns of `metrics_by(...)` and its kind": mo.ui.table(
-                        as_text(metrics_of),
-                        selection=None,
-                        page_size=20,
-                        show_data_types=False,
-                        wrapped_columns=["definition"],
+                    "Metrics: columns of `metrics_by(...)` and its kind": figures.table(
+                        mo, metrics_of, page_size=20, wrapped_columns=["definition"]
                     ),
                 }
             ),

@@ -156,8 +156,14 @@ def by_dimension(mo: Any, lake: Reader, choice: Choice, names: list[str], cut_by
         for row in metrics(lake, choice, names, by=column, order="n DESC, value")
     ]
     meant = {name: catalogue[name].meaning for name in names}
-    table = mo.ui.table(as_text(rows), selection=None, page_size=15, show_data_types=False, header_tooltip=meant)
-    return mo.vstack([mo.hstack([mo.md("## By"), cut_by], justify="start"), table])
+    shown = table(mo, rows, page_size=15, header_tooltip=meant)
+    return mo.vstack([mo.hstack([mo.md("## By"), cut_by], justify="start"), shown])
+
+
+def table(mo: Any, rows: Iterable[Mapping[str, object]], *, empty: str = "", **options: Any) -> Any:
+    """Return rows as a table of text; without rows, the Markdown `empty`. `options` are those of `mo.ui.table`."""
+    shown = as_text(rows)
+    return mo.ui.table(shown, selection=None, show_data_types=False, **options) if shown else mo.md(empty)
 
 
 def health(score: float | None) -> tuple[str, bool]:

@@ -6,6 +6,7 @@ from typing import Any
 from lake.reading import Reader
 from notebooks.connect import read
 from notebooks.filters import UNKNOWN, Choice
+from sessions.timeline import FLAGS_MEAN
 
 # Columns of `sessions_checked`: the word for each, and what it means.
 CHECKS = {
@@ -29,17 +30,6 @@ CHECKS = {
     "is_capped": ("lists cut short", "A list of ads, ranges, errors and the like reached its greatest length."),
 }
 LOST = ("is_startless", "has_gap")  # checks that a lost report explains
-EVENT_FLAGS = {
-    "off_schema": "a key is missing, or of another type than documented",
-    "playhead_range": "the playhead is negative, or past the end of the content",
-    "future_ts": "dated more than 24 hours after its arrival",
-    "past_ts": "dated before 2005: probably not in milliseconds",
-    "no_state": "an update of player states that names none",
-    "repeat": "equal to an earlier event of its session: not counted",
-    "over_limit": "beyond the 20,000 events that a session counts",
-    "after_close": "came when its session was over, and changes nothing in it",
-    "ingest_clock": "the clock of the ingest was wrong: dated by the log's",
-}
 DELAYS_S = (1, 10, 60, 600, 3600)
 CAPPED_MAX = 50
 
@@ -126,7 +116,7 @@ def event_flags(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
         """,
         **choice.values(),
     ).to_pylist()
-    return [{**row, "meaning": EVENT_FLAGS.get(row["flag"])} for row in rows]
+    return [{**row, "meaning": FLAGS_MEAN.get(row["flag"])} for row in rows]
 
 
 def refused(lake: Reader, since: datetime, until: datetime) -> list[dict[str, Any]]:

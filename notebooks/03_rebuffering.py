@@ -153,21 +153,7 @@ def _(choice, figures, lake, mo, questions):
     mo.vstack(
         [
             mo.md("## Which combination differs most from all others"),
-            figures.table(
-                mo,
-                [
-                    {
-                        "combination": row["combination"],
-                        "sessions that suffer": figures.figure(row["share"], "ratio"),
-                        "of the others": figures.figure(row["rest_share"], "ratio"),
-                        "n": row["n"],
-                        "standard errors": round(row["score"], 1),
-                    }
-                    for row in differing
-                ],
-                empty="None differs by more than three standard errors.",
-                pagination=False,
-            ),
+            figures.differing(mo, differing, combination="combination", share="sessions that suffer"),
         ]
     )
     return

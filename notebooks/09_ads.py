@@ -127,21 +127,7 @@ def _(ads, choice, differing, figures, lake, mo):
     mo.vstack(
         [
             mo.md("## Which ads end without completion or skip, against all others"),
-            figures.table(
-                mo,
-                [
-                    {
-                        "day / player / ad / campaign": row["combination"],
-                        "not to their end": figures.figure(row["share"], "ratio"),
-                        "of the others": figures.figure(row["rest_share"], "ratio"),
-                        "n": row["n"],
-                        "standard errors": round(row["score"], 1),
-                    }
-                    for row in differing
-                ],
-                empty="None differs by more than three standard errors.",
-                pagination=False,
-            ),
+            figures.differing(mo, differing, combination="day / player / ad / campaign", share="not to their end"),
             mo.md("## Errors that players reported while an ad was open"),
             figures.table(
                 mo,

@@ -166,6 +166,25 @@ def table(mo: Any, rows: Iterable[Mapping[str, object]], *, empty: str = "", **o
     return mo.ui.table(shown, selection=None, show_data_types=False, **options) if shown else mo.md(empty)
 
 
+def differing(mo: Any, rows: Iterable[Mapping[str, Any]], *, combination: str, share: str) -> Any:
+    """Return rows of `questions.differing` as a table; `combination` and `share` are names of its columns."""
+    return table(
+        mo,
+        [
+            {
+                combination: row["combination"],
+                share: figure(row["share"], "ratio"),
+                "of the others": figure(row["rest_share"], "ratio"),
+                "n": row["n"],
+                "standard errors": round(row["score"], 1),
+            }
+            for row in rows
+        ],
+        empty="None differs by more than three standard errors.",
+        pagination=False,
+    )
+
+
 def health(score: float | None) -> tuple[str, bool]:
     """Return what a score of `health_by_minute` says, in words, and whether it says that something is worse."""
     if score is None:

@@ -42,40 +42,36 @@ def _(filters, mo, page):
 
 @app.cell
 def _(choice, figures, lake, mo, questions, viewers):
-    now, then = viewers.by_status(lake, choice), viewers.by_status(lake, choice.before())
-    seen, seen_then = (each["new"] + each["returning"] for each in (now, then))
+    now, then = (
+        {**each, "seen": each["new"] + each["returning"]}
+        for each in (viewers.by_status(lake, choice), viewers.by_status(lake, choice.before()))
+    )
     first = viewers.first_moment(lake)
-    is_known = first is not None and first < choice.since  # whether anybody could have come before
+    if first is None or first >= choice.since:  # nobody could have come before
+        now |= {"returning": None, "lapsed": None}
     status = questions.meaning("viewer_status")
     counts = [
         figures.tile(
-            label, value, "count", meaning=meaning, before=before if seen_then else None, compared=choice.compared
-        )
-        for label, value, before, meaning in (
-            ("known viewers", seen, seen_then, questions.meaning("known_viewers")),
-            ("new", now["new"], then["new"], status),
-            ("returning", now["returning"] if is_known else None, then["returning"], status),
-            ("lapsed", now["lapsed"] if is_known else None, then["lapsed"], status),
-        )
-    ]
-    shares = [
-        figures.tile(
-            "of them returning",
-            now["returning"] / seen if seen and is_known else None,
-            "ratio",
-            meaning=status,
-            n=seen,
-            sample_min=choice.sample_min,
-            before=then["returning"] / seen_then if seen_then else None,
-            n_before=seen_then,
+            label,
+            value,
+            "count",
+            meaning=meaning,
+            before=before if then["seen"] else None,
             compared=choice.compared,
         )
+        for label, value, before, meaning in (
+            ("known viewers", now["seen"], then["seen"], questions.meaning("known_viewers")),
+            ("new", now["new"], then["new"], status),
+            ("returning", now["returning"], then["returning"], status),
+            ("lapsed", now["lapsed"], then["lapsed"], status),
+        )
     ]
+    returning = figures.share("of them returning", choice, now, then, "returning", "seen", meaning=status)
     since = f"{choice.local(choice.since - (choice.until - choice.since)):%Y-%m-%d %H:%M}"
     mo.vstack(
         [
             mo.md(f"## Viewers of this period, and {choice.compared}"),
-            figures.tiles(mo, [*counts, *shares]),
+            figures.tiles(mo, [*counts, returning]),
             mo.md(
                 f"Lapsed: not seen in this period, but in the one as long before it, from {since} on. With "
                 "filters, only such sessions of a viewer are seen: new on this site, returning to this content."

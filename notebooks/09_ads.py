@@ -70,17 +70,8 @@ def _(ads, choice, figures, lake, mo, questions):
     counted = dict.fromkeys(of_ads, "ads_started") | dict.fromkeys(of_breaks, "ad_breaks")
     tiles = figures.metric_tiles(lake, choice, of_ads | of_breaks, of=counted)
     filled, filled_then = ads.fill(lake, choice), ads.fill(lake, choice.before())
-    fill = figures.tile(
-        "breaks filled",
-        filled["filled"] / filled["breaks"] if filled["breaks"] else None,
-        "ratio",
-        meaning=questions.meaning("ad_break_fill_ratio"),
-        n=filled["breaks"],
-        sample_min=choice.sample_min,
-        before=filled_then["filled"] / filled_then["breaks"] if filled_then["breaks"] else None,
-        n_before=filled_then["breaks"],
-        compared=choice.compared,
-    )
+    fill_meaning = questions.meaning("ad_break_fill_ratio")
+    fill = figures.share("breaks filled", choice, filled, filled_then, "filled", "breaks", meaning=fill_meaning)
     mo.vstack(
         [
             mo.md(f"## Ads of this period, and {choice.compared} (n: ads)"),

@@ -43,18 +43,8 @@ def _(choice, figures, lake, mo, quality):
     (now,) = quality.checked(lake, choice)
     (then,) = quality.checked(lake, choice.before())
 
-    def share(label, meaning, part, whole="n", count="n"):
-        return figures.tile(
-            label,
-            now[part] / now[whole] if now[whole] else None,
-            "ratio",
-            meaning=meaning,
-            n=now[count],
-            sample_min=choice.sample_min,
-            before=then[part] / then[whole] if then[whole] else None,
-            n_before=then[count],
-            compared=choice.compared,
-        )
+    def share(label, meaning, part, whole="n", count=None):
+        return figures.share(label, choice, now, then, part, whole, count, meaning=meaning)
 
     mo.vstack(
         [
@@ -82,12 +72,11 @@ def _(figures, mo, quality, share):
                 mo,
                 [
                     *[share(*quality.CHECKS[column], column) for column in quality.LOST],
-                    share("of all time", "From first to last event of each session.", "gap_s", "length_s"),
+                    share("of all time", "From first to last event of each session.", "gap_s", "length_s", "n"),
                     share(
                         "no end reported",
                         "Closed sessions that fell silent: the app was closed, or its end is lost.",
                         "unended",
-                        "closed",
                         "closed",
                     ),
                 ],

@@ -65,6 +65,39 @@ def tile(
     )
 
 
+def share(
+    label: str,
+    choice: Choice,
+    now: Mapping[str, Any],
+    then: Mapping[str, Any],
+    part: str,
+    whole: str = "n",
+    count: str | None = None,
+    *,
+    meaning: str = "",
+) -> str:
+    """Return the tile of a ratio in the period and in the one that it is compared with: `part` of `whole`.
+
+    `count` is the sample, if that is not `whole`. A part of None is unknown.
+    """
+
+    def ratio(row: Mapping[str, Any]) -> float | None:
+        return row[part] / row[whole] if row[whole] and row[part] is not None else None
+
+    sample = count or whole
+    return tile(
+        label,
+        ratio(now),
+        "ratio",
+        meaning=meaning,
+        n=now[sample],
+        sample_min=choice.sample_min,
+        before=ratio(then),
+        n_before=then[sample],
+        compared=choice.compared,
+    )
+
+
 def baseline(compared: str, value: float | None, unit: str, n: int, sample_min: int) -> str:
     """Return what a number is compared with, in words, with its sample."""
     return f"{compared}: {sampled(value, unit, n, max(sample_min, 1))} (n = {n:,})"

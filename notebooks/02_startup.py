@@ -9,12 +9,12 @@ app = marimo.App(width="medium", app_title="Playhead: startup")
 def _():
     import marimo as mo
 
-    from notebooks import figures, filters, page, pictures, questions
+    from notebooks import figures, page, pictures, questions
     from notebooks.connect import read
 
     lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Startup")
     head
-    return bar, figures, filters, lake, mo, page, pictures, questions, read, refresh, set_snapshot, snapshot
+    return bar, figures, lake, mo, page, pictures, questions, read, refresh, set_snapshot, snapshot
 
 
 @app.cell
@@ -33,8 +33,8 @@ def _(bar, lake, mo, page, snapshot):
 
 
 @app.cell
-def _(filters, mo):
-    cut_by = mo.ui.dropdown(list(filters.DIMENSIONS), value="player", label="cut by")
+def _(mo, page):
+    cut_by = page.cut_by(mo, "player")
     return (cut_by,)
 
 

@@ -33,8 +33,8 @@ def _(bar, lake, mo, page, snapshot):
 
 
 @app.cell
-def _(filters, mo):
-    cut_by = mo.ui.dropdown(list(filters.DIMENSIONS), value="site", label="cut by")
+def _(mo, page):
+    cut_by = page.cut_by(mo, "site")
     return (cut_by,)
 
 

@@ -32,9 +32,9 @@ def _(bar, lake, mo, page, snapshot):
 
 
 @app.cell
-def _(filters, mo, page):
+def _(mo, page):
     hours = {"an hour": 1, "a day": 24, "a week": 168}
-    cut_by = page.dropdown(mo, "by", list(filters.DIMENSIONS), "cut by", "site")
+    cut_by = page.cut_by(mo, "site")
     unit = page.dropdown(mo, "cohorts", ["day", "week"], "by", "day")
     within = page.dropdown(mo, "within", list(hours), "within", "a day")
     return cut_by, hours, unit, within

@@ -9,11 +9,11 @@ app = marimo.App(width="medium", app_title="Playhead: ads")
 def _():
     import marimo as mo
 
-    from notebooks import ads, figures, filters, page, pictures, questions
+    from notebooks import ads, figures, page, pictures, questions
 
     lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Ads", period="last 7 days")
     head
-    return ads, bar, figures, filters, lake, mo, page, pictures, questions, refresh, set_snapshot, snapshot
+    return ads, bar, figures, lake, mo, page, pictures, questions, refresh, set_snapshot, snapshot
 
 
 @app.cell
@@ -32,9 +32,9 @@ def _(bar, lake, mo, page, snapshot):
 
 
 @app.cell
-def _(ads, filters, mo, page):
+def _(ads, mo, page):
     of = page.dropdown(mo, "ads", list(ads.OF), "", "campaign")
-    cut_by = page.dropdown(mo, "by", list(filters.DIMENSIONS), "cut by", "player")
+    cut_by = page.cut_by(mo, "player")
     return cut_by, of
 
 

@@ -32,8 +32,8 @@ def _(bar, lake, mo, page, snapshot):
 
 
 @app.cell
-def _(filters, mo):
-    cut_by = mo.ui.dropdown(list(filters.DIMENSIONS), value="player", label="cut by")
+def _(mo, page):
+    cut_by = page.cut_by(mo, "player")
     return (cut_by,)
 
 
@@ -184,7 +184,6 @@ def _(choice, figures, lake, mo, pictures, quality):
 
 @app.cell
 def _(choice, cut_by, figures, filters, lake, mo, quality):
-    column = f"coalesce({filters.DIMENSIONS[cut_by.value]}, '{filters.UNKNOWN}')"
     parts = [
         {
             "value": row["value"],
@@ -194,7 +193,7 @@ def _(choice, cut_by, figures, filters, lake, mo, quality):
                 for name, (label, _) in quality.CHECKS.items()
             },
         }
-        for row in quality.checked(lake, choice, by=column)
+        for row in quality.checked(lake, choice, by=filters.cut(cut_by.value))
     ]
     mo.vstack(
         [

@@ -6,7 +6,7 @@ from typing import Any
 
 from lake.metrics import Metric
 from lake.reading import Reader
-from notebooks.filters import DIMENSIONS, UNKNOWN, Choice
+from notebooks.filters import Choice, cut
 from notebooks.names import as_text
 from notebooks.questions import definitions, metrics
 
@@ -179,14 +179,13 @@ def metric_tiles(
 def by_dimension(mo: Any, lake: Reader, choice: Choice, names: list[str], cut_by: Any) -> Any:
     """Return metrics for each value of the dimension that `cut_by` says, most sessions first; `cut_by` above."""
     catalogue = definitions()
-    column = f"coalesce({DIMENSIONS[cut_by.value]}, '{UNKNOWN}')"
     rows = [
         {
             "value": row["value"],
             "sessions": row["n"],
             **{name: sampled(row[name], catalogue[name].unit, row["n"], choice.sample_min) for name in names},
         }
-        for row in metrics(lake, choice, names, by=column, order="n DESC, value")
+        for row in metrics(lake, choice, names, by=cut(cut_by.value), order="n DESC, value")
     ]
     meant = {name: catalogue[name].meaning for name in names}
     shown = table(mo, rows, page_size=15, header_tooltip=meant)

@@ -91,10 +91,7 @@ class Choice(msgspec.Struct, frozen=True):
         return " AND ".join(
             [
                 "true",
-                *(
-                    f"list_contains($in_{place}, coalesce({DIMENSIONS[name]}, '{UNKNOWN}'))"
-                    for place, name in enumerate(self.among)
-                ),
+                *(f"list_contains($in_{place}, {cut(name)})" for place, name in enumerate(self.among)),
             ]
         )
 
@@ -123,6 +120,11 @@ class Choice(msgspec.Struct, frozen=True):
         since, until = (f"{self.local(moment):%Y-%m-%d %H:%M}" for moment in (self.since, self.until))
         chosen = [f"{name} {', '.join(values)}" for name, values in self.among.items()]
         return "; ".join([f"{since} to {until} ({self.zone})", *chosen])
+
+
+def cut(name: str) -> str:
+    """Return the value of a dimension as an expression over `sessions`: that of its column, or `UNKNOWN`."""
+    return f"coalesce({DIMENSIONS[name]}, '{UNKNOWN}')"
 
 
 def newest_moment(lake: Reader) -> datetime | None:
@@ -154,7 +156,7 @@ def bar(mo: Any, lake: Reader, *, period: str = "last 24 hours") -> Any:
 
 def values_of(lake: Reader) -> dict[str, list[str]]:
     """Return the values that each dimension has in 30 days, those with the most sessions first."""
-    columns = [f"coalesce({column}, '{UNKNOWN}')" for column in DIMENSIONS.values()]
+    columns = [cut(name) for name in DIMENSIONS]
     sets = ", ".join(f"({column})" for column in columns)
     rows = read(
         lake,

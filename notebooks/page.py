@@ -59,6 +59,11 @@ def filters_in_words(mo: Any, choice: filters.Choice) -> Any:
     return mo.Html(f"<p>Filters: {html.escape(choice.words)}</p>")
 
 
+def cut_by(mo: Any, usual: str) -> Any:
+    """Return the dropdown of the dimension that a page cuts its sessions by; its value is in the address."""
+    return dropdown(mo, "by", list(filters.DIMENSIONS), "cut by", usual)
+
+
 def dropdown(
     mo: Any, name: str, options: Sequence[str] | Mapping[str, str], label: str, usual: str, **more: Any
 ) -> Any:

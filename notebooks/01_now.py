@@ -162,7 +162,7 @@ def _(choice, figures, lake, mo, quality):
         [
             mo.md("## Freshness, and what was refused"),
             mo.md(
-                f"The lake knows everything up to {choice.local(choice.until):%Y-%m-%d %H:%M:%S} ({choice.zone}), "
+                f"The lake knows everything up to {choice.clock(choice.until, seconds=True)} ({choice.zone}), "
                 f"{max(behind_s, 0):,.0f} s ago."
             ),
             figures.table(

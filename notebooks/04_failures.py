@@ -127,7 +127,7 @@ def _(choice, figures, kinds, lake, mo, ranked, read):
     shown = [
         {
             **row,
-            "first_at": f"{choice.local(row['first_at']):%Y-%m-%d %H:%M}",
+            "first_at": choice.clock(row["first_at"]),
             "kind": "business" if row["error"] in business else "technical",
         }
         for row in ranked

@@ -146,7 +146,7 @@ def _(choice, every, figures, found, judged, lake, mo, questions):
         {
             "app": row["app"],
             "version": row["version"],
-            "first seen": f"{choice.local(row['since_at']):%Y-%m-%d %H:%M}" if row["since_at"] else "earlier",
+            "first seen": choice.clock(row["since_at"]) if row["since_at"] else "earlier",
             "sessions": row["n"],
             "share": figures.figure(row["share"], "ratio"),
             "compared with": row["older"] or "nothing",
@@ -267,7 +267,7 @@ def _(choice, every, figures, found, lake, mo, releases, watched):
             pair["version"]: f"{figures.figure(row['newer'] / newer_n, 'ratio')} ({row['newer']:,})",
             f"{pair['older']} (before)": f"{figures.figure(row['older'] / older_n, 'ratio')} ({row['older']:,})",
             "before start": row["before_start"],
-            "first": f"{choice.local(row['first_at']):%Y-%m-%d %H:%M}",
+            "first": choice.clock(row["first_at"]),
         }
         for row in ranked
     ]
@@ -277,7 +277,7 @@ def _(choice, every, figures, found, lake, mo, releases, watched):
             figures.table(mo, errors, empty="No player reported an error in this time.", page_size=10),
             mo.md(
                 f"Share of sessions with the error, of n = {newer_n:,} of the version and {older_n:,} of the one "
-                f"before, since {choice.local(pair['from_at']):%Y-%m-%d %H:%M}."
+                f"before, since {choice.clock(pair['from_at'])}."
             ),
         ]
     )

@@ -67,7 +67,7 @@ def _(choice, figures, lake, mo, questions, viewers):
         )
     ]
     returning = figures.share("of them returning", choice, now, then, "returning", "seen", meaning=status)
-    since = f"{choice.local(choice.since - (choice.until - choice.since)):%Y-%m-%d %H:%M}"
+    since = choice.clock(choice.since - (choice.until - choice.since))
     mo.vstack(
         [
             mo.md(f"## Viewers of this period, and {choice.compared}"),
@@ -78,8 +78,7 @@ def _(choice, figures, lake, mo, questions, viewers):
             ),
             mo.callout(
                 mo.md(
-                    f"The lake begins at {choice.local(first):%Y-%m-%d %H:%M}. Who came before is unknown to it, "
-                    "and is new here."
+                    f"The lake begins at {choice.clock(first)}. Who came before is unknown to it, and is new here."
                 ),
                 kind="warn",
             )
@@ -273,8 +272,8 @@ def _(choice, figures, lake, mo, viewers):
                     {
                         **row,
                         "content_time_s": figures.figure(row["content_time_s"], "s"),
-                        "first_seen": f"{choice.local(row['first_seen']):%Y-%m-%d %H:%M}",
-                        "last_seen": f"{choice.local(row['last_seen']):%Y-%m-%d %H:%M}",
+                        "first_seen": choice.clock(row["first_seen"]),
+                        "last_seen": choice.clock(row["last_seen"]),
                     }
                     for row in people
                 ],

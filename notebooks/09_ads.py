@@ -125,8 +125,8 @@ def _(ads, choice, differing, figures, lake, mo):
                 [
                     {
                         **row,
-                        "first_at": f"{choice.local(row['first_at']):%Y-%m-%d %H:%M}",
-                        "last_at": f"{choice.local(row['last_at']):%Y-%m-%d %H:%M}",
+                        "first_at": choice.clock(row["first_at"]),
+                        "last_at": choice.clock(row["last_at"]),
                     }
                     for row in failing
                 ],

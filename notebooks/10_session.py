@@ -102,7 +102,7 @@ def _(as_text, choice, found, mo):
     )
     listed = mo.ui.table(
         as_text(
-            {"number": number, **row, "started_at": f"{choice.local(row['started_at']):%Y-%m-%d %H:%M:%S}"}
+            {"number": number, **row, "started_at": choice.clock(row["started_at"], seconds=True)}
             for number, row in enumerate(found)
         ),
         selection="single",

@@ -235,8 +235,8 @@ def _(choice, figures, lake, mo, quality):
                 [
                     {
                         **row,
-                        "first_at": f"{choice.local(row['first_at']):%Y-%m-%d %H:%M:%S}",
-                        "newest_at": f"{choice.local(row['newest_at']):%Y-%m-%d %H:%M:%S}",
+                        "first_at": choice.clock(row["first_at"], seconds=True),
+                        "newest_at": choice.clock(row["newest_at"], seconds=True),
                     }
                     for row in refused
                 ],
@@ -263,10 +263,7 @@ def _(choice, figures, lake, mo, quality):
             mo.md("## Gaps of the log, of all time"),
             figures.table(
                 mo,
-                [
-                    {**row, "at": f"{choice.local(row['at']):%Y-%m-%d %H:%M}" if row["at"] else "unknown"}
-                    for row in missing
-                ],
+                [{**row, "at": choice.clock(row["at"]) if row["at"] else "unknown"} for row in missing],
                 empty="Every record that the log had is in the tables once: nothing is lost, removed or halted.",
                 page_size=10,
                 wrapped_columns=["why"],

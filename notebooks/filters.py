@@ -86,6 +86,10 @@ class Choice(msgspec.Struct, frozen=True):
         """The wall clock of a moment in the zone that the reader chose."""
         return moment.astimezone(zoneinfo.ZoneInfo(self.zone))
 
+    def clock(self, moment: datetime, *, seconds: bool = False) -> str:
+        """Return the wall clock of a moment as text, to the minute or to the second."""
+        return f"{self.local(moment):%Y-%m-%d %H:%M{':%S' if seconds else ''}}"
+
     def condition(self) -> str:
         """The condition on a row of `counted_sessions`, without the period; values are those of `values`."""
         return " AND ".join(
@@ -117,9 +121,8 @@ class Choice(msgspec.Struct, frozen=True):
     @property
     def words(self) -> str:
         """The choice, as a person says it."""
-        since, until = (f"{self.local(moment):%Y-%m-%d %H:%M}" for moment in (self.since, self.until))
         chosen = [f"{name} {', '.join(values)}" for name, values in self.among.items()]
-        return "; ".join([f"{since} to {until} ({self.zone})", *chosen])
+        return "; ".join([f"{self.clock(self.since)} to {self.clock(self.until)} ({self.zone})", *chosen])
 
 
 def cut(name: str) -> str:

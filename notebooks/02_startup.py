@@ -60,15 +60,11 @@ def _(choice, figures, lake, mo):
 def _(choice, lake, mo, pictures, questions):
     lines = {"startup_s_median_newrelic": "median", "startup_s_p95_newrelic": "95th percentile"}
     over_time = questions.metrics(lake, choice, list(lines), by=choice.bucket, order="value")
-    left_out = sum(row["n"] for row in over_time if row["n"] < choice.sample_min)
     mo.vstack(
         [
             mo.md("## Over time"),
             pictures.over_time(questions.points(over_time, choice, lines), title="seconds", note=choice.zone),
-            mo.md(
-                f"Each point is {choice.bucket_words} of starts; points of fewer than {choice.sample_min} "
-                f"sessions are left out ({left_out:,} sessions)."
-            ),
+            mo.md(questions.points_in_words(over_time, choice)),
         ]
     )
     return

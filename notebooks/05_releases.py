@@ -286,9 +286,8 @@ def _(choice, every, figures, found, lake, mo, releases, watched):
 
 @app.cell
 def _(catalogue, changed, every, figures, judged, mo, watched):
-    def bounds(measure, shown, unit):
-        edges = [measure[edge] for edge in ("low", "high")] if measure else [None]
-        return "too few" if None in edges else " to ".join(shown(edge, unit) for edge in edges)
+    def bounds(measure, unit, shown=figures.figure):
+        return figures.interval(measure["low"], measure["high"], unit, shown)
 
     def numbers_of(row):
         metric = catalogue[row["metric"]]
@@ -297,14 +296,14 @@ def _(catalogue, changed, every, figures, judged, mo, watched):
             "version": row["newest"],
             "metric": figures.defined(mo, judged[metric.name][0], metric),
             "value": figures.figure(newer["value"], metric.unit),
-            "interval": bounds(newer, figures.figure, metric.unit),
+            "interval": bounds(newer, metric.unit),
             "n": newer["n"],
             "before": row["before"],
             "its value": figures.figure(older["value"], metric.unit),
-            "its interval": bounds(older, figures.figure, metric.unit),
+            "its interval": bounds(older, metric.unit),
             "its n": older["n"],
             "difference": figures.difference(change["difference"], metric.unit) if change else "too few",
-            "of the difference": bounds(change, figures.difference, metric.unit),
+            "of the difference": bounds(change, metric.unit, figures.difference) if change else "too few",
         }
 
     by_pair = {(row["newest"], row["metric"]): row for row in changed if row["app"] == watched.value}

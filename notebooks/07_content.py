@@ -97,7 +97,7 @@ def _(choice, contents, curves, every, figures, html, lake, mo, picked):
             f"Most leave between {curves.clock(worst['from_s'])} and {curves.clock(worst['to_s'])}: "
             f"{worst['sessions']:,} of {ends['closed']:,} closed plays, "
             f"{figures.figure(worst['left_ratio'], 'ratio')} "
-            f"({figures.figure(worst['low'], 'ratio')} to {figures.figure(worst['high'], 'ratio')})."
+            f"({figures.interval(worst['low'], worst['high'], 'ratio')})."
         )
     mo.vstack(
         [
@@ -248,8 +248,7 @@ def _(content, curves, ends, enough, figures, left, mo):
                         "to": curves.clock(row["to_s"]),
                         "left": row["sessions"],
                         "of all plays": figures.figure(row["left_ratio"], "ratio"),
-                        "interval": f"{figures.figure(row['low'], 'ratio')} to "
-                        f"{figures.figure(row['high'], 'ratio')}",
+                        "interval": figures.interval(row["low"], row["high"], "ratio"),
                     }
                     for row in tops
                 ],
@@ -338,9 +337,9 @@ def _(catalogue, choice, curves, every, figures, mo, pictures, words):
         return figures.sampled(measure["value"], unit, measure["n"], choice.sample_min)
 
     def interval(measure):
-        if measure["low"] is None or measure["n"] < choice.sample_min:
+        if measure["n"] < choice.sample_min:
             return "too few"
-        return f"{figures.figure(measure['low'], 'ratio')} to {figures.figure(measure['high'], 'ratio')}"
+        return figures.interval(measure["low"], measure["high"], "ratio")
 
     table = [
         {

@@ -99,7 +99,6 @@ def _(choice, lake, mo, pictures, quality, questions):
         {**row, **{column: row[column] / row["n"] for column in lines}}
         for row in quality.checked(lake, choice, by=choice.bucket)
     ]
-    left_out = sum(row["n"] for row in buckets if row["n"] < choice.sample_min)
     mo.vstack(
         [
             mo.md("## Over time"),
@@ -108,10 +107,7 @@ def _(choice, lake, mo, pictures, quality, questions):
                 title="% of sessions",
                 note=choice.zone,
             ),
-            mo.md(
-                f"Each point is {choice.bucket_words} of starts; points of fewer than {choice.sample_min} "
-                f"sessions are left out ({left_out:,} sessions)."
-            ),
+            mo.md(questions.points_in_words(buckets, choice)),
         ]
     )
     return

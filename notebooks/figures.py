@@ -1,7 +1,7 @@
 """Numbers as a person reads them, in words, tiles and tables: n always, small samples guarded, values as text."""
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lake.metrics import Metric
@@ -117,6 +117,11 @@ def drawn(unit: str) -> tuple[float, str]:
 def difference(value: float, unit: str) -> str:
     """Return a difference as a person reads it: with its sign, that of ratios in points of percent."""
     return f"{'+' if value > 0 else ''}{figure(value, unit)}".replace("%", " points")
+
+
+def interval(low: float | None, high: float | None, unit: str, shown: Callable[[float, str], str] = figure) -> str:
+    """Return an interval in words, its bounds as `shown`; "too few" where a bound is unknown."""
+    return "too few" if low is None or high is None else f"{shown(low, unit)} to {shown(high, unit)}"
 
 
 def sampled(value: float | None, unit: str, n: int, sample_min: int) -> str:

@@ -212,6 +212,15 @@ def points(
     ]
 
 
+def points_in_words(rows: Iterable[Mapping[str, Any]], choice: Choice) -> str:
+    """Return what a point of `points` is, and how many sessions those of `rows` have that are left out."""
+    left_out = sum(row["n"] for row in rows if row["n"] < choice.sample_min)
+    return (
+        f"Each point is {choice.bucket_words} of starts; points of fewer than {choice.sample_min} sessions are "
+        f"left out ({left_out:,} sessions)."
+    )
+
+
 def as_clock(moment: datetime) -> str:
     """Return a wall clock as text that charts take for UTC, so that no browser shifts it."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

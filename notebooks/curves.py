@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from notebooks.pictures import BEFORE, COLOURS, DASHES, NOW
+from notebooks.pictures import BEFORE, DASHES, NOW, series
 
 TICKS_MAX = 8
 _TICKS_S = (5, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400)
@@ -25,12 +25,7 @@ def lines(
     position, seconds. `rule` is a value that the others are compared with.
     """
     names = list(dict.fromkeys(row["series"] for row in rows))
-    colour = alt.Color(
-        "series:N",
-        title=None,
-        scale=alt.Scale(domain=names, range=COLOURS[: len(names)]),
-        legend=alt.Legend(orient="bottom", labelLimit=300),
-    )
+    colour = series(names)
     drawn = (
         alt.Chart(_data(rows), height=height, width="container")
         .mark_line(interpolate="step-after")

@@ -50,7 +50,7 @@ def over_time(rows: Sequence[Mapping[str, Any]], *, title: str, note: str, heigh
         .encode(
             _time(note, rows),
             alt.Y("value:Q", title=title, scale=alt.Scale(zero=True)),
-            _series(names),
+            series(names),
             alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=DASHES), legend=None),
             tooltip=[_MOMENT, "series:N", alt.Tooltip("value:Q", format=",.4~f")],
         )
@@ -70,7 +70,7 @@ def _time(note: str, rows: Sequence[Mapping[str, Any]]) -> Any:
     )
 
 
-def _series(names: Sequence[str], *, grey: str = "", across: int = 0) -> Any:
+def series(names: Sequence[str], *, grey: str = "", across: int = 0) -> Any:
     """Return the colour of each series, the first in that of now, with a legend below, `across` names a line."""
     colours = [BEFORE if name == grey else COLOURS[place % len(COLOURS)] for place, name in enumerate(names)]
     scale = alt.Scale(domain=list(names), range=colours)
@@ -111,7 +111,7 @@ def stacked(
         .encode(
             _time(note, rows),
             alt.Y("value:Q", title=title, stack="zero"),
-            _series(names or sorted({row["series"] for row in rows})),
+            series(names or sorted({row["series"] for row in rows})),
             tooltip=[_MOMENT, "series:N", alt.Tooltip("value:Q", format=",.2~f")],
         )
     )
@@ -126,7 +126,7 @@ def columns(rows: Sequence[Mapping[str, Any]], *, title: str, note: str) -> Any:
             _time(note, rows),
             alt.X2("to:T"),
             alt.Y("value:Q", title=title, stack="zero"),
-            _series(list(dict.fromkeys(row["series"] for row in rows))),
+            series(list(dict.fromkeys(row["series"] for row in rows))),
             tooltip=[_MOMENT, "series:N", alt.Tooltip("value:Q", format=",d")],
         )
     )
@@ -144,7 +144,7 @@ def parts(rows: Sequence[Mapping[str, Any]], down: str, *, title: str, grey: str
         .encode(
             alt.X("share:Q", title=title, axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])),
             alt.Y(f"{down}:N", title=None, sort=None, axis=alt.Axis(labelLimit=180)),
-            _series(names, grey=grey, across=2),
+            series(names, grey=grey, across=2),
             order=alt.Order("place:Q"),
             tooltip=[alt.Tooltip(f"{name}:N", title=name) for name in rows[0] if name != "place"] if rows else [],
         )
@@ -213,7 +213,7 @@ def intervals(rows: Sequence[Mapping[str, Any]], *, title: str) -> Any:
     bars = (
         alt.Chart(_data(whole), height=alt.Step(14), width="container")
         .mark_rule(strokeWidth=3, opacity=0.5)
-        .encode(alt.X("low:Q", title=title), alt.X2("high:Q"), label, aside, _series(names))
+        .encode(alt.X("low:Q", title=title), alt.X2("high:Q"), label, aside, series(names))
     )
     dots = (
         alt.Chart(_data(rows))
@@ -222,7 +222,7 @@ def intervals(rows: Sequence[Mapping[str, Any]], *, title: str) -> Any:
             alt.X("value:Q"),
             label,
             aside,
-            _series(names),
+            series(names),
             alt.Shape("series:N", scale=alt.Scale(domain=names, range=SHAPES[: len(names)]), legend=None),
             tooltip=["label:N", "series:N", "shown:N"],
         )

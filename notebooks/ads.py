@@ -125,9 +125,6 @@ def breaks(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
 
     `minute`: where the place begins, in minutes of the content; 0 is before it, None unknown.
     """
-    values = choice.macro_values()
-    filters = values["filters"]
-    assert isinstance(filters, dict)
     return read(
         lake,
         f"""
@@ -137,5 +134,5 @@ def breaks(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
             sum(completed)::BIGINT AS completed, sum(time_per_break_s * breaks) / sum(breaks) AS time_per_break_s
         FROM ad_break_delivery({ASKED}) GROUP BY minute ORDER BY minute
         """,
-        **values | {"filters": filters | {"is_live": ["false"]}},
+        **choice.macro_values() | {"filters": choice.filters() | {"is_live": ["false"]}},
     ).to_pylist()

@@ -96,8 +96,6 @@ def retention(lake: Reader, choice: Choice, content: Content) -> list[dict[str, 
 
 def relative(lake: Reader, choice: Choice, content: Content) -> list[dict[str, Any]]:
     """Return what the macro `relative_retention` says of a content, with `from_s`; nothing if none is similar."""
-    values = _values(choice, content)
-    del values["bucket_s"]
     return read(
         lake,
         f"""
@@ -105,8 +103,9 @@ def relative(lake: Reader, choice: Choice, content: Content) -> list[dict[str, A
         FROM relative_retention($content, buckets := {PARTS}, {ASKED})
         WHERE similar_contents > 0 ORDER BY from_ratio
         """,
+        content=content.content_id,
         length_s=content.length_s,
-        **values,
+        **choice.macro_values(),
     ).to_pylist()
 
 

@@ -111,12 +111,15 @@ class Choice(msgspec.Struct, frozen=True):
         """The values that the condition and the period name."""
         return {"since": self.since, "until": self.until, **self.among_values()}
 
-    def macro_values(self) -> dict[str, object]:
-        """The values that `ASKED` names."""
-        filters = {
+    def filters(self) -> dict[str, list[str]]:
+        """The values of each column, as the lake's table macros take them; an empty one is unknown."""
+        return {
             DIMENSIONS[name]: [*values, ""] if UNKNOWN in values else values for name, values in self.among.items()
         }
-        return {"since": self.since, "until": self.until, "filters": filters}
+
+    def macro_values(self) -> dict[str, object]:
+        """The values that `ASKED` names."""
+        return {"since": self.since, "until": self.until, "filters": self.filters()}
 
     @property
     def words(self) -> str:

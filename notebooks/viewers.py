@@ -123,7 +123,7 @@ def cohorts(lake: Reader, choice: Choice, unit: str) -> list[dict[str, Any]]:
         ORDER BY cohort, number
         """,
         until=choice.until,
-        filters=choice.macro_values()["filters"],
+        filters=choice.filters(),
         zone=choice.zone,
     ).to_pylist()
 

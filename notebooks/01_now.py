@@ -96,7 +96,8 @@ def _(choice, figures, health, lake, mo, questions):
                 "The last line scores the last five minutes against the hour before and the same hour a week "
                 "before, in standard errors (`health_by_minute`); what may be chance scores 0."
                 if scored
-                else "There is a score (`health_by_minute`) without filters, and for one value of one filter."
+                else "Scores (`health_by_minute`) exist only without filters, for one value of one filter (not an "
+                "app version alone), or for one version of one player."
             ),
         ]
     )

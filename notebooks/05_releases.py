@@ -62,7 +62,7 @@ def _(mo, page, questions):
         "completion_ratio_adobe_content": ("completed", False),
     }
     catalogue = questions.definitions()
-    at_once, always = "since the newer one was there", "in the whole period"
+    at_once, always = "since the newer one appeared", "in the whole period"
     span = page.dropdown(mo, "span", [at_once, always], "sessions of both versions", at_once)
     return at_once, catalogue, judged, span
 
@@ -240,7 +240,7 @@ def _(catalogue, choice, every, figures, lake, metric, mo, name, pictures, quest
                 points("value", times, choice.sample_min), title=f"{metric.value}, {in_words}", note=choice.zone
             ),
             mo.md(
-                f"Each point is {length.total_seconds() / 3600:g} hours that are over; those of fewer than "
+                f"Each point is a complete span of {length.total_seconds() / 3600:g} hours; those of fewer than "
                 f"{choice.sample_min} sessions are left out."
             ),
             mo.md("## How it spread"),

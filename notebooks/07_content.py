@@ -87,7 +87,7 @@ def _(choice, contents, curves, every, figures, html, lake, mo, picked):
     enough = ends["closed"] >= choice.sample_min
     worst = contents.most(left, "sessions")
     if content.length_s is None:
-        sentence = "It has no length, or is live: it has no end to leave before."
+        sentence = "It is live, or its length is unknown, so there is no end to leave before."
     elif not enough:
         sentence = f"Too few: {ends['closed']:,} closed plays. Take a longer period or fewer filters."
     elif worst is None:
@@ -167,7 +167,7 @@ def _(choice, content, contents, curves, figures, lake, mo):
                 f"`unique_retention_ratio` and `absolute_retention_ratio` of {content.bucket_s} s each, of n = "
                 f"{content.plays:,} plays, open ones too. The band is Wilson's interval, three standard errors to "
                 "each side. Where both lines part, viewers played it again."
-                + ("" if content.length_s else " The position is the second of the day; days lie upon each other.")
+                + ("" if content.length_s else " The position is the second of the day; so days overlap.")
             ),
             mo.md("## Beside contents of similar length"),
             curves.lines(
@@ -188,7 +188,7 @@ def _(choice, content, contents, curves, figures, lake, mo):
                 rule=1,
             )
             if similar
-            else mo.md("There is none in this period, or it has no length."),
+            else mo.md("No content of similar length was played in this period, or this one has no length."),
             mo.md(
                 f"`relative_retention_ratio`, against {similar[0]['similar_contents']:,} contents whose length is "
                 "within a quarter; above 1 it keeps more than they do. Each of them counts once, however few its "

@@ -73,12 +73,13 @@ def _(choice, figures, lake, mo, questions, viewers):
             mo.md(f"## Viewers of this period, and {choice.compared}"),
             figures.tiles(mo, [*counts, returning]),
             mo.md(
-                f"Lapsed: not seen in this period, but in the one as long before it, from {since} on. With "
-                "filters, only such sessions of a viewer are seen: new on this site, returning to this content."
+                f"Lapsed: seen in the preceding period of the same length, from {since} on, but not in this one. "
+                "With filters, only matching sessions count: new means new on this site, or to this content."
             ),
             mo.callout(
                 mo.md(
-                    f"The lake begins at {choice.clock(first)}. Who came before is unknown to it, and is new here."
+                    f"The lake begins at {choice.clock(first)}. The lake knows nothing of earlier viewers; they "
+                    "count as new."
                 ),
                 kind="warn",
             )

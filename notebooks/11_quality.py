@@ -124,9 +124,9 @@ def _(choice, lake, mo, pictures, quality):
             mo.md("## How late reports come"),
             pictures.bars(late, "sessions", "delay", title="sessions, by their slowest report"),
             mo.md(
-                f"How much longer than its fastest event a session's slowest took to arrive; "
-                f"n = {sum(row['sessions'] for row in late):,} sessions, without downloaded ones; of "
-                f"{counted.get(None, 0):,} more it is unknown."
+                "How much longer a session's slowest event took to arrive than its fastest; "
+                f"n = {sum(row['sessions'] for row in late):,} sessions, without downloaded ones; for "
+                f"{counted.get(None, 0):,} more the delay is unknown."
             ),
         ]
     )
@@ -256,7 +256,7 @@ def _(choice, figures, lake, mo, quality):
     cut = quality.capped(lake, choice)
     mo.vstack(
         [
-            mo.md("## Gaps of the log, of all time"),
+            mo.md("## Gaps in the log, whatever the period"),
             figures.table(
                 mo,
                 [{**row, "at": choice.clock(row["at"]) if row["at"] else "unknown"} for row in missing],

@@ -27,7 +27,7 @@ def delivered(lake: Reader, choice: Choice, *, by: str = "'all'") -> list[dict[s
 
     And of them: `completed`, `skipped`, `aborted` (something else ended them), `silent` (the session fell silent
     in them, and closed), `open` (they play now), `failed` (the player reported an error), `outside` (of breaks);
-    `known`: those of which is known how far they played, and of these each of `QUARTILES`; `time_s`: they played.
+    `known`: those with a known `reached_ratio`; each of `QUARTILES`: those that reached it; `time_s`: time played.
     """
     reached = ", ".join(
         f'count(*) FILTER (reached_ratio >= {share}) AS "{word}"' for word, share in QUARTILES.items()

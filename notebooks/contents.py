@@ -186,7 +186,7 @@ def _values(choice: Choice, content: Content) -> dict[str, object]:
 
 
 def gapless(rows: list[dict[str, Any]], content: Content) -> list[dict[str, Any]]:
-    """Return every bucket of a content: rows of `seeks` by bucket, and zeros where there is none."""
+    """Return every bucket of a content: rows of `seeks` by bucket, and zeros for buckets without a seek."""
     known = {row["from_s"]: row for row in rows}
     low, high = (int(end // content.bucket_s) for end in content.ends)
     places = [float(place * content.bucket_s) for place in range(low, high + 1)]

@@ -115,7 +115,7 @@ def drawn(unit: str) -> tuple[float, str]:
 
 
 def difference(value: float, unit: str) -> str:
-    """Return a difference as a person reads it: with its sign, that of ratios in points of percent."""
+    """Return a difference as a person reads it: with its sign; of ratios, in percentage points."""
     return f"{'+' if value > 0 else ''}{figure(value, unit)}".replace("%", " points")
 
 

@@ -1,4 +1,4 @@
-"""How every page begins: the open lake or why there is no lake, the bar of filters, the check for new data."""
+"""How every page begins: the open lake or the reason it is missing, the bar of filters, the check for new data."""
 
 import html
 import os

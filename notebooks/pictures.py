@@ -71,7 +71,7 @@ def _time(note: str, rows: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def series(names: Sequence[str], *, grey: str = "", across: int = 0) -> Any:
-    """Return the colour of each series, the first in that of now, with a legend below, `across` names a line."""
+    """Return the colour of each series, the first in `NOW`, with a legend below of `across` names per line."""
     colours = [BEFORE if name == grey else COLOURS[place % len(COLOURS)] for place, name in enumerate(names)]
     scale = alt.Scale(domain=list(names), range=colours)
     return alt.Color(
@@ -101,7 +101,7 @@ def stacked(
     height: int = 260,
     names: Sequence[str] | None = None,
 ) -> Any:
-    """Return areas over time, upon each other, one for each `series`; rows as for `over_time`.
+    """Return stacked areas over time, one for each `series`; rows as for `over_time`.
 
     `names`: the series in the order of their colours, else that of the alphabet.
     """
@@ -118,7 +118,7 @@ def stacked(
 
 
 def columns(rows: Sequence[Mapping[str, Any]], *, title: str, note: str) -> Any:
-    """Return columns over time, from `at` to `to`, one for each `series` upon the other; rows as `over_time`."""
+    """Return stacked columns over time, from `at` to `to`, one for each `series`; rows as for `over_time`."""
     return (
         alt.Chart(_data(rows), height=240, width="container")
         .mark_bar(stroke="white", strokeWidth=0.5, orient="vertical")

@@ -19,7 +19,7 @@ CHECKS = {
         "wrong clock",
         "The player's clock is wrong by more than a minute. Times are corrected by the arrivals.",
     ),
-    "has_gap": ("unknown time", "For some time nothing says what the player did: no number counts it."),
+    "has_gap": ("unknown time", "For some time no event shows what the player did; no metric counts it."),
     "is_startless": ("no start", "No sessionStart arrived, so content, player and length are unknown."),
     "has_repeats": ("repeated events", "Events came more than once. They are stored, and counted once."),
     "has_events_after_end": ("events after the end", "Events later than the session's end. They are not counted."),
@@ -59,7 +59,7 @@ def checked(lake: Reader, choice: Choice, *, by: str = "") -> list[dict[str, Any
 def delays(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
     """Return how many sessions had a slowest event of each delay (`place` in `DELAYS_S`, or None).
 
-    Downloaded sessions are left out: all of them are late by intent.
+    Downloaded sessions are left out: they arrive late by design.
     """
     limits = ", ".join(str(limit * 1000) for limit in DELAYS_S)
     return read(

@@ -85,7 +85,8 @@ def watching_at(lake: Reader, choice: Choice, moment: datetime) -> int:
 def health(lake: Reader, minute: datetime, dimension: str, value: str | None) -> dict[str, float | None] | None:
     """Return the score of each measure of `health_by_minute` in the last complete minute before `minute`.
 
-    `value` is of a dimension that it knows, or None of `all`. None: too few sessions to say anything.
+    `value` belongs to a dimension that the macro knows; None for `all`. Returns None where there are too few
+    sessions.
     """
     rows = read(
         lake,

@@ -89,7 +89,7 @@ def test_versions_are_in_the_order_of_their_numbers(asked: tuple[Reader, Choice]
 def test_numbers_of_both_versions_are_those_of_the_catalogue(
     asked: tuple[Reader, Choice], is_at_once: bool
 ) -> None:
-    """Each with the sessions of its time: of the older one all, or those since the newer one was there."""
+    """Each with the sessions of its time: of the older one all, or those since the newer one appeared."""
     lake, choice = asked
     every = releases.versions(lake, choice, is_at_once=is_at_once)
     since = datetime.fromtimestamp(BESIDE_FROM_MS / 1000, UTC) if is_at_once else choice.since

@@ -12,34 +12,24 @@ import time
 from pathlib import Path
 
 from rigs.browser import Page, opened
-from rigs.pages import IS_SETTLED, served
+from rigs.pages import EVERY, IS_SETTLED, served
 from rigs.processes import Process
 from rigs.waiting import until
 
 from notebooks.gallery import pages
 
 REST_S = 10
-# Tiles and tables are inside shadow roots.
-HAS_NUMBERS = """
-    (function has(root) {
-        return [...root.querySelectorAll('*')].some((element) =>
-            element.matches('.tile b, tbody td') || (element.shadowRoot && has(element.shadowRoot)));
-    })(document)
-"""
+HAS_NUMBERS = f"{EVERY}.some((element) => element.matches('.tile b, tbody td'))"
 # Choose another period, as a hand does, and return whether there was one to choose.
-CHANGE_PERIOD = """
-    (function change(root) {
-        for (const element of root.querySelectorAll('*')) {
-            if (element.shadowRoot && change(element.shadowRoot)) return true;
-            if (!element.matches('select')) continue;
-            const other = [...element.options].find((option) => option.text === 'last 7 days');
-            if (!other) continue;
-            Object.getOwnPropertyDescriptor(HTMLSelectElement.prototype, 'value').set.call(element, other.value);
-            element.dispatchEvent(new Event('change', { bubbles: true }));
-            return true;
-        }
-        return false;
-    })(document)
+CHANGE_PERIOD = f"""
+    (function change(options) {{
+        const other = options.find((option) => option.text === 'last 7 days');
+        if (!other) return false;
+        const select = other.closest('select');
+        Object.getOwnPropertyDescriptor(HTMLSelectElement.prototype, 'value').set.call(select, other.value);
+        select.dispatchEvent(new Event('change', {{ bubbles: true }}));
+        return true;
+    }})({EVERY}.filter((element) => element.matches('select option')))
 """
 PERIOD = "new URLSearchParams(location.search).get('period')"
 
@@ -96,7 +86,7 @@ def main() -> int:
     print("|---|---|---|---|---|")
     with (
         tempfile.TemporaryDirectory() as folder,
-        served(given.data, Path(folder) / "pages.log") as (address, server),
+        served(given.data, Path(folder)) as (address, server),
         opened("about:blank", Path(folder) / "profile") as page,
     ):
         page.call("Performance.enable", timeDomain="threadTicks")

@@ -78,7 +78,7 @@ def main() -> int:
     total = 0
     with (
         tempfile.TemporaryDirectory() as folder,
-        served(data, Path(folder) / "pages.log") as (address, _),
+        served(data, Path(folder)) as (address, _),
         opened("about:blank", Path(folder) / "profile") as page,
     ):
         for picture in pictures(row["session_id"]):

@@ -8,21 +8,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from rigs.browser import Page, chromium, opened
+from rigs.commands import environment, playhead
 from rigs.lake import Lake, record_value, write_values
-from rigs.pages import CHARTS, IS_SETTLED, environment, served
-from rigs.poison import START_PARAMS
+from rigs.pages import CHARTS, EVERY, IS_SETTLED, served
 
 from lake.reading import QueryRefused
 from notebooks.connect import open_lake, read
 from notebooks.gallery import pages
 from schemas.faults import NotReady
-from schemas.records import encode, media_event
 
 PROJECT = Path(__file__).parents[2]
 NOTEBOOK = PROJECT / "notebooks" / "01_now.py"
@@ -32,10 +30,7 @@ NOTEBOOK = PROJECT / "notebooks" / "01_now.py"
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data of a short run."""
     folder = tmp_path_factory.mktemp("notebooks") / "data"
-    arguments = ["up", "--viewers", "10", "--for", "4s", "--port", "0", "--data", str(folder)]
-    run = subprocess.run(
-        [sys.executable, "-P", "-m", "playhead", *arguments], cwd=PROJECT, env=environment(), capture_output=True
-    )
+    run = playhead("up", "--viewers", "10", "--for", "4s", "--port", "0", "--data", str(folder), cwd=folder.parent)
     assert run.returncode == 0, run.stdout + run.stderr
     return folder
 
@@ -70,7 +65,7 @@ def test_values_are_bound_never_pasted(data_dir: Path) -> None:
 def test_a_notebook_runs_as_a_script(data_dir: Path) -> None:
     """Every cell runs, and says nothing."""
     run = subprocess.run(
-        [sys.executable, NOTEBOOK], env=environment() | {"PLAYHEAD_DATA_DIR": str(data_dir)}, capture_output=True
+        [sys.executable, NOTEBOOK], env=environment({"PLAYHEAD_DATA_DIR": str(data_dir)}), capture_output=True
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
 
@@ -78,7 +73,7 @@ def test_a_notebook_runs_as_a_script(data_dir: Path) -> None:
 @pytest.fixture
 def url(data_dir: Path, tmp_path: Path) -> Iterator[str]:
     """The page of the notebook, as `playhead notebooks` serves it."""
-    with served(data_dir, tmp_path / "notebooks.out") as (address, _):
+    with served(data_dir, tmp_path) as (address, _):
         yield f"{address}now/"
 
 
@@ -111,7 +106,7 @@ def test_a_person_sees_what_is_watched_now_in_a_browser(url: str, data_dir: Path
 def test_every_page_is_drawn_on_a_desk_and_on_a_phone(data_dir: Path, tmp_path: Path) -> None:
     """No cell fails, nothing is asked of another host, and a phone scrolls down, not sideways."""
     with (
-        served(data_dir, tmp_path / "notebooks.out") as (address, _),
+        served(data_dir, tmp_path) as (address, _),
         opened("about:blank", tmp_path / "profile") as page,
     ):
         for width in (1440, 390):
@@ -177,15 +172,13 @@ def test_a_hostile_name_is_text_and_fetches_nothing(tmp_path: Path, stranger: st
         held = writer.load(0, None)
         now_ms = time.time_ns() // 1_000_000
         for offset, name in enumerate(sorted(names)):
-            params = {**START_PARAMS, "media.name": name, "media.id": name}
-            event = {"playerTime": {"playhead": 0, "ts": now_ms}, "eventType": "sessionStart", "params": params}
-            received = datetime.fromtimestamp(now_ms / 1000, UTC)
-            value = encode(
-                media_event(event, event_id=f"e{offset}", session_id=f"s{offset}", source="/x", received=received)
+            params: dict[str, Any] = {"media.name": name, "media.id": name}
+            value = record_value(
+                f"e{offset}", f"s{offset}", "sessionStart", ts=now_ms, received_ms=now_ms, **params
             )
             write_values(writer, held, [value], appended_ms=now_ms)
     with (
-        served(tmp_path / "data", tmp_path / "notebooks.out") as (address, _),
+        served(tmp_path / "data", tmp_path) as (address, _),
         opened(f"{address}now/", tmp_path / "profile") as page,
     ):
         page.wait(lambda page: page.evaluate(CHARTS) == 2 and all(name in _texts(page) for name in names))
@@ -197,16 +190,9 @@ def test_a_hostile_name_is_text_and_fetches_nothing(tmp_path: Path, stranger: st
     assert Stranger.asked == []
 
 
-ELEMENTS_OF_ADDRESSES = """
-    (function count(root) {
-        let found = 0;
-        for (const element of root.querySelectorAll('*')) {
-            const address = String(element.src || element.href || '');
-            if (address.startsWith('STRANGER') || element.matches('iframe')) found += 1;
-            if (element.shadowRoot) found += count(element.shadowRoot);
-        }
-        return found;
-    })(document)
+ELEMENTS_OF_ADDRESSES = f"""
+    {EVERY}.filter((element) =>
+        String(element.src || element.href || '').startsWith('STRANGER') || element.matches('iframe')).length
 """
 
 
@@ -228,7 +214,7 @@ def test_numbers_charts_and_tables_change_in_place(tmp_path: Path) -> None:
 
         play(range(5))
         with (
-            served(tmp_path / "data", tmp_path / "notebooks.out") as (address, _),
+            served(tmp_path / "data", tmp_path) as (address, _),
             opened(f"{address}now/", tmp_path / "profile") as page,
         ):
             page.wait(lambda page: page.evaluate(CHARTS) == 2 and "n = 5" in page.text())
@@ -248,9 +234,7 @@ WATCH_FRAMES = """
     window.frames_seen = [];
     window.canvases_seen = new Set();
     (function look() {
-        const every = (function all(root) {
-            return [...root.querySelectorAll('*')].flatMap((e) => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
-        })(document);
+        const every = EVERY;
         const charts = every.filter((element) => element.matches('.vega-embed'));
         const drawn = charts.filter((chart) => [...chart.querySelectorAll('canvas')].some((canvas) => {
             canvases_seen.add(canvas);
@@ -265,22 +249,10 @@ WATCH_FRAMES = """
             + `${filled.length} filled, ${grey.length} grey`);
         requestAnimationFrame(look);
     })();
-"""
+""".replace("EVERY", EVERY)
 
 
 def _texts(page: Page) -> str:
     """Return all text on the page, inside shadow roots as well, a line a piece."""
-    return str(
-        page.evaluate("""
-            (function texts(root) {
-                let all = '';
-                for (const element of root.querySelectorAll('*')) {
-                    for (const node of element.childNodes) {
-                        if (node.nodeType === Node.TEXT_NODE) all += '\\n' + node.data + '\\n';
-                    }
-                    if (element.shadowRoot) all += texts(element.shadowRoot);
-                }
-                return all;
-            })(document)
-        """)
-    )
+    texts = f"{EVERY}.flatMap((element) => [...element.childNodes]).filter((node) => node instanceof Text)"
+    return str(page.evaluate(f"{texts}.map((node) => node.data).join('\\n')"))

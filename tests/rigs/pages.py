@@ -3,26 +3,22 @@
 import contextlib
 import html
 import importlib.util
-import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from notebooks.gallery import pages
-from rigs.processes import ROOT, Process, started
+from rigs.commands import started
+from rigs.processes import Process
 
-# Marimo draws charts inside shadow roots, where no selector reaches.
-CHARTS = """
-    (function count(root) {
-        let charts = 0;
-        for (const element of root.querySelectorAll('*')) {
-            if (element.matches('canvas, svg.marks')) charts += 1;
-            if (element.shadowRoot) charts += count(element.shadowRoot);
-        }
-        return charts;
+# All elements of a page, those in shadow roots too, where no selector reaches: marimo draws charts there.
+EVERY = """
+    (function every(root) {
+        return [...root.querySelectorAll('*')].flatMap(
+            (element) => [element, ...(element.shadowRoot ? every(element.shadowRoot) : [])]);
     })(document)
 """
+CHARTS = f"{EVERY}.filter((element) => element.matches('canvas, svg.marks')).length"
 # An hourglass is shown while a cell runs.
 IS_SETTLED = "!document.querySelector('[data-testid=loading-indicator]')"
 
@@ -40,18 +36,10 @@ def text_of(path: str) -> str:
     return re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), html.unescape(shown))
 
 
-def environment() -> dict[str, str]:
-    """Return this process's environment without settings, in which `playhead` is found."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PLAYHEAD_")}
-    return kept | {"PYTHONPATH": str(ROOT)}
-
-
 @contextlib.contextmanager
-def served(data_dir: Path, log: Path, *options: str, **settings: str) -> Iterator[tuple[str, Process]]:
-    """Serve the pages over a lake; return the address that is printed, and the process."""
-    arguments = ["notebooks", "--port", "0", "--data", str(data_dir), *options]
-    command = [sys.executable, "-P", "-m", "playhead", *arguments]
-    with started(command, log=log, env=environment() | settings) as server:
+def served(data_dir: Path, cwd: Path) -> Iterator[tuple[str, Process]]:
+    """Serve the pages over a lake, with the log in `cwd`; return the address that is printed, and the process."""
+    with started("notebooks", "--port", "0", "--data", str(data_dir), cwd=cwd) as server:
         found = server.wait_for(
             lambda: re.search(r"^pages: (http://\S+)$", server.output, re.MULTILINE), "the pages are not served"
         )

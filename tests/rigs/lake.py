@@ -181,15 +181,21 @@ def record_value(
     ts: int,
     received_ms: int,
     playhead: float = 0.0,
+    consent: str | None = None,
     **more: object,
 ) -> bytes:
     """Return the bytes of a record as the ingest writes them; `more`: parameters of a start, fields of others."""
     event: dict[str, Any] = {"playerTime": {"playhead": playhead, "ts": ts}, "eventType": type_name}
     event |= {"params": {**START_PARAMS, **more}} if type_name == "sessionStart" else more
-    received = datetime.fromtimestamp(received_ms / 1000, UTC)
-    return encode(
-        media_event(event, event_id=event_id, session_id=session, source="/api/v1/sessions", received=received)
+    record = media_event(
+        event,
+        event_id=event_id,
+        session_id=session,
+        source="/api/v1/sessions",
+        received=datetime.fromtimestamp(received_ms / 1000, UTC),
+        consent=consent,
     )
+    return encode(record)
 
 
 @contextlib.contextmanager

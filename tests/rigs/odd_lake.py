@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from rigs.lake import Lake, record_value, write_values
+from rigs.lake import Lake, record_value, write_told, write_values
 from rigs.poison import REJECTED, ping
 
 STRANGER = "joe.doe@mail.example"
@@ -38,9 +38,7 @@ def odd_lake(folder: Path, *, start_ms: int) -> Lake:
     with lake.writer() as writer:
         held = writer.load(0, None)
         for _, batch in sorted(batches.items()):
-            write_values(
-                writer, held, [value for _, value in sorted(batch)], appended_ms=max(at_ms for at_ms, _ in batch)
-            )
+            write_told(writer, held, sorted(batch))
         end_ms = start_ms + 3_600_000
         refused = [
             *[msgspec.json.encode(REJECTED)] * 2,

@@ -1,14 +1,11 @@
 """A lake of three days of viewers and ads: who comes back, who denies, which ads fail, which breaks are left."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from rigs.lake import Lake, write_values
-from rigs.poison import START_PARAMS
-from schemas.records import encode, media_event
+from rigs.lake import Lake, record_value, write_values
 
 DAY_S = 86_400
 AD_S = 20.0
@@ -55,26 +52,24 @@ def told_lake(folder: Path, *, start_ms: int) -> Lake:
             values = []
             for place, (after_s, name, head, params) in enumerate(_events(told)):
                 ts = start_ms + int((told.at_s + after_s) * 1000)
-                event: dict[str, Any] = {
-                    "playerTime": {"playhead": head, "ts": ts},
-                    "eventType": name,
-                    "params": params,
-                }
-                record = media_event(
-                    event,
-                    event_id=f"{number}.{place}",
-                    session_id=f"s{number:02}",
-                    source="/api/v1/sessions",
-                    received=datetime.fromtimestamp(ts / 1000, UTC),
+                more = params if name == "sessionStart" else {"params": params}
+                value = record_value(
+                    f"{number}.{place}",
+                    f"s{number:02}",
+                    name,
+                    ts=ts,
+                    received_ms=ts,
+                    playhead=head,
                     consent=told.consent,
+                    **more,
                 )
-                values.append(encode(record))
+                values.append(value)
             write_values(writer, held, values, appended_ms=ts)
     return lake
 
 
 def _events(told: Told) -> Events:
-    start = {**START_PARAMS, "media.id": told.content, "media.name": told.content.title()}
+    start = {"media.id": told.content, "media.name": told.content.title()}
     if told.user is not None:
         start["analytics.visitorId"] = told.user
     events: Events = [(0, "sessionStart", 0, start)]

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 from rigs.lake import Lake, record_value, write_told
-from rigs.pages import text_of
+from rigs.pages import reading, text_of
 
 from lake.reading import Reader
 from notebooks import contents
-from notebooks.connect import open_lake, read
+from notebooks.connect import read
 from notebooks.curves import TICKS_MAX, bars, clock
-from notebooks.filters import Choice, newest_moment
+from notebooks.filters import Choice
 
 START_MS = int(datetime(2026, 8, 3, 12, tzinfo=UTC).timestamp() * 1000)
 FILM, OTHER, CHANNEL = "![film](http://site.example/a.png)", "other", "channel"
@@ -79,11 +79,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 @pytest.fixture(scope="module")
 def asked(lake: Lake) -> Iterator[tuple[Reader, Choice]]:
     """A reader of it, and the choice of all of it."""
-    with open_lake({}, lake.settings.data_dir) as reader:
-        newest = newest_moment(reader)
-        assert newest is not None
-        until = newest + timedelta(milliseconds=1)
-        yield reader, Choice(until - timedelta(days=7), until, timedelta(days=7), {}, 10, "UTC")
+    with reading(lake.settings.data_dir, timedelta(days=7), sample_min=10) as found:
+        yield found
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from rigs.lake import Lake, record_value, write_values
 from rigs.odd_lake import odd_lake
-from rigs.pages import text_of
+from rigs.pages import reading, text_of
 
 from lake.reading import Reader
 from notebooks import questions
-from notebooks.connect import open_lake, read
-from notebooks.filters import Choice, newest_moment
+from notebooks.connect import read
+from notebooks.filters import Choice
 from notebooks.gallery import pages
 
 PLAYS_S = 60
@@ -113,10 +113,8 @@ def test_every_page_runs_over_every_lake(environment: str, path: str) -> None:
 def asked(tmp_path: Path) -> Iterator[tuple[Reader, Choice]]:
     """A lake of forty sessions, and the choice of all of them."""
     lake_with(tmp_path / "data", SESSIONS)
-    with open_lake({}, tmp_path / "data") as lake:
-        newest = newest_moment(lake)
-        assert newest is not None
-        yield lake, choice_of(newest)
+    with reading(tmp_path / "data", timedelta(hours=2)) as found:
+        yield found
 
 
 def choice_of(newest: datetime, **among: list[str]) -> Choice:

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 from rigs.lake import Lake
 from rigs.odd_lake import STRANGER, TOLD, odd_lake
+from rigs.pages import reading
 
 from lake.reading import Reader
 from notebooks import quality
-from notebooks.connect import open_lake
-from notebooks.filters import Choice, newest_moment
+from notebooks.filters import Choice
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +24,8 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 @pytest.fixture(scope="module")
 def asked(odd: Lake) -> Iterator[tuple[Reader, Choice]]:
     """A reader of it, and the choice of all of it."""
-    with open_lake({}, odd.settings.data_dir) as lake:
-        newest = newest_moment(lake)
-        assert newest is not None
-        until = newest + timedelta(milliseconds=1)
-        yield lake, Choice(until - timedelta(hours=6), until, timedelta(hours=6), {}, 1, "UTC")
+    with reading(odd.settings.data_dir, timedelta(hours=6)) as found:
+        yield found
 
 
 def test_each_doubt_is_found_where_it_is(asked: tuple[Reader, Choice]) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 from rigs.lake import Lake, record_value, write_told
-from rigs.pages import text_of
+from rigs.pages import reading, text_of
 
 from lake.reading import Reader
 from notebooks import releases
-from notebooks.connect import open_lake, read
-from notebooks.filters import Choice, newest_moment
+from notebooks.connect import read
+from notebooks.filters import Choice
 
 APP = '<img src="http://site.example/a.png">'
 START_MS = int(datetime(2026, 8, 3, 12, tzinfo=UTC).timestamp() * 1000)
@@ -68,11 +68,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 @pytest.fixture(scope="module")
 def asked(lake: Lake) -> Iterator[tuple[Reader, Choice]]:
     """A reader of it, and the choice of all of it."""
-    with open_lake({}, lake.settings.data_dir) as reader:
-        newest = newest_moment(reader)
-        assert newest is not None
-        until = newest + timedelta(milliseconds=1)
-        yield reader, Choice(until - timedelta(days=7), until, timedelta(days=7), {}, 10, "UTC")
+    with reading(lake.settings.data_dir, timedelta(days=7), sample_min=10) as found:
+        yield found
 
 
 def test_versions_are_in_the_order_of_their_numbers(asked: tuple[Reader, Choice]) -> None:

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 
 import pytest
 from rigs.lake import Lake
+from rigs.pages import reading
 from rigs.told_lake import DAY_S, TOLD, told_lake
 
 from lake.reading import Reader
 from notebooks import ads, questions, viewers
-from notebooks.connect import open_lake
-from notebooks.filters import Choice, newest_moment
+from notebooks.filters import Choice
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +24,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 @pytest.fixture(scope="module")
 def asked(told: Lake) -> Iterator[tuple[Reader, Choice]]:
     """A reader of it, and the choice of its last day."""
-    with open_lake({}, told.settings.data_dir) as lake:
-        newest = newest_moment(lake)
-        assert newest is not None
-        yield lake, among(newest + timedelta(milliseconds=1))
+    with reading(told.settings.data_dir, timedelta(days=1)) as found:
+        yield found
 
 
 def among(until: datetime, **values: list[str]) -> Choice:

@@ -5,8 +5,12 @@ import html
 import importlib.util
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
+from lake.reading import Reader
+from notebooks.connect import open_lake
+from notebooks.filters import Choice, newest_moment
 from notebooks.gallery import pages
 from rigs.commands import started
 from rigs.processes import Process
@@ -34,6 +38,16 @@ def text_of(path: str) -> str:
     shown = "".join(str(getattr(output, "text", output)) for output in outputs if output is not None)
     # marimo's own elements have their content as JSON in an attribute.
     return re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), html.unescape(shown))
+
+
+@contextlib.contextmanager
+def reading(folder: Path, length: timedelta, *, sample_min: int = 1) -> Iterator[tuple[Reader, Choice]]:
+    """Open a lake as a page does; return it, and the choice of all of so long up to its newest moment."""
+    with open_lake({}, folder) as lake:
+        newest = newest_moment(lake)
+        assert newest is not None
+        until = newest + timedelta(milliseconds=1)
+        yield lake, Choice(until - length, until, length, {}, sample_min, "UTC")
 
 
 @contextlib.contextmanager

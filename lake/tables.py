@@ -103,6 +103,7 @@ def initialize(place: Location, *, partitions: int, migrate: bool = True) -> Non
                 "0 AS open_as_of_offset, 0 AS commits",
                 [number],
             )
+        settled.choose_format(connection)
         _define(connection, max(partitions, known))
         connection.execute("COMMIT")
         if not known:  # there are no readers yet, so the rows of nulls can expire at once

@@ -123,6 +123,13 @@ def test_a_file_of_a_day_is_sorted_by_id_and_derived_ids_are_in_others(month: La
     assert all(len({id < f"{1:012x}" for id in ids}) == 1 for ids in files.values())
 
 
+def test_files_of_settled_sessions_are_compressed_for_reading(month: Lake) -> None:
+    files = duckdb.sql(
+        f"SELECT DISTINCT compression FROM parquet_metadata('{month.place.files}/main/settled_sessions/**/*.parquet')"
+    )
+    assert files.fetchall() == [("ZSTD",)]
+
+
 def test_a_day_is_settled_an_hour_after_its_end_and_once(all_settled: Lake) -> None:
     """By the newest watermark, not by the clock of a machine."""
     lake = all_settled

@@ -272,12 +272,24 @@ def _define(connection: duckdb.DuckDBPyConnection, partitions: int) -> None:
     ).hexdigest()
     if connection.execute("SELECT sha256 FROM definitions").fetchall() != [(wanted,)]:
         _renew_rollups(connection)
-        _run(connection, text)
+        connection.execute(_quickly_bound(text))
+        _comment(connection, text)
         fill_catalog(connection)
         _fill_session_flags(connection)
         fill_meanings(connection)
         connection.execute("DELETE FROM definitions")
         connection.execute("INSERT INTO definitions VALUES (?)", [wanted])
+
+
+def _quickly_bound(text: str) -> str:
+    """Return these definitions in an order that takes a third of the time: what most others read comes last.
+
+    Binding `sessions` takes 45 ms with 8 partitions, and sixty views and macros read it.
+    """
+    quick = {_name_of(statement): statement for statement in _statements(sql_text("quickly_bound"))}
+    statements = _statements(text)
+    first = [quick.get(_name_of(statement), statement) for statement in statements]
+    return ";".join([*first, *(statement for statement in statements if _name_of(statement) in quick)])
 
 
 def _renew_rollups(connection: duckdb.DuckDBPyConnection) -> None:
@@ -291,17 +303,17 @@ def _renew_rollups(connection: duckdb.DuckDBPyConnection) -> None:
 def copied_definitions_sql() -> str:
     """Return the views and macros that need only sessions, events and what explains them: those of a copy."""
     views = _statements(sql_text("views"))
-    of_sessions = next(n for n, text in enumerate(views) if _is_of(text, "sessions"))
+    of_sessions = [_name_of(text) for text in views].index("sessions")
     asked = [
-        text for text in _statements(definitions_sql(QUESTIONS_OF_SESSIONS)) if not _is_of(text, "data_quality")
+        text for text in _statements(definitions_sql(QUESTIONS_OF_SESSIONS)) if _name_of(text) != "data_quality"
     ]
     newest = "CREATE VIEW newest_sessions AS FROM sessions"  # a copy has no other versions
     return ";".join([newest, *views[of_sessions + 1 :], *asked])
 
 
-def _is_of(statement: str, name: str) -> bool:
-    """Return whether a statement creates the view of this name."""
-    return (match := _CREATE.search(statement)) is not None and match[2] == name
+def _name_of(statement: str) -> str:
+    """Return the name of the table or view that a statement creates; empty if it creates none."""
+    return match[2] if (match := _CREATE.search(statement)) else ""
 
 
 def definitions_sql(names: Iterable[str] = QUESTIONS) -> str:

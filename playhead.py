@@ -233,7 +233,7 @@ def _write_history(settings: Settings, history: str, until: datetime | None, *, 
 def status(
     ingest: Annotated[
         list[str] | None,
-        typer.Option(help="Address of an ingest; repeat it for more. Default PLAYHEAD_INGEST_URLS."),
+        typer.Option(help="Metrics address of an ingest; repeat it for more. Default PLAYHEAD_INGEST_URLS."),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Look again every 2 seconds, until stopped.")] = False,
     as_json: Json = False,

@@ -45,10 +45,13 @@ class Stage:
         self._children: dict[str, asyncio.subprocess.Process] = {}
         self._relays: list[asyncio.Task[None]] = []
 
-    async def start(self, name: str, verb: str, *arguments: str) -> None:
-        """Start `playhead <verb> ...`; its output goes to a file, and warnings and worse also to the console."""
+    async def start(self, name: str, verb: str, *arguments: str, **settings: object) -> None:
+        """Start `playhead <verb> ...`, with some settings of its own.
+
+        Its output goes to a file, and warnings and worse also to the console.
+        """
         child = await start_child(
-            self._settings,
+            self._settings.model_copy(update=settings),
             verb,
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,

@@ -55,7 +55,7 @@ async def _ingest(client: httpx.AsyncClient, url: str, host: str) -> Ingest:
     try:
         ready = await client.get(f"{url}/health/ready", headers={"Host": host})
         heard_s = time.time()
-        metrics = await client.get(f"{url}/metrics", headers={"Host": host})
+        metrics = (await client.get(f"{url}/metrics", headers={"Host": host})).raise_for_status()
     except httpx.HTTPError as error:
         why = str(error) or type(error).__name__
         return Ingest(url, fault=f"it does not answer ({why}): is `playhead ingest` running there?")

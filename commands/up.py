@@ -35,7 +35,7 @@ from lake.pulse import Pulse, feel
 from lake.verify import verify
 from players.truth import Truth, read_truth
 from schemas.faults import Fault, NotReady
-from schemas.settings import Settings
+from schemas.settings import METRICS_PORTS, METRICS_PORTS_EACH, Settings
 from schemas.terminal import printable
 
 READY_S_MAX = 20.0
@@ -83,6 +83,8 @@ async def run(settings: Settings, plan: Plan, console: Console) -> bool:
     settings = settings.model_copy(
         update={
             "http_port": _free_port(settings),
+            # The counts of the ingest are compared with the lake.
+            "metrics_host": settings.metrics_host if settings.serves_metrics else "127.0.0.1",
             "notebooks_port": _any_port(settings.notebooks_host, settings.notebooks_port),
             "http_shutdown_timeout_s": min(settings.http_shutdown_timeout_s, REQUESTS_END_S_MAX),
             "worker_open_sessions_interval_s": min(
@@ -112,6 +114,25 @@ def _free_port(settings: Settings) -> int:
         return port_of(listener)
 
 
+def _metrics_port(settings: Settings, verb: str) -> int:
+    """Return the port of a child's metrics: the first free one of its range, unless the setting names one.
+
+    Then the worker has the next.
+    """
+    if settings.metrics_port is None:
+        first = METRICS_PORTS[verb]
+        wanted = [*range(first, first + METRICS_PORTS_EACH), 0]
+    else:
+        wanted = [settings.metrics_port and settings.metrics_port + (verb == "worker")]
+    for port in wanted:
+        try:
+            with listen(settings.metrics_host, port, remedy="choose another PLAYHEAD_METRICS_PORT") as listener:
+                return port_of(listener)
+        except NotReady as fault:
+            refused = fault
+    raise refused
+
+
 def _any_port(host: str, port: int) -> int:
     """Return the port of the pages, or any free one if it is in use: their address is printed."""
     for wanted in (port, 0):
@@ -122,9 +143,11 @@ def _any_port(host: str, port: int) -> int:
 
 async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, stop: asyncio.Event) -> None:
     url = listening.url(settings.http_host, settings.http_port)
+    metrics = {verb: _metrics_port(settings, verb) for verb in ("ingest", "worker")}
+    counts_url = listening.url(settings.metrics_host, metrics["ingest"])
     baseline = await asyncio.to_thread(look_before, location(settings))
-    await stage.start("ingest", "ingest")
-    await stage.start("worker", "worker")
+    for verb, port in metrics.items():
+        await stage.start(verb, verb, metrics_port=port)
     await _ready(url, stage, stop)
     report = settings.data_dir / "truth.json"
     if plan.viewers and not stop.is_set():
@@ -134,6 +157,8 @@ async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, 
         await stage.start("viewers", "simulate", *options, "--report", str(report))
     if not stop.is_set():
         stage.say(f"Playhead listens on {url}; Ctrl-C stops everything.")
+        places = [f"{verb} {listening.url(settings.metrics_host, port)}" for verb, port in metrics.items()]
+        stage.say(f"Metrics and health: {', '.join(places)}")
         if settings.up_notebooks and has_notebooks():
             await stage.start("notebooks", "notebooks")
         elif settings.up_notebooks:
@@ -147,11 +172,11 @@ async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, 
     await stage.end("backup")
     await stage.end("notebooks")
     is_judged = await _end_viewers(stage, stop, report)
-    counted = await _count(url) if is_judged else None
+    counted = await _count(counts_url) if is_judged else None
     waiting = await _catch_up(settings, stage, stop)
     if counted is not None and not waiting:
         limit_s = AFTER_SIGNAL_S_MAX if stop.is_set() else JUDGE_S_MAX
-        await _judge(settings, read_truth(report), baseline, counted, url=url, stage=stage, limit_s=limit_s)
+        await _judge(settings, read_truth(report), baseline, counted, url=counts_url, stage=stage, limit_s=limit_s)
     await _end(stage, "ingest")
     is_judged = is_judged and not waiting
     waiting = waiting or await _catch_up(settings, stage, stop)

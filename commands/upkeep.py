@@ -7,19 +7,23 @@ from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
+import msgspec
 import structlog
 import typer
 
 from commands.children import start_child
+from commands.rounds import Rounds
 from lake.catalog import location
 from lake.upkeep import Ages, maintain
+from observability.meter import Meter
+from observability.port import Health, serving
 from schemas.settings import Settings
 
 logger = structlog.get_logger(__name__)
 
 
 def do_round(settings: Settings, *, when_told: bool) -> None:
-    """Do one round in this process; with `when_told`, after a line on standard input."""
+    """Do one round in this process, and print what it did as JSON; with `when_told`, after a line on stdin."""
 
     def now() -> datetime:
         if when_told:
@@ -27,6 +31,7 @@ def do_round(settings: Settings, *, when_told: bool) -> None:
         return datetime.now(UTC)
 
     done = maintain(location(settings), Ages.of(settings), orphans=settings.orphans, now=now)
+    print(msgspec.json.encode(done).decode(), flush=True)  # noqa: T201  (whoever started this counts it)
     logger.info(
         "upkeep done",
         merged=done.merged_tables,
@@ -38,15 +43,19 @@ def do_round(settings: Settings, *, when_told: bool) -> None:
     )
 
 
-async def start_upkeep(settings: Settings) -> Callable[[], Awaitable[None]]:
-    """Start a process of upkeep; return the function that begins its round. Its start delays no commit."""
+async def start_upkeep(settings: Settings, rounds: Rounds) -> Callable[[], Awaitable[None]]:
+    """Start a process of upkeep; return the function that begins its round, and counts it.
+
+    The start of a process delays no commit.
+    """
     child = await start_child(settings, "upkeep", "--when-told", stdin=PIPE, stdout=PIPE)
     assert child.stdout is not None
     await child.stdout.readline()
 
     async def begin() -> None:
         try:
-            await child.communicate(b"begin\n")
+            output, _ = await child.communicate(b"begin\n")
+            rounds.ended(output)
         finally:
             if child.returncode is None:  # the worker is stopping: end the child first
                 child.terminate()
@@ -72,12 +81,20 @@ def wait_until_told() -> None:
 
 async def repeat_upkeep(settings: Settings, interval_s: float) -> None:
     """Do rounds until stopped, each in its own process, because DuckLake's maintenance calls leak memory."""
+    meter = Meter("upkeep")
+    rounds = Rounds(settings, meter)
     stopping = asyncio.create_task(stopped_by_signals().wait())
-    while not stopping.done():
-        child = await start_child(settings, "upkeep")
-        await asyncio.wait({stopping, ending := asyncio.create_task(child.wait())}, return_when="FIRST_COMPLETED")
-        if not ending.done():
-            child.terminate()
-        if await ending != 0 and not stopping.done():
-            logger.warning("upkeep failed", status=child.returncode, again_after_s=interval_s)
-        await asyncio.wait({stopping}, timeout=interval_s)
+    with serving(settings, "upkeep", meter, Health(flow=rounds.flow)) as log_address:
+        log_address()
+        while not stopping.done():
+            child = await start_child(settings, "upkeep", stdout=PIPE)
+            ending = asyncio.create_task(child.communicate())
+            await asyncio.wait({stopping, ending}, return_when="FIRST_COMPLETED")
+            if not ending.done():
+                child.terminate()
+            output, _ = await ending
+            if not stopping.done():
+                rounds.ended(output)
+                if child.returncode != 0:
+                    logger.warning("upkeep failed", status=child.returncode, again_after_s=interval_s)
+            await asyncio.wait({stopping}, timeout=interval_s)

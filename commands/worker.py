@@ -3,10 +3,13 @@
 import asyncio
 from functools import partial
 
+from commands.rounds import Rounds
 from commands.upkeep import start_upkeep, stopped_by_signals
 from consumers.decisions import accept_gaps, accept_new_logs, parse_partitions
 from consumers.worker import Worker
 from lake.transaction import Gap
+from observability.meter import Meter
+from observability.port import Health, serving
 from schemas.garbage import collect_rarely
 from schemas.settings import Settings
 
@@ -24,5 +27,13 @@ async def run_worker(
         await accept_new_logs(settings, parse_partitions(new_log))
 
     collect_rarely()
-    upkeep = partial(start_upkeep, settings) if settings.worker_does_upkeep else None
-    await Worker(settings, upkeep=upkeep).run(stopped_by_signals(), until_read=until_read)
+    meter = Meter("worker")
+    rounds = Rounds(settings, meter)
+    upkeep = partial(start_upkeep, settings, rounds) if settings.worker_does_upkeep else None
+    worker = Worker(settings, upkeep=upkeep, meter=meter)
+    health = Health(ready=worker.metrics.ready, flow=worker.metrics.flow)
+    if until_read:
+        await worker.run(stopped_by_signals(), until_read=True)
+        return
+    with serving(settings, "worker", meter, health) as log_address:
+        await worker.run(stopped_by_signals(), opened=log_address)

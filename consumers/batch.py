@@ -1,5 +1,7 @@
 """Decoded records until they are committed, and when a batch is full or due. Pure."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from consumers.decode import decode
@@ -15,7 +17,7 @@ class DecodedChunk(msgspec.Struct, frozen=True):
     """What a chunk of one partition contains, in order of offset. Its bytes are let go: two batches are in memory.
 
     `end_offset` is where the log ends, `last` the last record, `log_number` which log it was read from, and
-    `size_bytes` the size of the records. Offsets are the lake's.
+    `size_bytes` the size of the records, `first_ms` when the first was appended. Offsets are the lake's.
     """
 
     partition: int
@@ -24,6 +26,7 @@ class DecodedChunk(msgspec.Struct, frozen=True):
     last: Mark | None = None
     log_number: int = 1
     size_bytes: int = 0
+    first_ms: int | None = None
 
     @classmethod
     def of(cls, chunk: Chunk, *, base: int = 0, log_number: int = 1) -> "DecodedChunk":
@@ -31,10 +34,11 @@ class DecodedChunk(msgspec.Struct, frozen=True):
         records = chunk.records
         last = Mark.of(records[-1], base=base) if records else None
         size_bytes = sum([len(record.value) for record in records])
+        first_ms = records[0].appended_ms if records else None
         if base:  # only after a log was replaced
             records = [msgspec.structs.replace(record, offset=record.offset + base) for record in records]
         entries = [decode(record) for record in records]
-        return cls(chunk.partition, entries, chunk.end_offset + base, last, log_number, size_bytes)
+        return cls(chunk.partition, entries, chunk.end_offset + base, last, log_number, size_bytes, first_ms)
 
 
 class Batch:
@@ -48,14 +52,14 @@ class Batch:
         self._interval_s = interval_s
         self._until_s = began_s + interval_s
         self._left = records_max
-        self._records = 0
+        self.records = 0
         self._size_bytes = 0
 
     def add(self, chunk: DecodedChunk) -> None:
         """Add the next chunk."""
         self.by_partition.setdefault(chunk.partition, []).append(chunk)
         self._left -= len(chunk.entries)
-        self._records += len(chunk.entries)
+        self.records += len(chunk.entries)
         self._size_bytes += chunk.size_bytes
 
     @property
@@ -72,9 +76,13 @@ class Batch:
         return self._left <= 0 or self._size_bytes >= BATCH_BYTES_MAX or now_s >= self._due_s(committed_s)
 
     def _due_s(self, committed_s: float) -> float:
-        return min(self._until_s, committed_s + self._interval_s) if self._records else self._until_s
+        return min(self._until_s, committed_s + self._interval_s) if self.records else self._until_s
 
-    @property
-    def ends(self) -> dict[int, int]:
-        """Where the log of each partition ended when it was last read."""
-        return {partition: chunks[-1].end_offset for partition, chunks in self.by_partition.items()}
+    def is_stored(self, next_offsets: Mapping[int, int]) -> bool:
+        """Return whether the lake, which goes on at these offsets, has every partition to where the log ended."""
+        ends = {partition: chunks[-1].end_offset for partition, chunks in self.by_partition.items()}
+        return (
+            bool(ends)
+            and ends.keys() == next_offsets.keys()
+            and all(next_offsets[partition] >= end for partition, end in ends.items())
+        )

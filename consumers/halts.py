@@ -42,6 +42,10 @@ class Halts:
         """Let a partition be read again."""
         self._halts.pop(partition, None)
 
+    def codes(self) -> dict[int, str]:
+        """Return the code of each halt, by partition."""
+        return {partition: halt.code for partition, halt in self._halts.copy().items()}
+
     def spoils(self, partition: int) -> bool:
         """Return whether records read before the halt must not be stored either."""
         halt = self._halts.get(partition)

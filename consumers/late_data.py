@@ -126,7 +126,7 @@ class LateData:
         fresh = with_passed(fresh, closing, whole)
         changes.events += fresh
         if not all(event.is_flagged(AFTER_CLOSE) for event in fresh):
-            self.refold(session_id, replace(whole, events=[*whole.events, *fresh]))
+            self._refold_counted(session_id, replace(whole, events=[*whole.events, *fresh]), changes)
             self._mark_caught_up(session_id, changes)
 
     def _decide(self, events: list[Event], known: Lookup, placed: list[Event], changes: Changes) -> list[Event]:
@@ -191,15 +191,24 @@ class LateData:
         unread = set(chosen)
         for session_id, history in lake.histories(chosen, since=self._live.first_offsets(chosen)):
             unread.remove(session_id)
-            self.refold(session_id, replace(history, events=[*history.events, *placed.get(session_id, [])]))
+            whole = replace(history, events=[*history.events, *placed.get(session_id, [])])
+            self._refold_counted(session_id, whole, changes)
         for session_id in unread & placed.keys():
-            self.refold(session_id, History(placed[session_id]))
+            self._refold_counted(session_id, History(placed[session_id]), changes)
         for session_id in chosen:
             self._mark_caught_up(session_id, changes)
 
     def _mark_caught_up(self, session_id: str, changes: Changes) -> None:
         self.behind.pop(session_id, None)
         changes.folded_again = True
+
+    def _refold_counted(self, session_id: str, history: History, changes: Changes) -> None:
+        """Refold a session, and count the late events by which it grows, and whether they open it again."""
+        before = self._live.open.get(session_id)
+        known = history.late_events if before is None else before.late_events
+        self.refold(session_id, history)
+        changes.late += max(0, self._live.open[session_id].late_events - known)
+        changes.reopened += before is None and history.version > 0
 
     def refold(self, session_id: str, history: History) -> None:
         """Open a session with the events of its history, in place of what memory has of it."""

@@ -111,6 +111,7 @@ class PartitionSessions:
         changes.events.append(event)
         if session.version > 1:
             session.late_events += 1
+            changes.late += 1
         return True
 
     def _place_first(self, event: Event, changes: Changes) -> bool:
@@ -142,6 +143,7 @@ class PartitionSessions:
         changes.events.append(event)
         if session.version > 1:
             session.late_events += 1
+            changes.late += 1
         if session.arrive(event):
             self._live.unschedule(event.session_id)
         session.set_clocks(clocks)

@@ -20,18 +20,20 @@ from consumers.closing import Limits
 from consumers.decisions import with_remedy
 from consumers.expiry import Expiry
 from consumers.floods import Floods
+from consumers.folding import fold
 from consumers.halts import Halts, log_halts
-from consumers.held_partition import HeldPartition, PartitionChanges, as_in_lake, open_interval_s
+from consumers.held_partition import HeldPartition, as_in_lake
 from consumers.lake_writer import LakeWriter
 from consumers.log_clock import LogClock
 from consumers.log_comparison import LOG_COMPARED_EVERY_S, LogComparison
+from consumers.metrics import WorkerMetrics
 from consumers.share import Share
 from eventlog import Chunk, Reader
 from eventlog.adapters import open_reader
 from lake.catalog import location
-from lake.history import StoredEvents
 from lake.keeper import kept_open
 from lake.transaction import Fenced
+from observability.meter import Meter
 from schemas.faults import LogCorrupt, LogGap, LogReplaced, LogTruncated, LogUnavailable, NotReady, SchemaMismatch
 from schemas.settings import Settings
 
@@ -49,7 +51,7 @@ Upkeep = Callable[[], Awaitable[Callable[[], Awaitable[None]]]]
 class Worker:
     """Moves the log into the lake until stopped. It is the Owner of the partitions that its reader is assigned."""
 
-    def __init__(self, settings: Settings, *, upkeep: Upkeep | None = None) -> None:
+    def __init__(self, settings: Settings, *, upkeep: Upkeep | None = None, meter: Meter | None = None) -> None:
         self._settings = settings
         self._upkeep = upkeep
         self._lake = LakeWriter(settings, limits=Limits.of(settings))
@@ -66,15 +68,24 @@ class Worker:
         self._floods = Floods(bad_max=settings.worker_bad_max)
         self._halts = Halts()
         self._heard: set[int] = set()  # partitions that were read since they were assigned, if only to their end
+        self.metrics = WorkerMetrics(
+            meter or Meter("worker"),
+            held=self._held,
+            halts=self._halts,
+            now_ms=self._now_ms,
+        )
         self._waits_since: float | None = None
         self._until_read = False
-        self._is_replayed = False
+        self._open_sessions_s = settings.worker_open_sessions_interval_s
 
-    async def run(self, stop: asyncio.Event, *, until_read: bool = False) -> None:
+    async def run(
+        self, stop: asyncio.Event, *, until_read: bool = False, opened: Callable[[], None] = lambda: None
+    ) -> None:
         """Work until `stop` is set; or, `until_read`, until the log as it is now is in the lake.
 
-        Raises NotReady or LedgerBroken if it must not go on: `until_read`, also where a partition is halted.
-        Where lake or log keep it from ending in time it ends the process: nothing is lost by that.
+        `opened` is called when log and lake are open. Raises NotReady or LedgerBroken if it must not go on;
+        `until_read`, also where a partition is halted. Where lake or log keep it from ending in time it ends the
+        process: nothing is lost by that.
         """
         self._until_read = until_read
         if until_read:
@@ -83,6 +94,7 @@ class Worker:
         try:
             reader = await self._open(stop)
             if reader is not None:
+                opened()
                 with kept_open(location(self._settings)):
                     await self._work(reader, stop)
         finally:
@@ -123,18 +135,29 @@ class Worker:
                 for chunk in await self._read(reader, batch):  # read
                     batch.add(self._decode(chunk))  # decode
                 if batch.is_due(now_s=time.monotonic(), committed_s=self._committed_s):
+                    self.metrics.decoded(batch)
                     return batch
 
         async def write_batch(batch: Batch) -> None:
             async with self._turn:
                 self._halt_floods(batch)
                 log_halts(self._halts, self._next_offsets(), now_s=time.monotonic())
-                parts, log_now_ms = self._parts(batch), self._log_now_ms(reader)
+                began_s = time.monotonic()
                 try:
-                    changes = await asyncio.to_thread(self._fold, parts, log_now_ms)  # fold
+                    changes = await asyncio.to_thread(  # fold
+                        fold,
+                        self._parts(batch),
+                        self._lake,
+                        log_now_ms=self._log_now_ms(reader),
+                        share=self._folding_again,
+                        open_sessions_s=self._open_sessions_s,
+                    )
+                    folded_s = time.monotonic()
                     ledgers = await asyncio.to_thread(self._lake.commit, changes)  # commit
                     for each, ledger in zip(changes, ledgers, strict=True):
                         each.advance(ledger)  # advance
+                    fold_s, commit_s = folded_s - began_s, time.monotonic() - folded_s
+                    self.metrics.committed(changes, batch, fold_s=fold_s, commit_s=commit_s)
                     await asyncio.to_thread(self._note_halts, datetime.now(UTC))
                     self._failures //= 2
                 except (Fenced, duckdb.Error, OSError) as failure:
@@ -151,8 +174,8 @@ class Worker:
                 reading = asyncio.create_task(read_batch())
                 await write_batch(batch)
                 self._touch_alive_file()
-                if self._until_read and self._has_all(batch):
-                    self._is_replayed = True
+                if self._until_read and batch.is_stored(self._next_offsets()):
+                    self._open_sessions_s = 0.0  # the last transaction writes them, whenever they were written
                     await write_batch(self._new_batch())
                     break
         finally:
@@ -165,6 +188,7 @@ class Worker:
         while not stop.is_set():
             try:
                 await asyncio.to_thread(self._lake.check)
+                self.metrics.lake_answered()
                 return await open_reader(self._settings, self)
             except (duckdb.Error, OSError, LogUnavailable) as error:
                 if time.monotonic() > until:
@@ -180,11 +204,13 @@ class Worker:
         async with self._turn:
             kept = self._kept.get(partition) or self._held.get(partition)
             held = self._kept[partition] = await asyncio.to_thread(self._lake.load, partition, kept)
+            self.metrics.lake_answered()
         fault = (await self._comparison.compare([held])).get(partition)
         if fault is not None and self._until_read:
             raise NotReady(with_remedy(fault)) from fault
         async with self._turn:
             self._held[partition] = self._kept.pop(partition, held)
+            self.metrics.assigned(partition)
             self._halts.discard(partition)
             self._heard.discard(partition)
             if fault is not None:
@@ -223,6 +249,7 @@ class Worker:
                 self._log_clock.forget(partition)
                 if partition in self._held:
                     self._kept[partition] = self._held.pop(partition)
+                    self.metrics.released(partition)
                     logger.info("partition released", partition=partition)
 
     def _new_batch(self) -> Batch:
@@ -233,7 +260,10 @@ class Worker:
 
     def _decode(self, chunk: Chunk) -> DecodedChunk:
         ledger = self._held[chunk.partition].ledger
-        return DecodedChunk.of(chunk, base=ledger.log_base, log_number=ledger.log_number)
+        began_s = time.monotonic()
+        decoded = DecodedChunk.of(chunk, base=ledger.log_base, log_number=ledger.log_number)
+        self.metrics.read(decoded, decode_s=time.monotonic() - began_s)
+        return decoded
 
     async def _read(self, reader: Reader, batch: Batch) -> list[Chunk]:
         """Return the next records of the partitions that are held and not halted; none after a failure."""
@@ -247,6 +277,7 @@ class Worker:
             timeout_s = batch.wait_s(now_s=time.monotonic(), committed_s=self._committed_s)
             chunks = await reader.read(records_max=batch.records_wanted, timeout_s=timeout_s)
             self._waits_since = None
+            self.metrics.log_answered()
             # What was just assigned may have been halted at once, or given up meanwhile.
             chunks = [
                 each for each in chunks if each.partition in self._held and each.partition not in self._halts
@@ -271,6 +302,7 @@ class Worker:
             self._waits_since = self._waits_since or now
             if self._until_read or now - self._waits_since > NOT_READY_S_MAX:
                 raise
+            self.metrics.failed("not_ready")
             logger.error("not ready", code=fault.code, message=str(fault))
             await asyncio.sleep(0.5)
         except (duckdb.Error, OSError) as error:
@@ -293,38 +325,17 @@ class Worker:
             for number, held in self._held.items()
         ]
 
-    def _fold(
-        self, parts: list[tuple[HeldPartition, list[DecodedChunk]]], log_now_ms: int | None
-    ) -> list[PartitionChanges]:
-        """Fold the batch; return what must be committed, with open sessions where they are due."""
-        with self._lake.connection() as connection:
-            every = [
-                held.fold(
-                    chunks,
-                    lake=StoredEvents(
-                        connection,
-                        partition=held.ledger.log_partition,
-                        open_as_of_offset=held.ledger.open_as_of_offset,
-                    ),
-                    log_now_ms=log_now_ms,
-                    share=self._folding_again,
-                )
-                for held, chunks in parts
-            ]
-        least_s = self._settings.worker_open_sessions_interval_s
-        interval_s = 0.0 if self._is_replayed else open_interval_s(self._held.values(), least_s=least_s)
-        for each in every:
-            each.add_open_sessions(now_s=time.monotonic(), interval_s=interval_s)
-        return [each for each in every if each.is_anything()]
-
     async def _start_again(self, failure: Fenced | duckdb.Error | OSError) -> None:
         """Discard the state of all partitions; their ledgers are read again before the next read."""
         if isinstance(failure, Fenced):
+            self.metrics.failed("fenced")
             logger.warning("fenced", message=str(failure))
         else:
+            self.metrics.refused()
             await self._recover(failure)
         self._doubted.update(self._held)
         self._held.clear()
+        self.metrics.start_again()
 
     def _next_offsets(self) -> dict[int, int]:
         return {number: held.ledger.next_offset for number, held in self._held.items()}
@@ -332,6 +343,10 @@ class Worker:
     def _log_now_ms(self, reader: Reader) -> int | None:
         now_ms = reader.clock_ms()
         return self._log_clock.now_ms(monotonic_ms=_monotonic_ms()) if now_ms is None else now_ms
+
+    def _now_ms(self) -> int:
+        """Return the time by which records have an age: a log that is far ahead of what was read shows no time."""
+        return max(time.time_ns() // 1_000_000, self._log_clock.now_ms(monotonic_ms=_monotonic_ms()) or 0)
 
     def _halt(self, partition: int, fault: LogGap | LogTruncated | LogCorrupt | LogReplaced) -> None:
         self._halts.add(partition, code=fault.code, reason=with_remedy(fault))
@@ -342,19 +357,12 @@ class Worker:
             if partition in self._halts or partition in self._heard:
                 self._lake.note_halt(held, self._halts.reason(partition), now=now)
 
-    def _has_all(self, batch: Batch) -> bool:
-        """Return whether the lake has every partition held up to where the log ended."""
-        return (
-            bool(batch.ends)
-            and batch.ends.keys() == self._held.keys()
-            and all(self._held[number].ledger.next_offset >= end for number, end in batch.ends.items())
-        )
-
     def _touch_alive_file(self) -> None:
         if self._settings.worker_alive_file is not None:
             self._settings.worker_alive_file.touch()
 
     async def _wait_for_log(self, fault: LogUnavailable) -> None:
+        self.metrics.failed("log")
         logger.warning("log unavailable", code=fault.code, message=str(fault))
         await asyncio.sleep(0.5)
 
@@ -364,6 +372,7 @@ class Worker:
         Raises SchemaMismatch if the reason is that the lake lacks a column: that does not pass like an outage.
         """
         self._failures += 1
+        self.metrics.failed("lake")
         wait_s = min(0.05 * 2**self._failures, RETRY_S_MAX)
         logger.warning("lake refused", error=str(error).splitlines()[0][:1000], failures=self._failures)
         if not isinstance(error, duckdb.TransactionException):

@@ -103,6 +103,10 @@ class Writer(Protocol):
     def partitions(self) -> int:
         """Number of partitions of the log; it may grow while running, when the log is next contacted."""
 
+    @property
+    def waiting(self) -> int:
+        """Number of appends that have no result yet."""
+
     async def append(self, partition: int, *, key: bytes, value: bytes) -> Receipt:
         """Append one record, and return its position once it is durable.
 

@@ -63,7 +63,7 @@ class Accept:
         self._kept = Buckets(rejected_per_s, burst=max(1.0, rejected_per_s))
         self._entropy = entropy
         self._monotonic_s = monotonic_s
-        self._appended = metrics.appended
+        self._append_seconds, self._accepted = metrics.append_seconds, metrics.accepted
         self._clock = metrics.clock
         self._keeping: set[asyncio.Task[None]] = set()
 
@@ -79,9 +79,9 @@ class Accept:
             appended = await self.writer.append(partition, key=envelope.subject.encode(), value=value)
         finally:
             took_s = time.perf_counter() - began_s
-            self._appended.observe(took_s)
+            self._append_seconds.observe(took_s)
         self._clock.compare(appended, began_s=began_s, took_s=took_s)
-        self._appended.accepted[envelope.type] += 1
+        self._accepted[envelope.type].value += 1
 
     async def append_all(self, partition: int, groups: AsyncIterable[Sequence[Envelope]]) -> None:
         """Return once all are durable. Raises LogUnavailable or TooLarge; some records may then be durable.
@@ -98,9 +98,9 @@ class Accept:
     def keep_refused(self, fault: Fault, body: bytes, *, route: str, received: datetime, denied: bool) -> None:
         """Keep a refused body, in its own task, if rate and backlog allow it."""
         if len(self._keeping) >= KEPT_BACKLOG_MAX:
-            self._metrics.rejected_dropped.labels("backlog").inc()
+            self._metrics.rejected_dropped["backlog"].value += 1
         elif self._kept.take(None, self._monotonic_s()):
-            self._metrics.rejected_dropped.labels("rate").inc()
+            self._metrics.rejected_dropped["rate"].value += 1
         else:
             kept = refused_to_keep(fault, body, self._pseudonymizer, denied=denied)
             rejected = Rejected(
@@ -129,10 +129,10 @@ class Accept:
         try:
             await self.writer.append(self.any_partition(), key=b"", value=records.encode(envelope))
         except (LogUnavailable, TooLarge) as fault:
-            self._metrics.rejected_dropped.labels("log").inc()
+            self._metrics.rejected_dropped["log"].value += 1
             logger.warning("rejected not kept", code=fault.code)
         else:
-            self._metrics.rejected_kept.inc()
+            self._metrics.rejected_kept.value += 1
 
     async def settle(self) -> None:
         """Wait for refused bodies that are still being appended, each within the log's deadline."""

@@ -29,8 +29,10 @@ from ingest.intake import TAKEN, Intake
 from ingest.metrics import Metrics
 from ingest.rates import Rates
 from ingest.refusals import Refusals
-from ingest.replies import Protocol, encode, preflight
+from ingest.replies import Protocol, encode, preflight, protocol_of
 from ingest.service import service_handlers
+from observability import catalogue
+from observability.meter import Meter
 from schemas.faults import InvalidEvent, MethodNotAllowed, NoSuchRoute
 from schemas.ids import Entropy, EntropyPool
 from schemas.settings import Settings
@@ -55,9 +57,11 @@ def build_app(
     clock: Callable[[], datetime] = now_utc,
     monotonic_s: Callable[[], float] = time.monotonic,
     entropy: Entropy | None = None,
+    metrics: Metrics | None = None,
 ) -> Ingest:
     """Make the application over an open log. Raises NotReady if a secret is missing."""
-    metrics = Metrics(accepted_types=ACCEPTED_TYPES)
+    metrics = metrics or make_metrics()
+    metrics.watch(writer)
     entropy = entropy or EntropyPool()
     accept = Accept(
         writer,
@@ -69,8 +73,10 @@ def build_app(
         monotonic_s=monotonic_s,
     )
     budget = Budget(settings.http_bodies_bytes_max, small_bytes_max=settings.http_body_bytes_max)
-    metrics.show_bodies(lambda: budget.held_bytes)
-    intake = Intake(Rates(settings), budget, clock=clock, monotonic_s=monotonic_s)
+    metrics.meter.at_scrape(catalogue.BODIES_BYTES, lambda: {(): budget.held_bytes})
+    intake = Intake(
+        Rates(settings), budget, clock=clock, monotonic_s=monotonic_s, received_bytes=metrics.received_bytes
+    )
     refusals = Refusals(accept, metrics, clock)
     of_media = media.Media(media.read_rules(settings), accept, intake, entropy=entropy, monotonic_s=monotonic_s)
     of_tracking = tracking.Tracking(
@@ -78,13 +84,18 @@ def build_app(
         accept,
         intake,
         entropy=entropy,
-        on_contradiction=metrics.user_id_conflicts.inc,
+        user_id_conflicts=metrics.user_id_conflicts,
     )
     documents = Documents(settings, intake)
-    handlers = [*of_tracking.handlers(), *service_handlers(writer, metrics), *documents.handlers()]
+    handlers = [*of_tracking.handlers(), *service_handlers(writer), *documents.handlers()]
     documents.openapi = encode(openapi.document(handlers))
-    front = Front(media_routes(of_media, settings), litestar(handlers, refusals), intake, refusals)
+    front = Front(media_routes(of_media, settings), litestar(handlers, refusals), intake, refusals, metrics)
     return Ingest(front, accept)
+
+
+def make_metrics() -> Metrics:
+    """Return the numbers of an ingest, all 0."""
+    return Metrics(Meter("ingest"), accepted_types=ACCEPTED_TYPES)
 
 
 def media_routes(of_media: media.Media, settings: Settings) -> list[Route]:
@@ -120,7 +131,7 @@ def _preflights(handlers: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
             methods.setdefault(path, []).extend(handler.http_methods)
     paths: dict[tuple[str, Protocol], list[str]] = {}
     for path, names in methods.items():
-        paths.setdefault((", ".join([*names, "OPTIONS"]), _protocol(path)), []).append(path)
+        paths.setdefault((", ".join([*names, "OPTIONS"]), protocol_of(path)), []).append(path)
     return [_preflight(of_paths, protocol, allow=allow) for (allow, protocol), of_paths in paths.items()]
 
 
@@ -144,7 +155,7 @@ class Answers:
         """Reply to refusals and unexpected errors. At an unknown path, the nearest protocol replies."""
         scope = request.scope
         path = normalize_path(scope["path"])
-        protocol, allow = _protocol(path), ""
+        protocol, allow = protocol_of(path), ""
         template: str | None = next((name for pattern, name in self._templates if pattern.fullmatch(path)), path)
         if isinstance(error, MethodNotAllowedException):
             allow = ", ".join(reversed((error.headers or {})["allow"].split(", ")))
@@ -171,13 +182,6 @@ class Answers:
         """Return a reply that the server discards, because the sender has disconnected."""
         self._refusals.gone()
         return Response(None)
-
-
-def _protocol(path: str) -> Protocol:
-    """Return the protocol of what Litestar serves at a path."""
-    if path.startswith("/v1/"):
-        return "tracking"
-    return "media" if path.startswith("/api/") else "plain"
 
 
 def _templates(handlers: Sequence[HTTPRouteHandler]) -> list[tuple[re.Pattern[str], str]]:

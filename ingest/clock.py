@@ -5,12 +5,10 @@ The quicker the answer was, the closer that fits; so of a few seconds the quicke
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 import structlog
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from eventlog import Receipt
 
@@ -21,17 +19,17 @@ WARN_EVERY_S: Final = 60.0
 logger = structlog.get_logger(__name__)
 
 
-class ClockSkew(Collector):
-    """The skew as a gauge, and a warning from two seconds on.
+class ClockSkew:
+    """The skew, and a warning from two seconds on. Nothing is lost by a wrong clock: workers go by the log's.
 
-    Nothing is lost by a wrong clock: workers go by the log's.
+    `skew_s` is how far this clock is ahead; None while nothing is known.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._until_s = 0.0
         self._quickest_s = 0.0
-        self._skew_s: float | None = None
+        self.skew_s: float | None = None
         self._warn_at_s = 0.0
 
     def compare(self, appended: Receipt, *, began_s: float, took_s: float) -> None:
@@ -45,17 +43,7 @@ class ClockSkew(Collector):
         self._quickest_s = took_s
         # To the middle of the possible range, unless our own time is in it.
         middle_s = self._clock() - took_s / 2 - appended.appended_ms / 1000
-        self._skew_s = 0.0 if abs(middle_s) <= took_s / 2 + 0.001 else middle_s
-        if abs(self._skew_s) >= WARN_S and began_s >= self._warn_at_s:
+        self.skew_s = 0.0 if abs(middle_s) <= took_s / 2 + 0.001 else middle_s
+        if abs(self.skew_s) >= WARN_S and began_s >= self._warn_at_s:
             self._warn_at_s = began_s + WARN_EVERY_S
-            logger.warning("clock differs from log", skew_s=round(self._skew_s, 3))
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the gauge, if anything is known."""
-        skew = GaugeMetricFamily(
-            "playhead_ingest_clock_skew_seconds",
-            "How far this process's clock is ahead of the log's; absent where the log has no clock of its own",
-        )
-        if self._skew_s is not None:
-            skew.add_metric([], self._skew_s)
-            yield skew
+            logger.warning("clock differs from log", skew_s=round(self.skew_s, 3))

@@ -4,6 +4,7 @@ Litestar's router, its exception layer and its wrapped `send` take a third of th
 """
 
 import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -14,8 +15,9 @@ from litestar.utils import normalize_path
 from ingest.bodies import BodyLimits
 from ingest.http import ANSWER, Disconnected, Reply, send_reply
 from ingest.intake import Intake, Request
+from ingest.metrics import Metrics
 from ingest.refusals import Refusals
-from ingest.replies import preflight
+from ingest.replies import Protocol, preflight, protocol_of
 from schemas.faults import MethodNotAllowed
 
 ALLOW: Final = "POST, OPTIONS"
@@ -33,7 +35,9 @@ class Route(msgspec.Struct, frozen=True):
 class Front:
     """Serves its routes, one of which has a session id in its path, and passes other requests on."""
 
-    def __init__(self, routes: Sequence[Route], others: ASGIApp, intake: Intake, refusals: Refusals) -> None:
+    def __init__(
+        self, routes: Sequence[Route], others: ASGIApp, intake: Intake, refusals: Refusals, metrics: Metrics
+    ) -> None:
         self._plain = {route.path: route for route in routes if PARAMETER not in route.path}
         (self._of_session,) = [route for route in routes if PARAMETER in route.path]
         pattern = re.escape(self._of_session.path).replace(re.escape(PARAMETER), "([^/]+)")
@@ -41,6 +45,7 @@ class Front:
         self._others = others
         self._intake = intake
         self._refusals = refusals
+        self._metrics = metrics
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Reply to a request, or handle the server's start and end."""
@@ -51,15 +56,19 @@ class Front:
         route, session_id = self._find(path)
         if route is None and (path.endswith("/") or "//" in path):  # odd slashes are not another path
             route, session_id = self._find(normalize_path(path))
-        if route is None:
-            await self._pass_on(scope, receive, send)
-            return
+        protocol: Protocol = protocol_of(path) if route is None else "media"
+        began_s = time.perf_counter()
+        self._metrics.begin(protocol)
         try:
+            if route is None:
+                await self._pass_on(scope, receive, send)
+                return
             reply = await self._answer(route, session_id, scope, receive)
+            await send_reply(scope, send, reply)
         except Disconnected:
             self._refusals.gone()
-        else:
-            await send_reply(scope, send, reply)
+        finally:
+            self._metrics.end(protocol, time.perf_counter() - began_s)
 
     def _find(self, path: str) -> tuple[Route | None, str | None]:
         """Return the route of a path, and the session id in it."""

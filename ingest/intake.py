@@ -16,6 +16,7 @@ from ingest.bodies import BodyLimits, Budget, Share, check_announced_size, is_on
 from ingest.consent import headers_deny
 from ingest.http import read_headers
 from ingest.rates import TOKEN_BYTES, Rates, Sender
+from observability.meter import Number
 
 TAKEN: Final = "playhead.request"  # in a request's state, for the reply to a fault
 _NOBODY: Final = Sender()
@@ -69,11 +70,13 @@ class Intake:
         *,
         clock: Callable[[], datetime],
         monotonic_s: Callable[[], float],
+        received_bytes: Number,
     ) -> None:
         self._rates = rates
         self._budget = budget
         self._clock = clock
         self._monotonic_s = monotonic_s
+        self._received_bytes = received_bytes
 
     def open(self, scope: Scope, parameter: str | None = None) -> Request:
         """Make a request from what precedes its body."""
@@ -129,6 +132,7 @@ class Intake:
         if request.share is not None:
             size_bytes = max(size_bytes, request.share.taken_bytes)
             request.share.give()
+        self._received_bytes.value += size_bytes
         if size_bytes >= TOKEN_BYTES:
             self.charge(request, size_bytes // TOKEN_BYTES)
 

@@ -1,103 +1,64 @@
-"""The metrics of one ingest process: what was accepted, refused, and how long the log took.
+"""What one ingest process counts: requests, what was accepted and refused, and how long the log took."""
 
-What each accepted record adds to is kept as plain numbers, and made into metrics when they are asked for:
-prometheus-client's own counters take a lock each, together a tenth of a request's time.
-"""
-
-import itertools
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
-from prometheus_client.registry import Collector
-
+from eventlog import Writer
 from ingest.clock import ClockSkew
+from ingest.replies import Protocol
+from observability import catalogue
+from observability.meter import Meter
+from schemas.faults import LogUnavailable
 
-APPEND_BUCKETS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-
-
-class AppendMetrics(Collector):
-    """The accepted records by type, and the time from handing each to the log until it was durable, or not."""
-
-    def __init__(self, types: Iterable[str]) -> None:
-        self.accepted = dict.fromkeys(types, 0)
-        self._in_bucket = [0] * (len(APPEND_BUCKETS_S) + 1)
-        self._sum_s = 0.0
-
-    def observe(self, took_s: float) -> None:
-        """Count an append that took so long."""
-        self._in_bucket[bisect_left(APPEND_BUCKETS_S, took_s)] += 1
-        self._sum_s += took_s
-
-    def collect(self) -> Iterator[CounterMetricFamily | HistogramMetricFamily]:
-        """Make metrics of what was counted."""
-        accepted = CounterMetricFamily(
-            "playhead_ingest_accepted",
-            "Records appended durably and answered 2xx, by CloudEvents type",
-            labels=["type"],
-        )
-        for record_type, count in self.accepted.items():
-            accepted.add_metric([record_type], count)
-        yield accepted
-        bounds = [*map(str, APPEND_BUCKETS_S), "+Inf"]
-        yield HistogramMetricFamily(
-            "playhead_ingest_append_seconds",
-            "Time from handing an accepted record to the log until it was durable, or not",
-            buckets=list(zip(bounds, itertools.accumulate(self._in_bucket), strict=True)),
-            sum_value=self._sum_s,
-        )
+PROTOCOLS: Final[tuple[Protocol, ...]] = ("media", "tracking", "plain")
+DROPPED_FOR: Final = ("rate", "backlog", "log")
 
 
 class Metrics:
-    """All metrics, in a registry of their own. Labels come from closed lists, never from what was sent."""
+    """The numbers of an ingest, by what they count. Labels come from closed lists, never from what was sent."""
 
-    def __init__(self, *, accepted_types: Iterable[str]) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        self.appended = AppendMetrics(accepted_types)
-        self.registry.register(self.appended)
+    def __init__(self, meter: Meter, *, accepted_types: Iterable[str]) -> None:
+        self.meter = meter
         self.clock = ClockSkew()
-        self.registry.register(self.clock)
-        self.refused = Counter(
-            "playhead_ingest_refused",
-            "Requests answered with a fault, by code and protocol",
-            ["code", "protocol"],
-            registry=self.registry,
-        )
-        self.rejected_kept = Counter(
-            "playhead_ingest_rejected_kept",
-            "Refused bodies appended to the log as playhead.rejected",
-            registry=self.registry,
-        )
-        self.rejected_dropped = Counter(
-            "playhead_ingest_rejected_dropped",
-            "Refused bodies not kept, by reason: rate (over the limit), backlog, log (not available)",
-            ["reason"],
-            registry=self.registry,
-        )
-        self.disconnected = Counter(
-            "playhead_ingest_disconnected",
-            "Requests whose sender went away before they were complete",
-            registry=self.registry,
-        )
-        self.errors = Counter(
-            "playhead_ingest_errors",
-            "Requests that met an error of ours and were answered 5xx",
-            registry=self.registry,
-        )
-        self._bodies = Gauge(
-            "playhead_ingest_bodies_bytes",
-            "Bytes that bodies in flight hold, of those that may be held together",
-            registry=self.registry,
-        )
-        self.user_id_conflicts = Counter(
-            "playhead_ingest_user_id_conflicts",
-            "Tracking sessions asked for with several user ids that differ; the first one counts",
-            registry=self.registry,
-        )
+        self.received = {name: meter.number(catalogue.RECEIVED, name) for name in PROTOCOLS}
+        self.request_seconds = {name: meter.histogram(catalogue.REQUEST_SECONDS, name) for name in PROTOCOLS}
+        self.received_bytes = meter.number(catalogue.RECEIVED_BYTES)
+        self.in_flight = meter.number(catalogue.IN_FLIGHT)
+        self.accepted = {name: meter.number(catalogue.ACCEPTED, name) for name in accepted_types}
+        self.append_seconds = meter.histogram(catalogue.APPEND_SECONDS)
+        self.rejected_kept = meter.number(catalogue.REJECTED_KEPT)
+        self.rejected_dropped = {name: meter.number(catalogue.REJECTED_DROPPED, name) for name in DROPPED_FOR}
+        self.disconnected = meter.number(catalogue.DISCONNECTED)
+        self.errors = meter.number(catalogue.ERRORS)
+        self.user_id_conflicts = meter.number(catalogue.USER_ID_CONFLICTS)
+        self._log_up = meter.number(catalogue.INGEST_LOG_UP)
+        meter.at_scrape(catalogue.CLOCK_SKEW, lambda: {} if self.clock.skew_s is None else {(): self.clock.skew_s})
 
-    def show_bodies(self, held_bytes: Callable[[], float]) -> None:
-        """Report the bytes of bodies in flight at each scrape."""
-        self._bodies.set_function(held_bytes)
+    def begin(self, protocol: Protocol) -> None:
+        """Count a request whose head was read."""
+        self.received[protocol].value += 1
+        self.in_flight.value += 1
+
+    def end(self, protocol: Protocol, took_s: float) -> None:
+        """Count the reply to a request, or its end without one."""
+        self.in_flight.value -= 1
+        self.request_seconds[protocol].observe(took_s)
+
+    def refused(self, code: str, protocol: Protocol) -> None:
+        """Count a request that was answered with a fault."""
+        self.meter.number(catalogue.REFUSED, code, protocol).value += 1
+
+    def watch(self, writer: Writer) -> None:
+        """Show what waits for the log at each scrape."""
+        self.meter.at_scrape(catalogue.QUEUE, lambda: {(): writer.waiting})
+        self.meter.at_scrape(catalogue.INGEST_PARTITIONS, lambda: {(): writer.partitions})
+
+    async def ask_log(self, writer: Writer) -> list[str]:
+        """Ask the log whether it can take a record, and note it; return why not."""
+        try:
+            await writer.check()
+        except LogUnavailable as fault:
+            self._log_up.value = 0
+            return [f"log unavailable: {fault}"]
+        self._log_up.value = 1
+        return []

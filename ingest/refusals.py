@@ -40,7 +40,7 @@ class Refusals:
         methods of the path, if the method was wrong.
         """
         fault = error if isinstance(error, Fault) else self._unforeseen(error, route)
-        self._metrics.refused.labels(fault.code, protocol).inc()
+        self._metrics.refused(fault.code, protocol)
         if route is not None and protocol != "plain" and _is_kept(fault, method):
             self._accept.keep_refused(
                 fault, body, route=route, received=self._clock(), denied=headers_deny(headers)
@@ -49,11 +49,11 @@ class Refusals:
 
     def gone(self) -> None:
         """Count a request whose sender disconnected."""
-        self._metrics.disconnected.inc()
+        self._metrics.disconnected.value += 1
 
     def _unforeseen(self, error: Exception, route: str | None) -> Fault:
         logger.error("request failed", path=route, exc_info=error)
-        self._metrics.errors.inc()
+        self._metrics.errors.value += 1
         return Fault("internal error")
 
 

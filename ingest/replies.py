@@ -17,6 +17,7 @@ from schemas.faults import Fault, InvalidEvent, NotJson, TooMany
 
 Protocol = Literal["media", "tracking", "plain"]
 
+
 PREFLIGHT_AGE_S: Final = b"86400"
 RETRY_AFTER_S: Final = b"2"
 RETRY_AFTER_S_MAX: Final = 3_600
@@ -63,6 +64,13 @@ _CREATED_HEAD: Final = render_headers(_CREATED)
 NO_CONTENT: Final = Reply(204, _MEDIA_CORS, head=render_headers(_MEDIA_CORS))
 
 encode = msgspec.json.Encoder().encode
+
+
+def protocol_of(path: str) -> Protocol:
+    """Return the protocol of what is at a path."""
+    if path.startswith("/v1/"):
+        return "tracking"
+    return "media" if path.startswith("/api/") else "plain"
 
 
 class MediaError(msgspec.Struct):

@@ -21,8 +21,11 @@ import uvloop
 
 from eventlog import Writer
 from eventlog.adapters import open_writer
-from ingest.app import build_app
+from ingest.app import build_app, make_metrics
+from ingest.metrics import Metrics
 from ingest.protocol import ConnectionProtocol, State
+from observability.disks import watch_folders
+from observability.port import Health, serving
 from schemas.faults import LogUnavailable
 from schemas.garbage import collect_rarely
 from schemas.settings import KEY_CHARACTERS_MIN, Settings
@@ -116,12 +119,36 @@ class Stop:
                 signal.signal(number, handler)
 
 
+class IngestHealth(Health):
+    """An ingest is ready, and data flows, if the log can take a record."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        super().__init__(ready=self._ask_log, flow=self._ask_log, refresh=self._ask_log)
+        self._metrics = metrics
+        self.writer: Writer | None = None
+
+    async def _ask_log(self) -> list[str]:
+        return ["the log is not open yet"] if self.writer is None else await self._metrics.ask_log(self.writer)
+
+
 async def _serve(settings: Settings, listener: socket.socket, stop: Stop) -> None:
-    writer = await _open_log(settings, stop)
-    if writer is None:
-        return
+    metrics = make_metrics()
+    health = IngestHealth(metrics)
+    if settings.log == "embedded":
+        watch_folders(metrics.meter, {"data": settings.data_dir})
+    with serving(settings, "ingest", metrics.meter, health) as log_address:
+        writer = await _open_log(settings, stop)
+        if writer is not None:
+            log_address()
+            health.writer = writer
+            await _serve_log(settings, listener, stop, writer, metrics)
+
+
+async def _serve_log(
+    settings: Settings, listener: socket.socket, stop: Stop, writer: Writer, metrics: Metrics
+) -> None:
     try:
-        ingest = build_app(settings, writer)
+        ingest = build_app(settings, writer, metrics=metrics)
         server = Server(
             uvicorn.Config(
                 ingest.app,

@@ -1,15 +1,13 @@
-"""The service itself, for operators, probes and browsers: health, metrics, privacy."""
+"""The service itself, for proxies and browsers: health, privacy."""
 
 from typing import Any
 
 import msgspec
-from litestar import Response, get
+from litestar import get
 from litestar.handlers import HTTPRouteHandler
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from eventlog import Writer
 from ingest.consent import GpcSupport
-from ingest.metrics import Metrics
 
 
 class Health(msgspec.Struct):
@@ -18,7 +16,7 @@ class Health(msgspec.Struct):
     status: str
 
 
-def service_handlers(writer: Writer, metrics: Metrics) -> list[HTTPRouteHandler]:
+def service_handlers(writer: Writer) -> list[HTTPRouteHandler]:
     """Make the Litestar handlers."""
 
     @get("/health/live", operation_id="live", summary="Whether the process answers")
@@ -30,18 +28,9 @@ def service_handlers(writer: Writer, metrics: Metrics) -> list[HTTPRouteHandler]
         await writer.check()
         return Health("ready")
 
-    @get(
-        "/metrics",
-        operation_id="metrics",
-        summary="Metrics in the text format of Prometheus",
-        media_type="text/plain",
-    )
-    async def show_metrics() -> Response[bytes]:
-        return Response(generate_latest(metrics.registry), headers={"content-type": CONTENT_TYPE_LATEST})
-
     @get("/.well-known/gpc.json", operation_id="gpc", summary="Whether Global Privacy Control is respected")
     async def show_gpc_support() -> GpcSupport:
         return GpcSupport()
 
-    handlers: list[Any] = [live, ready, show_metrics, show_gpc_support]
+    handlers: list[Any] = [live, ready, show_gpc_support]
     return handlers

@@ -6,7 +6,7 @@ bare id; all of them work. Without a user id two sessions of one viewer have not
 
 import hmac
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import Any, Final, TypeVar
@@ -26,6 +26,7 @@ from ingest.intake import Intake, Request
 from ingest.names import is_consent
 from ingest.replies import cors, version_headers
 from ingest.tokens import COOKIE, NamedSession, TrackingSession, is_plain, read_token, write_time, write_token
+from observability.meter import Number
 from schemas.faults import InvalidTracking, KeyRefused
 from schemas.ids import Entropy, mint_event_id, mint_tracking_session
 from schemas.media import read_json
@@ -143,13 +144,13 @@ class Tracking:
         intake: Intake,
         *,
         entropy: Entropy,
-        on_contradiction: Callable[[], None],
+        user_id_conflicts: Number,
     ) -> None:
         self._rules = rules
         self._accept = accept
         self._intake = intake
         self._entropy = entropy
-        self._on_contradiction = on_contradiction
+        self._user_id_conflicts = user_id_conflicts
 
     def handlers(self) -> list[HTTPRouteHandler]:
         """Make the Litestar handlers. Methods are allowed in this order."""
@@ -180,7 +181,7 @@ class Tracking:
         async with self._taken(request, LIMITS) as taken:
             asked = read_user(taken)
             if asked.is_contradictory:
-                self._on_contradiction()
+                self._user_id_conflicts.value += 1
             session = TrackingSession(
                 mint_tracking_session(self._rules.mac_keys, now=taken.received, entropy=self._entropy),
                 write_time(taken.received),

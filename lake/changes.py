@@ -100,7 +100,10 @@ class OpenRows(msgspec.Struct, frozen=True):
 
 
 class Changes(msgspec.Struct):
-    """What a batch of one partition adds to the lake, in one transaction."""
+    """What a batch of one partition adds to the lake, in one transaction.
+
+    `late` counts events of sessions that had closed before, `reopened` the sessions that these opened again.
+    """
 
     partition: int
     next_offset: int
@@ -111,5 +114,7 @@ class Changes(msgspec.Struct):
     bad: list[Bad] = []
     duplicates: list[tuple[int, str, str]] = []
     closed: list[SessionRow] = []
+    late: int = 0
+    reopened: int = 0
     folded_again: bool = False
     open: OpenRows | None = None

@@ -3,14 +3,14 @@
 import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import duckdb
 import msgspec
 
-from lake.catalog import METADATA, NAME, Location, ask_postgres, connect, snapshot
+from lake.catalog import NAME, Location, connect, snapshot
 from lake.one_row import read_one
 from lake.schema import SCHEMA, check_schema, partitions_of
+from lake.size import read_size
 from lake.transaction import Ledger, read_ledgers
 from lake.upkeep import LastUpkeep, clock_ahead
 
@@ -62,24 +62,18 @@ def read_condition(place: Location, *, clock: Callable[[], datetime]) -> Conditi
         now = clock()
         ahead = clock_ahead(lake, place, now)
         partitions = partitions_of(lake)
-        ((snapshots, oldest),) = lake.execute(
-            f"SELECT count(*), min(snapshot_time) FROM ducklake_snapshots('{NAME}')"
-        ).fetchall()
-        ((files, files_bytes),) = lake.execute(
-            f"SELECT count(*), coalesce(sum(file_size_bytes), 0)::BIGINT FROM {METADATA}.ducklake_data_file "
-            "WHERE end_snapshot IS NULL"
-        ).fetchall()
+        size = read_size(lake, place)
         ((open_sessions,),) = lake.execute("SELECT count(*) FROM open_sessions").fetchall()
         return Condition(
             schema=SCHEMA,
             ledgers=dict(zip(partitions, read_ledgers(lake, partitions), strict=True)),
             open_sessions=open_sessions,
             quarantine=_quarantine(lake, now),
-            files=files,
-            files_bytes=files_bytes,
-            catalogue_bytes=_catalogue_bytes(lake, place),
-            snapshots=snapshots,
-            oldest_snapshot_at=oldest,
+            files=size.files,
+            files_bytes=size.files_bytes,
+            catalogue_bytes=size.catalogue_bytes,
+            snapshots=size.snapshots,
+            oldest_snapshot_at=size.oldest_snapshot_at,
             upkeep=read_one(lake, "last_upkeep", LastUpkeep),
             has_clock=place.kind == "postgres",
             clock_ahead_s=ahead.total_seconds(),
@@ -94,13 +88,6 @@ def _quarantine(lake: duckdb.DuckDBPyConnection, now: datetime) -> list[Quaranti
         [now - RECENT],
     ).fetchall()
     return [Quarantined(*row) for row in rows]
-
-
-def _catalogue_bytes(lake: duckdb.DuckDBPyConnection, place: Location) -> int:
-    if place.kind == "sqlite":
-        files = [Path(place.catalog + ending) for ending in ("", "-wal")]
-        return sum(file.stat().st_size for file in files if file.exists())
-    return int(ask_postgres(lake, "SELECT pg_database_size(current_database())"))
 
 
 def _foreign_schemas(lake: duckdb.DuckDBPyConnection) -> list[str]:

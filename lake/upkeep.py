@@ -21,6 +21,7 @@ from lake.one_row import write_one
 from lake.orphans import Sweep, name_of, names_in_use, shown, sweep
 from lake.schema import open_to_write
 from lake.settled import settle
+from lake.size import Size, read_size
 from schemas.faults import NotReady
 from schemas.process_name import process_name
 from schemas.settings import Settings
@@ -68,7 +69,7 @@ class LastUpkeep(msgspec.Struct, frozen=True):
 
 
 class Maintenance(msgspec.Struct, frozen=True):
-    """What one round did."""
+    """What one round did, how long it took, and how large the lake is after it."""
 
     merged_tables: list[str]
     snapshots_expired: int
@@ -77,6 +78,8 @@ class Maintenance(msgspec.Struct, frozen=True):
     requests_forgotten: int
     days_rolled_up: int
     sessions_settled: int
+    took_s: float
+    size: Size
 
 
 def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], datetime]) -> Maintenance:
@@ -111,7 +114,9 @@ def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], da
         with transaction(connection):
             write_one(connection, "last_upkeep", done)
             flush_new_files(place, ["last_upkeep"], since_ms=int(time.timestamp() * 1000))
-        return Maintenance(merged, expired, deleted, swept, forgotten, days, settled)
+        return Maintenance(
+            merged, expired, deleted, swept, forgotten, days, settled, took_s, read_size(connection, place)
+        )
     finally:
         connection.close()
 

@@ -37,6 +37,14 @@ class Fault(Exception):  # noqa: N818  (`Fault` is the project's word)
     retryable: ClassVar[bool] = False
 
 
+def codes_of_faults() -> frozenset[str]:
+    """Return the codes of all faults."""
+    kinds: list[type[Fault]] = [Fault]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return frozenset(kind.code for kind in kinds)
+
+
 class Refusal(Fault):
     """The request is refused; the message says which field, and what was expected."""
 

@@ -39,6 +39,10 @@ SECRETS_OF_VERB = {
     "notebooks": OF_LAKE | {"notebooks_token"},
 }
 KEY_CHARACTERS_MIN = 32
+# The first port of metrics of each verb; by default a process takes the first free one of so many.
+METRICS_PORTS = {"ingest": 9410, "worker": 9420, "upkeep": 9430}
+METRICS_PORTS_EACH = 10
+OFF = "off"
 # The password in a PostgreSQL connection string, and the space before it.
 PASSWORD = re.compile(r"(?:^|(?<=:)|\s+)password\s*=\s*('(?:[^'\\]|\\.)*'|\S+)")
 
@@ -235,10 +239,20 @@ class Settings(BaseModel):
     )
     up_notebooks: bool = Field(True, description="Whether `playhead up` serves the notebooks' pages")
 
+    metrics_host: str = Field(
+        "127.0.0.1", description="Address that metrics and health are served on; off: none are served"
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of metrics and health; default: the first free one from 9410 (ingest), 9420 (worker), "
+        "9430 (upkeep); 0: any",
+    )
     ingest_urls: str = Field(
         "",
-        description="Ingests that `playhead status` asks, separated by commas; a name may have several addresses; "
-        "empty: the one of this machine",
+        description="Metrics addresses of the ingests that `playhead status` asks, http://host:port separated by "
+        "commas; a name may have several addresses; empty: the one of this machine",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged"
@@ -276,9 +290,14 @@ class Settings(BaseModel):
         return [ip_network(part, strict=False) for part in parts if part]
 
     def ingests(self) -> list[str]:
-        """Return the addresses of the ingests that `playhead status` asks."""
+        """Return the metrics addresses of the ingests that `playhead status` asks."""
         named = [url.strip() for url in self.ingest_urls.split(",") if url.strip()]
-        return named or [f"http://127.0.0.1:{self.http_port}"]
+        return named or [f"http://127.0.0.1:{self.metrics_port or METRICS_PORTS['ingest']}"]
+
+    @property
+    def serves_metrics(self) -> bool:
+        """Whether each process serves its metrics and health."""
+        return self.metrics_host != OFF
 
     @property
     def worker_does_upkeep(self) -> bool:

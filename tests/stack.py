@@ -8,10 +8,12 @@ import argparse
 import asyncio
 import contextlib
 import os
+import re
 import shlex
 import signal
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -23,6 +25,8 @@ from rigs.waiting import until_async
 
 from commands.own_secrets import with_own_secrets
 from schemas.settings import environment_of, read_settings
+
+METRICS = re.compile(r'"host": "(\S+)", "port": (\d+), "event": "metrics"')
 
 
 class Stack:
@@ -38,6 +42,10 @@ class Stack:
         child = Process([PLAYHEAD, *arguments], log=self.folder / f"{name}.log", env=environment)
         self.children[name] = child
         return child
+
+    def metrics(self) -> dict[str, str]:
+        """Return the address of metrics and health of each process, by its name."""
+        return {name: child.wait_for(partial(_metrics, child)) for name, child in self.children.items()}
 
     def check(self) -> None:
         """Raise where a process has ended."""
@@ -64,6 +72,11 @@ class Stack:
         for child in self.children.values():
             child.wait(10.0)
             child.kill_all()
+
+
+def _metrics(child: Process) -> str | None:
+    found = METRICS.search(child.output)
+    return found and f"http://{found[1]}:{found[2]}"
 
 
 @contextlib.contextmanager
@@ -100,14 +113,19 @@ async def run(folder: Path, *, ports: list[int], workers: int, partitions: int) 
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with running_stack(folder, ports=ports, workers=workers, partitions=partitions) as stack:
         await stack.until_ready()
+        metrics = await asyncio.to_thread(stack.metrics)
+        stack.environment["PLAYHEAD_INGEST_URLS"] = ",".join(
+            url for name, url in metrics.items() if name.startswith("ingest")
+        )
         exports = folder / "environment"
         exports.touch(mode=0o600)
         exports.write_text("".join(f"{name}={shlex.quote(text)}\n" for name, text in stack.environment.items()))
         print(f"ingest      {'  '.join(f'http://127.0.0.1:{port}' for port in ports)}")
         print(f"kafka       {stack.environment['PLAYHEAD_KAFKA_BOOTSTRAP_SERVERS']}")
         print(f"postgresql  {stack.environment['PLAYHEAD_LAKE_CATALOG'].removeprefix('postgres:')}")
+        print(f"metrics     {'  '.join(f'{name} {url}' for name, url in metrics.items())}")
         print(f"logs        {folder}/*.log")
-        print(f"in another terminal:  set -a; . {exports}; set +a; playhead sql 'SELECT count(*) FROM events'")
+        print(f"in another terminal:  set -a; . {exports}; set +a; playhead status")
         print("Ctrl-C stops everything.", flush=True)
         while not stop.is_set():
             stack.check()

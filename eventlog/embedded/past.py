@@ -45,6 +45,10 @@ class PastWriter:
     def partitions(self) -> int:
         return len(self._ends)
 
+    @property
+    def waiting(self) -> int:
+        return self._rows
+
     async def append(self, partition: int, *, key: bytes, value: bytes) -> Receipt:
         """Take one record. Raises LogUnavailable if those that wait cannot be written."""
         offset = self._ends[partition]

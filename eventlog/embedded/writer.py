@@ -63,6 +63,10 @@ class EmbeddedWriter:
     def partitions(self) -> int:
         return self._partitions
 
+    @property
+    def waiting(self) -> int:
+        return self._appends.count
+
     async def append(self, partition: int, *, key: bytes, value: bytes) -> Receipt:
         if not 0 <= partition < self._partitions:
             raise LogUnavailable(f"the log has {self._partitions} partitions, and no partition {partition}")

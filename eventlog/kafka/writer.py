@@ -69,6 +69,10 @@ class KafkaWriter:
     def partitions(self) -> int:
         return self._partitions
 
+    @property
+    def waiting(self) -> int:
+        return self._appends.count
+
     async def append(self, partition: int, *, key: bytes, value: bytes) -> Receipt:
         if not 0 <= partition < self._partitions:
             raise LogUnavailable(f"the topic has {self._partitions} partitions, and no partition {partition}")

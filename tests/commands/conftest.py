@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rigs.commands import URL, Running, ask, playhead, started
+from rigs.commands import METRICS_URL, Running, ask, playhead, started
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +20,6 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Runni
     """A folder whose Playhead is running, with viewers."""
     cwd = tmp_path_factory.mktemp("live")
     with started("up", "--viewers", "5", "--port", "0", cwd=cwd) as running:
-        running.wait_for(lambda: URL.search(running.output))
+        running.wait_for(lambda: METRICS_URL.search(running.output))
         running.wait_for(lambda: ask("SELECT count(*) AS n FROM sessions", cwd=cwd)[0]["n"] > 2)
         yield cwd, running

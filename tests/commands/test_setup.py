@@ -94,7 +94,7 @@ def test_ingest_and_worker_run_alone_with_secrets_from_files(tmp_path: Path) -> 
         started("ingest", cwd=tmp_path, settings=files | {"PLAYHEAD_HTTP_PORT": "0"}) as ingest,
         started("worker", cwd=tmp_path) as worker,
     ):
-        port = ingest.wait_for(lambda: re.search(r'"port": (\d+)', ingest.output))[1]
+        port = ingest.wait_for(lambda: re.search(r'"port": (\d+), "event": "listening"', ingest.output))[1]
         url = f"http://127.0.0.1:{port}/v1/playouts/tracking/session"
         assert httpx.post(url, headers={"X-API-Key": "your_api_key_here"}).status_code == 200
         worker.wait_for(lambda: ask("SELECT count(*) AS n FROM tracking_sessions", cwd=tmp_path) == [{"n": 1}])

@@ -13,7 +13,7 @@ import msgspec
 import psutil
 import pytest
 from rigs.brokers import JvmBroker, free_ports
-from rigs.commands import URL, Running, playhead
+from rigs.commands import METRICS_URL, Running, playhead
 from rigs.lake import Lake
 from rigs.lake import playhead as process
 from rigs.logs import EmbeddedRig, KafkaRig, append_all, writing
@@ -205,7 +205,7 @@ def test_records_that_wait_are_as_old_as_the_log_says(tmp_path: Path) -> None:
 def test_a_running_playhead_is_well(live: tuple[Path, Running]) -> None:
     """Exit status 0: read to the end by the worker's own process, and an ingest that counts."""
     cwd, running = live
-    match = URL.search(running.output)
+    match = METRICS_URL.search(running.output)
     assert match
     arguments = ("status", "--ingest", match[1])
     done = playhead(*arguments, cwd=cwd)

@@ -38,7 +38,8 @@ def test_up_ends_well(ran: tuple[Path, subprocess.CompletedProcess[str]]) -> Non
     lines = run.stdout.splitlines()
     assert lines[0] == "The API key of the tracking API is in data/secrets/api_keys"
     assert URL.match(lines[1])
-    assert re.match(r"\d+ events in \d+ sessions, \d+ being watched, \d+ quarantined, \d+ duplicates", lines[2])
+    assert re.fullmatch(r"Metrics and health: ingest http://127\.0\.0\.1:\d+, worker http://\S+:\d+", lines[2])
+    assert re.match(r"\d+ events in \d+ sessions, \d+ being watched, \d+ quarantined, \d+ duplicates", lines[3])
     assert re.fullmatch(r"truth: \d+ events accepted in \d+ sessions, .*; 0 differences in the lake", lines[-2])
     assert lines[-1] == "All is well: every event of the log is in the lake exactly once."
     assert "\x1b" not in run.stdout

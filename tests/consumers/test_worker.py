@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,6 @@ import msgspec
 import pytest
 from rigs.lake import Lake, playhead, record_value, rows_of_facts, write
 from rigs.poison import BAD, ODD, record
-from rigs.processes import talking
 from rigs.session_model import (
     ALL_THE_TIME,
     LIMITS,
@@ -547,19 +546,6 @@ async def test_a_partition_that_is_added_is_read_at_once(tmp_path: Path) -> None
             assert await asyncio.to_thread(worker.wait, 10) == 0
 
 
-@contextlib.contextmanager
-def catalogue_locked(lake: Lake) -> Iterator[None]:
-    """Hold the write lock of the catalogue, in a process of its own."""
-    hold = (
-        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30);"
-        "c.execute('BEGIN IMMEDIATE'); print('held', flush=True); sys.stdin.read()"
-    )
-    with talking("-c", hold, lake.place.catalog) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        yield
-
-
 async def test_a_lake_that_refuses_for_a_while_costs_time_and_nothing_else(tmp_path: Path) -> None:
     """While the catalogue is locked nothing is written; then all is, though more came meanwhile."""
     lake = Lake(tmp_path, worker_commit_interval_s=0.05)
@@ -568,7 +554,7 @@ async def test_a_lake_that_refuses_for_a_while_costs_time_and_nothing_else(tmp_p
         with playhead(lake.settings, "worker") as worker:
             feeding = asyncio.create_task(feed(writer, stop, seed=9))
             await until_async(lambda: lake.ask("SELECT next_offset > 50 FROM ledger") == [(True,)])
-            with catalogue_locked(lake):
+            with lake.locked():
                 stderr = tmp_path / "worker.stderr"
                 await until_async(lambda: "lake refused" in stderr.read_text())
             stop.set()

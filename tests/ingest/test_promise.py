@@ -184,11 +184,7 @@ def test_metrics_count_what_was_accepted_and_refused(tmp_path: Path) -> None:
         for _ in range(3):
             ingest.post(f"{session}/events", event("ping"))
         ingest.post(f"{session}/events", b"{")
-        lines = dict(
-            line.rsplit(" ", 1)
-            for line in ingest.client.get("/metrics").text.splitlines()
-            if not line.startswith("#")
-        )
+        lines = dict(line.rsplit(" ", 1) for line in ingest.metrics().splitlines() if not line.startswith("#"))
         assert lines['playhead_ingest_accepted_total{type="playhead.media.ping"}'] == "3.0"
         assert lines['playhead_ingest_accepted_total{type="playhead.media.sessionStart"}'] == "1.0"
         assert lines['playhead_ingest_refused_total{code="not_json",protocol="media"}'] == "1.0"

@@ -29,10 +29,10 @@ Settings = Mapping[str, str]
 def environment(settings: Settings) -> dict[str, str]:
     """Return this process's environment with these PLAYHEAD_* settings and no others.
 
-    `playhead up` serves no pages then, which take seconds to begin.
+    `playhead up` serves no pages then, which take seconds to begin; metrics have any port that is free.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PLAYHEAD_")}
-    return {**kept, "COLUMNS": "100", "PLAYHEAD_UP_NOTEBOOKS": "off", **settings}
+    return {**kept, "COLUMNS": "100", "PLAYHEAD_UP_NOTEBOOKS": "off", "PLAYHEAD_METRICS_PORT": "0", **settings}
 
 
 def playhead(
@@ -86,6 +86,7 @@ def started(*arguments: str, cwd: Path, settings: Settings | None = None, umask:
 
 
 URL = re.compile(r"Playhead listens on (http://\S+);")
+METRICS_URL = re.compile(r"Metrics and health: ingest (http://[^\s,]+)")
 
 
 def failed(done: subprocess.CompletedProcess[str], status: int = 2) -> str:

@@ -45,8 +45,8 @@ class Ingest:
     Its clock may be wrong: `clock_ahead_s` before that of this machine.
     """
 
-    def __init__(self, data_dir: Path, *, clock_ahead_s: object = 0, **settings: object) -> None:
-        self.data_dir = data_dir
+    def __init__(self, data_dir: Path, *, clock_ahead_s: float = 0, **settings: object) -> None:
+        self.data_dir, self.clock_ahead_s = data_dir, clock_ahead_s
         data_dir.mkdir(parents=True, exist_ok=True)
         self._log = data_dir.parent / f"{data_dir.name}.stderr"
         named = {f"PLAYHEAD_{name.upper()}": str(value) for name, value in settings.items()}
@@ -55,6 +55,7 @@ class Ingest:
             **SECRETS,
             "PLAYHEAD_DATA_DIR": str(data_dir),
             "PLAYHEAD_HTTP_PORT": "0",
+            "PLAYHEAD_METRICS_PORT": "0",
             **named,
             "CLOCK_AHEAD_S": str(clock_ahead_s),
             "PYTHONPATH": str(PROJECT),
@@ -65,11 +66,29 @@ class Ingest:
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = httpx.Client(base_url=self.url, timeout=20)
 
-    def _find_port(self) -> int | None:
+    def _find_port(self, event: str = "listening") -> int | None:
         for line in self.output.splitlines():
-            if '"listening"' in line:
+            if f'"event": "{event}"' in line:
                 return int(json.loads(line)["port"])
         return None
+
+    def ask(self, path: str) -> httpx.Response:
+        """Ask the port for operators."""
+        port = self._find_port("metrics")
+        assert port is not None, "it serves no metrics"
+        return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=20)
+
+    def metrics(self) -> str:
+        """Return what it tells Prometheus."""
+        reply = self.ask("/metrics")
+        assert reply.status_code == 200
+        return reply.text
+
+    def count(self, series: str) -> float:
+        """Return the number of a series, by its name and labels as Prometheus writes them."""
+        return next(
+            float(line.split()[-1]) for line in self.metrics().splitlines() if line.startswith(f"{series} ")
+        )
 
     @property
     def output(self) -> str:
@@ -150,7 +169,7 @@ def receive_all(connection: socket.socket) -> bytes:
 
 
 @contextlib.contextmanager
-def running(data_dir: Path, **settings: object) -> Iterator[Ingest]:
+def running(data_dir: Path, **settings: Any) -> Iterator[Ingest]:
     """Run an ingest for a while."""
     ingest = Ingest(data_dir, **settings)
     try:

@@ -26,7 +26,7 @@ from lake.history import StoredEvents
 from lake.rows import session_rows
 from lake.tables import initialize
 from rigs.poison import START_PARAMS
-from rigs.processes import Process, started
+from rigs.processes import Process, started, talking
 from rigs.session_model import ALL_THE_TIME, LIMITS, Entry
 from schemas.records import encode, media_event
 from schemas.settings import Settings, read_settings
@@ -77,6 +77,18 @@ class Lake:
         with contextlib.closing(connect(self.place, read_only=False)) as connection:
             for statement in statements:
                 connection.execute(statement)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the write lock of the catalogue, in a process of its own."""
+        hold = (
+            "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30);"
+            "c.execute('BEGIN IMMEDIATE'); print('held', flush=True); sys.stdin.read()"
+        )
+        with talking("-c", hold, self.place.catalog) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            yield
 
     def left_out(self) -> set[int]:
         """Return the offsets of events that came when their session was over, and that its row leaves out."""

@@ -65,6 +65,10 @@ class Process:
         """Return whether it has a connection to this port."""
         return any(line.raddr and line.raddr.port == port for line in self._child.net_connections("tcp"))
 
+    def ports(self) -> list[int]:
+        """Return the TCP ports that it listens on."""
+        return [line.laddr.port for line in self._child.net_connections("tcp") if line.status == "LISTEN"]
+
     def children(self, *, recursive: bool = False) -> list[psutil.Process]:
         """Return the processes that it has started and that run."""
         with contextlib.suppress(psutil.NoSuchProcess):

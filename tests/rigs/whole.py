@@ -73,7 +73,7 @@ def running(cwd: Path, **more: str) -> Iterator[Stack]:
         started("ingest", cwd=cwd, settings=settings) as ingest,
         started("worker", cwd=cwd, settings=settings) as worker,
     ):
-        port = ingest.wait_for(lambda: re.search(r'"port": (\d+)', ingest.output))[1]
+        port = ingest.wait_for(lambda: re.search(r'"port": (\d+), "event": "listening"', ingest.output))[1]
         stack = Stack(cwd, int(port), (ingest.pid, worker.pid))
         try:
             yield stack

@@ -168,21 +168,26 @@ def test_the_stack_runs_as_plain_processes(tmp_path: Path) -> None:
     with started(command, log=tmp_path / "stack.log", env=environment) as stack:
         try:
             stack.wait_for(lambda: "Ctrl-C" in stack.output, within_s=120)
-            ports = [int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)", stack.output)]
+            ingests = next(line for line in stack.output.splitlines() if line.startswith("ingest "))
+            ports = [int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)", ingests)]
             assert len(ports) == 2, stack.output
             for port in ports:
                 _post_session(port)
-            question = (
-                f"set -a; . {tmp_path}/environment; set +a; "
-                f"exec {PLAYHEAD} sql --json 'SELECT count(*) AS n FROM events'"
-            )
             until(
-                lambda: '"n":4' in subprocess.run(["sh", "-c", question], capture_output=True, text=True).stdout,
+                lambda: '"n":4' in _asked(tmp_path, "sql --json 'SELECT count(*) AS n FROM events'"),
                 "the events do not come to the lake",
             )
+            seen = json.loads(_asked(tmp_path, "status --json"))["seen"]
+            assert [(each["fault"], each["accepted"]) for each in seen["ingests"]] == [(None, 2), (None, 2)]
         finally:
             status = stack.end(signal.SIGINT, within_s=60)
         assert status == 0
+
+
+def _asked(folder: Path, question: str) -> str:
+    """Return what a command prints in the environment that the stack wrote."""
+    command = f"set -a; . {folder}/environment; set +a; exec {PLAYHEAD} {question}"
+    return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False).stdout
 
 
 class Image:

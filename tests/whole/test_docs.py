@@ -20,7 +20,18 @@ from schemas import faults
 from schemas.settings import PREFIX, SECRETS, Settings
 
 PROJECT = Path(__file__).parents[2]
-FOLDERS = ("players", "ingest", "eventlog", "consumers", "sessions", "lake", "notebooks", "commands", "schemas")
+FOLDERS = (
+    "players",
+    "ingest",
+    "eventlog",
+    "consumers",
+    "sessions",
+    "lake",
+    "notebooks",
+    "commands",
+    "observability",
+    "schemas",
+)
 PAGES = sorted(
     [
         *PROJECT.glob("*.md"),
@@ -106,9 +117,9 @@ def test_make_targets_exist(page: Path) -> None:
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Every path of the application, by its OpenAPI document."""
+    """Every path of the application, by its OpenAPI document, and of the port for operators."""
     with running(tmp_path_factory.mktemp("paths") / "data") as ingest:
-        return list(ingest.client.get("/schema/openapi.json").json()["paths"])
+        return [*ingest.client.get("/schema/openapi.json").json()["paths"], *ingest.ask("/").text.split()]
 
 
 @every_page

@@ -31,7 +31,7 @@ from rigs.waiting import until
 from typer.testing import CliRunner
 
 from playhead import app
-from schemas.settings import read_settings
+from schemas.settings import METRICS_PORTS, read_settings
 
 ROOT = Path(__file__).parents[2]
 OURS = ("init", "ingest", "worker", "upkeep", "notebooks")
@@ -81,6 +81,8 @@ def test_no_password_has_a_default(services: dict[str, Any], secrets: dict[str, 
     assert {name for name, _ in OPTIONAL.findall(text)} == {
         "PLAYHEAD_HTTP_PORT",
         "PLAYHEAD_NOTEBOOKS_PORT",
+        "PLAYHEAD_PROMETHEUS_PORT",
+        "PLAYHEAD_GRAFANA_PORT",
     }
     assert len({*secrets.values()}) == len(secrets)
     assert all(len(secret) >= 43 for secret in secrets.values())
@@ -113,6 +115,18 @@ def test_our_services_may_do_little(service: str, services: dict[str, Any]) -> N
         else:
             assert wanted["condition"] == "service_completed_successfully"
             assert name == "init"
+
+
+def test_what_compose_mounts_is_here(services: dict[str, Any]) -> None:
+    """Files of the repository that containers read: rules, dashboard, provisioning."""
+    mounts = [volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])]
+    files = [mount for mount in mounts if mount.startswith("./")]
+    assert len(files) == 3
+    assert all((ROOT / file).is_dir() for file in files)
+    scraped = yaml.safe_load((ROOT / "observability" / "prometheus" / "prometheus.yml").read_text())
+    found = [job["dns_sd_configs"][0] for job in scraped["scrape_configs"]]
+    assert {each["names"][0]: each["port"] for each in found} == METRICS_PORTS
+    assert METRICS_PORTS.keys() <= services.keys()
 
 
 @pytest.mark.parametrize("service", OURS)

@@ -36,6 +36,7 @@ PAGES = sorted(
     [
         *PROJECT.glob("*.md"),
         PROJECT / "tests" / "README.md",
+        *(PROJECT / "docs").glob("*.md"),
         *(page for folder in FOLDERS for page in (PROJECT / folder).glob("*.md")),
     ]
 )

@@ -124,6 +124,7 @@ def test_a_file_of_a_day_is_sorted_by_id_and_derived_ids_are_in_others(month: La
 
 
 def test_files_of_settled_sessions_are_compressed_for_reading(month: Lake) -> None:
+    """ZSTD, since they are written once and read often."""
     files = f"{month.place.files}/main/settled_sessions/**/*.parquet"
     found = duckdb.sql(f"SELECT DISTINCT compression FROM parquet_metadata('{files}')").fetchall()
     assert found == [("ZSTD",)]

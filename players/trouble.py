@@ -237,8 +237,8 @@ def _stitched_ads(rng: random.Random) -> Screen:
 
 @KINDS.add("a clock set by hours", 6)
 def _clock_set(rng: random.Random) -> Screen:
-    """Set back or forward by 5 minutes to 5 hours, once or twice."""
-    screen = draw_screen(rng, delay_ms=100)
+    """Set back or forward by 5 minutes to 5 hours, once or twice, and long enough before the end to be told."""
+    screen = draw_screen(rng, Content(length_s=7200.0), delay_ms=100)
     begin(screen)
     for _ in range(rng.choice((1, 1, 2))):
         wander(screen, rng.choice((0, 1)))

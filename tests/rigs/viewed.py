@@ -101,6 +101,9 @@ def _misplaced_s(facts: SessionFacts, seen: Seen) -> float:
     ):
         return 0.0
     found = [(each.started_ms, each.ended_ms) for each in facts.spans if each.doing == "playing"]
+    if 2 * (facts.last_received_ms - facts.first_received_ms) < facts.last_event_ms - facts.start_ms:
+        # Uploaded afterwards, by a clock that is ahead: all that is known is that it played no later than that.
+        return max(0, seen.playing[0][0] - found[0][0]) / 1000
     edges = sorted(
         [(at, 0, step) for pair in seen.playing for at, step in zip(pair, (1, -1), strict=True)]
         + [(at, 1, step) for pair in found for at, step in zip(pair, (1, -1), strict=True)]

@@ -14,7 +14,6 @@ from typing import Any
 import duckdb
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 import structlog
 
 from lake.catalog import Location, snapshot, transaction
@@ -137,7 +136,7 @@ def _steps(connection: duckdb.DuckDBPyConnection, state: State, as_of: datetime,
         rows = _rows(connection, day, day_until)
         state = state.rolled(day, day_until)
         yield Rolled(state, day, rows)
-        sessions += pc.sum(rows[HOURS.table]["sessions_sum"]).as_py() or 0
+        sessions += sum(filter(None, rows[HOURS.table]["sessions_sum"].to_pylist()))
 
 
 def _next_piece(

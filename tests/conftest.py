@@ -32,3 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def is_long(request: pytest.FixtureRequest) -> bool:
     """Whether to go through all cases, where a test otherwise takes one of each kind."""
     return bool(request.config.getoption("--long"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest tests begin: as the last ones, they would leave the other processes without work."""
+    items.sort(key=lambda item: item.path.name != "test_soak.py")

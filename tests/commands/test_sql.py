@@ -124,9 +124,9 @@ def test_nothing_that_is_printed_controls_a_terminal(live: tuple[Path, Running],
 def test_numbers_too_large_for_json_are_text(live: tuple[Path, Running]) -> None:
     """And what is no number at all is null."""
     cwd, _ = live
-    assert ask(
-        "SELECT 2::HUGEINT ^ 2 AS a, 'nan'::DOUBLE AS b, 170141183460469231731687303715884105727 AS c", cwd=cwd
-    )[0] == {"a": 4.0, "b": None, "c": "170141183460469231731687303715884105727"}
+    numbers = "SELECT 2::HUGEINT ^ 2 AS a, 'nan'::DOUBLE AS b, 170141183460469231731687303715884105727 AS c"
+    (row,) = json.loads(playhead("sql", "--json", numbers, cwd=cwd).stdout)
+    assert row == {"a": 4.0, "b": None, "c": "170141183460469231731687303715884105727"}
 
 
 PASTED = """

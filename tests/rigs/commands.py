@@ -1,7 +1,6 @@
 """The command `playhead` as a person types it, as child processes with nothing but the settings they are given."""
 
 import contextlib
-import json
 import os
 import re
 import subprocess
@@ -13,7 +12,9 @@ from typing import Any
 
 import psutil
 
+from lake.catalog import connect, location
 from rigs.processes import Process
+from schemas.settings import read_settings
 
 PLAYHEAD = Path(sys.executable).parent / "playhead"
 SECRETS = {
@@ -52,12 +53,13 @@ def playhead(
     )
 
 
-def ask(statement: str, *, cwd: Path, settings: Settings | None = None) -> list[dict[str, Any]]:
-    """Return what `playhead sql --json` answers."""
-    done = playhead("sql", "--json", statement, cwd=cwd, settings=settings)
-    assert done.returncode == 0, done.stderr
-    rows: list[dict[str, Any]] = json.loads(done.stdout)
-    return rows
+def ask(statement: str, *, cwd: Path) -> list[dict[str, Any]]:
+    """Return what the lake of a folder answers, in this process: starting `playhead sql` takes half a second."""
+    place = location(read_settings({"PLAYHEAD_DATA_DIR": str(cwd / "data")}))
+    with contextlib.closing(connect(place, read_only=True)) as connection:
+        answer = connection.execute(statement)
+        names = [column[0] for column in answer.description or []]
+        return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
 
 class Running(Process):

@@ -85,7 +85,7 @@ def run_cells(cells: list[str], folder: Path) -> list[str]:
 
 
 def test_cells_of_jupyter_answer_with_pandas_and_ibis(folder: Path) -> None:
-    """Two lines connect; frames have the numbers that `playhead sql` prints."""
+    """Two lines connect; frames have the lake's numbers."""
     cells = blocks("Python", "python") + blocks("pandas", "python") + blocks("ibis", "python")
     _, by_player, by_content = run_cells(cells, folder)
     players = ask("SELECT player_name, sessions FROM metrics_by(['player_name'])", cwd=folder)

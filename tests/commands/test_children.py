@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 from rigs.commands import playhead, started
+from rigs.lake import Lake
 
 from schemas.settings import SECRETS as SETTINGS_SECRETS
 
@@ -78,6 +79,7 @@ def hostile(tmp_path: Path) -> Path:
 def test_up_runs_in_a_folder_with_modules_of_the_same_names(hostile: Path) -> None:
     """Its children take nothing from where a person happens to be, and nor does the worker's upkeep."""
     settings = {"PLAYHEAD_WORKER_UPKEEP_INTERVAL_S": "0.2"}
+    Lake(hostile / "data")
     with started("up", "--viewers", "1", "--port", "0", cwd=hostile, settings=settings) as running:
         log = hostile / "data" / "logs" / "worker.log"
         running.wait_for(lambda: log.exists() and '"event": "upkeep done"' in log.read_text())
@@ -89,6 +91,7 @@ def test_up_runs_in_a_folder_with_modules_of_the_same_names(hostile: Path) -> No
 
 def test_rounds_of_upkeep_run_in_a_folder_with_modules_of_the_same_names(hostile: Path) -> None:
     """`upkeep --every` starts each round as a process of its own."""
+    Lake(hostile / "data")
     playhead("init", cwd=hostile)
     with started("upkeep", "--every", "0.2s", cwd=hostile) as running:
         running.wait_for(lambda: running.output.count('"event": "upkeep done"') > 1)

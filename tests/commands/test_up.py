@@ -20,6 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 from rigs.commands import PLAYHEAD, SECRETS, URL, ask, environment, failed, playhead, started
+from rigs.lake import Lake
 from rigs.processes import Process
 from rigs.waiting import until
 
@@ -29,6 +30,12 @@ from schemas.records import SOURCE_MEDIA, encode, media_event
 from schemas.settings import read_settings
 
 NOW_MS = time.time_ns() // 1_000_000
+
+
+@pytest.fixture(autouse=True)
+def empty_lake(tmp_path: Path) -> Lake:
+    """A copied lake in each test's folder: making one takes a second, and the run `ran` does that too."""
+    return Lake(tmp_path / "data")
 
 
 def test_up_ends_well(ran: tuple[Path, subprocess.CompletedProcess[str]]) -> None:

@@ -87,8 +87,7 @@ def test_partitions_are_named_as_a_person_writes_them() -> None:
 def lose_log(lake: Lake) -> None:
     """Remove the log while it is in use, as an accident does, and make another."""
     (lake.settings.data_dir / "log.sqlite").unlink()
-    done = run("init", cwd=lake.settings.data_dir, settings=settings_of(lake))
-    assert done.returncode == 0, done.stderr
+    asyncio.run(create_log(lake.settings))
 
 
 def settings_of(lake: Lake) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Backups: whole or not there at all, of our tables alone, and made in time."""
 
+import asyncio
 import contextlib
 import json
 import shutil
@@ -18,6 +19,7 @@ from rigs.lake import Lake, playhead, write
 from rigs.session_model import make_bad, make_event
 from rigs.waiting import until
 
+from eventlog.adapters import create_log
 from lake.backup import MANIFEST, Manifest, back_up, drop_older, is_due, is_overdue, last_made_at, newest, restore
 from lake.catalog import location
 from lake.draft import locked
@@ -251,8 +253,7 @@ def test_a_backup_is_overdue_when_none_is_younger_than_the_retention() -> None:
 def working(lake: Lake, **changes: Any) -> Iterator[Path]:
     """Run a worker with its own log; return the file of its output."""
     settings = lake.settings.model_copy(update={"worker_upkeep_interval_s": 0.2, **changes})
-    with playhead(settings, "init") as process:
-        assert process.wait(60) == 0
+    asyncio.run(create_log(settings))
     with playhead(settings, "worker"):
         yield settings.data_dir / "worker.stderr"
 
@@ -322,6 +323,7 @@ def test_up_makes_no_backup_of_an_empty_lake_nor_where_none_is_wanted(
 ) -> None:
     """No viewer, no event; or an interval of 0."""
     settings = {"PLAYHEAD_LAKE_BACKUP_INTERVAL_S": interval_s}
+    Lake(tmp_path / "data")
     with started("up", "--viewers", viewers, "--port", "0", cwd=tmp_path, settings=settings) as running:
         running.wait_for(lambda: running.output.count(" being watched") >= 2)  # 5 s apart
         assert running.end(signal.SIGINT, within_s=60) == 0
@@ -332,6 +334,7 @@ def test_up_says_that_a_backup_failed_and_goes_on(tmp_path: Path) -> None:
     """The folder of backups cannot be made: a file is in its place."""
     (tmp_path / "kept").write_text("")
     settings = {"PLAYHEAD_LAKE_BACKUP_INTERVAL_S": "1", "PLAYHEAD_LAKE_BACKUPS": str(tmp_path / "kept")}
+    Lake(tmp_path / "data")
     with started("up", "--viewers", "2", "--port", "0", cwd=tmp_path, settings=settings) as running:
         running.wait_for(lambda: "the backup ended with exit status 2" in running.output)
         assert running.end(signal.SIGINT, within_s=60) == 0

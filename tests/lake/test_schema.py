@@ -27,6 +27,7 @@ from rigs.waiting import until
 
 from consumers.decode import decode
 from eventlog import Record
+from eventlog.adapters import create_log
 from eventlog.embedded import file as embedded
 from lake.backup import MANIFEST
 from lake.catalog import Location, connect
@@ -107,6 +108,12 @@ def number(lake: Lake) -> int:
 def renumber(lake: Lake, schema: int) -> None:
     """Make the lake one that another release has migrated."""
     lake.do("DELETE FROM schema_number", f"INSERT INTO schema_number VALUES ({schema})")
+
+
+def with_log(lake: Lake) -> Lake:
+    """Return a lake whose log has been made too."""
+    asyncio.run(create_log(lake.settings))
+    return lake
 
 
 async def append_one(lake: Lake) -> None:
@@ -247,8 +254,7 @@ def test_whoever_depends_on_an_older_schema_refuses_it(old: Lake, tmp_path: Path
 @pytest.mark.parametrize("verb", [*WRITERS, ("init",)], ids=" ".join)
 def test_whoever_depends_on_a_newer_schema_refuses_it(tmp_path: Path, verb: Sequence[str]) -> None:
     """A lake that a newer release has migrated needs that release."""
-    lake = Lake(tmp_path / "data")
-    assert playhead("init", cwd=tmp_path, settings=settings_of(lake)).returncode == 0
+    lake = with_log(Lake(tmp_path / "data"))
     renumber(lake, NEWER)
     done = playhead(*verb, cwd=tmp_path, settings=settings_of(lake))
     assert done.returncode == 2
@@ -259,8 +265,7 @@ def test_whoever_depends_on_a_newer_schema_refuses_it(tmp_path: Path, verb: Sequ
 
 def test_a_worker_that_runs_ends_when_a_newer_release_migrates_the_lake(tmp_path: Path) -> None:
     """It is fenced by the migration, finds the number, and ends with both numbers and status 2."""
-    lake = Lake(tmp_path / "data")
-    assert playhead("init", cwd=tmp_path, settings=settings_of(lake)).returncode == 0
+    lake = with_log(Lake(tmp_path / "data"))
     with started("worker", cwd=tmp_path, settings=settings_of(lake)) as worker:
         worker.wait_for(lambda: "partition assigned" in worker.output)
         renumber(lake, NEWER)
@@ -273,8 +278,7 @@ def test_a_worker_that_runs_ends_when_a_newer_release_migrates_the_lake(tmp_path
 @pytest.mark.parametrize("change", ["DROP COLUMN flags", "RENAME COLUMN flags TO marks"])
 def test_a_worker_ends_where_a_column_is_gone(tmp_path: Path, change: str) -> None:
     """It names the column, instead of repeating an error every second."""
-    lake = Lake(tmp_path / "data")
-    assert playhead("init", cwd=tmp_path, settings=settings_of(lake)).returncode == 0
+    lake = with_log(Lake(tmp_path / "data"))
     lake.do("DROP VIEW events_checked", f"ALTER TABLE events {change}")
     done = playhead("worker", cwd=tmp_path, settings=settings_of(lake))
     assert done.returncode == 2

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from rigs import s3
 from rigs.brokers import free_ports
-from rigs.lake import Lake, playhead
+from rigs.lake import Lake, make_spelled, playhead
 from structlog.testing import capture_logs
 
 from lake.catalog import METADATA, Location, check_new, connect, location
@@ -194,7 +194,7 @@ def test_upkeep_leaves_every_live_file_however_the_path_is_spelled(base: Path, n
     place = location(settings)
     Path(place.catalog).parent.mkdir(parents=True)
     as_spelled = msgspec.structs.replace(place, files=spelling)
-    initialize(as_spelled, partitions=1)
+    make_spelled(as_spelled)
     insert(as_spelled, *range(20))
     assert Path(place.files) == Path(spelling).resolve()
     insert(place, 20, 21)

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import math
 import shutil
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from consumers.held_partition import HeldPartition
 from consumers.lake_writer import LakeWriter
 from consumers.share import Share
 from eventlog import Chunk, Record
-from lake.catalog import connect, location
+from lake.catalog import Location, connect, location
 from lake.changes import SessionRow
 from lake.history import StoredEvents
 from lake.rows import session_rows
@@ -42,6 +43,19 @@ def _template(partitions: int) -> Path:
     atexit.register(shutil.rmtree, folder)
     initialize(location(read_settings({"PLAYHEAD_DATA_DIR": str(folder)})), partitions=partitions)
     return folder / "lake"
+
+
+def make_spelled(place: Location) -> None:
+    """Make a lake as `init` does, whose catalogue has the path of its files as this place spells it."""
+    path = "ducklake_metadata {} WHERE key = 'data_path'"
+    connect(place, read_only=False, create=True).close()
+    with contextlib.closing(sqlite3.connect(place.catalog)) as catalog:
+        spelled = catalog.execute("SELECT value FROM " + path.format("")).fetchone()
+    template = _template(1)
+    shutil.copyfile(template / "catalog.sqlite", place.catalog)
+    shutil.copytree(template / "files", place.files, dirs_exist_ok=True)
+    with contextlib.closing(sqlite3.connect(place.catalog)) as catalog, catalog:
+        catalog.execute("UPDATE " + path.format("SET value = ?"), spelled)
 
 
 class Lake:

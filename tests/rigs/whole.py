@@ -12,6 +12,7 @@ import httpx
 
 from lake.catalog import connect, location
 from rigs.commands import SECRETS, playhead, started
+from rigs.lake import Lake
 from rigs.waiting import until
 from schemas.settings import read_settings
 
@@ -68,6 +69,7 @@ class Stack:
 def running(cwd: Path, **more: str) -> Iterator[Stack]:
     """Run a stack for a while; both processes have to end well."""
     settings = {**SECRETS, **QUICK, "PLAYHEAD_HTTP_PORT": "0", "PLAYHEAD_REJECTED_PER_S": "100000", **more}
+    Lake(cwd / "data")  # a copy: making one takes a second
     assert playhead("init", cwd=cwd, settings=settings).returncode == 0
     with (
         started("ingest", cwd=cwd, settings=settings) as ingest,

@@ -112,7 +112,7 @@ class Labels(Content):
         if was is not None and head is not None:
             most = max(1.0, self.speed.rate) * (until - since) / 1000 + 2
             if 0 < head - was <= most:
-                self.played.ranges.append((was, head))
+                self.played.add((was, head))
         for k in (p, i - 1):
             self.count_head(k)
         for k in range(p + 1, i):

@@ -89,7 +89,7 @@ class Coverage:
             end = self.session.end_at(i)
             assert end is not None
             self.loops[i] = [(was, end), (0.0, head)]
-            self.ranges += self.loops[i]
+            self.add(*self.loops[i])
         elif self.is_jump(i, plays=plays):
             if is_fast:
                 return
@@ -99,7 +99,11 @@ class Coverage:
             else:
                 self.jumps.add(i)
         elif plays and moved > 0:
-            self.ranges += [(was, DAY_S), (0.0, head)] if is_midnight else [(was, head)]
+            self.add(*([(was, DAY_S), (0.0, head)] if is_midnight else [(was, head)]))
+
+    def add(self, *ranges: tuple[float, float]) -> None:
+        """Note what was played; of a range without a second nothing was."""
+        self.ranges += [(low, high) for low, high in ranges if low < high]
 
     def pass_over(self, i: int) -> None:
         """The playhead of the event before was a slip."""
@@ -109,7 +113,7 @@ class Coverage:
         assert anchor is not None
         assert head is not None
         if self.due[i - 1] + self.due[i] > 0 and head > anchor:
-            self.ranges.append((anchor, head))
+            self.add((anchor, head))
 
     # ---- what is found afterwards
 
@@ -119,7 +123,7 @@ class Coverage:
         if i in self.jumps:
             self.jumps -= {i}
             if was is not None and head is not None and head > was:
-                self.ranges.append((was, head))
+                self.add((was, head))
 
     def turn_into_one_seek(self, first: int, second: int) -> None:
         self.jumps = (self.jumps - {first}) | {second}
@@ -138,7 +142,7 @@ class Coverage:
         was, head = self.heads[base], self.heads[until]
         assert was is not None
         assert head is not None
-        self.ranges.append((was, head))
+        self.add((was, head))
 
     # ---- the end of it
 

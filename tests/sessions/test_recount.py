@@ -35,6 +35,7 @@ def test_the_fold_agrees_with_the_recount(first: int) -> None:
         pytest.param(50967, id="a seek's buffering, and a break that was never closed"),
         pytest.param(51667, id="a jump at the start of a break that was never closed"),
         pytest.param(322857, id="an unknown playhead in a break that was never closed"),
+        pytest.param(5968, id="from the end of the content to its start in no time"),
         pytest.param(108718, id="buffering before and after a break that was never closed"),
     ],
 )

@@ -77,6 +77,21 @@ class View(msgspec.Struct, frozen=True):
     log_id: str | None
 
 
+class Setup(msgspec.Struct, frozen=True):
+    """How a log is set up, compared with the settings, and what this process may do with it.
+
+    `partitions` is None if there is no log, or none that we may see. `mistakes` are sentences, each with one thing
+    that is wrong and what to do. `no_append` and `no_read` say why this process may not append or read, and what
+    to do; None: it may. `unknown` says what could not be found out, and why.
+    """
+
+    partitions: int | None
+    mistakes: list[str] = []
+    no_append: str | None = None
+    no_read: str | None = None
+    unknown: str | None = None
+
+
 class Inspector(Protocol):
     """Looks at the log without assigning partitions or moving positions. For one task at a time."""
 

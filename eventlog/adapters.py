@@ -2,7 +2,7 @@
 
 import asyncio
 
-from eventlog import Inspector, Owner, Reader, Writer
+from eventlog import Inspector, Owner, Reader, Setup, Writer
 from schemas.settings import Settings
 
 
@@ -37,6 +37,23 @@ async def add_partitions(settings: Settings, *, partitions: int) -> int:
             from eventlog.kafka.topic import add_topic_partitions
 
             return await add_topic_partitions(settings, partitions=partitions)
+
+
+async def read_setup(settings: Settings) -> Setup:
+    """Return how the log is set up; this changes nothing.
+
+    Raises LogUnavailable if it does not answer, NotReady if it refuses us or is of another release, or if its
+    file is missing.
+    """
+    match settings.log:
+        case "embedded":
+            from eventlog.embedded import file as embedded
+
+            return await asyncio.to_thread(embedded.setup_of, embedded.path_of_log(settings))
+        case "kafka":
+            from eventlog.kafka.topic import read_topic_setup
+
+            return await read_topic_setup(settings)
 
 
 async def read_ends(settings: Settings) -> dict[int, int]:

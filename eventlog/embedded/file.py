@@ -36,6 +36,7 @@ from pathlib import Path
 
 import structlog
 
+from eventlog import Setup
 from schemas.faults import LogUnavailable, NotReady, SchemaMismatch
 from schemas.modes import PRIVATE_FILE, give_mode, make_private
 from schemas.settings import Settings
@@ -310,6 +311,18 @@ def _identify(path: Path) -> tuple[str, int]:
     """Return the log's id and number of partitions. Raises NotReady or LogUnavailable."""
     with _opened(path) as file:
         return file.log_id, _count_partitions(file.connection)
+
+
+def setup_of(path: Path) -> Setup:
+    """Return how the log is set up. Raises NotReady or LogUnavailable."""
+    if not path.exists():
+        raise _absent(path)
+    _, partitions = _identify(path)
+    locked = None
+    # SQLite makes files next to it.
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)):
+        locked = f"{path} and its folder cannot be written: run as the user who made the log"
+    return Setup(partitions, no_append=locked, no_read=locked)  # a reader takes a lock
 
 
 @contextlib.contextmanager

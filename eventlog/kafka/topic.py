@@ -5,22 +5,30 @@ Creating it and adding partitions need the right to create topics; writers and r
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import GroupCoordinatorNotAvailableError, NoError, TopicAlreadyExistsError, for_code
 
+from eventlog import Setup
 from eventlog.kafka.client import UNREACHABLE, absent, client_options, why_unreachable
+from eventlog.kafka.rights import READ, WRITE, read_group_rights, read_topic_rights
 from eventlog.kafka.writer import batch_bytes_max
 from schemas.faults import NotReady
 from schemas.settings import Settings
 
+T = TypeVar("T")
+
 REPLICAS_MAX = 3
 MADE_WITHIN_S = 20.0
 COORDINATOR_WITHIN_S = 10.0
+SETUP_WITHIN_S = 8.0
+IN_SYNC = "min.insync.replicas"
+COPIES = "replication factor"  # no setting of a topic in Kafka, but compared like one
 
 
 async def make_topic(settings: Settings) -> int:
@@ -33,8 +41,7 @@ async def make_topic(settings: Settings) -> int:
         if topic is None:
             await _create(admin, settings)
             topic = await _until_made(admin, settings.kafka_topic, settings.log_partitions)
-        copies = min(len(partition["replicas"]) for partition in topic["partitions"])
-        await _compare(admin, settings, copies)
+        await _compare(admin, settings, topic)
         return len(topic["partitions"])
 
 
@@ -52,6 +59,55 @@ async def add_topic_partitions(settings: Settings, *, partitions: int) -> int:
         return len((await _until_made(admin, settings.kafka_topic, partitions))["partitions"])
 
 
+async def read_topic_setup(settings: Settings) -> Setup:
+    """Return how the topic is set up. Raises NotReady if the brokers refuse us, LogUnavailable if none answers."""
+    async with _admin(settings) as admin:
+        try:
+            async with asyncio.timeout(SETUP_WITHIN_S):
+                return await _setup(admin, settings)
+        except UNREACHABLE as error:
+            raise await why_unreachable(settings, error) from error
+
+
+async def _setup(admin: AIOKafkaAdminClient, settings: Settings) -> Setup:
+    name, group = settings.kafka_topic, settings.kafka_group
+    of_topic = await read_topic_rights(admin, name)
+    if of_topic is None:
+        return Setup(None, mistakes=[str(absent(settings))])
+    of_group = await _once_coordinated(partial(read_group_rights, admin, group))
+    no_append = no_read = None
+    if WRITE not in of_topic:
+        no_append = f"we may not append to topic {name}: allow Write on it"
+    if READ not in of_topic & of_group:
+        no_read = f"we may not read topic {name} as a worker: allow Read on it and on group {group}"
+    topic = await _describe(admin, name)
+    if topic is None:
+        unknown = f"topic {name} cannot be seen: allow Describe on it"
+        return Setup(None, no_append=no_append, no_read=no_read, unknown=unknown)
+    mistakes: list[str] = []
+    in_sync_min, unknown = 1, ""
+    try:
+        differences = await _differences(admin, settings, topic)
+        mistakes += [_differ(name, differences)] if differences else []
+        in_sync_min = int((await _read_configs(admin, name, [IN_SYNC]))[IN_SYNC])
+    except NotReady as fault:
+        unknown = str(fault)
+    mistakes += _unavailable(topic, in_sync_min)
+    return Setup(len(topic["partitions"]), mistakes, no_append=no_append, no_read=no_read, unknown=unknown or None)
+
+
+def _unavailable(topic: dict[str, Any], in_sync_min: int) -> list[str]:
+    stuck = sorted(
+        partition["partition"]
+        for partition in topic["partitions"]
+        if partition["leader"] < 0 or len(partition["isr"]) < in_sync_min
+    )
+    if not stuck:
+        return []
+    numbers = ", ".join(map(str, stuck))
+    return [f"partitions {numbers} have no leader or too few replicas in sync: start the brokers that hold them"]
+
+
 async def read_members(settings: Settings) -> dict[int, str]:
     """Return which member of the consumer group reads each partition, by its client id and address.
 
@@ -60,7 +116,9 @@ async def read_members(settings: Settings) -> dict[int, str]:
     async with _admin(settings) as admin:
         try:
             async with asyncio.timeout(COORDINATOR_WITHIN_S):
-                response = await _describe_group(admin, settings.kafka_group)
+                [response] = await _once_coordinated(
+                    partial(admin.describe_consumer_groups, [settings.kafka_group])
+                )
         except UNREACHABLE as error:
             raise await why_unreachable(settings, error) from error
     readers: dict[int, str] = {}
@@ -72,12 +130,11 @@ async def read_members(settings: Settings) -> dict[int, str]:
     return readers
 
 
-async def _describe_group(admin: AIOKafkaAdminClient, group: str) -> Any:
-    """Return the coordinator's description of a group; brokers need a moment to choose the first coordinator."""
+async def _once_coordinated(ask: Callable[[], Awaitable[T]]) -> T:
+    """Return the answer about a group; brokers need a moment to choose the first coordinator."""
     while True:
         try:
-            [response] = await admin.describe_consumer_groups([group])
-            return response
+            return await ask()
         except GroupCoordinatorNotAvailableError:
             await asyncio.sleep(0.1)
 
@@ -143,7 +200,7 @@ def _wanted(settings: Settings, copies: int) -> dict[str, str]:
     return {
         "message.timestamp.type": "LogAppendTime",
         "max.message.bytes": str(batch_bytes_max(settings)),
-        "min.insync.replicas": str(settings.kafka_min_insync_replicas or max(1, copies - 1)),
+        IN_SYNC: str(settings.kafka_min_insync_replicas or max(1, copies - 1)),
         "retention.ms": str(int(settings.log_retention_s * 1000)),
         "retention.bytes": "-1",
         "segment.ms": str(settings.kafka_segment_ms),
@@ -152,21 +209,38 @@ def _wanted(settings: Settings, copies: int) -> dict[str, str]:
     }
 
 
-async def _compare(admin: AIOKafkaAdminClient, settings: Settings, copies: int) -> None:
+async def _compare(admin: AIOKafkaAdminClient, settings: Settings, topic: dict[str, Any]) -> None:
+    if differences := await _differences(admin, settings, topic):
+        raise NotReady(_differ(settings.kafka_topic, differences))
+
+
+def _differ(name: str, differences: Mapping[str, tuple[str, str]]) -> str:
+    """Return the sentence for settings of a topic that differ: each with what it is and what it should be."""
+    each = "; ".join(f"{one} is {found}, should be {wanted}" for one, (found, wanted) in differences.items())
+    cure = "Alter the topic (kafka-configs --alter) or the settings"
+    return f"topic {name} is not as the settings say: {each}. {cure}"
+
+
+async def _differences(
+    admin: AIOKafkaAdminClient, settings: Settings, topic: dict[str, Any]
+) -> dict[str, tuple[str, str]]:
+    """Return each of the topic's settings that differs, with what it is and what it should be.
+
+    Raises NotReady if this process may not read them.
+    """
+    copies = min(len(partition["replicas"]) for partition in topic["partitions"])
     wanted = _wanted(settings, copies)
-    resource = ConfigResource(ConfigResourceType.TOPIC, settings.kafka_topic, dict.fromkeys(wanted))
+    found = await _read_configs(admin, settings.kafka_topic, wanted)
+    if settings.kafka_replication:
+        found[COPIES], wanted[COPIES] = str(copies), str(settings.kafka_replication)
+    return {name: (found.get(name, "unset"), value) for name, value in wanted.items() if found.get(name) != value}
+
+
+async def _read_configs(admin: AIOKafkaAdminClient, topic: str, names: Iterable[str]) -> dict[str, str]:
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic, dict.fromkeys(names))
     [response] = await admin.describe_configs([resource])
-    entries = response.to_object()["resources"][0]["config_entries"]
-    found = {entry["config_names"]: entry["config_value"] for entry in entries}
-    differences = [
-        f"{name} is {found.get(name)}, should be {value}"
-        for name, value in wanted.items()
-        if found.get(name) != value
-    ]
-    if settings.kafka_replication and copies != settings.kafka_replication:
-        differences.append(f"it has {copies} copies, should have {settings.kafka_replication}")
-    if differences:
-        raise NotReady(
-            f"topic {settings.kafka_topic} is not as the settings say: {'; '.join(differences)}. "
-            "Alter the topic (kafka-configs --alter) or the settings"
-        )
+    (described,) = response.to_object()["resources"]
+    error = for_code(described["error_code"])
+    if error is not NoError:
+        raise NotReady(f"the settings of topic {topic} cannot be read ({error.__name__}): allow DescribeConfigs")
+    return {entry["config_names"]: entry["config_value"] for entry in described["config_entries"]}

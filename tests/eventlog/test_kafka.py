@@ -26,7 +26,8 @@ from rigs.logs import KafkaRig, Ledger, read_records, reading, writing
 from rigs.processes import started
 from rigs.waiting import until_async
 
-from eventlog.adapters import create_log, open_reader, open_writer
+from eventlog import Setup
+from eventlog.adapters import create_log, open_reader, open_writer, read_setup
 from schemas.faults import LogUnavailable, NotReady
 from schemas.settings import Settings, environment_of
 
@@ -195,7 +196,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[JvmBroke
     for name, signed_by in {"ca": "", "other": "", "broker": "ca", "client": "ca", "stranger": "other"}.items():
         certificate(name, folder, signed_by=signed_by)
     security = "org.apache.kafka.common.security"
-    plain = f'{security}.plain.PlainLoginModule required user_alice="{PASSWORD}";'
+    plain = f'{security}.plain.PlainLoginModule required user_alice="{PASSWORD}" user_bob="{PASSWORD}";'
     scram = f"{security}.scram.ScramLoginModule required;"
     keystores = [
         f"listener.name.{listener}.ssl.keystore.{line}"
@@ -207,6 +208,8 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[JvmBroke
         "listener.name.mutual.ssl.client.auth=required",
         "listener.name.mutual.ssl.truststore.type=PEM",
         f"listener.name.mutual.ssl.truststore.location={folder}/ca.crt",
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users=User:ANONYMOUS;User:alice;User:CN=client",
         f"sasl.enabled.mechanisms={','.join(MECHANISMS)},OAUTHBEARER",
         f"listener.name.sasl_plaintext.plain.sasl.jaas.config={plain}",
         f"listener.name.sasl_ssl.plain.sasl.jaas.config={plain}",
@@ -382,6 +385,28 @@ async def test_sasl(secured: tuple[JvmBroker, Path], password: str) -> None:
         await passes_through(settings)
     else:
         await is_refused(settings, why="refuses us")
+
+
+async def test_a_user_without_rights_is_told_which_to_get(secured: tuple[JvmBroker, Path]) -> None:
+    """A topic that he may not even see is not taken for a missing one; a super user lacks nothing."""
+    broker, _ = secured
+    settings = secured_settings(
+        broker,
+        "SASL_PLAINTEXT",
+        kafka_sasl_mechanism="PLAIN",
+        kafka_sasl_username="alice",
+        kafka_sasl_password=PASSWORD,
+    )
+    missing = await read_setup(settings)
+    assert "`playhead topics` makes it" in missing.mistakes[0]
+    await create_log(settings)
+    assert await read_setup(settings) == Setup(1)
+    found = await read_setup(settings.model_copy(update={"kafka_sasl_username": "bob"}))
+    assert found.partitions is None
+    assert found.no_append == f"we may not append to topic {settings.kafka_topic}: allow Write on it"
+    assert f"allow Read on it and on group {settings.kafka_group}" in (found.no_read or "")
+    assert "allow Describe on it" in (found.unknown or "")
+    await is_disconnected(settings)
 
 
 TOKEN = """

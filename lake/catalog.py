@@ -148,7 +148,9 @@ def extension_path(name: str) -> str:
     """
     spec = importlib.util.find_spec(f"duckdb_extension_{name}")
     if spec is None or not spec.submodule_search_locations:
-        raise NotReady(f"the package duckdb-extension-{name.replace('_', '-')} is not installed")
+        raise NotReady(
+            f"the package duckdb-extension-{name.replace('_', '-')} is not installed: pip install 'playhead[lake]'"
+        )
     (path,) = Path(spec.submodule_search_locations[0]).glob("extensions/*/*.duckdb_extension")
     fitting = path.parent.name.removeprefix("v")
     if fitting != duckdb.__version__:
@@ -178,22 +180,22 @@ def paste_sql(place: Location) -> str:
     Extensions are loaded from this installation, without network access; a comment shows what another version or
     machine needs instead. The first statement refuses a DuckDB that is too old. Secrets are left to be filled in.
     """
-    extensions = _extensions(place)
-    names = [name.removesuffix("_scanner") for name in extensions]  # as DuckDB's INSTALL has them
+    needed = extensions(place)
+    names = [name.removesuffix("_scanner") for name in needed]  # as DuckDB's INSTALL has them
     lines = [
         f"-- For DuckDB {OLDEST_DUCKDB} or newer. The lines with LOAD need Playhead on this machine and DuckDB "
         f"{duckdb.__version__};",
         "-- elsewhere, or for another version, replace them by:",
         *(f"-- INSTALL {name}; LOAD {name};" for name in names),
         _VERSION_CHECK,
-        *(f"LOAD {quote(extension_path(name))};" for name in extensions),
+        *(f"LOAD {quote(extension_path(name))};" for name in needed),
         *(f"{statement};" for statement in _secrets_sql(place, reveal=lambda _: "...")),
         attach_sql(place, read_only=True) + ";",
     ]
     return "\n".join([*lines, f"USE {NAME};", "SET TimeZone = 'UTC';"])
 
 
-def _extensions(place: Location) -> list[str]:
+def extensions(place: Location) -> list[str]:
     """Return the extensions that a lake needs, by their names in the package index."""
     return ["ducklake", _SCANNERS[place.kind], *([] if place.is_local else ["httpfs"])]
 
@@ -243,7 +245,7 @@ def connect(
         config={"threads": threads, "memory_limit": memory, "allow_unsigned_extensions": True}
     )
     try:
-        for extension in _extensions(place):
+        for extension in extensions(place):
             connection.execute(f"LOAD {quote(extension_path(extension))}")
         connection.execute("SET allow_unsigned_extensions = false")  # extensions loaded by SQL are checked
         for statement in _secrets_sql(place, reveal=SecretStr.get_secret_value):

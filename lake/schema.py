@@ -44,10 +44,30 @@ def refuse_newer(found: int, place: Location) -> None:
         )
 
 
+def refuse_strangers(connection: duckdb.DuckDBPyConnection, place: Location) -> None:
+    """Raise NotReady if the DuckLake has tables, but none of Playhead's: a wrong address leads here."""
+    rows = connection.execute(
+        "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'main' ORDER BY 1",
+        [NAME],
+    ).fetchall()
+    names = [name for (name,) in rows]
+    if names and "session_versions" not in names:
+        raise NotReady(
+            f"the DuckLake at {place.catalog} is somebody else's, with the tables {', '.join(names[:3])}: "
+            "correct PLAYHEAD_LAKE_CATALOG or PLAYHEAD_DATA_DIR"
+        )
+
+
+def check_tables(connection: duckdb.DuckDBPyConnection, place: Location) -> None:
+    """Raise NotReady if a lake has no tables of ours; this reads none of its files."""
+    if not partitions_of(connection):
+        refuse_strangers(connection, place)
+        raise NotReady("the lake has no tables; run `playhead init`")
+
+
 def check_schema(connection: duckdb.DuckDBPyConnection, place: Location) -> None:
     """Raise SchemaMismatch if a lake has another schema than this program, NotReady if it has no tables."""
-    if not partitions_of(connection):
-        raise NotReady("the lake has no tables; run `playhead init`")
+    check_tables(connection, place)
     found = schema_of(connection)
     refuse_newer(found, place)
     if found < SCHEMA:

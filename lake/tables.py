@@ -22,7 +22,7 @@ from lake.dimensions import replacements
 from lake.disk import flush
 from lake.meanings import fill_meanings, meanings_text
 from lake.metrics import catalog_rows, columns_sql, fill_catalog, measures_sql
-from lake.schema import SCHEMA, check_schema, partitions_of, refuse_newer, schema_of
+from lake.schema import SCHEMA, check_schema, partitions_of, refuse_newer, refuse_strangers, schema_of
 from schemas.faults import SchemaMismatch
 from schemas.vocabulary import EVENT_TYPES, EventType
 from sessions.rules import RULES
@@ -74,6 +74,8 @@ def initialize(place: Location, *, partitions: int, migrate: bool = True) -> Non
             _migrate(connection, place, known)
         elif known:
             check_schema(connection, place)
+        else:
+            refuse_strangers(connection, place)
         new = range(known, partitions)
         connection.execute("BEGIN")
         leftovers = set() if known else _names_of_tables(connection)

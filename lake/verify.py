@@ -197,21 +197,27 @@ def _unreadable_files(connection: duckdb.DuckDBPyConnection, place: Location) ->
         if file is not None
     }
     if place.is_local:
-        missing = [file for file in named if not Path(file).exists()]
+        absent = [file for file in named if not Path(file).exists()]
     else:
         pattern = f"{glob_literal(place.files).rstrip('/')}/**"
         stored = {row[0] for row in connection.execute("SELECT file FROM glob(?)", [pattern]).fetchall()}
-        missing = [file for file in named if file not in stored]
-    if named and len(missing) == len(named):
-        return [Finding("files_elsewhere", None, _elsewhere(place, len(named)))]
-    findings = [Finding("file_missing", None, f"{named[file]} needs {file}, which is missing") for file in missing]
-    there = sorted(named.keys() - set(missing))
+        absent = [file for file in named if file not in stored]
+    if named and len(absent) == len(named):
+        return [Finding("files_elsewhere", None, elsewhere(place, len(named)))]
+    findings = [Finding("file_missing", None, missing(named[file], file)) for file in absent]
+    there = sorted(named.keys() - set(absent))
     for start in range(0, len(there), FOOTERS_AT_ONCE):
         findings += _unreadable_footers(connection, there[start : start + FOOTERS_AT_ONCE], named)
     return findings
 
 
-def _elsewhere(place: Location, files: int) -> str:
+def missing(table: str, file: str) -> str:
+    """Return the sentence for a file that is missing."""
+    return f"{table} needs {file}, which is missing"
+
+
+def elsewhere(place: Location, files: int) -> str:
+    """Return the sentence for a lake whose files are all missing, so that its folder may be another."""
     is_absent = place.is_local and not Path(place.files).is_dir()
     has = "is not a folder" if is_absent else "has none of them"
     return f"the catalogue lists {files} files, and {place.files} {has}: is PLAYHEAD_LAKE_FILES right?"

@@ -396,15 +396,16 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             known += [f"{PREFIX}{secret.upper()}_FILE" for secret in SECRETS]
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
             mistakes.append(f"{name} is not a setting; the nearest is {nearest[0]} (see `playhead settings`)")
-    if not mistakes:
-        try:
-            return Settings.model_validate(values)
-        except ValidationError as error:
-            for problem in error.errors():
-                field = str(problem["loc"][0])
-                got = "" if field in SECRETS else f", got {problem['input']!r}"
-                mistakes.append(f"{PREFIX}{field.upper()}: {problem['msg']}{got}")
-    raise NotReady("\n".join(mistakes))
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        for problem in error.errors():
+            field = str(problem["loc"][0])
+            got = "" if field in SECRETS else f", got {problem['input']!r}"
+            mistakes.append(f"{PREFIX}{field.upper()}: {problem['msg']}{got}")
+    if mistakes:
+        raise NotReady("\n".join(mistakes))
+    return settings
 
 
 def _read_secret(path: Path) -> str:
@@ -455,14 +456,13 @@ def describe(settings: Settings) -> list[Description]:
     rows = []
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
-        shown = "" if value is None else "(set, hidden)" if isinstance(value, SecretStr) else _masked(str(value))
-        shown = PASSWORD.sub(" password=(hidden)", shown) if name == "lake_catalog" else shown
+        shown = "" if value is None else "(set, hidden)" if isinstance(value, SecretStr) else masked(str(value))
         default = "" if field.default is None else str(field.default)
         rows.append(Description(PREFIX + name.upper(), shown, default, field.description or ""))
     return rows
 
 
-def _masked(text: str) -> str:
-    """Hide the password of a connection string, in both forms that PostgreSQL knows."""
-    text = re.sub(r"(password\s*=\s*)('[^']*'|\S+)", r"\1(hidden)", text)
+def masked(text: str) -> str:
+    """Return a text without the passwords of connection strings, in both forms that PostgreSQL knows."""
+    text = re.sub(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s'\"]+)", r"\1(hidden)", text)
     return re.sub(r"(://[^:/@\s]*:)[^@\s]+@", r"\1(hidden)@", text)

@@ -31,6 +31,7 @@ from rigs.processes import Process
 from rigs.waiting import until
 
 UP_WITHIN_S = 30.0
+ADMITTED = "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 BINARIES = "usr/lib/postgresql/*/bin/initdb"
 
 
@@ -105,6 +106,7 @@ class SystemServer:
         )
         if done.returncode:
             raise NoServer(f"initdb failed: {done.stdout}{done.stderr}")
+        (self._folder / "data" / "pg_hba.conf").write_text(ADMITTED)
         self.start()
 
     def start(self) -> None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from commands.durations import parse_duration_s
-from commands.extras import lake_errors, remedy
+from commands.extras import in_words, lake_errors, remedy
 from commands.logs import log_as_json
 from commands.unneeded import leave_out_unneeded
-from schemas.faults import Fault
+from schemas.faults import Fault, NotReady
 from schemas.settings import Settings, describe, read_settings
 from schemas.terminal import printable_lines
 
@@ -68,7 +68,7 @@ def main() -> None:
             raise
         _refuse(message)
     except _refusals() as fault:
-        _refuse(str(fault))
+        _refuse(in_words(fault))
 
 
 def _refusals() -> tuple[type[Exception], ...]:
@@ -246,6 +246,22 @@ def status(
     from commands.status import print_status
 
     if not print_status(_settings(data), ingest or [], as_json=as_json, watch=watch):
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(as_json: Json = False, data: Data = None) -> None:
+    """Check what a start needs: settings, log, lake, extensions, permissions, clocks, ports; nothing is changed.
+
+    Whatever is wrong is printed with what to do. Exit status 1 if anything is wrong.
+    """
+    from commands.doctor import print_checkup
+
+    try:
+        found: Settings | NotReady = _settings(data)
+    except NotReady as fault:
+        found = fault
+    if not print_checkup(found, as_json=as_json):
         raise typer.Exit(1)
 
 

@@ -12,7 +12,9 @@ from lake.verify import Finding
 
 BEHIND_S = 10.0  # a worker commits every second
 CLOCKS_DIFFER_S = 2.0
+SET_CLOCKS = "let a time service (NTP) set the clocks of all machines"
 INGEST_CLOCKS_DIFFER_S = 3.0  # replies are dated in whole seconds
+NO_TABLES = "the lake has no tables for it: run `playhead init`"
 UPKEEP_LATE = timedelta(minutes=10)
 FREE_PART_MIN = 0.05
 FREE_BYTES_MIN = 1 << 30
@@ -113,7 +115,7 @@ def _of_partition(one: Partition, *, is_log_known: bool, is_lake_known: bool) ->
     if not is_log_known:
         return
     if is_lake_known and one.next_offset is None:
-        yield Finding("no_tables", one.partition, "the lake has no tables for it: run `playhead init`")
+        yield Finding("no_tables", one.partition, NO_TABLES)
         return
     is_halted = one.replaced is not None or one.halted_reason is not None
     if one.reader is None:
@@ -128,14 +130,13 @@ def _of_partition(one: Partition, *, is_log_known: bool, is_lake_known: bool) ->
 def _of_ingest(ingest: Ingest) -> Iterator[Finding]:
     if ingest.fault is not None:
         yield Finding("ingest_not_ready", None, f"{ingest.url}: {ingest.fault}")
-    elif abs(ingest.clock_ahead_s) > INGEST_CLOCKS_DIFFER_S:
-        yield Finding("clock", None, f"the clock of {ingest.url} is {_off(ingest.clock_ahead_s)} this machine's")
+    if fault := fault_of_ingest_clock(ingest):
+        yield Finding("clock", None, fault)
 
 
 def _of_lake(seen: Seen, lake: Condition) -> Iterator[Finding]:
-    if lake.clock_ahead_s < -CLOCKS_DIFFER_S or (lake.has_clock and lake.clock_ahead_s > CLOCKS_DIFFER_S):
-        other = "PostgreSQL's" if lake.has_clock else "the newest snapshot of the lake"
-        yield Finding("clock", None, f"this machine's clock is {_off(lake.clock_ahead_s)} {other}")
+    if fault := fault_of_lake_clock(lake.clock_ahead_s, has_clock=lake.has_clock):
+        yield Finding("clock", None, fault)
     upkeep_at = lake.upkeep.finished_at if lake.upkeep else lake.oldest_snapshot_at
     does_upkeep = not seen.has_own_upkeep or any(one.reader for one in seen.partitions)
     if does_upkeep and upkeep_at is not None and seen.at - upkeep_at > UPKEEP_LATE:
@@ -151,6 +152,31 @@ def _of_lake(seen: Seen, lake: Condition) -> Iterator[Finding]:
         yield Finding(
             "backup_overdue", None, "no backup is younger than the log's retention: run `playhead backup`"
         )
+
+
+def fault_of_ingest_clock(ingest: Ingest) -> str | None:
+    """Return how far the clock of an ingest is off, and what to do; None if it is right or unknown."""
+    if abs(ingest.clock_ahead_s) <= INGEST_CLOCKS_DIFFER_S:
+        return None
+    return f"the clock of {ingest.url} is {_off(ingest.clock_ahead_s)} this machine's: {SET_CLOCKS}"
+
+
+def fault_of_lake_clock(ahead_s: float, *, has_clock: bool) -> str | None:
+    """Return how far this machine's clock is off, and what to do; None if it is right or nobody can know.
+
+    `ahead_s` and `has_clock` are those of a lake's `Condition`.
+    """
+    if ahead_s >= -CLOCKS_DIFFER_S and not (has_clock and ahead_s > CLOCKS_DIFFER_S):
+        return None
+    other = "PostgreSQL's" if has_clock else "the newest snapshot of the lake"
+    return f"this machine's clock is {_off(ahead_s)} {other}: {SET_CLOCKS}"
+
+
+def fault_of_log_clock(newest_age_s: float) -> str | None:
+    """Return how far this machine's clock is behind the log's newest record, and what to do; None if it is not."""
+    if newest_age_s >= -CLOCKS_DIFFER_S:
+        return None
+    return f"this machine's clock is {_off(newest_age_s)} the newest record of the log: {SET_CLOCKS}"
 
 
 def _off(ahead_s: float) -> str:

@@ -29,3 +29,12 @@ def lake_errors() -> tuple[type[Exception], ...]:
     if "duckdb" not in sys.modules:
         return ()
     return (importlib.import_module("duckdb").Error,)
+
+
+def in_words(error: Exception) -> str:
+    """Return what a person reads of an exception: of the lake's database, the cause first and no password."""
+    if not isinstance(error, lake_errors()):
+        return str(error)
+    from lake.errors import with_cure
+
+    return with_cure(error)

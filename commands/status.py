@@ -26,6 +26,7 @@ from eventlog.adapters import open_inspector
 from lake.backup import last_made_at
 from lake.catalog import Location, location
 from lake.condition import Condition, Quarantined, read_condition
+from lake.errors import with_cure
 from lake.marks import replaced
 from lake.transaction import Ledger
 from lake.verify import Finding
@@ -88,7 +89,7 @@ async def _lake(place: Location) -> tuple[Condition | None, Finding | None]:
     except Fault as fault:
         return None, Finding(fault.code, None, str(fault))
     except duckdb.Error as error:
-        return None, Finding("lake_unreachable", None, str(error).splitlines()[0])
+        return None, Finding("lake_unreachable", None, with_cure(error))
 
 
 async def _partitions(settings: Settings, ledgers: Mapping[int, Ledger]) -> tuple[list[Partition], Finding | None]:

@@ -9,11 +9,11 @@ app = marimo.App(width="medium", app_title="Playhead: now")
 def _():
     import marimo as mo
 
-    from notebooks import figures, page, pictures, quality, questions
+    from notebooks import figures, filters, page, pictures, quality, questions
 
     lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Now", period="last hour", every="2s")
     head
-    return bar, figures, lake, mo, page, pictures, quality, questions, refresh, set_snapshot, snapshot
+    return bar, figures, filters, lake, mo, page, pictures, quality, questions, refresh, set_snapshot, snapshot
 
 
 @app.cell
@@ -32,7 +32,7 @@ def _(bar, lake, mo, page, snapshot):
 
 
 @app.cell
-def _(choice, figures, lake, mo, questions):
+def _(choice, figures, filters, lake, mo, questions):
     # One number for "now", of one moment: `watching_now`, of the sessions that the filters leave.
     from datetime import timedelta
 
@@ -44,10 +44,12 @@ def _(choice, figures, lake, mo, questions):
         "paused": "Sessions whose viewer paused.",
         "silent": "Open sessions that were not heard from; they close after ten minutes.",
     }
-    earlier = {"an hour before": timedelta(hours=1), "a week before": timedelta(days=7)}
-    watched = [
-        f"{words}: {questions.watching_at(lake, choice, choice.until - back):,}" for words, back in earlier.items()
-    ]
+    known_from = filters.first_moment(lake) or choice.until
+    earlier = {
+        words: questions.watching_at(lake, choice, choice.until - back, known_from)
+        for words, back in {"an hour before": timedelta(hours=1), "a week before": timedelta(days=7)}.items()
+    }
+    watched = [f"{words}: {figures.figure(count, 'count')}" for words, count in earlier.items()]
     figures.tiles(
         mo,
         [
@@ -55,7 +57,7 @@ def _(choice, figures, lake, mo, questions):
             for name, text in meanings.items()
         ],
     )
-    return
+    return (known_from,)
 
 
 @app.cell
@@ -105,15 +107,15 @@ def _(choice, figures, health, lake, mo, questions):
 
 
 @app.cell
-def _(choice, lake, mo, pictures, questions):
-    lines = questions.audience_compared(lake, choice, *choice.beside_a_week_before())
+def _(choice, known_from, lake, mo, pictures, questions):
+    lines = questions.audience_compared(lake, choice, known_from, *choice.beside_a_week_before())
     mo.vstack(
         [
             mo.md("## Watching at once"),
             pictures.over_time(lines, title="viewers in the mean", note=choice.zone),
             mo.md(
                 f"Main content or ads playing, in the mean of each {choice.bucket_words} that is over; "
-                "silence and pauses are not watching."
+                "silence and pauses are not watching. What was before the lake began is unknown."
             ),
         ]
     )

@@ -39,8 +39,9 @@ def _(mo, page):
 
 
 @app.cell
-def _(choice, figures, lake, mo, pictures, questions):
-    lines = questions.audience_compared(lake, choice)
+def _(choice, figures, filters, lake, mo, pictures, questions):
+    known_from = filters.first_moment(lake) or choice.until
+    lines = questions.audience_compared(lake, choice, known_from)
     now = [line["value"] for line in lines if line["series"] == "this period"]
     then = [line["value"] for line in lines if line["series"] == choice.compared]
 
@@ -69,7 +70,7 @@ def _(choice, figures, lake, mo, pictures, questions):
             pictures.over_time(lines, title="viewers in the mean", note=choice.zone),
             mo.md(
                 f"Main content or ads playing, in the mean of each {choice.bucket_words} that is over; silence "
-                "and pauses are not watching."
+                "and pauses are not watching. What was before the lake began is unknown."
             ),
         ]
     )

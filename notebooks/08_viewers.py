@@ -41,12 +41,13 @@ def _(mo, page):
 
 
 @app.cell
-def _(choice, figures, lake, mo, questions, viewers):
+def _(choice, figures, filters, lake, mo, questions, viewers):
+    people = viewers.seen(lake, choice)
     now, then = (
         {**each, "seen": each["new"] + each["returning"]}
-        for each in (viewers.by_status(lake, choice), viewers.by_status(lake, choice.before()))
+        for each in (people.by_status, viewers.seen(lake, choice.before()).by_status)
     )
-    first = viewers.first_moment(lake)
+    first = filters.first_moment(lake)
     if first is None or first >= choice.since:  # nobody could have come before
         now |= {"returning": None, "lapsed": None}
     status = questions.meaning("viewer_status")
@@ -87,7 +88,7 @@ def _(choice, figures, lake, mo, questions, viewers):
             else mo.md(""),
         ]
     )
-    return
+    return (people,)
 
 
 @app.cell
@@ -177,13 +178,12 @@ def _(choice, lake, mo, pictures, questions, viewers):
 
 
 @app.cell
-def _(choice, lake, mo, pictures, viewers):
-    habits = viewers.habits(lake, choice)
+def _(mo, people, pictures):
     mo.vstack(
         [
             mo.md("## How often they came in the period"),
-            pictures.bars(habits, "viewers", "sessions", title="viewers, by their sessions"),
-            mo.md(f"n = {sum(row['viewers'] for row in habits):,} known viewers."),
+            pictures.bars(people.habits, "viewers", "sessions", title="viewers, by their sessions"),
+            mo.md(f"n = {sum(row['viewers'] for row in people.habits):,} known viewers."),
         ]
     )
     return
@@ -262,8 +262,7 @@ def _(choice, figures, hours, lake, mo, questions, viewers, within):
 
 
 @app.cell
-def _(choice, figures, lake, mo, viewers):
-    people = viewers.listed(lake, choice)
+def _(choice, figures, mo, people, viewers):
     mo.vstack(
         [
             mo.md("## The viewers with the most sessions"),
@@ -276,14 +275,14 @@ def _(choice, figures, lake, mo, viewers):
                         "first_seen": choice.clock(row["first_seen"]),
                         "last_seen": choice.clock(row["last_seen"]),
                     }
-                    for row in people
+                    for row in people.listed
                 ],
                 empty=(
                     "No viewer of this period is known. Sessions have one if the player sends a user id, or names "
                     "a tracking session that has one, and consent is not denied."
                 ),
                 page_size=10,
-                label=f"the first {viewers.LISTED_MAX}" if len(people) == viewers.LISTED_MAX else "",
+                label=f"the first {viewers.LISTED_MAX}" if len(people.listed) == viewers.LISTED_MAX else "",
             ),
             mo.md("A viewer here is a pseudonym; the page *session* finds its sessions by it."),
         ]

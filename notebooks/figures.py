@@ -8,7 +8,7 @@ from lake.metrics import Metric
 from lake.reading import Reader
 from notebooks.filters import Choice, cut
 from notebooks.names import as_text
-from notebooks.questions import definitions, metrics
+from notebooks.questions import definitions, metrics, metrics_of_times
 
 HOURS_FROM_S = 7200
 TILES = """<style>
@@ -156,9 +156,9 @@ def metric_tiles(
     """
     samples = {name: (of or {}).get(name, "sessions") for name in names}
     wanted = list(dict.fromkeys([*names, *samples.values()]))
-    (now,) = metrics(lake, choice, wanted)
-    (then,) = metrics(lake, choice.before(), wanted)
-    beside = [(other.compared, metrics(lake, other.before(), wanted)[0]) for other in others]
+    times = [choice, choice.before(), *(other.before() for other in others)]
+    now, then, *rest = metrics_of_times(lake, times, wanted)
+    beside = [(other.compared, row) for other, row in zip(others, rest, strict=True)]
     catalogue = definitions()
     shown = {}
     for name, label in names.items():

@@ -1,7 +1,7 @@
 """The bar of filters that every page has, and the sessions that it leaves."""
 
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -128,6 +128,21 @@ class Choice(msgspec.Struct, frozen=True):
         return "; ".join([f"{self.clock(self.since)} to {self.clock(self.until)} ({self.zone})", *chosen])
 
 
+def stretches(choices: Iterable[Choice]) -> list[tuple[Choice, list[Choice]]]:
+    """Return the same choice of each stretch of time that several cover without a hole, with those within it.
+
+    A question about a stretch costs little more than one about a part of it.
+    """
+    found: list[tuple[Choice, list[Choice]]] = []
+    for each in sorted(choices, key=lambda choice: choice.since):
+        if found and each.since <= found[-1][0].until:
+            whole, parts = found.pop()
+            found.append((msgspec.structs.replace(whole, until=max(whole.until, each.until)), [*parts, each]))
+        else:
+            found.append((each, [each]))
+    return found
+
+
 def cut(name: str) -> str:
     """Return the value of a dimension as an expression over `sessions`: that of its column, or `UNKNOWN`."""
     return f"coalesce({DIMENSIONS[name]}, '{UNKNOWN}')"
@@ -138,6 +153,17 @@ def newest_moment(lake: Reader) -> datetime | None:
     row = read(lake, "SELECT max(coalesce(watermark, partition_time)) AS newest_at FROM ledger").to_pylist()[0]
     newest: datetime | None = row["newest_at"]
     return newest
+
+
+def first_moment(lake: Reader) -> datetime | None:
+    """Return when the first session of the lake arrived, of what was before nothing is known; None without one."""
+    row = read(
+        lake,
+        "SELECT min(first_received_at) AS first_at FROM ("
+        "SELECT first_received_at FROM session_versions UNION ALL SELECT first_received_at FROM open_sessions)",
+    ).to_pylist()[0]
+    first: datetime | None = row["first_at"]
+    return first
 
 
 def bar(mo: Any, lake: Reader, *, period: str = "last 24 hours") -> Any:

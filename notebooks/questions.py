@@ -1,7 +1,7 @@
 """What pages ask of the sessions that a reader chose: metrics, the audience, and what differs from all else."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -9,11 +9,12 @@ import pyarrow as pa
 from lake.metrics import Metric, read_catalogue
 from lake.reading import Reader
 from notebooks.connect import read
-from notebooks.filters import DIMENSIONS, UNKNOWN, Choice
+from notebooks.filters import DIMENSIONS, UNKNOWN, Choice, stretches
 
 SUFFERS = "is_started AND stalled_s > 0.01 * (content_time_s + stalled_s)"
 STANDARD_ERRORS_MIN = 3
 SERIES_MAX = 7
+EDGES = ("since", "until")
 WATCHING = ("playing", "ad", "ad_outside")
 _WATCHING_SQL = ", ".join(f"'{name}'" for name in WATCHING)
 
@@ -35,13 +36,44 @@ def metrics(
 
     With `by`, an expression over `counted_sessions`, one row for each of its values, as `value`.
     """
-    known = definitions()
-    columns = [f"{by} AS value"] if by else []
-    columns += ["count(*) AS n", *(f"{known[name].sql} AS {name}" for name in names)]
-    text = f"SELECT {', '.join(columns)} FROM counted_sessions WHERE {choice.started()}"
+    value = f"{by} AS value, " if by else ""
+    text = f"SELECT {value}{_measured(names)} FROM counted_sessions WHERE {choice.started()}"
     if by:
         text += f" GROUP BY value ORDER BY {order}"
     return read(lake, text, **choice.values()).to_pylist()
+
+
+def metrics_of_times(lake: Reader, choices: Sequence[Choice], names: list[str]) -> list[dict[str, Any]]:
+    """Return `metrics` of the same choice at several times, a row each; times that touch are one query."""
+    found: dict[tuple[datetime, datetime], dict[str, Any]] = {}
+    for whole, parts in stretches(choices):
+        values = {f"{edge}_{place}": getattr(part, edge) for place, part in enumerate(parts) for edge in EDGES}
+        places = ", ".join(
+            f"if(started_at >= $since_{place} AND started_at < $until_{place}, {place}, NULL)"
+            for place in range(len(parts))
+        )
+        rows = read(
+            lake,
+            f"""
+            SELECT place, {_measured(names)}
+            FROM (SELECT *, unnest([{places}]) AS place FROM counted_sessions WHERE {whole.started()})
+            WHERE place IS NOT NULL GROUP BY place
+            """,
+            **whole.values(),
+            **values,
+        ).to_pylist()
+        found |= {_time(parts[row.pop("place")]): row for row in rows}
+    return [found.get(_time(each)) or metrics(lake, each, names)[0] for each in choices]
+
+
+def _time(choice: Choice) -> tuple[datetime, datetime]:
+    return choice.since, choice.until
+
+
+def _measured(names: Iterable[str]) -> str:
+    """Return metrics of the catalogue, and the number of sessions, as SQL."""
+    known = definitions()
+    return ", ".join(["count(*) AS n", *(f"{known[name].sql} AS {name}" for name in names)])
 
 
 def heard_now(lake: Reader, choice: Choice) -> dict[str, int]:
@@ -65,8 +97,13 @@ def heard_now(lake: Reader, choice: Choice) -> dict[str, int]:
     return dict(row)
 
 
-def watching_at(lake: Reader, choice: Choice, moment: datetime) -> int:
-    """Return how many sessions that the filters leave played main content or an ad at a moment of the past."""
+def watching_at(lake: Reader, choice: Choice, moment: datetime, known_from: datetime) -> int | None:
+    """Return how many sessions that the filters leave played main content or an ad at a moment of the past.
+
+    None before `known_from`: nobody knows.
+    """
+    if moment < known_from:
+        return None
     (row,) = read(
         lake,
         f"""
@@ -166,35 +203,49 @@ def differing(
     ).to_pylist()
 
 
-def audience(lake: Reader, choice: Choice) -> pa.Table:
+def audience(lake: Reader, choice: Choice, known_from: datetime, *, bucket_s: int = 0) -> pa.Table:
     """Return how many watched, in the mean of each bucket of time: main content or ads played, by the spans.
 
-    Buckets that are not over are left out, and so are sessions that closed before there were spans.
+    Buckets that are not over, or that began before `known_from`, are left out, and so are sessions that closed
+    before there were spans. `bucket_s` is the width of a bucket, if it is not that of the choice.
     """
-    low, high, step_ms = _buckets(choice)
+    step_ms = (bucket_s or choice.bucket_s) * 1000
+    low, high = _places(choice, step_ms)
+    first = max(low, -(-int(known_from.timestamp() * 1000) // step_ms))
     return read(
         lake,
         f"""
-        WITH summed AS ({_watched(choice, "1")})
+        WITH summed AS ({_watched(choice, "1", step_ms)})
         SELECT make_timestamptz(place * {step_ms * 1000}) AS at, coalesce(viewers, 0) AS viewers
-        FROM (SELECT unnest(range({low}, {high})) AS place) LEFT JOIN summed USING (place) ORDER BY place
+        FROM (SELECT unnest(range({first}, {high})) AS place) LEFT JOIN summed USING (place) ORDER BY place
         """,
         **choice.values(),
     )
 
 
-def audience_compared(lake: Reader, choice: Choice, *others: Choice) -> list[dict[str, Any]]:
+def audience_compared(lake: Reader, choice: Choice, known_from: datetime, *others: Choice) -> list[dict[str, Any]]:
     """Return `audience` of the period and of the one before, at the same times of the chart, for `over_time`.
 
-    `others` are the same choice, compared with other times.
+    `others` are the same choice, compared with other times. Times that touch are one query.
     """
     asked = [("this period", choice, timedelta(0))]
     asked += [(each.compared, each.before(), each.back) for each in (choice, *others)]
-    return [
-        {"at": as_clock(choice.local(row["at"] + moved)), "value": row["viewers"], "series": series}
-        for series, when, moved in asked
-        for row in audience(lake, when).to_pylist()
+    watched = [
+        row
+        for whole, _ in stretches(when for _, when, _ in asked)
+        for row in audience(lake, whole, known_from, bucket_s=choice.bucket_s).to_pylist()
     ]
+    points = []
+    for series, when, moved in asked:
+        low, high = (
+            datetime.fromtimestamp(place * choice.bucket_s, UTC) for place in _places(when, choice.bucket_s * 1000)
+        )
+        points += [
+            {"at": as_clock(choice.local(row["at"] + moved)), "value": row["viewers"], "series": series}
+            for row in watched
+            if low <= row["at"] < high
+        ]
+    return points
 
 
 def points(
@@ -229,11 +280,11 @@ def as_clock(moment: datetime) -> str:
 
 def audience_by(lake: Reader, choice: Choice, column: str) -> list[dict[str, Any]]:
     """Return `audience` by the largest values of a column, and of all others together."""
-    _, _, step_ms = _buckets(choice)
+    step_ms = choice.bucket_s * 1000
     return read(
         lake,
         f"""
-        WITH summed AS ({_watched(choice, f"coalesce({column}, '{UNKNOWN}')")}), largest AS (
+        WITH summed AS ({_watched(choice, f"coalesce({column}, '{UNKNOWN}')", step_ms)}), largest AS (
             SELECT value FROM summed GROUP BY value ORDER BY sum(viewers) DESC, value LIMIT {SERIES_MAX}
         )
         SELECT
@@ -246,16 +297,15 @@ def audience_by(lake: Reader, choice: Choice, column: str) -> list[dict[str, Any
     ).to_pylist()
 
 
-def _buckets(choice: Choice) -> tuple[int, int, int]:
-    """Return the number of the first bucket of time, of the one behind the last, and their width in ms."""
-    step_ms = choice.bucket_s * 1000
+def _places(choice: Choice, step_ms: int) -> tuple[int, int]:
+    """Return the number of the first bucket of time, and of the one behind the last."""
     low, high = (int(moment.timestamp() * 1000) // step_ms for moment in (choice.since, choice.until))
-    return low, high, step_ms
+    return low, high
 
 
-def _watched(choice: Choice, by: str) -> str:
+def _watched(choice: Choice, by: str, step_ms: int) -> str:
     """Return SQL: for each bucket (`place`) and value of `by`, how many watched in its mean."""
-    low, high, step_ms = _buckets(choice)
+    low, high = _places(choice, step_ms)
     return f"""
         SELECT
             place, value,

@@ -1,7 +1,9 @@
 """What pages ask of viewers: who is known and how, who is new, returns or lapsed, what they play next."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
+
+import msgspec
 
 from lake.reading import Reader
 from notebooks.connect import read
@@ -23,22 +25,48 @@ LISTED_MAX = 200
 PAIRS_MAX = 100
 
 
-def first_moment(lake: Reader) -> datetime | None:
-    """Return when the first session of the lake arrived: of earlier viewers nothing is known."""
-    (row,) = read(lake, "SELECT min(first_received_at) AS first_at FROM counted_sessions").to_pylist()
-    first: datetime | None = row["first_at"]
-    return first
+class Seen(msgspec.Struct, frozen=True):
+    """The viewers of a choice: how many are `new`, `returning` and `lapsed`, how many had how many sessions.
+
+    `listed` are those with the most sessions, by their pseudonyms, at most `LISTED_MAX`.
+    """
+
+    by_status: dict[str, int]
+    habits: list[dict[str, Any]]
+    listed: list[dict[str, Any]]
 
 
-def by_status(lake: Reader, choice: Choice) -> dict[str, int]:
-    """Return how many viewers are `new`, `returning` and `lapsed`, by `viewers_between`."""
-    rows = read(
+def seen(lake: Reader, choice: Choice) -> Seen:
+    """Return the viewers of a choice, by `viewers_between`."""
+    limits = ", ".join(str(limit) for limit, _ in HABITS if limit is not None)
+    (row,) = read(
         lake,
-        "SELECT status, count(*) AS viewers FROM viewers_between($since, $until, filters := $filters) "
-        "GROUP BY status",
+        f"""
+        WITH seen AS MATERIALIZED (
+            FROM viewers_between($since, $until, filters := $filters)
+        ), statuses AS (
+            SELECT status, count(*) AS viewers FROM seen GROUP BY status
+        ), habits AS (
+            SELECT len(list_filter([{limits}], lambda most: sessions > most)) AS place, count(*) AS viewers
+            FROM seen WHERE sessions > 0 GROUP BY place
+        ), listed AS (
+            SELECT user_id AS viewer, status, sessions, sessions_before, content_time_s, first_seen, last_seen
+            FROM seen ORDER BY sessions DESC, sessions_before DESC, viewer LIMIT {LISTED_MAX}
+        )
+        SELECT
+            (SELECT list(each) FROM statuses AS each) AS statuses,
+            (SELECT list(each) FROM habits AS each) AS habits,
+            (SELECT list(each ORDER BY sessions DESC, sessions_before DESC, viewer) FROM listed AS each) AS listed
+        """,
         **choice.macro_values(),
     ).to_pylist()
-    return {"new": 0, "returning": 0, "lapsed": 0} | {row["status"]: row["viewers"] for row in rows}
+    statuses = {each["status"]: each["viewers"] for each in row["statuses"] or []}
+    counted = {each["place"]: each["viewers"] for each in row["habits"] or []}
+    return Seen(
+        {"new": 0, "returning": 0, "lapsed": 0} | statuses,
+        [{"sessions": word, "viewers": counted.get(place, 0)} for place, (_, word) in enumerate(HABITS)],
+        row["listed"] or [],
+    )
 
 
 def mix(lake: Reader, choice: Choice, column: str) -> list[dict[str, Any]]:
@@ -86,21 +114,6 @@ def unit_of(choice: Choice) -> str:
     return "hour" if choice.until - choice.since <= HOURS_MAX else "day"
 
 
-def habits(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
-    """Return how many viewers had how many sessions in the period."""
-    limits = ", ".join(str(limit) for limit, _ in HABITS if limit is not None)
-    rows = read(
-        lake,
-        f"""
-        SELECT len(list_filter([{limits}], lambda most: sessions > most)) AS place, count(*) AS viewers
-        FROM viewers_between($since, $until, filters := $filters) WHERE sessions > 0 GROUP BY place
-        """,
-        **choice.macro_values(),
-    ).to_pylist()
-    counted = {row["place"]: row["viewers"] for row in rows}
-    return [{"sessions": word, "viewers": counted.get(place, 0)} for place, (_, word) in enumerate(HABITS)]
-
-
 def cohorts(lake: Reader, choice: Choice, unit: str) -> list[dict[str, Any]]:
     """Return which share (`retained_ratio`) of the newest cohorts came back in each later day or week (`number`).
 
@@ -145,19 +158,6 @@ def sequences(lake: Reader, choice: Choice, hours: int) -> list[dict[str, Any]]:
         LEFT JOIN named AS one ON one.content_id = pairs.content_id
         LEFT JOIN named AS other ON other.content_id = next_content_id
         ORDER BY sessions DESC, content, next LIMIT {PAIRS_MAX}
-        """,
-        **choice.macro_values(),
-    ).to_pylist()
-
-
-def listed(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
-    """Return viewers by their pseudonyms, those with the most sessions first, at most `LISTED_MAX`."""
-    return read(
-        lake,
-        f"""
-        SELECT user_id AS viewer, status, sessions, sessions_before, content_time_s, first_seen, last_seen
-        FROM viewers_between($since, $until, filters := $filters)
-        ORDER BY sessions DESC, sessions_before DESC, viewer LIMIT {LISTED_MAX}
         """,
         **choice.macro_values(),
     ).to_pylist()

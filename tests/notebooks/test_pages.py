@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from rigs.lake import Lake, record_value, write_values
 from rigs.odd_lake import odd_lake
 from rigs.pages import reading, text_of
 
 from lake.reading import Reader
-from notebooks import questions
+from notebooks import filters, questions
 from notebooks.connect import read
 from notebooks.filters import Choice
 from notebooks.gallery import pages
@@ -140,6 +141,20 @@ def test_what_is_compared_with_is_the_time_before(asked: tuple[Reader, Choice]) 
     assert questions.metrics(lake, choice.before(), ["sessions"]) == [{"n": 0, "sessions": 0}]
 
 
+@pytest.mark.parametrize("back", [timedelta(hours=2), timedelta(minutes=1), timedelta(days=7)])
+def test_times_that_are_asked_together_have_the_numbers_of_each(
+    asked: tuple[Reader, Choice], back: timedelta
+) -> None:
+    """Times that touch, overlap or are far apart; also one in which nothing happened."""
+    lake, choice = asked
+    half = msgspec.structs.replace(choice, until=choice.until - timedelta(seconds=80), back=back)
+    times = [half, choice, half.before()]
+    names = ["sessions", "startup_s_median_newrelic", "content_time_s"]
+    assert questions.metrics_of_times(lake, times, names) == [
+        questions.metrics(lake, each, names)[0] for each in times
+    ]
+
+
 def test_a_filter_leaves_what_it_names(asked: tuple[Reader, Choice]) -> None:
     """Also `unknown`, where the player did not say."""
     lake, choice = asked
@@ -152,7 +167,7 @@ def test_the_audience_is_the_time_that_was_played(asked: tuple[Reader, Choice]) 
     """Minutes in the mean, added up, are the seconds of main content; and so are their parts."""
     lake, choice = asked
     wide = choice_of(choice.until + timedelta(minutes=1))
-    minutes = questions.audience(lake, wide).to_pylist()
+    minutes = questions.audience(lake, wide, wide.since).to_pylist()
     assert sum(minute["viewers"] for minute in minutes) * 60 == pytest.approx(SESSIONS * PLAYS_S)
     parts = questions.audience_by(lake, wide, "player_name")
     assert sum(part["viewers"] for part in parts) * 60 == pytest.approx(SESSIONS * PLAYS_S)
@@ -169,8 +184,22 @@ def test_those_who_watched_at_a_moment_are_those_with_a_span_then(asked: tuple[R
         moment=moment,
     ).to_pylist()
     assert 0 < plain["n"] < SESSIONS
-    assert questions.watching_at(lake, choice, moment) == plain["n"]
-    assert questions.watching_at(lake, choice, moment - timedelta(days=7)) == 0
+    week_before = moment - timedelta(days=7)
+    assert questions.watching_at(lake, choice, moment, week_before) == plain["n"]
+    assert questions.watching_at(lake, choice, week_before, week_before) == 0
+
+
+def test_what_was_before_the_lake_began_is_unknown(asked: tuple[Reader, Choice]) -> None:
+    """It is not drawn as nobody watching, and no number says 0."""
+    lake, choice = asked
+    began = filters.first_moment(lake)
+    assert began is not None
+    drawn = [row["at"] for row in questions.audience(lake, choice, began).to_pylist()]
+    assert drawn
+    assert min(drawn) >= began
+    compared = questions.audience_compared(lake, choice, began)
+    assert {row["series"] for row in compared} == {"this period"}
+    assert questions.watching_at(lake, choice, began - timedelta(seconds=1), began) is None
 
 
 def test_a_choice_is_scored_where_health_knows_its_value(asked: tuple[Reader, Choice]) -> None:

@@ -40,13 +40,13 @@ def among(until: datetime, **values: list[str]) -> Choice:
 def test_viewers_are_new_returning_or_lapsed(asked: tuple[Reader, Choice]) -> None:
     """One is new, one was there before, one was there the day before alone; who came earlier is not lapsed."""
     lake, choice = asked
-    assert viewers.by_status(lake, choice) == {"new": 1, "returning": 1, "lapsed": 1}
-    assert viewers.by_status(lake, among(choice.until, content=["next"])) == {
+    assert viewers.seen(lake, choice).by_status == {"new": 1, "returning": 1, "lapsed": 1}
+    assert viewers.seen(lake, among(choice.until, content=["next"])).by_status == {
         "new": 1,
         "returning": 0,
         "lapsed": 0,
     }
-    assert viewers.by_status(lake, choice.before()) == {"new": 1, "returning": 0, "lapsed": 2}
+    assert viewers.seen(lake, choice.before()).by_status == {"new": 1, "returning": 0, "lapsed": 2}
 
 
 def test_the_page_counts_the_sessions_of_each_kind_of_consent(told: Lake, asked: tuple[Reader, Choice]) -> None:
@@ -74,7 +74,7 @@ def test_hours_have_their_new_and_their_returning_viewers(asked: tuple[Reader, C
     lake, choice = asked
     (hour,) = viewers.over_time(lake, choice)
     assert (hour["new_viewers"], hour["returning_viewers"], hour["sessions"]) == (1, 1, 3)
-    habits = viewers.habits(lake, choice)
+    habits = viewers.seen(lake, choice).habits
     assert [row["viewers"] for row in habits] == [1, 1, 0, 0, 0, 0]
 
 
@@ -96,7 +96,7 @@ def test_what_is_played_next_has_its_name(asked: tuple[Reader, Choice]) -> None:
     lake, choice = asked
     (pair,) = viewers.sequences(lake, choice, 24)
     assert (pair["content"], pair["next"], pair["sessions"], pair["plays"]) == ("Film", "Next", 1, 2)
-    assert [(row["status"], row["sessions"]) for row in viewers.listed(lake, choice)] == [
+    assert [(row["status"], row["sessions"]) for row in viewers.seen(lake, choice).listed] == [
         ("returning", 2),
         ("new", 1),
         ("lapsed", 0),

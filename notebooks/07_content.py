@@ -83,19 +83,19 @@ def _(every, mo, page):
 @app.cell
 def _(choice, contents, curves, every, figures, html, lake, mo, picked):
     content = next(each for each in every if each.content_id == picked.value)
-    ends, left = contents.leaving(lake, choice, content)
-    enough = ends["closed"] >= choice.sample_min
+    left = contents.leaving(lake, choice, content)
+    enough = content.closed >= choice.sample_min
     worst = contents.most(left, "sessions")
     if content.length_s is None:
         sentence = "It is live, or its length is unknown, so there is no end to leave before."
     elif not enough:
-        sentence = f"Too few: {ends['closed']:,} closed plays. Take a longer period or fewer filters."
+        sentence = f"Too few: {content.closed:,} closed plays. Take a longer period or fewer filters."
     elif worst is None:
         sentence = "Nobody left before the end."
     else:
         sentence = (
             f"Most leave between {curves.clock(worst['from_s'])} and {curves.clock(worst['to_s'])}: "
-            f"{worst['sessions']:,} of {ends['closed']:,} closed plays, "
+            f"{worst['sessions']:,} of {content.closed:,} closed plays, "
             f"{figures.figure(worst['left_ratio'], 'ratio')} "
             f"({figures.interval(worst['low'], worst['high'], 'ratio')})."
         )
@@ -105,7 +105,7 @@ def _(choice, contents, curves, every, figures, html, lake, mo, picked):
             mo.callout(mo.Html(f"<b>{html.escape(content.name)}</b><br>{html.escape(sentence)}"), kind="info"),
         ]
     )
-    return content, ends, enough, left
+    return content, enough, left
 
 
 @app.cell
@@ -222,7 +222,7 @@ def _(choice, content, contents, curves, figures, lake, mo):
 
 
 @app.cell
-def _(content, curves, ends, enough, figures, left, mo):
+def _(content, curves, enough, figures, left, mo):
     mo.stop(not content.length_s or not enough)
     tops = sorted(left, key=lambda row: -row["sessions"])[:5]
     mo.vstack(
@@ -256,9 +256,9 @@ def _(content, curves, ends, enough, figures, left, mo):
             ),
             mo.md(
                 "The last position of plays that did not complete: "
-                f"{sum(row['sessions'] for row in left):,} of n = {ends['closed']:,} closed plays. "
-                f"{ends['completed']:,} completed, {ends['unknown']:,} left at an unknown position; "
-                f"{ends['open']:,} are still open and left out."
+                f"{sum(row['sessions'] for row in left):,} of n = {content.closed:,} closed plays. "
+                f"{content.completed:,} completed, {content.unknown:,} left at an unknown position; "
+                f"{content.plays - content.closed:,} are still open and left out."
             ),
         ]
     )

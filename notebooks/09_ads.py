@@ -67,8 +67,16 @@ def _(ads, choice, figures, lake, mo, questions):
         "ad_abort_ratio": "neither: failed or left",
     }
     of_breaks = {"ad_breaks": "ad breaks", "ad_break_left_ratio": "left before their end"}
+    of_time = {
+        "ad_time_s": "time in ads",
+        "ad_rate_adobe": "of content time",
+        "ads_per_media_start_adobe": "ads a start",
+        "ad_time_per_ad_s_adobe": "mean time of an ad",
+        "ads_outside_breaks": "ads outside of breaks",
+        "ad_time_outside_breaks_s": "their time",
+    }
     counted = dict.fromkeys(of_ads, "ads_started") | dict.fromkeys(of_breaks, "ad_breaks")
-    tiles = figures.metric_tiles(lake, choice, of_ads | of_breaks, of=counted)
+    tiles = figures.metric_tiles(lake, choice, of_ads | of_breaks | of_time, of=counted)
     filled, filled_then = ads.fill(lake, choice), ads.fill(lake, choice.before())
     fill_meaning = questions.meaning("ad_break_fill_ratio")
     fill = figures.share("breaks filled", choice, filled, filled_then, "filled", "breaks", meaning=fill_meaning)
@@ -80,7 +88,7 @@ def _(ads, choice, figures, lake, mo, questions):
             figures.tiles(mo, [*(tiles[name] for name in of_breaks), fill]),
         ]
     )
-    return
+    return of_time, tiles
 
 
 @app.cell
@@ -242,19 +250,11 @@ def _(ads, choice, figures, lake, mo):
 
 
 @app.cell
-def _(choice, figures, lake, mo):
-    of_time = {
-        "ad_time_s": "time in ads",
-        "ad_rate_adobe": "of content time",
-        "ads_per_media_start_adobe": "ads a start",
-        "ad_time_per_ad_s_adobe": "mean time of an ad",
-        "ads_outside_breaks": "ads outside of breaks",
-        "ad_time_outside_breaks_s": "their time",
-    }
+def _(figures, mo, of_time, tiles):
     mo.vstack(
         [
             mo.md("## Time in ads, and ads outside of breaks (n: sessions)"),
-            figures.compared(mo, lake, choice, of_time),
+            figures.tiles(mo, [tiles[name] for name in of_time]),
             mo.md("Ads outside of breaks are in the tables of ads, and in none of the other tiles."),
         ]
     )

@@ -40,7 +40,9 @@ def _(mo, page):
 @app.cell
 def _(choice, figures, lake, mo, quality):
     # What is doubtful of the sessions that started in the period; retried starts are among them.
-    (now,) = quality.checked(lake, choice)
+    # The period's numbers are the sums of its buckets.
+    by_time = quality.checked(lake, choice, by=choice.bucket)
+    now = quality.added(by_time)
     (then,) = quality.checked(lake, choice.before())
 
     def share(label, meaning, part, whole="n", count=None):
@@ -59,7 +61,7 @@ def _(choice, figures, lake, mo, quality):
             ),
         ]
     )
-    return (share,)
+    return by_time, share
 
 
 @app.cell
@@ -91,14 +93,11 @@ def _(figures, mo, quality, share):
 
 
 @app.cell
-def _(choice, lake, mo, pictures, quality, questions):
+def _(by_time, choice, mo, pictures, quality, questions):
     lines = {
         column: quality.CHECKS[column][0] for column in ("is_slow", "has_wrong_clock", "has_gap", "is_reopened")
     }
-    buckets = [
-        {**row, **{column: row[column] / row["n"] for column in lines}}
-        for row in quality.checked(lake, choice, by=choice.bucket)
-    ]
+    buckets = [{**row, **{column: row[column] / row["n"] for column in lines}} for row in by_time]
     mo.vstack(
         [
             mo.md("## Over time"),

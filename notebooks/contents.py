@@ -22,11 +22,15 @@ class Content(msgspec.Struct, frozen=True):
     """One content, as the sessions of a choice show it.
 
     `length_s` is null if it is live or unknown; `ends` are the first and the last position played, seconds.
+    Of its `plays`, `closed` ones are `completed`, left, or ended at an `unknown` position; others are not over.
     """
 
     content_id: str
     name: str
     plays: int
+    closed: int
+    completed: int
+    unknown: int
     length_s: float | None
     is_live: bool
     ends: tuple[float, float]
@@ -48,7 +52,11 @@ def contents(lake: Reader, choice: Choice, names: list[str]) -> list[Content]:
         f"""
         SELECT
             content_id, coalesce(arg_max(content_name, started_at), content_id) AS name,
-            count(*) FILTER (is_started) AS plays, max(recorded_length_s) AS length_s,
+            count(*) FILTER (is_started) AS plays,
+            count(*) FILTER (is_started AND is_closed) AS closed,
+            count(*) FILTER (is_started AND is_closed AND is_completed) AS completed,
+            count(*) FILTER (is_started AND is_closed AND NOT is_completed AND last_playhead_s IS NULL) AS unknown,
+            max(recorded_length_s) AS length_s,
             bool_or(coalesce(is_live, false)) AS is_live,
             min(played_intervals[1].start_s) AS first_s, max(played_intervals[-1].end_s) AS last_s,
             [{measures}] AS measures
@@ -64,6 +72,9 @@ def contents(lake: Reader, choice: Choice, names: list[str]) -> list[Content]:
             row["content_id"],
             row["name"],
             row["plays"],
+            row["closed"],
+            row["completed"],
+            row["unknown"],
             row["length_s"],
             row["is_live"],
             (0.0, row["length_s"]) if row["length_s"] else (row["first_s"], row["last_s"]),
@@ -109,35 +120,18 @@ def relative(lake: Reader, choice: Choice, content: Content) -> list[dict[str, A
     ).to_pylist()
 
 
-def leaving(lake: Reader, choice: Choice, content: Content) -> tuple[dict[str, int], list[dict[str, Any]]]:
-    """Return how plays of a content ended, and the macro `leaving_points` with bounds of `left_ratio`.
-
-    `closed` plays are `completed`, `left`, or ended at an `unknown` position; `open` ones are not over.
-    """
-    (ends,) = read(
-        lake,
-        f"""
-        SELECT
-            count(*) FILTER (is_closed) AS closed,
-            count(*) FILTER (is_closed AND is_completed) AS completed,
-            count(*) FILTER (is_closed AND NOT is_completed AND last_playhead_s IS NULL) AS unknown,
-            count(*) FILTER (NOT is_closed) AS open
-        FROM counted_sessions WHERE content_id = $content AND is_started AND {choice.started()}
-        """,
-        content=content.content_id,
-        **choice.values(),
-    ).to_pylist()
+def leaving(lake: Reader, choice: Choice, content: Content) -> list[dict[str, Any]]:
+    """Return the macro `leaving_points` for a content, with bounds of `left_ratio`, of its closed plays."""
     low, high = share_bounds_sql("left_ratio", "$closed", STANDARD_ERRORS_MIN)
-    left = read(
+    return read(
         lake,
         f"""
         SELECT *, from_s + $bucket_s AS to_s, {low} AS low, {high} AS high
         FROM leaving_points($content, bucket_s := $bucket_s, {ASKED}) ORDER BY from_s
         """,
-        closed=ends["closed"],
+        closed=content.closed,
         **_values(choice, content),
     ).to_pylist()
-    return ends, left
 
 
 def seeks(lake: Reader, choice: Choice, content: Content) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -145,14 +139,14 @@ def seeks(lake: Reader, choice: Choice, content: Content) -> tuple[dict[str, Any
 
     By bucket, `away` is how many jumped away from it, and `to_here` how many jumped to it.
     """
+    # The macro takes no filters.
+    chosen = f"SELECT session_id FROM counted_sessions WHERE content_id = $content AND {choice.started()}"
+    among = f"session_id IN ({chosen})" if choice.among else "true"
     rows = read(
         lake,
         f"""
         WITH seeks AS MATERIALIZED (
-            SELECT * FROM seeks_between($since, $until, content := $content)
-            WHERE session_id IN (
-                SELECT session_id FROM counted_sessions WHERE content_id = $content AND {choice.started()}
-            )
+            SELECT * FROM seeks_between($since, $until, content := $content) WHERE {among}
         ), whole AS (
             SELECT
                 count(*) AS seeks, count(DISTINCT session_id) AS sessions,

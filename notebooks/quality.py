@@ -1,5 +1,6 @@
 """What pages ask of data quality: what is doubtful of sessions, which rules decided, what was refused or lost."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -54,6 +55,13 @@ def checked(lake: Reader, choice: Choice, *, by: str = "") -> list[dict[str, Any
     if by:
         text += " GROUP BY value ORDER BY n DESC, value"
     return read(lake, text, **choice.values()).to_pylist()
+
+
+def added(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return rows of `checked` by some value as its one row without: every number of them is a sum."""
+    numbers = ("n", *CHECKS, "closed", "unended", "gap_s", "length_s", "events")
+    every = list(parts)
+    return {name: sum(row[name] for row in every) for name in numbers}
 
 
 def delays(lake: Reader, choice: Choice) -> list[dict[str, Any]]:

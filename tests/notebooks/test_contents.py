@@ -111,7 +111,7 @@ def test_filters_leave_their_sessions_in_every_number(
     none = msgspec.structs.replace(choice, among={"player": ["elsewhere", "nowhere"]})
     assert contents.contents(lake, none, METRICS) == []
     assert {row["sessions"] for row in contents.retention(lake, none, film)} <= {0}
-    assert contents.leaving(lake, none, film)[1] == []
+    assert contents.leaving(lake, none, film) == []
     assert contents.seeks(lake, none, film)[0]["seeks"] == 0
     both = msgspec.structs.replace(choice, among={"player": ["elsewhere", "p"]})
     assert contents.retention(lake, both, film) == contents.retention(lake, choice, film)
@@ -143,9 +143,8 @@ def test_a_content_is_compared_with_others_of_its_length(
 
 def test_leaving_points_are_where_they_left(asked: tuple[Reader, Choice], film: contents.Content) -> None:
     """Of all closed plays; those who completed did not leave."""
-    ends, left = contents.leaving(*asked, film)
-    assert ends == {"closed": film.plays, "completed": COMPLETED + JUMPED, "unknown": 0, "open": 0}
-    (row,) = left
+    assert (film.closed, film.completed, film.unknown) == (film.plays, COMPLETED + JUMPED, 0)
+    (row,) = contents.leaving(*asked, film)
     assert row["from_s"] <= LEFT_AT_S < row["to_s"]
     assert row["sessions"] == LEFT
     assert row["low"] < row["left_ratio"] == LEFT / film.plays < row["high"]
@@ -179,7 +178,7 @@ def test_the_page_says_first_where_most_leave(lake: Lake, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("last_s", [1.0, 90.0, 5_000.0, 86_400.0, 4e12])
 def test_charts_are_small_however_long_a_content_is(last_s: float) -> None:
     """Players may send any playhead."""
-    content = contents.Content("a", "a", 1, None, True, (0.0, last_s), {})
+    content = contents.Content("a", "a", 1, 1, 0, 0, None, True, (0.0, last_s), {})
     rows = contents.gapless([], content)
     assert len(rows) <= contents.BUCKETS_MAX + 1
     drawn = [{"from_s": row["from_s"], "to_s": row["from_s"], "value": 0, "shown": ""} for row in rows]

@@ -98,17 +98,23 @@ def _(choice, lake, read):
 
 @app.cell
 def _(mo, ranked):
-    # A business error (no subscription, wrong country, too many devices) is no defect: say which are.
+    # A business error (no subscription, wrong country, too many devices) is no defect: say which are. The address
+    # keeps what was said, since the table is made again when the errors change.
+    def said(rows):
+        return [row["error"] for row in rows if str(row["is_business"]).lower() == "true"]
+
+    marked = mo.query_params().get_all("business")
     kinds = mo.ui.data_editor(
-        [{"error": row["error"], "is_business": False} for row in ranked][:50],
+        [{"error": row["error"], "is_business": row["error"] in marked} for row in ranked][:50],
         label="Which errors are business, not technical",
+        on_change=lambda rows: mo.query_params().set("business", said(rows)),
     )
-    return (kinds,)
+    return kinds, said
 
 
 @app.cell
-def _(choice, figures, kinds, lake, mo, ranked, read):
-    business = [row["error"] for row in kinds.value if str(row["is_business"]).lower() == "true"]
+def _(choice, figures, kinds, lake, mo, page, ranked, read, said):
+    business = said(kinds.value)
     (failed,) = read(
         lake,
         f"""
@@ -126,8 +132,14 @@ def _(choice, figures, kinds, lake, mo, ranked, read):
     enough = {"n": failed["n"], "sample_min": choice.sample_min}
     shown = [
         {
-            **row,
-            "first_at": choice.clock(row["first_at"]),
+            "error": page.link(mo, "session", row["error"], error=row["error"]),
+            "source": row["source"],
+            "errors": row["errors"],
+            "sessions": row["sessions"],
+            "before start": row["before_start"],
+            "ended sessions": row["ended_sessions"],
+            "first": choice.clock(row["first_at"]),
+            "most in version": row["most_in_version"],
             "kind": "business" if row["error"] in business else "technical",
         }
         for row in ranked
@@ -147,6 +159,7 @@ def _(choice, figures, kinds, lake, mo, ranked, read):
             kinds if ranked else mo.md(""),
             mo.md("## Errors, those that ended the most sessions first"),
             figures.table(mo, shown, empty="No player reported an error in this period.", page_size=20),
+            mo.md("An error leads to the sessions of this period that have it.") if ranked else mo.md(""),
         ]
     )
     return

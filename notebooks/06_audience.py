@@ -102,25 +102,31 @@ def _(choice, cut_by, filters, lake, mo, pictures, questions):
 
 
 @app.cell
-def _(choice, mo):
-    # Your schedule: one row a programme.
+def _(filters, lake, mo):
+    import json
+
+    # Your schedule: one row a programme. It is in the address, and is not made again when data arrive.
+    newest = filters.newest_moment(lake)
+    mo.stop(newest is None)
+    an_hour = {
+        "programme": "the newest hour",
+        "since": newest.strftime("%Y-%m-%dT%H:00:00Z"),
+        "until": newest.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "channel": "",
+    }
+    given = mo.query_params().get("programmes")
     schedule = mo.ui.data_editor(
-        [
-            {
-                "programme": "an hour of the period",
-                "since": choice.until.strftime("%Y-%m-%dT%H:00:00Z"),
-                "until": choice.until.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "channel": "",
-            }
-        ],
+        json.loads(given) if given else [an_hour],
         label="Programmes: name, since and until (with Z for UTC, or an offset), and a channel or nothing for all",
+        on_change=lambda rows: mo.query_params().set("programmes", json.dumps(rows)),
     )
     schedule
     return (schedule,)
 
 
 @app.cell
-def _(figures, lake, mo, read, schedule):
+def _(figures, lake, mo, read, schedule, snapshot):
+    snapshot()
     answers = []
     for slot in schedule.value:
         answers += read(

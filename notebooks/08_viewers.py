@@ -35,7 +35,7 @@ def _(bar, lake, mo, page, snapshot):
 def _(mo, page):
     hours = {"an hour": 1, "a day": 24, "a week": 168}
     cut_by = page.cut_by(mo, "site")
-    unit = page.dropdown(mo, "cohorts", ["day", "week"], "by", "day")
+    unit = page.dropdown(mo, "cohorts", ["day", "week", "month"], "by", "day")
     within = page.dropdown(mo, "within", list(hours), "within", "a day")
     return cut_by, hours, unit, within
 
@@ -192,6 +192,7 @@ def _(mo, people, pictures):
 @app.cell
 def _(choice, lake, mo, pictures, unit, viewers):
     cohorts = viewers.cohorts(lake, choice, unit.value)
+    day = "%b %Y" if unit.value == "month" else "%a %d %b"
     enough = [row for row in cohorts if row["cohort_viewers"] >= choice.sample_min]
     mo.vstack(
         [
@@ -199,7 +200,7 @@ def _(choice, lake, mo, pictures, unit, viewers):
             pictures.shares(
                 [
                     {
-                        "cohort": f"{row['cohort']:%a %d %b} ({row['cohort_viewers']:,})",
+                        "cohort": f"{row['cohort']:{day}} ({row['cohort_viewers']:,})",
                         "later": row["number"],
                         "share": row["retained_ratio"],
                         "viewers": row["viewers"],
@@ -262,7 +263,7 @@ def _(choice, figures, hours, lake, mo, questions, viewers, within):
 
 
 @app.cell
-def _(choice, figures, mo, people, viewers):
+def _(choice, figures, mo, page, people, viewers):
     mo.vstack(
         [
             mo.md("## The viewers with the most sessions"),
@@ -270,10 +271,13 @@ def _(choice, figures, mo, people, viewers):
                 mo,
                 [
                     {
-                        **row,
-                        "content_time_s": figures.figure(row["content_time_s"], "s"),
-                        "first_seen": choice.clock(row["first_seen"]),
-                        "last_seen": choice.clock(row["last_seen"]),
+                        "viewer": page.link(mo, "session", row["viewer"], find=row["viewer"]),
+                        "status": row["status"],
+                        "sessions": row["sessions"],
+                        "before": row["sessions_before"],
+                        "played": figures.figure(row["content_time_s"], "s"),
+                        "first seen": choice.clock(row["first_seen"]),
+                        "last seen": choice.clock(row["last_seen"]),
                     }
                     for row in people.listed
                 ],
@@ -284,7 +288,7 @@ def _(choice, figures, mo, people, viewers):
                 page_size=10,
                 label=f"the first {viewers.LISTED_MAX}" if len(people.listed) == viewers.LISTED_MAX else "",
             ),
-            mo.md("A viewer here is a pseudonym; the page *session* finds its sessions by it."),
+            mo.md("A viewer here is a pseudonym, and leads to its sessions."),
         ]
     )
     return

@@ -37,32 +37,19 @@ def _():
 
 
 @app.cell
-def _(filters, lake, mo):
-    given = mo.query_params()
+def _(filters, lake, mo, page):
+    # No variable has the address: marimo would run its cells again at each change of it.
     bar = filters.bar(mo, lake)
-    search = mo.ui.text(
-        value=given.get("session") or "",
-        label="session id (its first characters) or user id",
+    is_one = not any(name in mo.query_params() for name in ("find", "error", "only"))
+    search = page.text(
+        mo,
+        "find",
+        "session id (its first characters) or user id, at any time",
+        usual=mo.query_params().get("session") or "" if is_one else "",
         placeholder="019a...",
         full_width=True,
     )
-    kind = mo.ui.dropdown(
-        ["all", "with an error", "failed", "never started", "rebuffered most", "with a flag"],
-        value="all",
-        label="only",
-    )
-    return bar, given, kind, search
-
-
-@app.cell
-def _(bar, filters, kind, mo, search):
-    mo.vstack([mo.md("# One session"), search, filters.shown(mo, bar), kind])
-    return
-
-
-@app.cell
-def _(bar, kind, lake, mo, page, read, search):
-    choice = page.chosen(mo, lake, bar)
+    error = page.text(mo, "error", "error id", placeholder="any")
     kinds = {
         "all": "true",
         "with an error": "errors > 0",
@@ -71,14 +58,29 @@ def _(bar, kind, lake, mo, page, read, search):
         "rebuffered most": "stalled_s > 0",
         "with a flag": "len(flags) > 0",
     }
+    kind = page.dropdown(mo, "only", list(kinds), "only", "all")
+    return bar, error, kind, kinds, search
+
+
+@app.cell
+def _(bar, error, filters, kind, mo, search):
+    narrower = mo.hstack([kind, error], justify="start", wrap=True)
+    mo.vstack([mo.md("# One session"), search, filters.shown(mo, bar), narrower])
+    return
+
+
+@app.cell
+def _(bar, error, filters, kind, kinds, lake, mo, page, read, search):
+    choice = page.chosen(mo, lake, bar)
     order = "stalled_s DESC" if kind.value == "rebuffered most" else "started_at DESC"
-    wanted = search.value.strip()
+    values = {"wanted": search.value.strip(), "error": error.value.strip()}
     # An id or a user is looked for at any time, everything else in the period.
-    within = (
-        f"(starts_with(session_id, $wanted) OR user_id = $wanted) AND {choice.condition()}"
-        if wanted
-        else choice.started()
-    )
+    conditions = [kinds[kind.value], choice.condition() if values["wanted"] else choice.started()]
+    if values["wanted"]:
+        conditions.append("(starts_with(session_id, $wanted) OR user_id = $wanted)")
+    if values["error"]:
+        names = f"list_transform(playback_errors, lambda each: coalesce(each.error_id, '{filters.UNKNOWN}'))"
+        conditions.append(f"list_contains({names}, $error)")
     found = read(
         lake,
         f"""
@@ -86,41 +88,42 @@ def _(bar, kind, lake, mo, page, read, search):
             session_id, started_at, coalesce(content_name, content_id) AS content, player_name AS player,
             app_version, user_id AS user, state, round(content_time_s, 1) AS content_s,
             round(startup_s, 2) AS startup_s, round(stalled_s, 2) AS stalled_s, errors, flags
-        FROM counted_sessions WHERE {within} AND {kinds[kind.value]}
+        FROM counted_sessions WHERE {" AND ".join(conditions)}
         ORDER BY {order}, session_id LIMIT 200
         """,
-        **{"wanted": wanted} if wanted else {},
-        **(choice.among_values() if wanted else choice.values()),
+        **{name: value for name, value in values.items() if value},
+        **(choice.among_values() if values["wanted"] else choice.values()),
     ).to_pylist()
     return choice, found
 
 
 @app.cell
 def _(as_text, choice, found, mo):
-    mo.stop(
-        not found, mo.md("No session fits. Take a longer period, fewer filters, or other characters of the id.")
-    )
+    mo.stop(not found, mo.md("No session fits. Take a longer period, fewer filters, or another id."))
+    # The one that the address names, if it is among them.
+    named = mo.query_params().get("session")
+    first = next((place for place, row in enumerate(found) if row["session_id"] == named), 0)
     listed = mo.ui.table(
         as_text(
             {"number": number, **row, "started_at": choice.clock(row["started_at"], seconds=True)}
             for number, row in enumerate(found)
         ),
         selection="single",
-        initial_selection=[0],
+        initial_selection=[first],
         page_size=8,
         show_data_types=False,
-        label="the first 200 sessions" if len(found) == 200 else f"{len(found)} sessions",
+        label=f"sessions: {'the first ' * (len(found) == 200)}{len(found)}",
     )
     listed
     return (listed,)
 
 
 @app.cell
-def _(NoSuchSession, found, given, length_ms, listed, mo, place, show):
+def _(NoSuchSession, found, length_ms, listed, mo, place, show):
     mo.stop(not len(listed.value), mo.md("Select a session."))
     chosen_id = found[listed.value[0]["number"]]["session_id"]
-    if given.get("session") != chosen_id:
-        given.set("session", chosen_id)
+    if mo.query_params().get("session") != chosen_id:
+        mo.query_params().set("session", chosen_id)
     try:
         timeline = show(place, chosen_id, length_ms=length_ms)
     except NoSuchSession as fault:

@@ -250,7 +250,7 @@ def _(choice, figures, lake, mo, quality):
 
 
 @app.cell
-def _(choice, figures, lake, mo, quality):
+def _(choice, figures, lake, mo, page, quality):
     missing = quality.missing(lake)
     cut = quality.capped(lake, choice)
     mo.vstack(
@@ -266,7 +266,14 @@ def _(choice, figures, lake, mo, quality):
             mo.md("## Sessions that are not kept or counted whole"),
             figures.table(
                 mo,
-                [{**row, "cut short": ", ".join(row["cut short"])} for row in cut],
+                [
+                    {
+                        **row,
+                        "session": page.link(mo, "session", row["session"], session=row["session"]),
+                        "cut short": ", ".join(row["cut short"]),
+                    }
+                    for row in cut
+                ],
                 empty="No session of this period reached a limit.",
                 page_size=10,
                 label=f"the {quality.CAPPED_MAX} with the most events" if len(cut) == quality.CAPPED_MAX else "",

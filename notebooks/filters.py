@@ -29,6 +29,7 @@ DIMENSIONS = {
     "device": "device_type",
     "country": "country",
 }
+IN_ADDRESS = ("period", "compare", "n", "zone", *DIMENSIONS)  # what the bar has, by its names in the address
 SAMPLES_MIN = ("10", "1", "30", "100", "1000")
 VALUES_MAX = 300  # in the list of one dimension: those with the most sessions
 UNKNOWN = "unknown"

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from lake.reading import Reader
 from notebooks import filters
@@ -62,6 +63,21 @@ def filters_in_words(mo: Any, choice: filters.Choice) -> Any:
 def cut_by(mo: Any, usual: str) -> Any:
     """Return the dropdown of the dimension that a page cuts its sessions by; its value is in the address."""
     return dropdown(mo, "by", list(filters.DIMENSIONS), "cut by", usual)
+
+
+def link(mo: Any, path: str, words: str, **values: str) -> Any:
+    """Return words that lead to another page, with the same bar, and with values for its address."""
+    given = mo.query_params()
+    kept = {name: given.get_all(name) for name in filters.IN_ADDRESS if name in given}
+    address = html.escape(f"../{path}/?{urlencode({**kept, **values}, doseq=True)}")
+    return mo.Html(f'<a href="{address}" style="text-decoration: underline">{html.escape(words)}</a>')
+
+
+def text(mo: Any, name: str, label: str, *, usual: str = "", **more: Any) -> Any:
+    """Return a field for text, which is in the address of the page; `usual` is what it has if nothing is there."""
+    given = mo.query_params()
+    value = given.get(name, usual)
+    return mo.ui.text(value=value, label=label, on_change=lambda written: given.set(name, written), **more)
 
 
 def dropdown(

@@ -137,6 +137,32 @@ def test_every_page_is_drawn_on_a_desk_and_on_a_phone(data_dir: Path, tmp_path: 
                 assert {host for host in hosts if host} <= {"127.0.0.1"}
 
 
+@pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine")
+def test_a_viewer_leads_to_its_sessions_and_an_address_to_one_of_them(data_dir: Path, tmp_path: Path) -> None:
+    """The oldest of a viewer's sessions is below the others, and chosen as the address names it."""
+    with open_lake({}, data_dir) as lake:
+        (viewer,) = read(
+            lake,
+            "SELECT user_id AS id, count(*) AS n, arg_min(session_id, started_at) AS oldest "
+            "FROM counted_sessions WHERE user_id IS NOT NULL GROUP BY id ORDER BY n DESC, id LIMIT 1",
+        ).to_pylist()
+    link = f"{EVERY}.find((element) => element.matches('a[href*=\"find={viewer['id']}\"]'))"
+    count = f"{EVERY}.some((element) => element.textContent.includes('sessions: {viewer['n']}'))"
+    chosen = "new URLSearchParams(location.search).get('session')"
+    with (
+        served(data_dir, tmp_path) as (address, _),
+        opened(f"{address}viewers/?period=last+24+hours", tmp_path / "profile") as page,
+    ):
+        page.wait(lambda page: page.evaluate(f"!!{link}"))
+        page.evaluate(f"{link}.click()")
+        page.wait(lambda page: page.evaluate(count) and page.evaluate(chosen))
+        page.call("Page.navigate", url=f"{address}session/?find={viewer['id']}&session={viewer['oldest']}")
+        page.wait(lambda page: viewer["oldest"] in page.text() and "arithmetic" in page.text())
+        assert page.evaluate(chosen) == viewer["oldest"]
+        page.call("Page.navigate", url=f"{address}session/?error=no-such")
+        page.wait(lambda page: "No session fits" in page.text())
+
+
 class Stranger(http.server.BaseHTTPRequestHandler):
     """Another host, which remembers what it is asked for."""
 

@@ -206,8 +206,8 @@ def differing(
 def audience(lake: Reader, choice: Choice, known_from: datetime, *, bucket_s: int = 0) -> pa.Table:
     """Return how many watched, in the mean of each bucket of time: main content or ads played, by the spans.
 
-    Buckets that are not over, or that began before `known_from`, are left out, and so are sessions that closed
-    before there were spans. `bucket_s` is the width of a bucket, if it is not that of the choice.
+    Buckets that are not whole within the period, or that began before `known_from`, are left out, and so are
+    sessions that closed before there were spans. `bucket_s` is the width of a bucket, if not that of the choice.
     """
     step_ms = (bucket_s or choice.bucket_s) * 1000
     low, high = _places(choice, step_ms)
@@ -298,9 +298,9 @@ def audience_by(lake: Reader, choice: Choice, column: str) -> list[dict[str, Any
 
 
 def _places(choice: Choice, step_ms: int) -> tuple[int, int]:
-    """Return the number of the first bucket of time, and of the one behind the last."""
-    low, high = (int(moment.timestamp() * 1000) // step_ms for moment in (choice.since, choice.until))
-    return low, high
+    """Return the numbers of the first bucket of time whole within the period, and of the one behind the last."""
+    since_ms, until_ms = (int(moment.timestamp() * 1000) for moment in (choice.since, choice.until))
+    return -(-since_ms // step_ms), until_ms // step_ms
 
 
 def _watched(choice: Choice, by: str, step_ms: int) -> str:

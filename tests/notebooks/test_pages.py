@@ -173,6 +173,19 @@ def test_the_audience_is_the_time_that_was_played(asked: tuple[Reader, Choice]) 
     assert sum(part["viewers"] for part in parts) * 60 == pytest.approx(SESSIONS * PLAYS_S)
 
 
+def test_the_audience_has_only_what_is_whole_within_the_period(asked: tuple[Reader, Choice]) -> None:
+    """A minute that began before it has all of its viewers in a longer period, and is not drawn in this one."""
+    lake, choice = asked
+    choice = choice_of(choice.until + timedelta(minutes=1))
+    short = msgspec.structs.replace(choice, since=choice.until - timedelta(seconds=135))
+    every = questions.audience(lake, choice, choice.since).to_pylist()
+    drawn = questions.audience(lake, short, choice.since).to_pylist()
+    assert drawn
+    assert drawn == [row for row in every if row["at"] >= short.since]
+    parts = questions.audience_by(lake, short, "player_name")
+    assert sum(row["viewers"] for row in parts) == pytest.approx(sum(row["viewers"] for row in drawn))
+
+
 def test_those_who_watched_at_a_moment_are_those_with_a_span_then(asked: tuple[Reader, Choice]) -> None:
     """By the view of spans, each session once; nobody a week before."""
     lake, choice = asked

@@ -110,14 +110,14 @@ def _(filters, lake, mo):
     mo.stop(newest is None)
     an_hour = {
         "programme": "the newest hour",
-        "since": newest.strftime("%Y-%m-%dT%H:00:00Z"),
-        "until": newest.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "since": newest.strftime("%Y-%m-%d %H:00:00 UTC"),
+        "until": newest.strftime("%Y-%m-%d %H:%M:%S UTC"),
         "channel": "",
     }
     given = mo.query_params().get("programmes")
     schedule = mo.ui.data_editor(
         json.loads(given) if given else [an_hour],
-        label="Programmes: name, since and until (with Z for UTC, or an offset), and a channel or nothing for all",
+        label="Programmes: name, since and until (UTC, or with an offset), and a channel or nothing for all",
         on_change=lambda rows: mo.query_params().set("programmes", json.dumps(rows)),
     )
     schedule

@@ -142,7 +142,9 @@ def _(choice, chosen_id, lake, mo, pictures, read, timeline):
         [
             mo.md("## As a picture"),
             pictures.session(mo, spans, timeline.lines, choice),
-            mo.md("What the session did (bars), its playhead (line), and its events (ticks; late ones are red)."),
+            mo.md(
+                "What the session did (bars), its events (ticks, late ones red), its playhead in seconds (line)."
+            ),
         ]
     )
     return

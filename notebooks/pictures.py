@@ -31,6 +31,7 @@ DOING = {
 BARS_MAX = 40
 ROWS_DRAWN_MAX = 5_000
 LATE_MS = 10_000
+ROOM_PX = 50
 SECONDS = "utcFormat(datum.value, '%H:%M:%S')"
 DATES_MAX = 10  # on an axis of days
 POINTS_MAX = 60  # lines of fewer rows show each as a point
@@ -288,9 +289,12 @@ def session(mo: Any, spans: Sequence[Mapping[str, Any]], lines: Sequence[Any], c
     shared: dict[str, Any] = {
         "title": None,
         "scale": alt.Scale(type="utc", domain=[min(moments), max(moments)]),
-        "axis": alt.Axis(labelExpr=SECONDS),
+        "axis": alt.Axis(labelExpr=SECONDS, labelFlush=True),
     }
     at = alt.X("at:T", **shared)
+    # Three charts below each other: the same room on the left, so that one moment is one place.
+    room: dict[str, Any] = {"minExtent": ROOM_PX, "maxExtent": ROOM_PX}
+    blank = alt.Y("blank:N", title=None, axis=alt.Axis(labels=False, ticks=False, domain=False, **room))
     names = list(DOING)
     did = (
         alt.Chart(_data(bars_of), height=60, width="container")
@@ -298,6 +302,7 @@ def session(mo: Any, spans: Sequence[Mapping[str, Any]], lines: Sequence[Any], c
         .encode(
             alt.X("from:T", **shared),
             alt.X2("to:T"),
+            blank,
             alt.Color(
                 "doing:N",
                 title=None,
@@ -313,13 +318,16 @@ def session(mo: Any, spans: Sequence[Mapping[str, Any]], lines: Sequence[Any], c
     head = (
         alt.Chart(_data(events), height=160, width="container")
         .mark_line(color=NOW, interpolate="linear")
-        .encode(at, alt.Y("playhead_s:Q", title="playhead, s", scale=alt.Scale(zero=False)))
+        .encode(
+            at, alt.Y("playhead_s:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5, **room))
+        )
     )
     ticks = (
         alt.Chart(_data(events), height=40, width="container")
         .mark_tick(thickness=2, size=30)
         .encode(
             at,
+            blank,
             alt.Color(
                 "is_late:N", scale=alt.Scale(domain=[False, True], range=["#444444", "#D55E00"]), legend=None
             ),

@@ -11,6 +11,7 @@ import msgspec
 from eventlog.adapters import read_ends
 from lake.behind import Standing, read_standings
 from lake.catalog import connect, location
+from lake.errors import cause
 from lake.verify import Finding
 from schemas.faults import LogUnavailable, NotReady
 from schemas.settings import Settings
@@ -46,7 +47,7 @@ async def look(settings: Settings, *, within_s: float) -> tuple[list[Waiting], l
             except duckdb.Error as error:  # a busy catalogue answers the next time
                 failures += 1
                 if failures == FAILURES_MAX:
-                    return [], [Finding("ledger_unreadable", None, str(error).splitlines()[0])]
+                    return [], [Finding("ledger_unreadable", None, cause(error))]
                 await asyncio.sleep(LOOK_AGAIN_S)
                 continue
             failures = 0

@@ -30,7 +30,9 @@ from consumers.metrics import WorkerMetrics
 from consumers.share import Share
 from eventlog import Chunk, Reader
 from eventlog.adapters import open_reader
+from eventlog.outage import Outage
 from lake.catalog import location
+from lake.errors import cause
 from lake.keeper import kept_open
 from lake.transaction import Fenced
 from observability.meter import Meter
@@ -63,6 +65,7 @@ class Worker:
         self._turn = asyncio.Lock()  # one transaction or load at a time works the lake
         self._committed_s = 0.0
         self._log_clock = LogClock()
+        self._log_outage = Outage("read")
         self._failures = 0
         self._doubted: set[int] = set()  # partitions to be positioned again, before the next read
         self._floods = Floods(bad_max=settings.worker_bad_max)
@@ -277,6 +280,7 @@ class Worker:
             timeout_s = batch.wait_s(now_s=time.monotonic(), committed_s=self._committed_s)
             chunks = await reader.read(records_max=batch.records_wanted, timeout_s=timeout_s)
             self._waits_since = None
+            self._log_outage.worked(now_s=time.monotonic())
             self.metrics.log_answered()
             # What was just assigned may have been halted at once, or given up meanwhile.
             chunks = [
@@ -363,7 +367,7 @@ class Worker:
 
     async def _wait_for_log(self, fault: LogUnavailable) -> None:
         self.metrics.failed("log")
-        logger.warning("log unavailable", code=fault.code, message=str(fault))
+        self._log_outage.failed(str(fault), now_s=time.monotonic())
         await asyncio.sleep(0.5)
 
     async def _recover(self, error: duckdb.Error | OSError) -> None:
@@ -374,7 +378,7 @@ class Worker:
         self._failures += 1
         self.metrics.failed("lake")
         wait_s = min(0.05 * 2**self._failures, RETRY_S_MAX)
-        logger.warning("lake refused", error=str(error).splitlines()[0][:1000], failures=self._failures)
+        logger.warning("lake refused", error=cause(error), failures=self._failures)
         if not isinstance(error, duckdb.TransactionException):
             await asyncio.to_thread(self._lake.close)
         if isinstance(error, duckdb.BinderException | duckdb.CatalogException):

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eventlog import Receipt
+from eventlog.outage import Outage
 from schemas.faults import Fault, LogUnavailable, TooLarge
 
 
@@ -64,6 +65,7 @@ class Appends:
         self._count = 0
         self._bytes = 0
         self._closed = False
+        self._outage = Outage("append")
         self._all_answered = asyncio.Event()
         self._all_answered.set()
 
@@ -80,17 +82,25 @@ class Appends:
         if self._closed:
             raise LogUnavailable("the log is being closed")
         if self._count >= self._queue_max or (self._count and self._bytes + size_bytes > self._queue_bytes_max):
-            raise LogUnavailable(f"{self._count} appends are waiting already")
+            fault = LogUnavailable(f"{self._count} appends are waiting already")
+            self._outage.failed(str(fault), now_s=self._loop.time())
+            raise fault
         self._count += 1
         self._bytes += size_bytes
         self._all_answered.clear()
         try:
-            return await self._enqueue(partition, key, value)
+            receipt = await self._enqueue(partition, key, value)
+        except LogUnavailable as fault:
+            self._outage.failed(str(fault), now_s=self._loop.time())
+            raise
         finally:
             self._count -= 1
             self._bytes -= size_bytes
             if not self._count:
                 self._all_answered.set()
+        if self._outage.is_on:
+            self._outage.worked(now_s=self._loop.time())
+        return receipt
 
     def _enqueue(self, partition: int, key: bytes, value: bytes) -> asyncio.Future[Receipt]:
         deadline = self._loop.time() + self._timeout_s

@@ -17,6 +17,7 @@ import structlog
 from lake import rolling
 from lake.catalog import METADATA, NAME, Location, ask_postgres, transaction
 from lake.disk import flush, flush_new_files
+from lake.errors import cause
 from lake.one_row import write_one
 from lake.orphans import Sweep, name_of, names_in_use, shown, sweep
 from lake.schema import open_to_write
@@ -126,7 +127,7 @@ def _if_readable(part: str, work: Callable[[], T], otherwise: T) -> T:
     try:
         return work()
     except duckdb.IOException as error:
-        logger.error("a file of the lake cannot be read", part=part, error=str(error).splitlines()[0])
+        logger.error("a file of the lake cannot be read", part=part, error=cause(error))
         return otherwise
 
 

@@ -10,6 +10,7 @@ import duckdb
 import msgspec
 
 from lake.catalog import NAME, Location, connect, glob_literal
+from lake.errors import cause
 from lake.schema import check_schema, partitions_of
 from lake.tables import tables_of
 
@@ -75,7 +76,7 @@ def verify(place: Location) -> Verdict:
             findings += _doubles(connection)
             findings += _miscounted_sessions(connection)
         except duckdb.Error as error:  # a damaged file shows in many ways
-            findings.append(Finding("file_unreadable", None, str(error).splitlines()[0]))
+            findings.append(Finding("file_unreadable", None, cause(error)))
         return Verdict(counts, findings)
     finally:
         connection.close()
@@ -233,7 +234,7 @@ def _unreadable_footers(
         )
     except duckdb.Error as error:
         if len(files) == 1:
-            reason = str(error).splitlines()[0]
+            reason = cause(error)
             return [Finding("file_unreadable", None, f"{tables[files[0]]} needs {files[0]}: {reason}")]
         return [finding for file in files for finding in _unreadable_footers(connection, [file], tables)]
     return []

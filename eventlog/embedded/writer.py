@@ -98,12 +98,10 @@ class EmbeddedWriter:
             while self._appends.waiting() and not self._closing:
                 try:
                     self._commit_group()
-                    if failing:
-                        logger.info("log available again", path=str(self._path))
                     failing = False
                 except Exception as error:  # noqa: BLE001  (a thread that died would take the log with it)
                     if not failing:
-                        logger.warning("log unavailable", path=str(self._path), error=str(error))
+                        logger.warning("log write failed", path=str(self._path), error=str(error))
                     failing = True
                     self._disconnect()
                     if isinstance(error, Fault):  # the log is gone: no deadline will help

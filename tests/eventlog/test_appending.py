@@ -1,8 +1,10 @@
 """What a log promises its writers, asked of every adapter."""
 
 import asyncio
+import contextlib
 import gc
 import time
+from collections.abc import Mapping, Sequence
 
 import pytest
 from rigs.logs import (
@@ -16,7 +18,10 @@ from rigs.logs import (
     until_it_takes,
     writing,
 )
+from rigs.waiting import until_async
+from structlog.testing import capture_logs
 
+from eventlog import Writer
 from eventlog.adapters import open_writer
 from schemas.faults import LogUnavailable, TooLarge
 
@@ -134,6 +139,30 @@ async def test_the_queue_is_bounded_in_bytes(stalling_rig: LogRig) -> None:
         del waiting, outcomes
         gc.collect()
         assert not [held for held in gc.get_objects() if isinstance(held, bytes) and len(held) == 100_000]
+
+
+async def test_an_outage_is_logged_when_it_begins_and_when_it_is_over(stalling_rig: LogRig) -> None:
+    """However many appends fail meanwhile; the end says how many did."""
+    await stalling_rig.make()
+    with capture_logs() as logs:
+        async with writing(stalling_rig.settings(log_append_timeout_s=0.5)) as writer:
+            await append_all(writer, 1)
+            async with stalling_rig.stalled():
+                appends = [writer.append(0, key=b"", value=b"x") for _ in range(20)]
+                failed = await asyncio.gather(*appends, return_exceptions=True)
+            await until_async(lambda: is_available_again(writer, logs))
+    assert {type(each) for each in failed} == {LogUnavailable}
+    told = [entry for entry in logs if entry["event"].startswith("log ") and "available" in entry["event"]]
+    assert [entry["event"] for entry in told] == ["log unavailable", "log available again"]
+    assert told[0]["error"] == "not durable within 0.5 s"
+    assert told[1]["failures"] >= 20
+
+
+async def is_available_again(writer: Writer, logs: Sequence[Mapping[str, object]]) -> bool:
+    """Append a record, and return whether the end of an outage was logged."""
+    with contextlib.suppress(LogUnavailable):
+        await writer.append(0, key=b"", value=b"y")
+    return any(entry["event"] == "log available again" for entry in logs)
 
 
 async def test_closing_ends_within_the_deadline(stalling_rig: LogRig) -> None:

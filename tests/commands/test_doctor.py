@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import secrets
 import shutil
 import socket
 import time
@@ -319,11 +320,12 @@ def test_a_database_that_is_not_there_and_one_that_is_empty_are_named(many: Sett
 def test_a_role_that_may_only_read_is_named(many: Settings, postgres: Server) -> None:
     """It opens the lake, and a worker could not write."""
     own = many.lake_catalog.removeprefix("postgres:")
+    reader = f"reader_{secrets.token_hex(4)}"  # the server may have served a run before
     with psycopg.connect(postgres.connection, autocommit=True) as superuser:
-        superuser.execute(b"CREATE ROLE only_reads LOGIN PASSWORD 'reads'")
+        superuser.execute(f"CREATE ROLE {reader} LOGIN PASSWORD 'reads'".encode())
     with psycopg.connect(own, autocommit=True) as owner:
-        owner.execute(b"GRANT SELECT ON ALL TABLES IN SCHEMA public TO only_reads")
-    catalog = psycopg.conninfo.make_conninfo(own, user="only_reads", password="reads")
+        owner.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}".encode())
+    catalog = psycopg.conninfo.make_conninfo(own, user=reader, password="reads")
     found = wrong(but(many, lake_catalog=f"postgres:{catalog}"))
     assert found.keys() == {"permissions"}
     assert found["permissions"].startswith("the catalogue may only be read: ")

@@ -163,14 +163,29 @@ def backup(
     keep: Annotated[
         int | None, typer.Option(min=1, help="How many backups to keep; default PLAYHEAD_LAKE_BACKUPS_KEPT.")
     ] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(help="Make one whenever the newest is older than this, such as 24h."),
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder of backups; default PLAYHEAD_LAKE_BACKUPS.")] = None,
+    checked: Annotated[
+        bool,
+        typer.Option("--checked", help="Restore it beside itself, and verify that."),
+    ] = False,
     data: Data = None,
 ) -> None:
     """Back up the running lake: every table as Parquet, from one snapshot."""
-    from commands.backup import make_backup
+    from commands.backup import make_backup, repeat_backup
 
     settings = _settings(data)
-    path, rows = make_backup(settings, keep=keep or settings.lake_backups_kept)
-    print(f"{rows} rows are in {path}")  # noqa: T201
+    if to is not None:
+        settings = settings.model_copy(update={"lake_backups": to})
+    keep = keep or settings.lake_backups_kept
+    if every is not None:
+        asyncio.run(repeat_backup(settings, parse_duration_s(every), keep=keep, checked=checked))
+        return
+    path, rows = make_backup(settings, keep=keep, checked=checked)
+    print(f"{rows} rows are in {path}" + (", restored and verified" if checked else ""))  # noqa: T201
 
 
 @app.command()

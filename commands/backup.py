@@ -1,20 +1,86 @@
-"""`playhead backup`: backs up the running lake and drops older backups."""
+"""`playhead backup`: backs up the running lake and drops older backups, once or whenever it is due."""
 
+import asyncio
 import os
-from datetime import UTC, datetime
+from asyncio.subprocess import PIPE
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from lake.backup import back_up, drop_older
+import duckdb
+import structlog
+
+from commands.children import start_child, status_text
+from commands.upkeep import stopped_by_signals
+from lake.backup import back_up, check, drop_older, is_due, last_made_at
+from lake.behind import has_read_records
 from lake.catalog import location
+from lake.errors import cause
+from schemas.faults import Fault
 from schemas.settings import Settings
 
 NICENESS = 10  # ingest and worker take precedence
+LOOK_S = 60.0  # between two looks whether a backup is due
+RETRY_S = 600.0  # after one that failed: most often a disk is full
+
+logger = structlog.get_logger(__name__)
 
 
-def make_backup(settings: Settings, *, keep: int) -> tuple[Path, int]:
-    """Back up the lake, keep this many backups, and return the new one's path and number of rows."""
+def make_backup(settings: Settings, *, keep: int, checked: bool = False) -> tuple[Path, int]:
+    """Back up the lake, keep this many backups, and return the new one's path and number of rows.
+
+    If it is to be `checked`, it is restored beside itself and verified before an older one is dropped; raises
+    NotReady if that fails.
+    """
     os.nice(NICENESS)
     drop_older(settings.backups, keep=keep)  # the remains of a killed backup may be what fills the disk
     path, manifest = back_up(location(settings), settings.backups, now=datetime.now(UTC))
+    if checked:
+        check(path)
     drop_older(settings.backups, keep=keep)
     return path, sum(manifest.rows.values())
+
+
+def needs_backup(settings: Settings, *, interval_s: float) -> bool:
+    """Return whether the newest backup is older than the interval, and the lake has read anything."""
+    now = datetime.now(UTC)
+    if not is_due(last_made_at(settings.backups, now=now), now=now, interval=timedelta(seconds=interval_s)):
+        return False
+    return has_read_records(location(settings))
+
+
+async def repeat_backup(settings: Settings, interval_s: float, *, keep: int, checked: bool) -> None:
+    """Back up the lake whenever that is due, each time in a process of its own, until stopped.
+
+    Raises NotReady or duckdb.Error if the lake cannot be opened at first; later it is tried again.
+    """
+    arguments = ["--keep", str(keep), *(["--checked"] if checked else [])]
+    stopping = asyncio.create_task(stopped_by_signals().wait())
+    is_due_now = await asyncio.to_thread(needs_backup, settings, interval_s=interval_s)
+    while not stopping.done():
+        why = await _back_up_in_child(settings, arguments, stopping) if is_due_now else None
+        if why is not None:
+            logger.warning("backup failed", why=why, again_after_s=min(RETRY_S, interval_s))
+        await asyncio.wait({stopping}, timeout=min(LOOK_S if why is None else RETRY_S, interval_s))
+        try:
+            is_due_now = await asyncio.to_thread(needs_backup, settings, interval_s=interval_s)
+        except (Fault, duckdb.Error, OSError) as error:
+            logger.warning("lake not read", error=cause(error))
+            is_due_now = False
+
+
+async def _back_up_in_child(
+    settings: Settings, arguments: Sequence[str], stopping: "asyncio.Task[bool]"
+) -> str | None:
+    """Back up the lake in a child process, and log what it printed; return why that failed."""
+    child = await start_child(settings, "backup", *arguments, stdout=PIPE)
+    ending = asyncio.create_task(child.communicate())
+    await asyncio.wait({stopping, ending}, return_when="FIRST_COMPLETED")
+    if not ending.done():
+        child.terminate()
+    output, _ = await ending
+    if child.returncode == 0:
+        logger.info("backup made", said=output.decode().strip())
+    elif not stopping.done():
+        return f"it ended {status_text(child.returncode)}"
+    return None

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import signal
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -21,6 +20,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from commands import listening
+from commands.backup import LOOK_S, needs_backup
 from commands.children import Failed, Stage, status_text
 from commands.extras import has_notebooks
 from commands.init import make_log_and_lake
@@ -28,8 +28,7 @@ from commands.judge import Baseline, IngestCounts, ask, judge, look_before
 from commands.listening import listen, port_of
 from commands.own_secrets import with_own_secrets
 from eventlog.adapters import read_ends
-from lake.backup import is_due, last_made_at
-from lake.behind import behind, has_read_records
+from lake.behind import behind
 from lake.catalog import connect, location
 from lake.pulse import Pulse, feel
 from lake.verify import verify
@@ -47,7 +46,6 @@ LOOK_AGAIN_S = 0.2
 OPEN_SESSIONS_INTERVAL_S = 1.0  # a person is watching, and there are few sessions
 REQUESTS_END_S_MAX = 1.0  # less than CHILD_END_S_MAX, so that the ingest exits by itself
 LINE_EVERY_S = 5.0
-BACKUP_LOOK_S = 60.0  # between two checks whether a backup is due; short runs make none
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -257,23 +255,15 @@ async def _ready(url: str, stage: Stage, stop: asyncio.Event) -> None:
 async def _keep_backed_up(settings: Settings, stage: Stage) -> None:
     """Back up the lake, in a child process, whenever the newest backup is older than the interval."""
     while interval_s := settings.lake_backup_interval_s:
-        await asyncio.sleep(min(BACKUP_LOOK_S, interval_s))
+        await asyncio.sleep(min(LOOK_S, interval_s))
         try:
-            if not await asyncio.to_thread(_needs_backup, settings):
+            if not await asyncio.to_thread(needs_backup, settings, interval_s=interval_s):
                 continue
             await stage.start("backup", "backup")
             if (status := await stage.wait("backup", None)) != 0:
                 stage.say(f"the backup ended {status_text(status)}", style="red")
         except (Fault, duckdb.Error, OSError) as error:
             stage.say(f"no backup: {error}", style="red")
-
-
-def _needs_backup(settings: Settings) -> bool:
-    """Return whether a backup is due and the lake has read anything."""
-    now, interval = datetime.now(UTC), timedelta(seconds=settings.lake_backup_interval_s)
-    if not is_due(last_made_at(settings.backups, now=now), now=now, interval=interval):
-        return False
-    return has_read_records(location(settings))
 
 
 async def _watch(settings: Settings, plan: Plan, console: Console, stage: Stage, stop: asyncio.Event) -> None:

@@ -19,9 +19,11 @@ from lake import settled
 from lake.catalog import Location, connect, glob_literal, quote
 from lake.disk import flush
 from lake.draft import UNFINISHED, draft_of, is_written
+from lake.errors import cause
 from lake.rollups import TABLES as ROLLED
 from lake.schema import SCHEMA, open_to_write, partitions_of, refuse_newer, schema_of
 from lake.tables import initialize, tables_of
+from lake.verify import verify
 from schemas.faults import NotReady, SchemaMismatch
 
 MANIFEST = "manifest.json"
@@ -29,7 +31,7 @@ FIRST_BACKUP_WITHIN = timedelta(hours=1)
 CLOCKS_DIFFER_MAX = timedelta(minutes=1)
 FILE_BYTES = "256MB"
 _TIME = "%Y%m%dT%H%M%S.%fZ"
-_NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z(\.unfinished)?")
+_NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z(\.restored)?(\.unfinished)?")
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -175,6 +177,22 @@ def restore(place: Location, backup: Path) -> Manifest:
     finally:
         connection.close()
     return manifest
+
+
+def check(backup: Path) -> None:
+    """Restore a backup into a lake beside it, verify that lake, and delete it: it takes as much room again.
+
+    Raises NotReady if it cannot be restored, or is not complete.
+    """
+    with draft_of(backup.with_name(f"{backup.name}.restored")) as scratch:
+        place = Location("sqlite", str(scratch / "catalog.sqlite"), str(scratch / "files"))
+        try:
+            restore(place, backup)
+            findings = verify(place).findings
+        except duckdb.Error as error:
+            raise NotReady(f"the backup {backup} cannot be restored: {cause(error)}") from error
+    if findings:
+        raise NotReady(f"the backup {backup} is not complete: {findings[0].detail}")
 
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:

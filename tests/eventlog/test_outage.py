@@ -21,6 +21,7 @@ def told_of(*steps: tuple[float, str]) -> list[tuple[object, ...]]:
 
 
 def test_the_first_failure_is_told_with_its_cause_and_the_end_with_length_and_number() -> None:
+    """Its length is from the first failure to the last."""
     assert told_of((5, ""), (10, "no broker"), (11, "no broker"), (12.5, "no leader"), (20, ""), (21, "")) == [
         ("log unavailable", "no broker"),
         ("log available again", 3, 2.5),
@@ -28,6 +29,7 @@ def test_the_first_failure_is_told_with_its_cause_and_the_end_with_length_and_nu
 
 
 def test_an_outage_that_lasts_is_told_every_minute() -> None:
+    """With what is known of it so far."""
     told = told_of(*((float(second), "no broker") for second in range(150)))
     assert told == [
         ("log unavailable", "no broker"),
@@ -49,6 +51,7 @@ def test_a_log_that_works_now_and_then_is_not_available_again() -> None:
 
 
 def test_a_second_outage_is_counted_by_itself() -> None:
+    """Numbers begin again with each outage."""
     assert told_of((0, "a"), (2, ""), (10, "b"), (12, "")) == [
         ("log unavailable", "a"),
         ("log available again", 1, 0.0),

@@ -20,7 +20,18 @@ from rigs.session_model import make_bad, make_event
 from rigs.waiting import until
 
 from eventlog.adapters import create_log
-from lake.backup import MANIFEST, Manifest, back_up, drop_older, is_due, is_overdue, last_made_at, newest, restore
+from lake.backup import (
+    MANIFEST,
+    Manifest,
+    back_up,
+    check,
+    drop_older,
+    is_due,
+    is_overdue,
+    last_made_at,
+    newest,
+    restore,
+)
 from lake.catalog import location
 from lake.draft import locked
 from lake.upkeep import Ages, maintain
@@ -137,6 +148,57 @@ def test_what_a_killed_backup_left_is_no_backup_and_is_dropped_by_the_next(lake:
         assert process.wait(60) == 0
     assert not left.exists()
     assert newest(folder) is not None
+
+
+def test_a_checked_backup_was_restored_and_leaves_nothing_beside_it(lake: Lake, tmp_path: Path) -> None:
+    """The lake that it was restored into is deleted."""
+    with playhead(lake.settings, "backup", "--checked", "--to", str(tmp_path / "elsewhere")) as process:
+        assert process.wait(60) == 0
+        said = process.output
+    found = newest(tmp_path / "elsewhere")
+    assert found is not None
+    path, manifest = found
+    assert list(path.parent.iterdir()) == [path]
+    assert said == f"{sum(manifest.rows.values())} rows are in {path}, restored and verified\n"
+
+
+@pytest.mark.parametrize("part", ["a file of events", "half a file of events", "the rows of a ledger"])
+def test_a_backup_that_lacks_something_fails_its_check(lake: Lake, tmp_path: Path, part: str) -> None:
+    """As if the disk had lost it since; what was restored for the check is deleted."""
+    path, _ = back_up(lake.place, tmp_path / "backups", now=NOON)
+    (file,) = sorted(path.glob("ledger_p000/*.parquet" if "ledger" in part else "events/*.parquet"))
+    if "half" in part:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    elif "ledger" in part:
+        wrong = "UPDATE ledger SET inserted = inserted + 1"
+        duckdb.sql(f"CREATE TABLE ledger AS FROM '{file}'; {wrong}; COPY ledger TO '{file}'")
+    else:
+        file.unlink()
+    with pytest.raises(NotReady, match=r"cannot be restored|not complete|damaged"):
+        check(path)
+    assert list((tmp_path / "backups").iterdir()) == [path]
+
+
+def test_backups_are_made_whenever_one_is_due_until_stopped(lake: Lake) -> None:
+    """The newest ones are kept, and each is told in the log."""
+    folder = lake.settings.data_dir / "backups"
+    with playhead(lake.settings, "backup", "--every", "1s", "--keep", "2") as process:
+        first = process.wait_for(lambda: next(folder.glob("*Z"), None))
+        process.wait_for(lambda: not first.exists() and len(list(folder.glob("*Z"))) == 2)
+        assert process.end() == 0
+        log = process.output
+    assert {json.loads(line)["event"] for line in log.splitlines()} == {"backup made"}
+
+
+def test_a_backup_that_fails_is_made_again_later(lake: Lake, tmp_path: Path) -> None:
+    """A file is where the folder should be, until somebody moves it away."""
+    folder = tmp_path / "backups"
+    folder.write_text("in the way")
+    with playhead(lake.settings, "backup", "--every", "1s", "--to", str(folder)) as process:
+        process.wait_for(lambda: "backup failed" in process.output)
+        folder.unlink()
+        process.wait_for(lambda: "backup made" in process.output)
+        assert process.end() == 0
 
 
 def test_an_old_backup_that_is_dropped_halfway_is_no_backup(

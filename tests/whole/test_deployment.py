@@ -34,7 +34,7 @@ from playhead import app
 from schemas.settings import METRICS_PORTS, read_settings
 
 ROOT = Path(__file__).parents[2]
-OURS = ("init", "ingest", "worker", "upkeep", "notebooks")
+OURS = ("init", "ingest", "worker", "upkeep", "backup", "notebooks")
 TARGETS = ("ingest", "full")  # of the Containerfile
 USER = 10001
 TOOLS = ("buildah", "podman", "debootstrap")
@@ -65,9 +65,12 @@ def test_every_variable_in_compose_is_a_setting(
     """Each variable of our services is one that Playhead knows, with a value that it takes."""
     variables = {name: value for name, value in services[service]["environment"].items() if name != "HOME"}
     assert all(name.startswith("PLAYHEAD_") for name in variables)
-    filled = {name: REQUIRED.sub(lambda match: secrets[match[1]], value) for name, value in variables.items()}
+    filled = {
+        name: OPTIONAL.sub(r"\2", REQUIRED.sub(lambda match: secrets[match[1]], value))
+        for name, value in variables.items()
+    }
     settings = read_settings(filled)
-    if service not in ("upkeep", "notebooks"):
+    if service not in ("upkeep", "backup", "notebooks"):
         assert settings.log == "kafka"
     if service != "ingest":
         assert settings.lake_catalog_password is not None
@@ -83,12 +86,15 @@ def test_no_password_has_a_default(services: dict[str, Any], secrets: dict[str, 
         "PLAYHEAD_NOTEBOOKS_PORT",
         "PLAYHEAD_PROMETHEUS_PORT",
         "PLAYHEAD_GRAFANA_PORT",
+        "PLAYHEAD_MAC_KEY_PREVIOUS",
     }
     assert len({*secrets.values()}) == len(secrets)
     assert all(len(secret) >= 43 for secret in secrets.values())
     for service in services.values():
         for name, value in service["environment"].items():
-            if re.search("PASSWORD|KEY(?!_ID)|SECRET", name):
+            if name.endswith("_PREVIOUS"):
+                assert value == f"${{{name}:-}}", "there is one only while keys are rotated"
+            elif re.search("PASSWORD|KEY(?!_ID)|SECRET", name):
                 assert REQUIRED.fullmatch(value), f"{name} has a default"
 
 
@@ -115,6 +121,13 @@ def test_our_services_may_do_little(service: str, services: dict[str, Any]) -> N
         else:
             assert wanted["condition"] == "service_completed_successfully"
             assert name == "init"
+
+
+def test_no_service_fills_a_disk_with_its_log_or_takes_all_memory(services: dict[str, Any]) -> None:
+    """Logs are rotated and memory is bounded, those of brokers and databases too."""
+    for name, service in services.items():
+        assert service["logging"]["options"] == {"max-size": "20m", "max-file": "5"}, name
+        assert service["mem_limit"], name
 
 
 def test_what_compose_mounts_is_here(services: dict[str, Any]) -> None:

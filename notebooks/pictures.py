@@ -1,8 +1,9 @@
 """Charts, alike on every page: colours that everybody tells apart, times in the reader's zone, n always."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import altair as alt
 
@@ -38,7 +39,30 @@ POINTS_MAX = 60  # lines of fewer rows show each as a point
 CLOCK = "utcFormat(datum.value, utchours(datum.value) || utcminutes(datum.value) ? '%H:%M' : '%a %d %b')"
 _MOMENT = alt.Tooltip("at:T", title="from", timeUnit="utcyearmonthdatehoursminutes")
 
+P = ParamSpec("P")
+Rows = Sequence[Mapping[str, Any]]
 
+
+def _or_a_sentence(picture: Callable[Concatenate[Rows, P], Any]) -> Callable[Concatenate[Rows, P], Any]:
+    """Let a picture without rows be a sentence: with an empty legend it is as high as a canvas can be."""
+
+    @functools.wraps(picture)
+    def drawn(rows: Rows, /, *arguments: P.args, **options: P.kwargs) -> Any:
+        return picture(rows, *arguments, **options) if rows else _in_words("There is nothing to draw yet.")
+
+    return drawn
+
+
+def _in_words(sentence: str) -> Any:
+    return (
+        alt.Chart(alt.Data(values=[{"sentence": sentence}]), height=30, width="container")  # type: ignore[no-untyped-call]
+        .mark_text(align="left", fontSize=14, color="black")
+        .encode(x=alt.value(0), text="sentence:N")
+        .configure_view(stroke=None)
+    )
+
+
+@_or_a_sentence
 def over_time(rows: Sequence[Mapping[str, Any]], *, title: str, note: str, height: int = 240) -> Any:
     """Return lines over time, one for each `series`; rows have `at`, `value` and `series`.
 
@@ -94,6 +118,7 @@ def bars(rows: Sequence[Mapping[str, Any]], value: str, label: str, *, title: st
     )
 
 
+@_or_a_sentence
 def stacked(
     rows: Sequence[Mapping[str, Any]],
     *,
@@ -118,6 +143,7 @@ def stacked(
     )
 
 
+@_or_a_sentence
 def columns(rows: Sequence[Mapping[str, Any]], *, title: str, note: str) -> Any:
     """Return stacked columns over time, from `at` to `to`, one for each `series`; rows as for `over_time`."""
     return (
@@ -133,6 +159,7 @@ def columns(rows: Sequence[Mapping[str, Any]], *, title: str, note: str) -> Any:
     )
 
 
+@_or_a_sentence
 def parts(rows: Sequence[Mapping[str, Any]], down: str, *, title: str, grey: str) -> Any:
     """Return a bar for each value of `down`, made of the `share` of each `series`, in the order of `place`.
 
@@ -201,6 +228,7 @@ def shares(
     )
 
 
+@_or_a_sentence
 def intervals(rows: Sequence[Mapping[str, Any]], *, title: str) -> Any:
     """Return a point with its interval for each row, below each other, one colour and form for each `series`.
 

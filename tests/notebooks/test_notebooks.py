@@ -18,6 +18,7 @@ from rigs.lake import Lake, record_value, write_values
 from rigs.pages import CHARTS, EVERY, IS_SETTLED, served
 
 from lake.reading import QueryRefused
+from notebooks import pictures
 from notebooks.connect import open_lake, read
 from notebooks.gallery import pages
 from schemas.faults import NotReady
@@ -260,6 +261,15 @@ def test_numbers_charts_and_tables_change_in_place(tmp_path: Path) -> None:
                 page.wait(lambda page, shown=shown: shown in page.text() and page.evaluate(IS_SETTLED))  # type: ignore[misc]
             page.wait(lambda page: page.evaluate("canvases_seen.size") >= 4)
             assert page.evaluate("[...new Set(frames_seen)]") == page.evaluate("frames_seen.slice(0, 1)")
+
+
+@pytest.mark.parametrize("of_series", ["over_time", "stacked", "columns", "parts", "intervals"])
+def test_a_picture_of_nothing_is_a_sentence(of_series: str) -> None:
+    """A lake is young, and no minute of it is over: with an empty legend the picture would be endless."""
+    options = {"parts": {"down": "", "grey": ""}, "intervals": {}}.get(of_series, {"note": "UTC"})
+    picture = getattr(pictures, of_series)([], title="", **options).to_dict()
+    assert picture["mark"]["type"] == "text"
+    assert picture["data"]["values"] == [{"sentence": "There is nothing to draw yet."}]
 
 
 # Of each frame, before it is painted: how many charts have a picture, and how many tables have rows.

@@ -124,7 +124,8 @@ async def test_one_new_producer_for_all_partitions(mock_kafka: MockKafka) -> Non
             mock_kafka.fail(PRODUCE, 45)
             await asyncio.gather(*(outcome(writer, partition, b"x") for partition in (0, 1) for _ in range(20)))
             await asyncio.gather(*(until_taken(writer, partition, b"y") for partition in (0, 1)))
-    assert [entry["event"] for entry in logs] == ["log producer failed", "log producer made"]
+    of_producer = [entry["event"] for entry in logs if entry["event"].startswith("log producer")]
+    assert of_producer == ["log producer failed", "log producer made"]
 
 
 async def test_brokers_down_for_two_seconds(mock_kafka: MockKafka) -> None:

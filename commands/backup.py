@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from asyncio.subprocess import PIPE
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,8 +9,7 @@ from pathlib import Path
 import duckdb
 import structlog
 
-from commands.children import start_child, status_text
-from commands.upkeep import stopped_by_signals
+from commands.children import run_child, status_text, stopped_by_signals
 from lake.backup import back_up, check, drop_older, is_due, last_made_at
 from lake.behind import has_read_records
 from lake.catalog import location
@@ -73,14 +71,9 @@ async def _back_up_in_child(
     settings: Settings, arguments: Sequence[str], stopping: "asyncio.Task[bool]"
 ) -> str | None:
     """Back up the lake in a child process, and log what it printed; return why that failed."""
-    child = await start_child(settings, "backup", *arguments, stdout=PIPE)
-    ending = asyncio.create_task(child.communicate())
-    await asyncio.wait({stopping, ending}, return_when="FIRST_COMPLETED")
-    if not ending.done():
-        child.terminate()
-    output, _ = await ending
-    if child.returncode == 0:
+    status, output = await run_child(settings, "backup", *arguments, stopping=stopping)
+    if status == 0:
         logger.info("backup made", said=output.decode().strip())
     elif not stopping.done():
-        return f"it ended {status_text(child.returncode)}"
+        return f"it ended {status_text(status)}"
     return None

@@ -1,4 +1,4 @@
-"""Child processes: started, watched and stopped."""
+"""Child processes: started, watched and stopped; and the signals that stop this one."""
 
 import asyncio
 import contextlib
@@ -153,3 +153,24 @@ async def start_child(
         env=without_settings(os.environ) | environment_of(settings, verb=verb),
         **options,
     )
+
+
+async def run_child(
+    settings: Settings, verb: str, *arguments: str, stopping: "asyncio.Task[Any]"
+) -> tuple[int | None, bytes]:
+    """Run `playhead <verb> <arguments>`, until `stopping` is done at most; return its status and its stdout."""
+    child = await start_child(settings, verb, *arguments, stdout=asyncio.subprocess.PIPE)
+    ending = asyncio.create_task(child.communicate())
+    await asyncio.wait({stopping, ending}, return_when="FIRST_COMPLETED")
+    if not ending.done():
+        child.terminate()
+    output, _ = await ending
+    return child.returncode, output
+
+
+def stopped_by_signals() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop

@@ -3,8 +3,8 @@
 import asyncio
 from pathlib import Path
 
+from commands.children import stopped_by_signals
 from commands.init import make_log_and_lake
-from commands.upkeep import stopped_by_signals
 from consumers.decisions import accept_new_logs, other_logs, parse_partitions, with_remedy
 from consumers.worker import Worker
 from eventlog.adapters import create_log

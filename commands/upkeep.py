@@ -1,7 +1,6 @@
 """`playhead upkeep`: rounds of maintenance of the lake, each in its own process."""
 
 import asyncio
-import signal
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
@@ -11,7 +10,7 @@ import msgspec
 import structlog
 import typer
 
-from commands.children import start_child
+from commands.children import run_child, start_child, stopped_by_signals
 from commands.rounds import Rounds
 from lake.catalog import location
 from lake.upkeep import Ages, maintain
@@ -64,14 +63,6 @@ async def start_upkeep(settings: Settings, rounds: Rounds) -> Callable[[], Await
     return begin
 
 
-def stopped_by_signals() -> asyncio.Event:
-    """Return an event that SIGTERM and SIGINT set."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
-
-
 def wait_until_told() -> None:
     """Wait for a line on standard input. Raises typer.Exit if it ends: the parent is gone."""
     print("ready", flush=True)  # noqa: T201
@@ -87,14 +78,9 @@ async def repeat_upkeep(settings: Settings, interval_s: float) -> None:
     with serving(settings, "upkeep", meter, Health(flow=rounds.flow)) as log_address:
         log_address()
         while not stopping.done():
-            child = await start_child(settings, "upkeep", stdout=PIPE)
-            ending = asyncio.create_task(child.communicate())
-            await asyncio.wait({stopping, ending}, return_when="FIRST_COMPLETED")
-            if not ending.done():
-                child.terminate()
-            output, _ = await ending
+            status, output = await run_child(settings, "upkeep", stopping=stopping)
             if not stopping.done():
                 rounds.ended(output)
-                if child.returncode != 0:
-                    logger.warning("upkeep failed", status=child.returncode, again_after_s=interval_s)
+                if status != 0:
+                    logger.warning("upkeep failed", status=status, again_after_s=interval_s)
             await asyncio.wait({stopping}, timeout=interval_s)

@@ -3,8 +3,9 @@
 import asyncio
 from functools import partial
 
+from commands.children import stopped_by_signals
 from commands.rounds import Rounds
-from commands.upkeep import start_upkeep, stopped_by_signals
+from commands.upkeep import start_upkeep
 from consumers.decisions import accept_gaps, accept_new_logs, parse_partitions
 from consumers.worker import Worker
 from lake.transaction import Gap

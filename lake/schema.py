@@ -12,6 +12,14 @@ from schemas.faults import NotReady, SchemaMismatch
 SCHEMA = 3
 
 
+def names_of_tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Return the names of all tables of the lake, those of others included."""
+    rows = connection.execute(
+        "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'main'", [NAME]
+    ).fetchall()
+    return {row[0] for row in rows}
+
+
 def partitions_of(connection: duckdb.DuckDBPyConnection) -> list[int]:
     """Return the partitions that the lake has tables for."""
     rows = connection.execute(
@@ -25,11 +33,7 @@ def partitions_of(connection: duckdb.DuckDBPyConnection) -> list[int]:
 
 def schema_of(connection: duckdb.DuckDBPyConnection) -> int:
     """Return the schema number of a lake that has tables."""
-    if not connection.execute(
-        "SELECT 1 FROM duckdb_tables() "
-        "WHERE database_name = ? AND schema_name = 'main' AND table_name = 'schema_number'",
-        [NAME],
-    ).fetchall():
+    if "schema_number" not in names_of_tables(connection):
         return 1
     row = connection.execute("SELECT max(number) FROM schema_number").fetchone()
     return row[0] if row and row[0] is not None else 1
@@ -46,11 +50,7 @@ def refuse_newer(found: int, place: Location) -> None:
 
 def refuse_strangers(connection: duckdb.DuckDBPyConnection, place: Location) -> None:
     """Raise NotReady if the DuckLake has tables, but none of Playhead's: a wrong address leads here."""
-    rows = connection.execute(
-        "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'main' ORDER BY 1",
-        [NAME],
-    ).fetchall()
-    names = [name for (name,) in rows]
+    names = sorted(names_of_tables(connection))
     if names and "session_versions" not in names:
         raise NotReady(
             f"the DuckLake at {place.catalog} is somebody else's, with the tables {', '.join(names[:3])}: "

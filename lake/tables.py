@@ -22,7 +22,15 @@ from lake.dimensions import replacements
 from lake.disk import flush
 from lake.meanings import fill_meanings, meanings_text
 from lake.metrics import catalog_rows, columns_sql, fill_catalog, measures_sql
-from lake.schema import SCHEMA, check_schema, partitions_of, refuse_newer, refuse_strangers, schema_of
+from lake.schema import (
+    SCHEMA,
+    check_schema,
+    names_of_tables,
+    partitions_of,
+    refuse_newer,
+    refuse_strangers,
+    schema_of,
+)
 from schemas.faults import SchemaMismatch
 from schemas.vocabulary import EVENT_TYPES, EventType
 from sessions.rules import RULES
@@ -78,7 +86,7 @@ def initialize(place: Location, *, partitions: int, migrate: bool = True) -> Non
             refuse_strangers(connection, place)
         new = range(known, partitions)
         connection.execute("BEGIN")
-        leftovers = set() if known else _names_of_tables(connection)
+        leftovers = set() if known else names_of_tables(connection)
         shared = "" if known else _shared_tables()
         tables = shared + "".join(_of_partition(_with_session_columns("open_sessions"), number) for number in new)
         if leftovers:  # left by a killed `init`, perhaps of an older schema
@@ -139,7 +147,7 @@ def _migrate(connection: duckdb.DuckDBPyConnection, place: Location, partitions:
     if found == SCHEMA:
         return
     connection.execute("BEGIN")
-    there = _names_of_tables(connection)
+    there = names_of_tables(connection)
     for statement in _statements(_shared_tables()):
         if (match := _CREATE.search(statement)) and match[2] not in there:
             connection.execute(statement)
@@ -200,7 +208,7 @@ def _columns_of(text: str) -> set[tuple[str, str]]:
 
 def _take_steps(connection: duckdb.DuckDBPyConnection, numbers: Iterable[int], partitions: int) -> None:
     """Run the steps to each of these schemas; tables that do not exist are skipped, and created complete later."""
-    there = _names_of_tables(connection)
+    there = names_of_tables(connection)
     for number in numbers:
         for template in _statements(sql_text(f"schema_{number}")):
             for statement in _repeated(template, partitions):
@@ -231,14 +239,7 @@ def tables_of(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """Return Playhead's tables in the lake, sorted; it may contain others."""
     text = _every_table(partitions_of(connection)) + sql_text("definitions")
     made = {name for kind, name in _CREATE.findall(text) if kind == "TABLE"}
-    return sorted(made & _names_of_tables(connection))
-
-
-def _names_of_tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    rows = connection.execute(
-        "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'main'", [NAME]
-    ).fetchall()
-    return {row[0] for row in rows}
+    return sorted(made & names_of_tables(connection))
 
 
 def _comments(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str | None], str | None]:
@@ -265,7 +266,7 @@ def _define(connection: duckdb.DuckDBPyConnection, partitions: int) -> None:
 
     Each definition adds a schema version that is never dropped, so the lake stores a hash to compare.
     """
-    if "definitions" not in _names_of_tables(connection):
+    if "definitions" not in names_of_tables(connection):
         _run(connection, sql_text("definitions"))
     text = _views(partitions) + definitions_sql()
     # Views must be created again when their tables have new columns, even if their text is the same.

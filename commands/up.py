@@ -34,7 +34,7 @@ from lake.pulse import Pulse, feel
 from lake.verify import verify
 from players.truth import Truth, read_truth
 from schemas.faults import Fault, NotReady
-from schemas.settings import METRICS_PORTS, METRICS_PORTS_EACH, Settings
+from schemas.settings import Settings
 from schemas.terminal import printable
 
 READY_S_MAX = 20.0
@@ -113,15 +113,10 @@ def _free_port(settings: Settings) -> int:
 
 
 def _metrics_port(settings: Settings, verb: str) -> int:
-    """Return the port of a child's metrics: the first free one of its range, unless the setting names one.
-
-    Then the worker has the next.
-    """
-    if settings.metrics_port is None:
-        first = METRICS_PORTS[verb]
-        wanted = [*range(first, first + METRICS_PORTS_EACH), 0]
-    else:
-        wanted = [settings.metrics_port and settings.metrics_port + (verb == "worker")]
+    """Return the port of a child's metrics. Where the setting names one, the worker has the next."""
+    wanted = settings.metrics_ports(verb)
+    if settings.metrics_port and verb == "worker":
+        wanted = [settings.metrics_port + 1]
     for port in wanted:
         try:
             with listen(settings.metrics_host, port, remedy="choose another PLAYHEAD_METRICS_PORT") as listener:

@@ -21,7 +21,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from observability.catalogue import Verb
 from observability.meter import Meter
 from schemas.faults import Fault, NotReady
-from schemas.settings import METRICS_PORTS, METRICS_PORTS_EACH, Settings
+from schemas.settings import Settings
 
 logger = structlog.get_logger(__name__)
 
@@ -86,13 +86,7 @@ def serving(settings: Settings, verb: Verb, meter: Meter, health: Health) -> Ite
 
 
 def _bind(settings: Settings, verb: Verb) -> "_Server":
-    first = METRICS_PORTS[verb]
-    choice = (
-        [*range(first, first + METRICS_PORTS_EACH), 0]
-        if settings.metrics_port is None
-        else [settings.metrics_port]
-    )
-    for port in choice:
+    for port in settings.metrics_ports(verb):
         try:
             return _Server((settings.metrics_host, port), _Handler)
         except OSError as error:

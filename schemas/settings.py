@@ -299,6 +299,13 @@ class Settings(BaseModel):
         """Whether each process serves its metrics and health."""
         return self.metrics_host != OFF
 
+    def metrics_ports(self, verb: str) -> list[int]:
+        """Return the ports of which a process of this verb takes the first that is free."""
+        if self.metrics_port is not None:
+            return [self.metrics_port]
+        first = METRICS_PORTS[verb]
+        return [*range(first, first + METRICS_PORTS_EACH), 0]
+
     @property
     def worker_does_upkeep(self) -> bool:
         """Whether the worker maintains the lake; with PostgreSQL a process of its own does."""

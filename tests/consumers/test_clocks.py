@@ -13,6 +13,7 @@ from rigs.lake import Lake, record_value, write_values
 from rigs.logs import KafkaRig, Ledger, read_records, reading, writing
 from rigs.session_model import NOON_MS, session_id
 from rigs.waiting import until, until_async
+from rigs.working import working
 from structlog.testing import capture_logs
 
 from consumers.log_clock import CLOCK_BACK_MS, LogClock
@@ -200,16 +201,11 @@ async def test_a_worker_whose_clock_is_a_day_ahead_closes_nothing(tmp_path: Path
     async with writing(settings) as writer:
         await writer.append(0, key=b"", value=value)
     lake = Lake(tmp_path / "lake", **rig.settings(session_idle_s=3).model_dump(exclude_unset=True))
-    stop = asyncio.Event()
     with time_machine.travel(time.time() + DAY_MS / 1000, tick=True):
         began_s = time.monotonic()
-        working = asyncio.create_task(Worker(lake.settings).run(stop))
-        try:
+        async with working(lake.settings):
             await until_async(lambda: lake.ask("SELECT 1 FROM session_versions"), "it does not close")
             assert time.monotonic() > began_s + 2  # by the time that passed, not by the clock
-        finally:
-            stop.set()
-            await working
     assert lake.ask("SELECT close_reason FROM session_versions") == [("idle",)]
 
 

@@ -1,27 +1,24 @@
 """What `verify` says of the log: what waits, what is halted, what cannot be reached."""
 
 import asyncio
-import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rigs.brokers import Broker, free_ports
 from rigs.lake import ROOT, Lake, record_value
-from rigs.logs import KafkaRig, writing
+from rigs.logs import KafkaRig, append_values, writing
 from rigs.session_model import session_id
 from rigs.waiting import until_async
+from rigs.working import working
 
 from consumers.waiting import look
-from consumers.worker import Worker
-from eventlog import Writer
 from eventlog.adapters import add_partitions, create_log, read_ends
 from schemas.settings import Settings, environment_of
 
@@ -58,28 +55,10 @@ def lake(tmp_path: Path) -> Lake:
     return lake
 
 
-@contextlib.asynccontextmanager
-async def working(lake: Lake) -> AsyncIterator[None]:
-    """Let a worker run for the length of the block."""
-    stop = asyncio.Event()
-    worker = asyncio.create_task(Worker(lake.settings).run(stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        await worker
-
-
-async def append(writer: Writer, partition: int, *values: bytes) -> None:
-    """Append these records, one after the other."""
-    for value in values:
-        await writer.append(partition, key=b"", value=value)
-
-
 async def test_what_waits_in_the_log_is_counted_and_red(lake: Lake) -> None:
     """No worker runs: the partition, how many records wait in it, and exit status 1."""
     async with writing(lake.settings) as writer:
-        await append(writer, 1, value_of("a"), value_of("b"))
+        await append_values(writer, 1, value_of("a"), value_of("b"))
     status, verdict = await asyncio.to_thread(verified, lake, "--within", "0.5s")
     assert (status, codes(verdict)) == (1, [("behind", 1)])
     assert "2 records wait" in verdict["findings"][0]["detail"]
@@ -92,8 +71,8 @@ async def test_what_waits_in_the_log_is_counted_and_red(lake: Lake) -> None:
 
 async def test_what_a_worker_is_about_to_read_is_waited_for(lake: Lake) -> None:
     """Records that are in the log when it begins are in the lake when it ends, and all is well."""
-    async with writing(lake.settings) as writer, working(lake):
-        await append(writer, 0, *(value_of(str(number)) for number in range(50)))
+    async with writing(lake.settings) as writer, working(lake.settings):
+        await append_values(writer, 0, *(value_of(str(number)) for number in range(50)))
         waiting, findings = await look(lake.settings, within_s=10)
     assert findings == []
     assert [(one.partition, one.end_offset, one.records) for one in waiting] == [(0, 50, 0), (1, 0, 0)]
@@ -102,9 +81,9 @@ async def test_what_a_worker_is_about_to_read_is_waited_for(lake: Lake) -> None:
 
 async def test_a_partition_that_is_paused_is_red_with_the_reason(lake: Lake) -> None:
     """A flood of bad records is seen from outside, also after the worker has ended; nothing is waited for."""
-    async with writing(lake.settings) as writer, working(lake):
-        await append(writer, 0, *[b"?"] * 7)
-        await append(writer, 1, value_of("a"))
+    async with writing(lake.settings) as writer, working(lake.settings):
+        await append_values(writer, 0, *[b"?"] * 7)
+        await append_values(writer, 1, value_of("a"))
         await until_async(lambda: lake.ask("SELECT 1 FROM ledger_p000 WHERE halted_at IS NOT NULL"))
     status, verdict = await asyncio.to_thread(verified, lake, "--within", "60s")
     assert (status, codes(verdict)) == (1, [("halted", 0)])
@@ -116,7 +95,7 @@ async def test_records_of_a_partition_without_tables_are_named(lake: Lake) -> No
     """With the command that makes them."""
     await add_partitions(lake.settings, partitions=3)
     async with writing(lake.settings) as writer:
-        await append(writer, 2, value_of("a"))
+        await append_values(writer, 2, value_of("a"))
     waiting, findings = await look(lake.settings, within_s=0.1)
     assert [(finding.code, finding.partition) for finding in findings] == [("behind", 2)]
     assert "playhead init" in findings[0].detail
@@ -129,12 +108,12 @@ async def test_a_lake_that_reads_on_meanwhile_is_well(lake: Lake, monkeypatch: p
     async def ends_then_one_more(settings: Settings) -> dict[int, int]:
         ends = await read_ends(settings)
         async with writing(lake.settings) as writer:
-            await append(writer, 0, value_of(uuid.uuid4().hex))
+            await append_values(writer, 0, value_of(uuid.uuid4().hex))
         is_read = "SELECT next_offset FROM ledger_p000"
         await until_async(lambda: lake.ask(is_read) > [(ends[0],)])
         return ends
 
-    async with working(lake):
+    async with working(lake.settings):
         monkeypatch.setattr("consumers.waiting.read_ends", ends_then_one_more)
         waiting, findings = await look(lake.settings, within_s=5)
         assert lake.ask("SELECT next_offset FROM ledger_p000") > [(waiting[0].end_offset,)]
@@ -170,7 +149,7 @@ async def test_looking_at_the_log_writes_nothing(lake: Lake) -> None:
         return {name: (lake.settings.data_dir / name).read_bytes() for name in ("log.sqlite", "log.sqlite-wal")}
 
     async with writing(lake.settings) as writer:
-        await append(writer, 0, value_of("a"))
+        await append_values(writer, 0, value_of("a"))
         before = files()
         await look(lake.settings, within_s=0.1)
         assert files() == before
@@ -182,7 +161,7 @@ async def test_a_topic_is_looked_at_from_outside(tmp_path: Path, kafka: Broker) 
     lake = Lake(tmp_path, partitions=2, **rig.settings(log_partitions=2).model_dump(exclude_unset=True))
     await create_log(lake.settings)
     async with writing(lake.settings) as writer:
-        await append(writer, 1, value_of("a"), value_of("b"))
+        await append_values(writer, 1, value_of("a"), value_of("b"))
         waiting, findings = await look(lake.settings, within_s=0.1)
     assert [(one.partition, one.records) for one in waiting] == [(0, 0), (1, 2)]
     assert [(finding.code, finding.partition) for finding in findings] == [("behind", 1)]

@@ -370,17 +370,22 @@ def test_the_command_says_why_it_does_not_start(secured: tuple[JvmBroker, Path])
     assert "another word" not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("password", [PASSWORD, "another word"])
-async def test_sasl(secured: tuple[JvmBroker, Path], password: str) -> None:
-    """Without TLS as well the right password opens, and a wrong one is refused with the reason."""
-    broker, _ = secured
-    settings = secured_settings(
+def alice(broker: JvmBroker, password: str) -> Settings:
+    """Return the settings of a user who logs in by password, without TLS."""
+    return secured_settings(
         broker,
         "SASL_PLAINTEXT",
         kafka_sasl_mechanism="PLAIN",
         kafka_sasl_username="alice",
         kafka_sasl_password=password,
     )
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "another word"])
+async def test_sasl(secured: tuple[JvmBroker, Path], password: str) -> None:
+    """Without TLS as well the right password opens, and a wrong one is refused with the reason."""
+    broker, _ = secured
+    settings = alice(broker, password)
     if password == PASSWORD:
         await passes_through(settings)
     else:
@@ -390,13 +395,7 @@ async def test_sasl(secured: tuple[JvmBroker, Path], password: str) -> None:
 async def test_a_user_without_rights_is_told_which_to_get(secured: tuple[JvmBroker, Path]) -> None:
     """A topic that he may not even see is not taken for a missing one; a super user lacks nothing."""
     broker, _ = secured
-    settings = secured_settings(
-        broker,
-        "SASL_PLAINTEXT",
-        kafka_sasl_mechanism="PLAIN",
-        kafka_sasl_username="alice",
-        kafka_sasl_password=PASSWORD,
-    )
+    settings = alice(broker, PASSWORD)
     missing = await read_setup(settings)
     assert "`playhead topics` makes it" in missing.mistakes[0]
     await create_log(settings)

@@ -17,6 +17,7 @@ from rigs.logs import KafkaRig, read_chunks, read_records, reading, writing
 from rigs.mock_kafka import MockKafka, settings_of
 from rigs.session_model import session_id
 from rigs.waiting import until_async
+from rigs.working import working
 
 from consumers.decisions import accept_gaps
 from consumers.worker import Worker
@@ -263,12 +264,7 @@ def value_of(event_id: str) -> bytes:
 
 async def halted(lake: Lake) -> None:
     """Let a worker run until a partition is halted and the other one read."""
-    stop = asyncio.Event()
-    working = asyncio.create_task(Worker(lake.settings).run(stop))
     is_halted = "SELECT 1 FROM ledger_p000, ledger_p001 AS b WHERE ledger_p000.halted_at > '1970-01-01'"
     ledgers = "SELECT log_partition, next_offset, halted_reason FROM ledger"
-    try:
+    async with working(lake.settings):
         await until_async(lambda: lake.ask(f"{is_halted} AND b.next_offset = 2"), lambda: lake.ask(ledgers))
-    finally:
-        stop.set()
-        await working

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from rigs.lake import Lake, record_value
-from rigs.logs import writing
+from rigs.logs import append_values, writing
 from rigs.session_model import session_id
 from rigs.waiting import until_async
+from rigs.working import working
 
 from consumers.worker import Worker
-from eventlog import Writer
 from eventlog.adapters import create_log
 from observability.meter import Meter
 
@@ -49,22 +49,11 @@ def lake(tmp_path: Path) -> Lake:
 
 
 @contextlib.asynccontextmanager
-async def working(lake: Lake) -> AsyncIterator[Counted]:
+async def counting(lake: Lake) -> AsyncIterator[Counted]:
     """Let a worker run for the length of the block."""
-    stop, meter = asyncio.Event(), Meter("worker")
-    worker = Worker(lake.settings, meter=meter)
-    running = asyncio.create_task(worker.run(stop))
-    try:
+    meter = Meter("worker")
+    async with working(lake.settings, meter) as worker:
         yield Counted(worker, meter)
-    finally:
-        stop.set()
-        await running
-
-
-async def append(writer: Writer, partition: int, *values: bytes) -> None:
-    """Append records one after the other."""
-    for value in values:
-        await writer.append(partition, key=b"", value=value)
 
 
 def posted(event_id: str, session: str, type_name: str, *, after_s: float = 0.0, born_ms: int) -> bytes:
@@ -79,11 +68,11 @@ async def test_what_comes_late_or_twice_is_counted_once(lake: Lake) -> None:
     born_ms = time.time_ns() // 1_000_000 - 60_000
     session = session_id(1, born_ms)
     start = posted("start", session, "sessionStart", born_ms=born_ms)
-    async with writing(lake.settings) as writer, working(lake) as counted:
-        await append(writer, 0, start, posted("end", session, "sessionEnd", after_s=20, born_ms=born_ms))
+    async with writing(lake.settings) as writer, counting(lake) as counted:
+        await append_values(writer, 0, start, posted("end", session, "sessionEnd", after_s=20, born_ms=born_ms))
         await counted.until("closed_total", 1, reason="ended")
         assert (counted.value("late_total"), counted.value("reopened_total")) == (0, 0)
-        await append(writer, 0, posted("late", session, "play", after_s=5, born_ms=born_ms), start)
+        await append_values(writer, 0, posted("late", session, "play", after_s=5, born_ms=born_ms), start)
         await counted.until("duplicates_total", 1)
         await counted.until("reopened_total", 1)
         await counted.until("closed_total", 2, reason="ended")
@@ -95,10 +84,10 @@ async def test_what_comes_late_or_twice_is_counted_once(lake: Lake) -> None:
 async def test_a_halted_partition_is_named_by_gauge_and_health(lake: Lake) -> None:
     """With the code of the reason; the other partition goes on, and its lag is known."""
     session, born_ms = session_id(1, 0), time.time_ns() // 1_000_000
-    async with writing(lake.settings) as writer, working(lake) as counted:
-        await append(writer, 0, *[b"?"] * 7)
+    async with writing(lake.settings) as writer, counting(lake) as counted:
+        await append_values(writer, 0, *[b"?"] * 7)
         await counted.until("halted", 1, partition="0", reason="flood")
-        await append(writer, 1, posted("a", session, "play", born_ms=born_ms))
+        await append_values(writer, 1, posted("a", session, "play", born_ms=born_ms))
         await counted.until("stored_records_total", 1)
         await counted.until("lag_records", 0, partition="1")
         waiting = counted.value("lag_records", partition="0")
@@ -113,10 +102,10 @@ async def test_a_halted_partition_is_named_by_gauge_and_health(lake: Lake) -> No
 async def test_records_that_wait_have_an_age(lake: Lake) -> None:
     """While the lake takes nothing, records wait and grow older, and failures count; afterwards none waits."""
     session, born_ms = session_id(1, 0), time.time_ns() // 1_000_000
-    async with writing(lake.settings) as writer, working(lake) as counted:
+    async with writing(lake.settings) as writer, counting(lake) as counted:
         await counted.until("partitions", 2)
         with lake.locked():
-            await append(writer, 0, posted("a", session, "play", born_ms=born_ms))
+            await append_values(writer, 0, posted("a", session, "play", born_ms=born_ms))
             await until_async(lambda: (counted.value("lag_seconds", partition="0") or 0) > 1)
             await counted.until("lag_records", 1, partition="0")
             await until_async(lambda: (counted.value("failures_total", kind="lake") or 0) >= 2)

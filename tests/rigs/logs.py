@@ -289,6 +289,12 @@ async def append_all(writer: Writer, count: int, *, partition: int = 0) -> list[
     return [one.offset for one in appended]
 
 
+async def append_values(writer: Writer, partition: int, *values: bytes) -> None:
+    """Append these records, one after the other."""
+    for value in values:
+        await writer.append(partition, key=b"", value=value)
+
+
 async def until_it_takes(writer: Writer) -> None:
     """Append until it works, as clients do."""
 

@@ -55,7 +55,7 @@ def _or_a_sentence(picture: Callable[Concatenate[Rows, P], Any]) -> Callable[Con
 
 def _in_words(sentence: str) -> Any:
     return (
-        alt.Chart(alt.Data(values=[{"sentence": sentence}]), height=30, width="container")  # type: ignore[no-untyped-call]
+        alt.Chart(_data([{"sentence": sentence}]), height=30, width="container")
         .mark_text(align="left", fontSize=14, color="black")
         .encode(x=alt.value(0), text="sentence:N")
         .configure_view(stroke=None)

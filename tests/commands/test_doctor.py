@@ -90,7 +90,7 @@ def test_what_init_has_not_made_is_wrong(tmp_path: Path) -> None:
 
 
 def test_settings_that_cannot_be_used_are_all_that_is_checked(tmp_path: Path) -> None:
-    """Every mistake is named; whatever depends on the settings says so."""
+    """Every mistake is named; whatever depends on the settings is skipped."""
     mistakes = {"PLAYHEAD_HTTP_PROT": "1", "PLAYHEAD_LOG_PARTITIONS": "none"}
     done = playhead("doctor", "--json", cwd=tmp_path, settings=mistakes)
     assert done.returncode == 1

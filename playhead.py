@@ -3,20 +3,18 @@
 import asyncio
 import json
 import os
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from commands.durations import parse_duration_s
-from commands.extras import in_words, lake_errors, remedy
+from commands.ending import run
 from commands.logs import log_as_json
 from commands.unneeded import leave_out_unneeded
-from schemas.faults import Fault, NotReady
+from schemas.faults import NotReady
 from schemas.settings import Settings, describe, read_settings
-from schemas.terminal import printable_lines
 
 if TYPE_CHECKING:
     from commands.connect import Reader
@@ -61,24 +59,7 @@ def before_each(context: typer.Context) -> None:
 
 def main() -> None:
     """Run the command; a fault becomes one readable line and exit status 2."""
-    try:
-        app()
-    except ModuleNotFoundError as error:
-        if (message := remedy(error)) is None:
-            raise
-        _refuse(message)
-    except _refusals() as fault:
-        _refuse(in_words(fault))
-
-
-def _refusals() -> tuple[type[Exception], ...]:
-    """Return the exceptions that end a command with one line; call it late, when the lake may be loaded."""
-    return (Fault, OSError, *lake_errors())
-
-
-def _refuse(message: str) -> NoReturn:
-    print(f"playhead: {printable_lines(message)}", file=sys.stderr)  # noqa: T201
-    sys.exit(2)
+    run(app)
 
 
 def _settings(data: Path | None = None) -> Settings:

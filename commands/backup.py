@@ -10,10 +10,12 @@ import duckdb
 import structlog
 
 from commands.children import run_child, status_text, stopped_by_signals
+from commands.logs import log_settings
 from lake.backup import back_up, check, drop_older, is_due, last_made_at
 from lake.behind import has_read_records
 from lake.catalog import location
 from lake.errors import cause
+from lake.schema import check_lake
 from schemas.faults import Fault
 from schemas.settings import Settings
 
@@ -52,6 +54,8 @@ async def repeat_backup(settings: Settings, interval_s: float, *, keep: int, che
 
     Raises NotReady or duckdb.Error if the lake cannot be opened at first; later it is tried again.
     """
+    log_settings(settings, every_s=interval_s, keep=keep, checked=checked)
+    await asyncio.to_thread(check_lake, location(settings))
     arguments = ["--keep", str(keep), *(["--checked"] if checked else [])]
     stopping = asyncio.create_task(stopped_by_signals().wait())
     is_due_now = await asyncio.to_thread(needs_backup, settings, interval_s=interval_s)

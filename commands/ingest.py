@@ -2,6 +2,7 @@
 
 import errno
 
+from commands.logs import log_settings
 from ingest.serve import serve
 from schemas.faults import NotReady
 from schemas.settings import Settings
@@ -9,6 +10,7 @@ from schemas.settings import Settings
 
 def run_ingest(settings: Settings) -> None:
     """Serve until stopped. Raises NotReady if the port is in use."""
+    log_settings(settings)
     try:
         serve(settings)
     except OSError as error:

@@ -1,9 +1,19 @@
-"""The log of a process: one JSON object per line on stderr, from every library."""
+"""The log of a process: one JSON object per line on stderr, from every library, each field of bounded length."""
 
 import logging
-from typing import Any
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any, Final
 
 import structlog
+
+from schemas.settings import Settings, describe
+
+FIELD_CHARACTERS_MAX: Final = 4_000
+HEAD_CHARACTERS: Final = 1_000  # of a longer field; the rest is its end, where a traceback has its cause
+ENTRIES_MAX: Final = 200
+
+logger = structlog.get_logger(__name__)
 
 
 def log_as_json(level: str) -> None:
@@ -22,11 +32,13 @@ def log_as_json(level: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _bounded,
                 structlog.processors.JSONRenderer(),
             ],
         )
     )
     logging.basicConfig(level=number, handlers=[handler], force=True)
+    logging.captureWarnings(True)
     # It logs many lines per second while brokers are away; the log's adapter reports an outage once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs URLs, which may contain user ids
@@ -36,3 +48,30 @@ def log_as_json(level: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def log_settings(settings: Settings, **more: object) -> None:
+    """Log the version and every setting that was set, secrets hidden: the first line of a service."""
+    given = {f"PLAYHEAD_{name.upper()}" for name in settings.model_fields_set}
+    values = {row.variable: row.value for row in describe(settings) if row.variable in given}
+    logger.info("settings", version=version("playhead"), settings=values, **more)
+
+
+def _bounded(_logger: object, _name: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Cut what is too long, whoever wrote it: a database may quote a whole statement."""
+    return {name: _shortened(value) for name, value in fields.items()}
+
+
+def _shortened(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _shortened(inner) for name, inner in list(value.items())[:ENTRIES_MAX]}
+    if isinstance(value, list | tuple):
+        return [_shortened(inner) for inner in value[:ENTRIES_MAX]]
+    text = value if isinstance(value, str) else repr(value)
+    left_out = len(text) - FIELD_CHARACTERS_MAX
+    if left_out <= 0:
+        return text
+    tail = text[HEAD_CHARACTERS - FIELD_CHARACTERS_MAX :]
+    return f"{text[:HEAD_CHARACTERS]}... ({left_out} characters left out) ...{tail}"

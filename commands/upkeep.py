@@ -11,8 +11,10 @@ import structlog
 import typer
 
 from commands.children import run_child, start_child, stopped_by_signals
+from commands.logs import log_settings
 from commands.rounds import Rounds
 from lake.catalog import location
+from lake.schema import check_lake
 from lake.upkeep import Ages, maintain
 from observability.meter import Meter
 from observability.port import Health, serving
@@ -71,7 +73,12 @@ def wait_until_told() -> None:
 
 
 async def repeat_upkeep(settings: Settings, interval_s: float) -> None:
-    """Do rounds until stopped, each in its own process, because DuckLake's maintenance calls leak memory."""
+    """Do rounds until stopped, each in its own process, because DuckLake's maintenance calls leak memory.
+
+    Raises NotReady or duckdb.Error if the lake cannot be opened at first; later it is tried again.
+    """
+    log_settings(settings, every_s=interval_s)
+    await asyncio.to_thread(check_lake, location(settings))
     meter = Meter("upkeep")
     rounds = Rounds(settings, meter)
     stopping = asyncio.create_task(stopped_by_signals().wait())

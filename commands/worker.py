@@ -4,6 +4,7 @@ import asyncio
 from functools import partial
 
 from commands.children import stopped_by_signals
+from commands.logs import log_settings
 from commands.rounds import Rounds
 from commands.upkeep import start_upkeep
 from consumers.decisions import accept_gaps, accept_new_logs, parse_partitions
@@ -22,6 +23,7 @@ async def run_worker(
 
     Or, `until_read`, until the log as it is now is in the lake; raises NotReady if a partition is halted.
     """
+    log_settings(settings)
     if gaps:
         await asyncio.to_thread(accept_gaps, settings, [Gap.parse(gap) for gap in gaps])
     if new_log is not None:

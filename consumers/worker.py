@@ -37,6 +37,7 @@ from lake.keeper import kept_open
 from lake.transaction import Fenced
 from observability.meter import Meter
 from schemas.faults import LogCorrupt, LogGap, LogReplaced, LogTruncated, LogUnavailable, NotReady, SchemaMismatch
+from schemas.process_name import process_name
 from schemas.settings import Settings
 
 logger = structlog.get_logger(__name__)
@@ -219,7 +220,10 @@ class Worker:
             if fault is not None:
                 self._halt(partition, fault)
             self._log_clock.learn(held.ledger.time_ms, monotonic_ms=_monotonic_ms())
-        logger.info("partition assigned", partition=partition, next_offset=held.ledger.next_offset)
+        owner, before = process_name(), held.ledger.written_by
+        taken = {} if before in (None, owner) else {"owner_before": before}
+        next_offset = held.ledger.next_offset
+        logger.info("partition assigned", partition=partition, next_offset=next_offset, owner=owner, **taken)
         return held.ledger.next_in_log
 
     async def _keep_comparing(self) -> None:

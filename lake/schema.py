@@ -4,6 +4,8 @@ A lake made before there were numbers has schema 1. Code that writes to the lake
 any other number than this program's; queries in SQL work with any.
 """
 
+import contextlib
+
 import duckdb
 
 from lake.catalog import NAME, Location, connect
@@ -75,6 +77,12 @@ def check_schema(connection: duckdb.DuckDBPyConnection, place: Location) -> None
             f"the lake at {place.catalog} has schema {found}, and this program works with schema {SCHEMA}: "
             f"stop the workers, then run `playhead init`, which migrates it"
         )
+
+
+def check_lake(place: Location) -> None:
+    """Raise NotReady if there is no lake, SchemaMismatch if it is of another schema, or duckdb.Error."""
+    with contextlib.closing(connect(place, read_only=True)) as connection:
+        check_schema(connection, place)
 
 
 def open_to_write(

@@ -210,7 +210,8 @@ def _check_fence(connection: duckdb.DuckDBPyConnection, *ledgers: Ledger) -> Non
     written = read_ledgers(connection, [ledger.log_partition for ledger in ledgers])
     for ledger, found in zip(ledgers, written, strict=True):
         if found != ledger:
-            raise Fenced(f"partition {ledger.log_partition} was written by another owner")
+            name = f", {found.written_by}" if found.written_by != ledger.written_by else ""
+            raise Fenced(f"partition {ledger.log_partition} was written by another owner{name}")
 
 
 def record_halt(

@@ -65,7 +65,7 @@ def test_a_mistake_in_the_settings_is_one_line(
     verb: str, name: str, value: str, line: str, tmp_path: Path
 ) -> None:
     """With any verb; and nothing is started."""
-    assert failed(playhead(verb, cwd=tmp_path, settings={name: value})) == f"playhead: {line}"
+    assert failed(playhead(verb, cwd=tmp_path, settings={name: value})) == line
     assert list(tmp_path.iterdir()) == []
 
 

@@ -89,7 +89,7 @@ def test_two_columns_of_one_name_are_no_object(live: tuple[Path, Running]) -> No
     """JSON would lose one of them silently."""
     cwd, _ = live
     line = failed(playhead("sql", "--json", "SELECT 1 AS a, 2 AS a", cwd=cwd))
-    assert line == "playhead: two columns are named a; name one of them with AS"
+    assert line == "two columns are named a; name one of them with AS"
 
 
 def test_a_cell_is_text_and_nothing_more(live: tuple[Path, Running]) -> None:

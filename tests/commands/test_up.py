@@ -284,7 +284,7 @@ def test_a_taken_port_is_said(tmp_path: Path) -> None:
             f"playhead: cannot listen on 127.0.0.1:{port}: address already in use; choose another with --port\n"
         )
         alone = playhead("ingest", cwd=tmp_path, settings=SECRETS | {"PLAYHEAD_HTTP_PORT": port})
-        assert failed(alone) == f"playhead: port {port} of 127.0.0.1 is in use"
+        assert failed(alone) == f"port {port} of 127.0.0.1 is in use"
 
 
 def test_up_on_a_terminal_shows_a_live_table(tmp_path: Path) -> None:

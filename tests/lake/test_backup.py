@@ -187,7 +187,7 @@ def test_backups_are_made_whenever_one_is_due_until_stopped(lake: Lake) -> None:
         process.wait_for(lambda: not first.exists() and len(list(folder.glob("*Z"))) == 2)
         assert process.end() == 0
         log = process.output
-    assert {json.loads(line)["event"] for line in log.splitlines()} == {"backup made"}
+    assert {json.loads(line)["event"] for line in log.splitlines()} == {"settings", "backup made"}
 
 
 def test_a_backup_that_fails_is_made_again_later(lake: Lake, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The command `playhead` as a person types it, as child processes with nothing but the settings they are given."""
 
 import contextlib
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from commands.ending import SERVICES
 from lake.catalog import connect, location
 from rigs.processes import Process
 from schemas.settings import read_settings
@@ -92,9 +94,13 @@ METRICS_URL = re.compile(r"Metrics and health: ingest (http://[^\s,]+)")
 
 
 def failed(done: subprocess.CompletedProcess[str], status: int = 2) -> str:
-    """Return the one line that a refused command wrote."""
+    """Return the sentence that a refused command wrote; of a service, that in the last line of its log."""
     assert done.returncode == status, done.stdout + done.stderr
     assert done.stdout == ""
+    if done.args[1] in SERVICES:
+        *_, last = map(json.loads, done.stderr.splitlines())
+        assert (last["event"], last["level"]) == ("ended", "error")
+        return str(last["error"])
     (line,) = done.stderr.splitlines()
     assert line.startswith("playhead: ")
-    return line
+    return line.removeprefix("playhead: ")

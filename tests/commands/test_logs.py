@@ -1,0 +1,151 @@
+"""The log of a service: JSON to the last line, the settings first, every field of bounded length."""
+
+import asyncio
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rigs.commands import PLAYHEAD, SECRETS, environment, failed, playhead, started
+from rigs.lake import Lake
+from rigs.lake import playhead as process
+from rigs.logs import EmbeddedRig, append_all, writing
+from rigs.processes import ROOT
+from rigs.waiting import until
+
+from schemas.settings import Settings
+
+SERVICES = (["ingest"], ["worker"], ["upkeep", "--every", "1h"], ["backup", "--every", "1h"])
+WRONG = [
+    ({"PLAYHEAD_HTTP_PROT": "1"}, "PLAYHEAD_HTTP_PROT is not a setting", SERVICES),
+    ({"PLAYHEAD_METRICS_HOST": "192.0.2.1"}, "cannot serve metrics on 192.0.2.1", SERVICES[:3]),
+    ({"PLAYHEAD_LAKE_CATALOG": "mysql:host=a"}, "PLAYHEAD_LAKE_CATALOG must be", SERVICES[1:]),
+    ({"PLAYHEAD_DATA_DIR": "elsewhere"}, "`playhead init`", SERVICES),
+]
+
+
+def lines_of(text: str) -> list[dict[str, Any]]:
+    """Return the lines of a log; fail if one of them is not JSON."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "says"),
+    [
+        pytest.param(arguments, settings, says, id=f"{arguments[0]}-{next(iter(settings))}")
+        for settings, says, services in WRONG
+        for arguments in services
+    ],
+)
+def test_a_service_with_a_wrong_setting_ends_with_the_reason_in_its_log(
+    arguments: list[str], settings: dict[str, str], says: str, tmp_path: Path
+) -> None:
+    """As JSON, with status 2; also one that would otherwise repeat its work until it succeeds."""
+    Lake(tmp_path / "data")
+    given = SECRETS | {"PLAYHEAD_HTTP_PORT": "0"} | settings
+    assert says in failed(playhead(*arguments, cwd=tmp_path, settings=given, timeout_s=30))
+
+
+def test_a_wrong_argument_of_a_service_is_in_its_log(tmp_path: Path) -> None:
+    """Nobody reads the usage there."""
+    assert "'soon' is not a duration" in failed(playhead("upkeep", "--every", "soon", cwd=tmp_path))
+    assert "--evry" in failed(playhead("backup", "--evry", "1h", cwd=tmp_path))
+
+
+def test_a_person_who_starts_a_service_on_a_terminal_reads_a_sentence(tmp_path: Path) -> None:
+    """The same reason, not as JSON."""
+    master, slave = pty.openpty()
+    done = subprocess.run(
+        [PLAYHEAD, "worker"], cwd=tmp_path, env=environment({}), stderr=slave, check=False, timeout=60
+    )
+    os.close(slave)
+    said = os.read(master, 100_000).decode()
+    os.close(master)
+    assert done.returncode == 2
+    assert said.splitlines()[-1].startswith("playhead: ")
+
+
+@pytest.mark.parametrize("arguments", SERVICES, ids=" ".join)
+def test_a_service_logs_its_settings_first(arguments: list[str], tmp_path: Path) -> None:
+    """Those that were set, with its version; secrets and passwords are hidden."""
+    catalog = "postgres:host=127.0.0.1 port=1 dbname=lake user=me password=hush-hush"
+    settings = SECRETS | {"PLAYHEAD_LAKE_CATALOG": catalog, "PLAYHEAD_DATA_DIR": "data"}
+    with started(*arguments, cwd=tmp_path, settings=settings) as running:
+        first = json.loads(until(lambda: running.output.splitlines())[0])
+    assert (first["event"], first["level"]) == ("settings", "info")
+    assert first["version"]
+    shown = first["settings"]
+    assert shown["PLAYHEAD_DATA_DIR"] == "data"
+    assert shown["PLAYHEAD_MAC_KEY"] == "(set, hidden)"
+    assert shown["PLAYHEAD_LAKE_CATALOG"].endswith("user=me password=(hidden)")
+    assert "PLAYHEAD_HTTP_HOST" not in shown, "a default says nothing"
+
+
+def test_a_field_of_the_log_is_bounded(tmp_path: Path) -> None:
+    """The beginning and the end of a longer one are kept, so that a traceback keeps its cause."""
+    code = """
+import structlog
+from commands.logs import log_as_json
+log_as_json("info")
+logger = structlog.get_logger("test")
+logger.error("long", error="begin " + "x" * 1_000_000 + " end", many=[{"text": "y" * 100_000}] * 10_000)
+try:
+    raise ValueError("z" * 1_000_000 + " the cause")
+except ValueError:
+    logger.exception("failed")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    long, raised = lines_of(done.stderr)
+    assert long["error"].startswith("begin xxx")
+    assert long["error"].endswith("xxx end")
+    assert "characters left out" in long["error"]
+    assert max(map(len, (long["error"], raised["exception"]))) < 5_000
+    assert len(long["many"]) == 200
+    assert raised["exception"].startswith("Traceback")
+    assert raised["exception"].endswith("the cause")
+
+
+def test_what_nobody_foresaw_ends_a_service_with_a_line_of_its_log(tmp_path: Path) -> None:
+    """With the traceback in it, and status 1."""
+    shadow = tmp_path / "shadow"
+    shadow.mkdir()
+    (shadow / "sitecustomize.py").write_text(
+        "import socket\ndef fail(): raise RuntimeError('nobody foresaw this')\nsocket.gethostname = fail\n"
+    )
+    Lake(tmp_path / "data")
+    done = playhead("worker", cwd=tmp_path, settings={"PYTHONPATH": str(shadow)})
+    assert done.returncode == 1
+    last = lines_of(done.stderr)[-1]
+    assert (last["event"], last["level"]) == ("failed", "critical")
+    assert last["exception"].endswith("RuntimeError: nobody foresaw this")
+
+
+def test_a_worker_logs_from_whom_it_takes_a_partition(tmp_path: Path) -> None:
+    """Who wrote its last commit, and who reads it now; the first one has nobody before it."""
+    lake, rig = Lake(tmp_path), EmbeddedRig(tmp_path)
+    asyncio.run(rig.make())
+    pids = []
+
+    def is_read() -> bool:
+        return lake.ask("SELECT next_offset FROM ledger") == [(len(pids),)]
+
+    for _ in range(2):
+        asyncio.run(_append(lake.settings))
+        with process(lake.settings, "worker") as worker:
+            pids.append(worker.pid)
+            worker.wait_for(is_read)
+            worker.kill()
+    first, second = [line for line in lines_of(worker.output) if line["event"] == "partition assigned"]
+    assert "owner_before" not in first
+    assert first["owner"].endswith(f":{pids[0]}")
+    assert second["owner_before"] == first["owner"]
+    assert second["owner"].endswith(f":{pids[1]}")
+
+
+async def _append(settings: Settings) -> None:
+    async with writing(settings) as writer:
+        await append_all(writer, 1)

@@ -128,7 +128,7 @@ def test_a_worker_logs_from_whom_it_takes_a_partition(tmp_path: Path) -> None:
     """Who wrote its last commit, and who reads it now; the first one has nobody before it."""
     lake, rig = Lake(tmp_path), EmbeddedRig(tmp_path)
     asyncio.run(rig.make())
-    pids = []
+    pids: list[int] = []
 
     def is_read() -> bool:
         return lake.ask("SELECT next_offset FROM ledger") == [(len(pids),)]

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from commands import quarantine_verbs
 from commands.durations import parse_duration_s
 from commands.ending import run
-from commands.logs import log_as_json
+from commands.options import Data, Json
+from commands.options import settings_of_process as _settings
 from commands.unneeded import leave_out_unneeded
 from schemas.faults import NotReady
-from schemas.settings import Settings, describe, read_settings
+from schemas.settings import Settings, describe
 
 if TYPE_CHECKING:
     from commands.connect import Reader
@@ -25,7 +27,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Take the events of media players, lose none, and query them as they arrive.",
 )
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NewLog = Annotated[
     str | None,
     typer.Option(
@@ -33,7 +34,6 @@ NewLog = Annotated[
         help="Accept that the log was replaced by another, for these partitions (0,3 or all).",
     ),
 ]
-Data = Annotated[Path | None, typer.Option("--data", help="Folder of log, lake and secrets.")]
 
 
 def connect(data: Path | str | None = None, **settings: str) -> "Reader":
@@ -60,16 +60,6 @@ def before_each(context: typer.Context) -> None:
 def main() -> None:
     """Run the command; a fault becomes one readable line and exit status 2."""
     run(app)
-
-
-def _settings(data: Path | None = None) -> Settings:
-    """Read the settings and apply those of logging and file modes; `data` overrides PLAYHEAD_DATA_DIR."""
-    settings = read_settings(os.environ)
-    if data is not None:
-        settings = settings.model_copy(update={"data_dir": data})
-    log_as_json(settings.log_level)
-    os.umask(settings.umask)
-    return settings
 
 
 @app.command()
@@ -291,6 +281,7 @@ def verify(
 
 session_app = typer.Typer(no_args_is_help=True, help="Examine single sessions.")
 app.add_typer(session_app, name="session")
+app.add_typer(quarantine_verbs.app, name="quarantine")
 
 
 @session_app.command()

@@ -145,7 +145,11 @@ def _of_lake(seen: Seen, lake: Condition) -> Iterator[Finding]:
         yield Finding("upkeep_late", None, f"no round of upkeep was completed for {age}: {who} says why")
     bad = sum(each.last_hour for each in lake.quarantine if each.source == "worker")
     if bad:
-        yield Finding("quarantine", None, f"{bad:,} records of the last hour cannot be decoded: `FROM quarantine`")
+        yield Finding(
+            "quarantine",
+            None,
+            f"{bad:,} records of the last hour cannot be decoded: see `playhead quarantine list`",
+        )
     retention = timedelta(seconds=seen.log_retention_s)
     watched_since = lake.oldest_snapshot_at or seen.at
     if is_overdue(seen.backup_at, now=seen.at, retention=retention, watched_since=watched_since):

@@ -99,7 +99,23 @@ def _classify(record: Record, envelope: Envelope) -> Event | Tracking | Bad:
     if envelope.specversion != "1.0":
         return _bad(record, "future_version", f"CloudEvents {envelope.specversion[:16]} is not understood")
     stamped_ms = int(envelope.receivedtime.timestamp() * 1000)
+    if envelope.appendedtime is not None:
+        return _replayed(record, envelope, stamped_ms, envelope.appendedtime)
     received_ms, is_clock_wrong = arrival(stamped_ms, appended_ms=record.appended_ms)
+    return _content(record, envelope, received_ms, is_clock_wrong=is_clock_wrong)
+
+
+def _replayed(record: Record, envelope: Envelope, stamped_ms: int, appended: datetime) -> Event | Tracking | Bad:
+    """Decode a record that was appended once more: its arrival is judged by when it was appended first."""
+    appended_ms = min(int(appended.timestamp() * 1000), record.appended_ms)
+    received_ms, is_clock_wrong = arrival(stamped_ms, appended_ms=appended_ms)
+    entry = _content(record, envelope, received_ms, is_clock_wrong=is_clock_wrong)
+    return msgspec.structs.replace(entry, is_replay=True)
+
+
+def _content(
+    record: Record, envelope: Envelope, received_ms: int, *, is_clock_wrong: bool
+) -> Event | Tracking | Bad:
     try:
         if envelope.type.startswith(MEDIA):
             return _media(record, envelope, received_ms, is_clock_wrong=is_clock_wrong)

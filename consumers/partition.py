@@ -8,6 +8,7 @@ session stays.
 
 Arrivals follow the log's clock to within two minutes (`decode.CLOCK_MS_MAX`). So an arrival that is more than
 `CLOCK_BACK_MS` before the watermark shows that the log's clock was put back, and the watermark goes back with it.
+Only the arrival of a replay may be as old as it likes.
 """
 
 from collections.abc import Iterable
@@ -73,7 +74,7 @@ class PartitionSessions:
         for entry in entries:
             has_entries = True
             received_ms = entry.received_ms
-            if received_ms > read_ms or received_ms < read_ms - CLOCK_BACK_MS:
+            if received_ms > read_ms or (received_ms < read_ms - CLOCK_BACK_MS and not entry.is_replay):
                 read_ms = received_ms
             if isinstance(entry, Event):
                 if waiting and entry.session_id in waiting:

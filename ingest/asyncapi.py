@@ -25,8 +25,9 @@ TIMES: Final = (("Envelope", "time"), ("Envelope", "receivedtime"), ("TrackingCr
 ABOUT: Final = """\
 Every event that Playhead accepted, and every body that it refused, as CloudEvents 1.0 in structured JSON. The key
 of a record is the session id, so a session stays in one partition, in the order in which its events were taken.
-Its timestamp is the broker's. A record may occur twice with one `id`; the first counts. New types and new keys may
-come: skip those that you do not know."""
+Its timestamp is the broker's. A record may occur twice with one `id`; the first counts. One with `replayof`
+repeats an earlier record that could not be decoded. New types and new keys may come: skip those that you do not
+know."""
 ABOUT_MEDIA: Final = """\
 `data` is the event as the player sent it, unknown keys included, with identities replaced by pseudonyms. `time` is
 the player's clock, `receivedtime` ours. A sessionStart describes its sender, coarsely: `devicetype`, `os`,

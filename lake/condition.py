@@ -18,7 +18,7 @@ RECENT = timedelta(hours=1)
 
 
 class Quarantined(msgspec.Struct, frozen=True):
-    """Records in quarantine for one reason: of the last hour, and of all time.
+    """Records in quarantine that nobody has dealt with, for one reason: of the last hour, and of all time.
 
     `source` is `ingest` (a refused request) or `worker` (a record that cannot be decoded).
     """
@@ -83,7 +83,8 @@ def read_condition(place: Location, *, clock: Callable[[], datetime]) -> Conditi
 
 def _quarantine(lake: duckdb.DuckDBPyConnection, now: datetime) -> list[Quarantined]:
     rows = lake.execute(
-        "SELECT source, reason, count(*) FILTER (WHERE received_at >= ?), count(*) FROM quarantine "
+        "SELECT source, reason, count(*) FILTER (WHERE received_at >= ?), count(*) "
+        "FROM quarantine ANTI JOIN quarantine_decisions USING (log_partition, log_offset) "
         "GROUP BY ALL ORDER BY 3 DESC, 4 DESC, 1, 2",
         [now - RECENT],
     ).fetchall()

@@ -11,7 +11,7 @@ separated by commas. `time` is the player's own time of the event, `receivedtime
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -37,6 +37,8 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):
     `requesthashes` of a sessionStart are keyed hashes of its request, joined by commas (`ingest/retries.py`).
     `devicetype`, `os`, `browser`, `isbot`, `country` and `region` of a sessionStart describe its sender
     (`schemas/client.py`); what is not known is absent, and under a denial all but `devicetype` and `country`.
+    `replayof` is the position (`partition:offset`) of an earlier record of this event, which a worker could not
+    decode, and `appendedtime` when the log took it; `playhead quarantine replay` appended this one.
     """
 
     specversion: str
@@ -58,6 +60,8 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):
     isbot: bool | None = None
     country: str | None = None
     region: str | None = None
+    replayof: str | None = None
+    appendedtime: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     data: Any
 
 

@@ -23,7 +23,7 @@ _encode_sorted = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Tracking(msgspec.Struct, frozen=True):
-    """A tracking session that was created or deleted."""
+    """A tracking session that was created or deleted. `is_replay`: as of an Event."""
 
     event_id: str
     change: str
@@ -36,6 +36,7 @@ class Tracking(msgspec.Struct, frozen=True):
     consent: str | None
     received_ms: int
     offset: int
+    is_replay: bool = False
 
 
 class Bad(msgspec.Struct, frozen=True):
@@ -47,6 +48,7 @@ class Bad(msgspec.Struct, frozen=True):
     reason: str
     detail: str
     value: bytes
+    is_replay: bool = False
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -56,7 +58,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     the timestamp, unless the others of its session show that the clock was set (`clock_steps.py`). `params`,
     `qoe`, `custom_metadata` and `other` (the top-level keys that the protocol does not know) are JSON as the lake
     keeps it, and so is `client`, what is known of the sender of a sessionStart. `source` is the route that the
-    event came by.
+    event came by. `is_replay`: it was appended once more, so that its arrival may be long ago.
     """
 
     event_id: str
@@ -78,6 +80,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     source: str = ""
     request_hashes: str = ""
     client: bytes | None = None
+    is_replay: bool = False
 
     def says_the_same(self, other: "Event") -> bool:
         """Return whether two events of a session are the same words of the player, however spelled as JSON."""

@@ -64,6 +64,17 @@ CREATE TABLE IF NOT EXISTS quarantine (
     value BLOB                     -- the record's bytes
 );
 
+-- What operators decided about records in quarantine, which stay there: see `playhead quarantine`.
+CREATE TABLE IF NOT EXISTS quarantine_decisions (
+    log_partition INTEGER,         -- partition of the quarantined record
+    log_offset BIGINT,             -- its offset
+    decision VARCHAR,              -- replayed: its event is in the log once more; discarded: nothing more is done with it
+    new_partition INTEGER,         -- partition of the record that now has its event; null if discarded
+    new_offset BIGINT,             -- offset of that record
+    decided_at TIMESTAMPTZ,        -- when it was decided, by the clock of that machine
+    why VARCHAR                    -- the operator's reason to discard it; how a replayed event got into the log
+);
+
 -- Records whose event was already stored: retries below the API, so that each event is stored once.
 CREATE TABLE IF NOT EXISTS duplicates (
     log_partition INTEGER,         -- partition of the log

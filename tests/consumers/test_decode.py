@@ -87,7 +87,7 @@ DATA = st.one_of(
 VALUES = st.fixed_dictionaries(
     {key: st.just(value) | NASTY for key, value in PING.items() if key not in ("type", "data")}
     | {"type": st.sampled_from(TYPES) | NASTY, "data": DATA},
-    optional=dict.fromkeys(("trackingsession", "trackingverified", "consent", "flags"), NASTY),
+    optional=dict.fromkeys(("trackingsession", "trackingverified", "consent", "flags", "appendedtime"), NASTY),
 )
 
 

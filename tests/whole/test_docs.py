@@ -96,13 +96,18 @@ def test_commands_exist(page: Path) -> None:
     verbs: dict[str, Any] = command.commands  # type: ignore[attr-defined]
     for text in code(page):
         for line in re.sub(r'"[^"]*"', '""', text).splitlines():
-            found = re.match(r"(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?playhead ([a-z-]+)([^#|]*)", line.strip())
+            found = re.match(r"(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?playhead ([a-z-]+)([^#|]*)", line.strip())
             if found is None:
                 continue
             if found[1] == "--help":
                 continue
             assert found[1] in verbs, line
-            options = {option for param in verbs[found[1]].params for option in param.opts} | {"--help"}
+            verb = verbs[found[1]]
+            words = re.findall(r"[a-z-]+", found[2].partition(" --")[0])
+            if words and hasattr(verb, "commands"):  # `playhead session show`, or `playhead quarantine list|show`
+                assert words[0] in verb.commands, line
+                verb = verb.commands[words[0]]
+            options = {option for param in verb.params for option in param.opts} | {"--help"}
             assert set(re.findall(r"(?<!\S)--[a-z-]+", found[2])) <= options, line
 
 

@@ -36,8 +36,8 @@ KEPT_BACKLOG_MAX: Final = 1_000
 DETAIL_CHARACTERS_MAX: Final = 1_024
 TOGETHER_MAX: Final = 512
 TOGETHER_TIMEOUT_S: Final = 4.5
-# The part of a fault's message that quotes the request; it is last in the message, and may contain any character.
-_quoted = re.compile(r"""((?<=got )['"]|(?<=Invalid enum value )).*""", re.DOTALL)
+# The parts of a fault's message that quote the request (`schemas.paths.quote`).
+_quoted = re.compile(r"'([^']*)'")
 
 logger = structlog.get_logger(__name__)
 
@@ -164,7 +164,7 @@ def refused_to_keep(fault: Fault, body: bytes, pseudonymizer: RefusedPseudonymiz
 
 def _detail(text: str, pseudonymizer: RefusedPseudonymizer, *, denied: bool) -> str:
     def keep(quoted: re.Match[str]) -> str:
-        return REMOVED if denied or pseudonymizer.text(quoted[0], denied=denied) != quoted[0] else quoted[0]
+        return REMOVED if denied or pseudonymizer.text(quoted[1], denied=denied) != quoted[1] else quoted[0]
 
     text = _quoted.sub(keep, text)
     return REMOVED if "@" in text or "%40" in text else text[:DETAIL_CHARACTERS_MAX]

@@ -23,7 +23,7 @@ from ingest.accept import ACCEPTED_TYPES, Accept
 from ingest.bodies import BodyLimits, Budget
 from ingest.documents import Documents
 from ingest.front import Front, Route
-from ingest.http import Disconnected, as_text, read_headers
+from ingest.http import Disconnected, Reply, as_text, read_headers
 from ingest.identity import RefusedPseudonymizer, read_pseudonymizer
 from ingest.intake import TAKEN, Intake
 from ingest.metrics import Metrics
@@ -31,6 +31,7 @@ from ingest.rates import Rates
 from ingest.refusals import Refusals
 from ingest.replies import Protocol, encode, preflight, protocol_of
 from ingest.service import service_handlers
+from ingest.wrong_paths import why_no_route
 from observability import catalogue
 from observability.meter import Meter
 from schemas.faults import InvalidEvent, MethodNotAllowed, NoSuchRoute
@@ -89,7 +90,9 @@ def build_app(
     documents = Documents(settings, intake)
     handlers = [*of_tracking.handlers(), *service_handlers(writer), *documents.handlers()]
     documents.openapi = encode(openapi.document(handlers))
-    front = Front(media_routes(of_media, settings), litestar(handlers, refusals), intake, refusals, metrics)
+    routes = media_routes(of_media, settings)
+    others = litestar(handlers, refusals, known=[route.path for route in routes])
+    front = Front(routes, others, intake, refusals, metrics)
     return Ingest(front, accept)
 
 
@@ -110,9 +113,12 @@ def media_routes(of_media: media.Media, settings: Settings) -> list[Route]:
     ]
 
 
-def litestar(handlers: Sequence[HTTPRouteHandler], refusals: Refusals) -> Litestar:
-    """Make Litestar with these handlers, their preflights, and our replies to errors."""
-    answers = Answers(refusals, handlers)
+def litestar(handlers: Sequence[HTTPRouteHandler], refusals: Refusals, *, known: Sequence[str]) -> Litestar:
+    """Make Litestar with these handlers, their preflights, and our replies to errors.
+
+    `known` are the paths that others serve.
+    """
+    answers = Answers(refusals, handlers, known=known)
     return Litestar(
         # OPTIONS first: Litestar adds its own to a path that has none yet.
         [*_preflights(handlers), *reversed(handlers)],
@@ -147,13 +153,19 @@ def _preflight(paths: list[str], protocol: Protocol, *, allow: str) -> HTTPRoute
 class Answers:
     """Litestar's exception handlers."""
 
-    def __init__(self, refusals: Refusals, handlers: Sequence[HTTPRouteHandler]) -> None:
+    def __init__(self, refusals: Refusals, handlers: Sequence[HTTPRouteHandler], *, known: Sequence[str]) -> None:
         self._refusals = refusals
         self._templates = _templates(handlers)
+        shown = [path for handler in handlers if handler.include_in_schema for path in handler.paths]
+        self._known = sorted({*known, *shown})
 
     def error(self, request: LitestarRequest[Any, Any, Any], error: Exception) -> Response[bytes]:
-        """Reply to refusals and unexpected errors. At an unknown path, the nearest protocol replies."""
+        """Reply to refusals and unexpected errors. At an unknown path, the nearest protocol replies.
+
+        A preflight of an unknown path is allowed, so that the browser shows the 404 that follows.
+        """
         scope = request.scope
+        headers = read_headers(scope)
         path = normalize_path(scope["path"])
         protocol, allow = protocol_of(path), ""
         template: str | None = next((name for pattern, name in self._templates if pattern.fullmatch(path)), path)
@@ -163,25 +175,33 @@ class Answers:
         elif isinstance(error, HTTPException):
             protocol = "tracking" if scope["raw_path"].startswith(b"/v1/") else "media"
             template = None
-            is_unknown = isinstance(error, NotFoundException)
-            error = NoSuchRoute("Nothing lives at this path") if is_unknown else InvalidEvent(error.detail)
+            if not isinstance(error, NotFoundException):
+                error = InvalidEvent(error.detail)
+            elif scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+                return _response(preflight(protocol, headers))
+            else:
+                error = NoSuchRoute(why_no_route(path, self._known))
         taken = scope["state"].get(TAKEN)
         reply = self._refusals.answer(
             error,
             protocol,
-            read_headers(scope),
+            headers,
             method=scope["method"],
             route=template,
             body=taken.body if taken else b"",
             allow=allow,
         )
-        headers = as_text(reply.headers)
-        return Response(reply.body, status_code=reply.status, headers=headers, media_type=headers["content-type"])
+        return _response(reply)
 
     def gone(self, _request: LitestarRequest[Any, Any, Any], _error: Exception) -> Response[None]:
         """Return a reply that the server discards, because the sender has disconnected."""
         self._refusals.gone()
         return Response(None)
+
+
+def _response(reply: Reply) -> Response[bytes]:
+    headers = as_text(reply.headers)
+    return Response(reply.body, status_code=reply.status, headers=headers, media_type=headers.get("content-type"))
 
 
 def _templates(handlers: Sequence[HTTPRouteHandler]) -> list[tuple[re.Pattern[str], str]]:

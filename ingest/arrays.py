@@ -10,6 +10,7 @@ from typing import ClassVar, Final, TypeVar
 import msgspec
 
 from schemas.faults import InvalidEvent, NotJson, TooLarge
+from schemas.not_json import what_it_is
 
 EVENTS_MAX: Final = 20_000
 SLICE_S: Final = 0.001
@@ -51,8 +52,8 @@ def cut(body: bytes) -> list[msgspec.Raw]:
         if (place := _index(str(error))) is None:
             raise InvalidEvent("Expected an array of events, the first a sessionStart") from None
         raise InvalidEvent(f"event {place[1]}: Expected one event, a JSON object") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise NotJson(f"the body is not JSON: {error}") from None
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise NotJson(f"the body is not JSON: {what_it_is(body, error)}") from None
 
 
 class Turns:

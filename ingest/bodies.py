@@ -199,7 +199,9 @@ async def unpack(body: bytes, encoding: bytes, limits: BodyLimits, share: Share)
         try:
             part = unpacker.decompress(body, slice_bytes)
         except zlib.error as error:
-            raise NotJson(f"The body is not gzip: {error}") from None
+            is_json = body.lstrip()[:1] in (b"{", b"[")
+            why = "it is JSON as it is; leave out Content-Encoding" if is_json else str(error)
+            raise NotJson(f"The body is not gzip: {why}") from None
         size += len(part)
         parts.append(part)
         if size > bytes_max:

@@ -15,14 +15,17 @@ from ingest.accept import TOGETHER_MAX, Accept
 from ingest.arrays import Turns, cut
 from ingest.clients import Clients, read_clients
 from ingest.ended import RecentEnds
+from ingest.findings import Takes, errors, refusal
 from ingest.http import Reply
 from ingest.identity import METADATA, Pseudonymizer, read_pseudonymizer
 from ingest.intake import Intake, Request
 from ingest.names import TRACKING_KEYS
+from ingest.oddities import STRICT_FLAGS, oddities
 from ingest.replies import NO_CONTENT, created
 from ingest.retries import request_hashes
 from ingest.tokens import read_token
-from schemas.faults import InvalidEvent, NotJson, SessionOver, UnknownSession
+from ingest.wrong_paths import why_unknown
+from schemas.faults import InvalidEvent, NotJson, Refusal, SessionOver, UnknownSession
 from schemas.ids import (
     Entropy,
     MediaSession,
@@ -32,14 +35,18 @@ from schemas.ids import (
     mint_media_session,
     verify_media_session,
 )
-from schemas.media import DOCUMENTED, check_event, read_json
+from schemas.media import check_event, read_json
 from schemas.records import SOURCE_DOWNLOADED, SOURCE_MEDIA, Envelope, describe_client, media_event
 from schemas.settings import Settings
 from schemas.vocabulary import EventType
 
 TRACKING_HEADERS: Final = (b"x-jay-tracking", b"__secure-jay_tracking")
 NOT_VALID: Final = "tracking_not_valid"
-STRICT_FLAGS: Final = frozenset(("off_schema", "playhead_range"))
+REFUSED_NAMED_MAX: Final = 4  # so many events of an array
+NOT_DOWNLOADED: Final = (
+    "Expected `media.downloaded` to be true - at `$.params`: an array is an offline session, and a live session "
+    "is one event in each POST"
+)
 
 
 class MediaRules(msgspec.Struct, frozen=True):
@@ -86,16 +93,17 @@ class Incoming(msgspec.Struct, frozen=True):
         return self.event["params"].get("media.downloaded") is True
 
 
-def check(event: Any, rules: MediaRules, *, now_ms: int) -> Incoming:
-    """Check one decoded event. Raises InvalidEvent."""
-    event_type, flags = check_event(event, now_ms=now_ms)
+def check(event: Any, rules: MediaRules, *, takes: Takes, now_ms: int) -> Incoming:
+    """Check one decoded event. Raises InvalidEvent, which names all that is wrong with it."""
+    try:
+        event_type, flags = check_event(event, now_ms=now_ms)
+    except InvalidEvent as fault:
+        raise refusal(errors(event, takes), or_else=str(fault)) from None
+    if event_type.starts is not (takes == "a sessionStart"):
+        raise refusal(errors(event, takes), or_else="Expected another `eventType` here")
     if rules.strict and not STRICT_FLAGS.isdisjoint(flags):
-        if "playhead_range" in flags:
-            raise InvalidEvent("Expected a playhead within the content - at `$.playerTime.playhead`")
-        try:
-            msgspec.convert(event, DOCUMENTED[event_type.name])
-        except msgspec.ValidationError as error:
-            raise InvalidEvent(str(error)) from None
+        odd = (found for found in oddities(event, event_type, now_ms=now_ms) if found.code in STRICT_FLAGS)
+        raise refusal(odd, or_else=f"Expected an event without the flags {', '.join(flags)}")
     return Incoming(event, event_type, flags)
 
 
@@ -192,11 +200,11 @@ class Media:
         if request.body.lstrip()[:1] == b"[":
             return await self._store_offline(request, SOURCE_MEDIA)
         now_ms = _milliseconds(request)
-        incoming = check(read_json(request.body), self._rules, now_ms=now_ms)
-        if not incoming.event_type.starts:
-            raise InvalidEvent(f"Expected `eventType` to be sessionStart here, got {incoming.event_type.name}")
+        incoming = check(read_json(request.body), self._rules, takes="a sessionStart", now_ms=now_ms)
         if incoming.is_downloaded:
-            raise InvalidEvent("Expected an array of events where `media.downloaded` is true")
+            raise InvalidEvent(
+                "Expected an array of events, as `media.downloaded` is true: the session is offline"
+            )
         session, event_id = self._new_session(request, now_ms)
         wrapped = self._wrap(incoming, request, session, event_id)
         wrapped.requesthashes = ",".join(request_hashes(self._rules.pseudonym_key, request))
@@ -239,10 +247,8 @@ class Media:
         now_ms = _milliseconds(request)
         session = verify_media_session(self._rules.mac_keys, request.parameter or "")
         if session is None:
-            raise UnknownSession("No session has this id; start a new session")
-        incoming = check(read_json(request.body), self._rules, now_ms=now_ms)
-        if incoming.event_type.starts:
-            raise InvalidEvent("Expected any `eventType` but sessionStart, which makes a session of its own")
+            raise UnknownSession(why_unknown(request.parameter or ""))
+        incoming = check(read_json(request.body), self._rules, takes="any other event", now_ms=now_ms)
         self._check_open(session, incoming, now_ms)
         event_id = self._event_id(request, session, now_ms)
         await self._accept.append(session.partition, self._wrap(incoming, request, session, event_id))
@@ -306,21 +312,25 @@ class Media:
         return created(session.id)
 
     def _check_each(self, events: Sequence[msgspec.Raw], request: Request, source: str) -> Iterator[Incoming]:
-        """Check one event after the other. Raises NotJson or InvalidEvent, with the index of the first bad one."""
+        """Check one event after the other. Raises NotJson or InvalidEvent, naming the first bad ones by index."""
         if not events:
-            raise InvalidEvent("Expected an array of events, the first a sessionStart")
+            raise InvalidEvent("Expected an array of events, the first a sessionStart, got an empty one")
         now_ms = _milliseconds(request)
+        refused: list[Refusal] = []
         for index, event in enumerate(events):
+            takes: Takes = "any other event" if index else "a sessionStart"
             try:
-                incoming = check(read_json(bytes(event)), self._rules, now_ms=now_ms)
-                if incoming.event_type.starts is not (index == 0):
-                    wanted = "to be sessionStart" if index == 0 else "other than sessionStart"
-                    raise InvalidEvent(f"Expected `eventType` {wanted}, got {incoming.event_type.name}")
+                incoming = check(read_json(bytes(event)), self._rules, takes=takes, now_ms=now_ms)
+                if index == 0 and source == SOURCE_MEDIA and not incoming.is_downloaded:
+                    raise InvalidEvent(NOT_DOWNLOADED)
             except (NotJson, InvalidEvent) as fault:
-                raise type(fault)(f"event {index}: {fault}") from None
-            if index == 0 and source == SOURCE_MEDIA and not incoming.is_downloaded:
-                raise InvalidEvent("event 0: Expected `media.downloaded` to be true - at `$.params`")
-            yield incoming
+                refused.append(type(fault)(f"event {index}: {fault}"))
+                if len(refused) == REFUSED_NAMED_MAX:
+                    break
+            else:
+                yield incoming
+        if refused:
+            raise type(refused[0])("; ".join(map(str, refused)))
 
 
 def _denial(request: Request) -> list[bytes]:

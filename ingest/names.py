@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 from ingest.consent import PURPOSES
-from schemas.media import NESTED_KEYS, PARTS
-from schemas.vocabulary import EVENT_TYPES, QOE
+from schemas.media import NESTED_KEYS
+from schemas.paths import DOCUMENTED_KEYS
 
 Namespace = Literal["user", "device"]
 Meaning = Literal["content", "user", "device", "consent", "tracking", "address"]
@@ -26,11 +26,7 @@ DOCUMENTED_IDENTITIES: Final[Mapping[str, Namespace]] = {
     "analytics.aid": "device",
     "appInstallationId": "device",
 }
-_DOCUMENTED: Final = (
-    {"playerTime", "playhead", "ts", "eventType", *PARTS}
-    | {param.key for row in EVENT_TYPES.values() for param in row.params}
-    | {param.key for param in QOE}
-) - DOCUMENTED_IDENTITIES.keys()
+_DOCUMENTED: Final = DOCUMENTED_KEYS - DOCUMENTED_IDENTITIES.keys()
 
 # Parts of names, without separators, at any position.
 _DEVICE_PARTS: Final = re.compile(

@@ -140,15 +140,17 @@ def whole_reply(status: int, body: bytes, headers: Headers, *, content_type: byt
     return Reply(status, headers + about, body)
 
 
-def preflight(protocol: Protocol, headers: Mapping[bytes, bytes], *, allow: str) -> Reply:
-    """Reply to OPTIONS: what a page may send, valid for a day."""
+def preflight(protocol: Protocol, headers: Mapping[bytes, bytes], *, allow: str = "") -> Reply:
+    """Reply to OPTIONS: what a page may send, valid for a day. `allow` lists the methods of a path that exists."""
     about = dict(cors(protocol, headers.get(b"origin")))
     if protocol == "media":
         about[b"access-control-allow-headers"] = _allowed_headers(
             headers.get(b"access-control-request-headers", b"").strip()
         )
         about[b"vary"] = b"Access-Control-Request-Headers"
-    about |= {b"access-control-max-age": PREFLIGHT_AGE_S, b"allow": allow.encode()}
+    about[b"access-control-max-age"] = PREFLIGHT_AGE_S
+    if allow:
+        about[b"allow"] = allow.encode()
     return Reply(204, list(about.items()))
 
 

@@ -8,11 +8,14 @@ Source: the protocol's documentation, and the bodies that its clients send.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
 from schemas.faults import InvalidEvent, NotJson
+from schemas.not_json import DEPTH_MAX, what_it_is
+from schemas.paths import Path, dollar, quote
 from schemas.vocabulary import EVENT_TYPES, LIVE_CONTENT_TYPES, QOE, STATES_PARAMS, EventType, Kind, Param
 
 TS_MS_MAX = 4_102_444_800_000  # the year 2100: a later timestamp is a mistake, not a late event
@@ -21,9 +24,10 @@ AHEAD_MS_MAX = 86_400_000
 DAY_S = 86_400
 EXACT_MAX = 1 << 53  # above this, one floating-point number represents several integers
 KEYS_MAX = 256
+NUMBER_SHOWN_MAX = 1e16
+SCALAR_WORDS = "a string, number, boolean or null"
 Scalar = str | int | float | bool | None
 _SCALARS = frozenset(get_args(Scalar))
-DEPTH_MAX = 16
 PARTS = frozenset(("playerTime", "params", "qoeData", "customMetadata"))
 NESTED_KEYS = frozenset(("visitor.customerIDs", "statesStart", "statesEnd"))
 
@@ -132,7 +136,7 @@ def check_plain_event(event: PlainEvent) -> EventType:
     """Return the type of a plain event. Raises InvalidEvent; accepts what `check_event` accepts, faster."""
     event_type = EVENT_TYPES.get(event.eventType)
     if event_type is None:
-        raise InvalidEvent(f"Expected a known `eventType`; got {_shorten(event.eventType)}")
+        raise InvalidEvent(f"Expected a known `eventType`; got {quote(event.eventType)}")
     vital = _VITAL_PARAMS.get(event_type.name)
     if vital is not None:
         try:
@@ -145,7 +149,8 @@ def check_plain_event(event: PlainEvent) -> EventType:
     return event_type
 
 
-def _is(value: Any, wanted: type[msgspec.Struct]) -> bool:
+def fits(value: Any, wanted: Any) -> bool:
+    """Return whether a JSON value is of a type."""
     try:
         msgspec.convert(value, wanted)
     except msgspec.ValidationError:
@@ -203,10 +208,8 @@ def read_json(body: bytes) -> Any:
         _check_depth(body)
     try:
         return _decode(body)
-    except UnicodeDecodeError as error:
-        raise NotJson(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-        raise NotJson(f"the body is not JSON: {error}") from None
+        raise NotJson(f"the body is not JSON: {what_it_is(body, error)}") from None
 
 
 def _check_depth(body: bytes) -> None:
@@ -228,17 +231,17 @@ def check_event(event: Any, *, now_ms: int) -> tuple[EventType, list[str]]:
     Raises InvalidEvent; the message names the field and what was expected.
     """
     if not isinstance(event, dict):
-        raise InvalidEvent(f"Expected one event, a JSON object, got {_kind_name(event)}")
+        raise InvalidEvent(f"Expected one event, a JSON object, got {json_word(event)}")
     name = event.get("eventType")
     event_type = EVENT_TYPES.get(name) if isinstance(name, str) else None
     if event_type is None:
         known = ", ".join(EVENT_TYPES)
-        raise InvalidEvent(f"Expected `eventType` to be one of {known}; got {_shorten(name)}")
+        raise InvalidEvent(f"Expected `eventType` to be one of {known}; got {json_word(name)}")
     flags = []
     try:
         msgspec.convert(event, DOCUMENTED[event_type.name])
     except msgspec.ValidationError:
-        if not (_make_all_integers(event, event_type) and _is(event, DOCUMENTED[event_type.name])):
+        if not (_make_all_integers(event, event_type) and fits(event, DOCUMENTED[event_type.name])):
             try:
                 msgspec.convert(event, ACCEPTED[event_type.name])
             except msgspec.ValidationError as error:
@@ -246,37 +249,35 @@ def check_event(event: Any, *, now_ms: int) -> tuple[EventType, list[str]]:
             flags.append("off_schema")
     _check_shape(event)
     time = event["playerTime"]
-    if time["playhead"] < 0 or (event_type.starts and _is_past_end(time["playhead"], event["params"])):
+    if time["playhead"] < 0 or (event_type.starts and is_past_end(time["playhead"], event["params"])):
         flags.append("playhead_range")
     if time["ts"] > now_ms + AHEAD_MS_MAX:
         flags.append("future_ts")
     elif time["ts"] < TS_MS_USUAL:
         flags.append("past_ts")
-    if event_type.state == "update" and not _names_a_state(event.get("params")):
+    if event_type.state == "update" and not names_a_state(event.get("params")):
         flags.append("no_state")
     return event_type, flags
 
 
-def _names_a_state(params: Any) -> bool:
+def names_a_state(params: Any) -> bool:
+    """Return whether an update of states names any."""
     return type(params) is dict and any(params.get(param.key) for param in STATES_PARAMS)
 
 
 def _check_shape(event: dict[str, Any]) -> None:
     """Refuse too many keys, and nesting where the protocol has none."""
     keys = len(event)
+    is_odd = False
     for name, value in event.items():
         if type(value) is dict:
-            if name not in PARTS:
-                raise InvalidEvent(f"Expected a string, number, boolean or null, got an object - at `$.{name}`")
             keys += len(value)
-            if not is_flat(value):
-                for key, inner in value.items():
-                    if type(inner) in (dict, list):
-                        _check_nested(name, key, inner)
+            is_odd = is_odd or name not in PARTS or not is_flat(value)
         elif type(value) is list:
-            raise InvalidEvent(f"Expected a string, number, boolean or null, got an array - at `$.{name}`")
-    if keys > KEYS_MAX:
-        raise InvalidEvent(f"Expected at most {KEYS_MAX} keys in an event, got {keys}")
+            is_odd = True
+    if is_odd or keys > KEYS_MAX:
+        for path, message in misshapen(event):
+            raise InvalidEvent(at(message, path))
 
 
 def is_flat(part: dict[str, Any]) -> bool:
@@ -284,33 +285,67 @@ def is_flat(part: dict[str, Any]) -> bool:
     return _SCALARS.issuperset(map(type, part.values()))
 
 
-def _check_nested(name: str, key: str, value: Any) -> None:
-    where = f"at `$.{name}.{key[:64]}`"
-    if name != "params" or key not in NESTED_KEYS:
-        raise InvalidEvent(f"Expected a string, number, boolean or null, got {_kind_name(value)} - {where}")
+def misshapen(event: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Yield each place with too many keys, or with nesting where the protocol has none, and what is expected."""
+    keys = len(event)
+    for name, value in event.items():
+        if type(value) is list or (type(value) is dict and name not in PARTS):
+            yield (name,), f"Expected {SCALAR_WORDS}, got {json_word(value)}"
+        elif type(value) is dict:
+            keys += len(value)
+            for key, inner in value.items():
+                if type(inner) in (dict, list):
+                    if name == "params" and key in NESTED_KEYS:
+                        yield from _misshapen_entries((name, key), inner)
+                    else:
+                        yield (name, key), f"Expected {SCALAR_WORDS}, got {json_word(inner)}"
+    if keys > KEYS_MAX:
+        yield (), f"Expected at most {KEYS_MAX} keys in an event, got {keys}"
+
+
+def _misshapen_entries(path: Path, value: Any) -> Iterator[tuple[Path, str]]:
     entries = list(value.values() if isinstance(value, dict) else value)
     if len(entries) > KEYS_MAX:
-        raise InvalidEvent(f"Expected at most {KEYS_MAX} entries, got {len(entries)} - {where}")
+        yield path, f"Expected at most {KEYS_MAX} entries, got {len(entries)}"
     for entry in entries:
         if isinstance(entry, dict) and any(type(inner) in (dict, list) for inner in entry.values()):
-            raise InvalidEvent(f"Expected flat objects - {where}")
-        if isinstance(entry, list) or (isinstance(entry, dict) and len(entry) > KEYS_MAX):
-            raise InvalidEvent(f"Expected flat objects of at most {KEYS_MAX} keys - {where}")
+            yield path, "Expected objects without objects or arrays in them"
+        elif isinstance(entry, list) or (isinstance(entry, dict) and len(entry) > KEYS_MAX):
+            yield path, f"Expected objects of at most {KEYS_MAX} keys"
 
 
-def _is_past_end(playhead: float, params: dict[str, Any]) -> bool:
-    if str(params.get("media.contentType")).lower() in LIVE_CONTENT_TYPES:
+def is_live(params: dict[str, Any]) -> bool:
+    """Return whether a sessionStart is one of live content."""
+    return str(params.get("media.contentType")).lower() in LIVE_CONTENT_TYPES
+
+
+def is_past_end(playhead: float, params: dict[str, Any]) -> bool:
+    """Return whether a playhead is after the end that a sessionStart names."""
+    if is_live(params):
         return playhead > DAY_S  # live playheads are seconds of the day
     length = params.get("media.length")
     return isinstance(length, int | float) and 0 < length < playhead
 
 
-def _kind_name(value: Any) -> str:
-    if isinstance(value, dict):
-        return "an object"
-    return "an array" if isinstance(value, list) else _shorten(value)
+def at(message: str, path: Path) -> str:
+    """Return a message with its place, if that is not the whole document."""
+    return f"{message} - at `{dollar(path)}`" if path else message
 
 
-def _shorten(value: Any) -> str:
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) <= 64 else text[:61] + "..."
+def json_word(value: Any) -> str:
+    """Return what a JSON value is, in JSON's words; what is short is quoted."""
+    if isinstance(value, str):
+        return f"the string {quote(value)}"
+    if isinstance(value, bool) or value is None:
+        return msgspec.json.encode(value).decode()
+    if isinstance(value, int | float):
+        return f"the number {value}" if abs(value) < NUMBER_SHOWN_MAX else "a very large number"
+    return kind_word(value)
+
+
+def kind_word(value: Any) -> str:
+    """Return which kind of JSON value it is."""
+    if value is None:
+        return "null"
+    kinds: dict[type, str] = {str: "a string", bool: "a boolean", dict: "an object", list: "an array"}
+    return kinds.get(type(value), "a number")

@@ -5,7 +5,7 @@ import json
 from hypothesis import strategies as st
 
 from rigs.ingest import session_start
-from schemas.media import DEPTH_MAX
+from schemas.not_json import DEPTH_MAX
 
 START = json.dumps(session_start()).encode()
 

@@ -73,7 +73,7 @@ async def look(settings: Settings, urls: Sequence[str]) -> Seen:
         versions={"playhead": version("playhead"), "duckdb": duckdb.__version__},
         partitions=partitions,
         ingests=ingests,
-        disks=_disks({settings.data_dir, *([Path(place.files)] if place.is_local else [])}),
+        disks=_disks({settings.data_dir, settings.backups, *([Path(place.files)] if place.is_local else [])}),
         backup_at=last_made_at(settings.backups, now=now),
         lake=lake,
         log_fault=log_fault,

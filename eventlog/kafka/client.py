@@ -48,6 +48,7 @@ from schemas.settings import Settings, without_settings
 METADATA_MAX_AGE_MS = 5_000
 RETRY_S = 0.25
 STOP_S = 0.5
+WHY_MS_MAX = 2_000
 ALERT_S = 1.0
 HEADERS_BYTES = 1_048_576
 BATCH_HEADER = struct.Struct(">qiibIhi")  # base offset, length, leader's epoch, magic, CRC, attributes, last delta
@@ -130,9 +131,11 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
 async def why_unreachable(settings: Settings, error: BaseException) -> Fault:
     """Find out why no broker could be spoken to: aiokafka logs the reason, but does not say it.
 
-    All are asked at once: brokers that do not answer take the time of one.
+    All are asked at once: brokers that do not answer take the time of one, and that is short, because whoever asks
+    has waited for them already.
     """
     options = client_options(settings)
+    options["request_timeout_ms"] = min(options["request_timeout_ms"], WHY_MS_MAX)
     servers = [server.strip() for server in options.pop("bootstrap_servers").split(",")]
     reasons = await asyncio.gather(*(_why_no_connection(server, options) for server in servers))
     refusal = next((reason for reason in reasons if isinstance(reason, NotReady)), None)

@@ -20,6 +20,7 @@ from schemas.settings import Settings
 logger = structlog.get_logger(__name__)
 
 INSPECTION_MS_MAX = 2_000
+CONNECTED_S_MAX = 4.0  # a person waits for what it sees
 
 
 class KafkaInspector:
@@ -93,7 +94,7 @@ class KafkaInspector:
         """Provide a consumer with current metadata of the topic; after any failure a new one is created."""
         options = client_options(self._settings)
         try:
-            async with asyncio.timeout(options["request_timeout_ms"] / 1000):
+            async with asyncio.timeout(CONNECTED_S_MAX):
                 if self._consumer is None:
                     self._consumer = AIOKafkaConsumer(
                         **options,

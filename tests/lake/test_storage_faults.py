@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rigs import s3
 from rigs.brokers import Broker, free_ports
-from rigs.disks import mounted
+from rigs.disks import fill, mounted
 from rigs.fleet import ends_well, feeding, fleet
 from rigs.postgres import NoServer, SystemServer, new_database, none_to_be_had
 from rigs.processes import Process
@@ -42,15 +42,6 @@ def cramped_postgres() -> Iterator[tuple[SystemServer, Path]]:
         else:
             yield server, disk
             server.stop()
-
-
-def fill(disk: Path) -> Path:
-    """Write until the disk is full; return the file to remove."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    return ballast
 
 
 async def test_the_lake_is_full(tmp_path: Path, small_disk: Path, kafka: Broker, catalog: str) -> None:

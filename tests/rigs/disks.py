@@ -23,3 +23,12 @@ def mounted(folder: Path, *, size_mb: int) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run([*sudo, "umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Write until the disk is full; return the file to remove."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return ballast

@@ -85,13 +85,16 @@ def print_entry(settings: Settings, text: str, *, as_json: bool) -> None:
         print(msgspec.json.encode(fields).decode())  # noqa: T201
         return
     console = Console(soft_wrap=True)
-    lines = {
+    lines: dict[str, str | None] = {
         "record": f"{entry.position}, {len(entry.value):,} bytes, arrived {_shown(entry.received_at)} UTC",
         "reason": f"{entry.reason} (source {entry.source}): {entry.detail}",
+        "sender": _sender(entry),
         "now": now,
         "decision": _decision(entry),
     }
     for name, line in lines.items():
+        if line is None:
+            continue
         console.print(Text.assemble((f"{name}: ", "bold"), printable(line)))
     console.print(Text(escaped(entry.value[:BYTES_SHOWN])))
     if len(entry.value) > BYTES_SHOWN:
@@ -157,6 +160,12 @@ def _now(entry: Entry) -> str:
     if isinstance(read, Event):
         return f"it can be decoded: {read.type.name} {read.event_id} of session {read.session_id}"
     return f"it can be decoded: {read.change} {read.event_id} of tracking session {read.tracking_session_id}"
+
+
+def _sender(entry: Entry) -> str | None:
+    """Return what is known of the sender of a refused body; None if that is nothing."""
+    known = {"API key": entry.key_name, "player": entry.player_name, "app version": entry.app_version}
+    return ", ".join(f"{name} {value}" for name, value in known.items() if value is not None) or None
 
 
 def _decision(entry: Entry) -> str:

@@ -122,7 +122,17 @@ def _content(
         if envelope.type == REJECTED:
             rejected = msgspec.convert(envelope.data, Rejected)
             reason, detail = _printable(rejected.reason), _printable(rejected.detail)
-            return Bad(record.offset, received_ms, "ingest", reason, detail, record.value)
+            return Bad(
+                record.offset,
+                received_ms,
+                "ingest",
+                reason,
+                detail,
+                record.value,
+                key_name=_printable(rejected.key_name),
+                player_name=_printable(rejected.player_name),
+                app_version=_printable(rejected.app_version),
+            )
         if envelope.type in (TRACKING_CREATED, TRACKING_DELETED):
             return _tracking(record, envelope, received_ms)
     except Fault as fault:

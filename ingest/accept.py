@@ -34,6 +34,7 @@ ACCEPTED_TYPES: Final = (
 KEPT_BODY_BYTES_MAX: Final = 16_384
 KEPT_BACKLOG_MAX: Final = 1_000
 DETAIL_CHARACTERS_MAX: Final = 1_024
+PLAYER_CHARACTERS_MAX: Final = 256
 TOGETHER_MAX: Final = 512
 TOGETHER_TIMEOUT_S: Final = 4.5
 # The parts of a fault's message that quote the request (`schemas.paths.quote`).
@@ -95,7 +96,16 @@ class Accept:
         except TimeoutError:
             raise LogUnavailable(f"not durable within {TOGETHER_TIMEOUT_S:g} s") from None
 
-    def keep_refused(self, fault: Fault, body: bytes, *, route: str, received: datetime, denied: bool) -> None:
+    def keep_refused(
+        self,
+        fault: Fault,
+        body: bytes,
+        *,
+        route: str,
+        received: datetime,
+        denied: bool,
+        key_name: str | None = None,
+    ) -> None:
         """Keep a refused body, in its own task, if rate and backlog allow it."""
         if len(self._keeping) >= KEPT_BACKLOG_MAX:
             self._metrics.rejected_dropped["backlog"].value += 1
@@ -110,6 +120,9 @@ class Accept:
                 # Keyed, because a short body could be guessed from a plain hash.
                 hmac_sha256=hmac.digest(self._pseudonym_key, body, "sha256").hex(),
                 route=route,
+                key_name=key_name,
+                player_name=_said(kept.body, "media.playerName"),
+                app_version=_said(kept.body, "media.sdkVersion"),
                 body=kept.body,
             )
             task = asyncio.create_task(self._keep(rejected, received))
@@ -160,6 +173,15 @@ def refused_to_keep(fault: Fault, body: bytes, pseudonymizer: RefusedPseudonymiz
     denied = denied or pseudonymizer.denies(value)
     replaced, _ = pseudonymizer.over(value, denied=denied)
     return Kept(_detail(str(fault), pseudonymizer, denied=denied), replaced)
+
+
+def _said(body: Any, key: str) -> str | None:
+    """Return what a refused event, or the first of several, says of its player; None if that is no usual text."""
+    event = body[0] if type(body) is list and body else body
+    params = event.get("params") if type(event) is dict else None
+    value = params.get(key) if type(params) is dict else None
+    is_text = type(value) is str and value.isprintable() and 0 < len(value) <= PLAYER_CHARACTERS_MAX
+    return value if is_text and value != REMOVED else None
 
 
 def _detail(text: str, pseudonymizer: RefusedPseudonymizer, *, denied: bool) -> str:

@@ -26,6 +26,7 @@ from ingest.front import Front, Route
 from ingest.http import Disconnected, Reply, as_text, read_headers
 from ingest.identity import RefusedPseudonymizer, read_pseudonymizer
 from ingest.intake import TAKEN, Intake
+from ingest.keys import read_api_keys
 from ingest.metrics import Metrics
 from ingest.rates import Rates
 from ingest.refusals import Refusals
@@ -78,10 +79,12 @@ def build_app(
     intake = Intake(
         Rates(settings), budget, clock=clock, monotonic_s=monotonic_s, received_bytes=metrics.received_bytes
     )
-    refusals = Refusals(accept, metrics, clock)
+    keys = read_api_keys(settings)
+    refusals = Refusals(accept, metrics, keys, clock)
     of_media = media.Media(media.read_rules(settings), accept, intake, entropy=entropy, monotonic_s=monotonic_s)
     of_tracking = tracking.Tracking(
         tracking.read_rules(settings),
+        keys,
         accept,
         intake,
         entropy=entropy,

@@ -48,6 +48,10 @@ class Metrics:
         """Count a request that was answered with a fault."""
         self.meter.number(catalogue.REFUSED, code, protocol).value += 1
 
+    def refused_of_key(self, name: str, code: str) -> None:
+        """Count such a request by the name of its API key: one of ours, or `unknown`."""
+        self.meter.number(catalogue.REFUSED_OF_KEY, name, code).value += 1
+
     def watch(self, writer: Writer) -> None:
         """Show what waits for the log at each scrape."""
         self.meter.at_scrape(catalogue.QUEUE, lambda: {(): writer.waiting})

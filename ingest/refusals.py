@@ -5,9 +5,11 @@ from datetime import datetime
 
 import structlog
 
+from ingest import keys
 from ingest.accept import Accept
 from ingest.consent import headers_deny
 from ingest.http import Reply
+from ingest.keys import ApiKeys
 from ingest.metrics import Metrics
 from ingest.replies import Protocol, refused
 from schemas.faults import Fault, KeyRefused, MethodNotAllowed, Refusal
@@ -18,9 +20,10 @@ logger = structlog.get_logger(__name__)
 class Refusals:
     """Turns errors into replies and counts."""
 
-    def __init__(self, accept: Accept, metrics: Metrics, clock: Callable[[], datetime]) -> None:
+    def __init__(self, accept: Accept, metrics: Metrics, api_keys: ApiKeys, clock: Callable[[], datetime]) -> None:
         self._accept = accept
         self._metrics = metrics
+        self._keys = api_keys
         self._clock = clock
 
     def answer(
@@ -41,9 +44,17 @@ class Refusals:
         """
         fault = error if isinstance(error, Fault) else self._unforeseen(error, route)
         self._metrics.refused(fault.code, protocol)
+        key_name = self._keys.name_of(headers.get(keys.HEADER))
+        if key_name is not None:
+            self._metrics.refused_of_key(key_name, fault.code)
         if route is not None and protocol != "plain" and _is_kept(fault, method):
             self._accept.keep_refused(
-                fault, body, route=route, received=self._clock(), denied=headers_deny(headers)
+                fault,
+                body,
+                route=route,
+                received=self._clock(),
+                denied=headers_deny(headers),
+                key_name=key_name,
             )
         return refused(fault, protocol, headers, allow=allow)
 

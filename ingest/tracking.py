@@ -4,11 +4,9 @@ Two forms of path and of headers are in use, and clients present what they were 
 bare id; all of them work. Without a user id two sessions of one viewer have nothing in common.
 """
 
-import hmac
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from hashlib import sha256
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -17,17 +15,19 @@ from litestar import Response, delete, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types.internal_types import PathParameterDefinition
 
+from ingest import keys
 from ingest.accept import Accept
 from ingest.bodies import BodyLimits
 from ingest.consent import grants
 from ingest.http import as_text
 from ingest.identity import is_nobody, pseudonym
 from ingest.intake import Intake, Request
+from ingest.keys import ApiKeys
 from ingest.names import is_consent
 from ingest.replies import cors, version_headers
 from ingest.tokens import COOKIE, NamedSession, TrackingSession, is_plain, read_token, write_time, write_token
 from observability.meter import Number
-from schemas.faults import InvalidTracking, KeyRefused
+from schemas.faults import InvalidTracking
 from schemas.ids import Entropy, mint_event_id, mint_tracking_session
 from schemas.media import read_json
 from schemas.records import (
@@ -56,7 +56,6 @@ Content = TypeVar("Content")
 class TrackingRules(msgspec.Struct, frozen=True):
     """The settings of tracking sessions."""
 
-    api_keys: frozenset[str]
     mac_keys: tuple[bytes, ...]
     pseudonym_key: bytes
     source: str
@@ -66,7 +65,6 @@ class TrackingRules(msgspec.Struct, frozen=True):
 def read_rules(settings: Settings) -> TrackingRules:
     """Return those of the settings. Raises NotReady if a key is missing."""
     return TrackingRules(
-        api_keys=settings.keys_of_api(),
         mac_keys=settings.keys_of_mac(),
         pseudonym_key=settings.key_of_pseudonyms(),
         source=settings.tracking_source,
@@ -78,13 +76,6 @@ class DeletedMessage(msgspec.Struct):
     """The reply to DELETE."""
 
     message: str = "Tracking session deleted"
-
-
-def check_key(request: Request, api_keys: frozenset[str]) -> None:
-    """Raise KeyRefused unless the request has a known X-API-Key; takes the same time for every wrong one."""
-    given = sha256((request.header(b"x-api-key") or "").encode()).digest()
-    if not sum(hmac.compare_digest(sha256(key.encode()).digest(), given) for key in api_keys):
-        raise KeyRefused("Expected a valid API key in the header X-API-Key")
 
 
 def find_session(request: Request, rules: TrackingRules) -> NamedSession | None:
@@ -140,6 +131,7 @@ class Tracking:
     def __init__(
         self,
         rules: TrackingRules,
+        api_keys: ApiKeys,
         accept: Accept,
         intake: Intake,
         *,
@@ -147,6 +139,7 @@ class Tracking:
         user_id_conflicts: Number,
     ) -> None:
         self._rules = rules
+        self._keys = api_keys
         self._accept = accept
         self._intake = intake
         self._entropy = entropy
@@ -171,7 +164,7 @@ class Tracking:
         parts = asked.scope["path"].split("/")
         playout_id = parts[3] if len(parts) == 6 else None
         async with self._intake.taken(asked.scope, asked.receive, limits, parameter=playout_id) as request:
-            check_key(request, self._rules.api_keys)
+            self._keys.check(request.headers.get(keys.HEADER))
             if playout_id is not None and not is_plain(playout_id):
                 raise InvalidTracking("Expected a playout id of at most 256 printable characters in the path")
             yield request

@@ -95,6 +95,9 @@ class Entry(msgspec.Struct, frozen=True):
     reason: str
     detail: str
     value: bytes
+    key_name: str | None
+    player_name: str | None
+    app_version: str | None
     decision: str | None
     new_position: str | None
     decided_at: datetime | None
@@ -196,7 +199,7 @@ def _entries(connection: duckdb.DuckDBPyConnection, positions: Sequence[Position
     rows = connection.execute(
         f"""
         SELECT log_partition, log_offset, received_at, source, reason, detail, value,
-            decision, new_position, decided_at, why
+            key_name, player_name, app_version, decision, new_position, decided_at, why
         FROM quarantine SEMI JOIN wanted USING (log_partition, log_offset)
         LEFT JOIN ({_DECIDED}) USING (log_partition, log_offset)
         WHERE log_offset BETWEEN ? AND ? ORDER BY 1, 2

@@ -124,6 +124,9 @@ def _quarantine(rows: list[tuple[Bad, int]]) -> pa.Table:
             "reason": pa.array([entry.reason for entry in entries], pa.string()),
             "detail": pa.array([entry.detail for entry in entries], pa.string()),
             "value": pa.array([entry.value for entry in entries], pa.binary()),
+            "key_name": pa.array([entry.key_name for entry in entries], pa.string()),
+            "player_name": pa.array([entry.player_name for entry in entries], pa.string()),
+            "app_version": pa.array([entry.app_version for entry in entries], pa.string()),
         }
     )
 

@@ -68,6 +68,14 @@ ACCEPTED: Final = _counter(
 REFUSED: Final = _counter(
     _I, "ingest_refused", "requests", "Requests answered with a fault, by its code", "code", "protocol"
 )
+REFUSED_OF_KEY: Final = _counter(
+    _I,
+    "ingest_refused_of_key",
+    "requests",
+    "Requests with an API key that were answered with a fault, by the key's name; unknown: a wrong key",
+    "key",
+    "code",
+)
 REJECTED_KEPT: Final = _counter(
     _I, "ingest_rejected_kept", "bodies", "Refused bodies appended to the log as playhead.rejected"
 )

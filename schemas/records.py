@@ -84,13 +84,20 @@ class TrackingDeleted(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class Rejected(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A refused body: the reason, its size and keyed hash, and, if it is JSON, itself with identities replaced."""
+    """A refused body: the reason, its size and keyed hash, and, if it is JSON, itself with identities replaced.
+
+    `key_name` is the name of the request's API key, never the key (`unknown`: a wrong one), `player_name` and
+    `app_version` are what the body says of its player; each is absent if there is none.
+    """
 
     reason: str
     detail: str
     size_bytes: int
     hmac_sha256: str
     route: str
+    key_name: str | None = None
+    player_name: str | None = None
+    app_version: str | None = None
     body: Any = None
 
 

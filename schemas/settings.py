@@ -348,9 +348,9 @@ class Settings(BaseModel):
             raise ValueError("it is blank")
         return key
 
-    def keys_of_api(self) -> frozenset[str]:
-        """Return the accepted API keys. Raises NotReady if none is set."""
-        return frozenset(key.strip() for key in self._secret("api_keys").split(",") if key.strip())
+    def keys_of_api(self) -> list[str]:
+        """Return the accepted API keys, in their order. Raises NotReady if none is set."""
+        return [key.strip() for key in self._secret("api_keys").split(",") if key.strip()]
 
     def keys_of_mac(self) -> tuple[bytes, ...]:
         """Return the signing key, then the previous one if there is one. Raises NotReady if none is set."""

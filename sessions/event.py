@@ -40,7 +40,10 @@ class Tracking(msgspec.Struct, frozen=True):
 
 
 class Bad(msgspec.Struct, frozen=True):
-    """A record that is no event. `source` is `ingest` for a body refused at the door, else `worker`."""
+    """A record that is no event. `source` is `ingest` for a body refused at the door, else `worker`.
+
+    Of a refused body more may be known: the name of its API key, the player's name and version.
+    """
 
     offset: int
     received_ms: int
@@ -49,6 +52,9 @@ class Bad(msgspec.Struct, frozen=True):
     detail: str
     value: bytes
     is_replay: bool = False
+    key_name: str | None = None
+    player_name: str | None = None
+    app_version: str | None = None
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):

@@ -42,6 +42,7 @@ sys.argv[1:] = ["worker", "--until-read"]
 playhead.main()
 """
 GARBAGE = b"\x1b[2J{\xe2\x80\xae\xff}\n"
+REFUSED = {"ingest not_json": 1, "ingest invalid_event": 1}
 TS = 1_700_000_000_000
 EVENTS = "SELECT * EXCLUDE (log_offset) FROM events ORDER BY event_id"
 SESSIONS = (
@@ -110,7 +111,7 @@ class Told:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose lake an older worker has filled: it put four events of two sessions into quarantine.
 
-    Beside them are a body that the ingest refused and a record that is no JSON.
+    Beside them are two bodies that the ingest refused and a record that is no JSON.
     """
     cwd = tmp_path_factory.mktemp("told")
     with running(cwd / "data") as ingest:
@@ -124,6 +125,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert ingest.post(f"{left}/events", event("bitrateChange", ts=TS + 5_000)).status_code == 204
         assert ingest.post("/api/v1/sessions", b"{").status_code == 400
         until(lambda: ingest.newest()["type"] == "playhead.rejected")
+        body = {"params": {"media.playerName": ["no text"], "media.sdkVersion": "7.11.0"}}
+        assert ingest.post("/api/v1/sessions", body, headers={"X-API-Key": "string"}).status_code == 400
+        until(lambda: ingest.newest().get("data", {}).get("app_version") == "7.11.0")
     lake = Lake(cwd / "data")
 
     async def append() -> None:
@@ -147,7 +151,7 @@ def told(template: Path, tmp_path: Path) -> Told:
 
 def test_what_is_in_quarantine_is_listed_by_reason(told: Told) -> None:
     """With counts, the first and the newest, and an example that `show` takes; filters narrow it."""
-    assert told.open() == {"worker invalid_event": 4, "worker not_json": 1, "ingest not_json": 1}
+    assert told.open() == {"worker invalid_event": 4, "worker not_json": 1, **REFUSED}
     (bad,) = told.say(
         "list", "--reason", "invalid_event", "--source", "worker", "--partition", "0", "--since", "1h"
     )
@@ -167,11 +171,25 @@ def test_a_record_is_shown_with_its_bytes_escaped(told: Told) -> None:
     assert "it cannot be decoded: not_json" in done.stdout
     assert done.stdout.isascii()
     assert base64.b64decode(told.say("show", garbage.example)["value"]) == GARBAGE
-    (bad,) = told.reasons(reason="invalid_event")
+    (bad,) = told.reasons(reason="invalid_event", source="worker")
     assert "it can be decoded: bitrateChange" in told.run("quarantine", "show", bad.example).stdout
     assert "quarantine list" in failed(told.run("quarantine", "show", "0:1000000"))
     with pytest.raises(NotReady, match="partition:offset"):
         Position.parse("0-7")
+
+
+def test_a_refused_body_names_its_sender(told: Told) -> None:
+    """The name of its API key, the player and its version, as far as they were said."""
+    (refused,) = told.reasons(source="ingest", reason="invalid_event")
+    shown = told.say("show", refused.example)
+    assert (shown["key_name"], shown["app_version"]) == ("settings-1", "7.11.0")
+    assert (
+        "sender: API key settings-1, app version 7.11.0" in told.run("quarantine", "show", refused.example).stdout
+    )
+    (silent,) = told.reasons(source="ingest", reason="not_json")
+    assert {told.say("show", silent.example)[name] for name in ("key_name", "player_name", "app_version")} == {
+        None
+    }
 
 
 def test_replayed_events_are_those_that_a_newer_worker_would_have_read(told: Told) -> None:
@@ -199,7 +217,7 @@ def test_a_replay_leaves_every_offset_accounted_for_once(told: Told) -> None:
     assert len(links) == 4
     for link in links:
         assert (link["decision"], json.loads(link["value"])["id"]) == ("replayed", link["event_id"])
-    assert told.open() == {"worker not_json": 1, "ingest not_json": 1}
+    assert told.open() == {"worker not_json": 1, **REFUSED}
 
 
 @pytest.mark.parametrize("is_read_between", [True, False])
@@ -260,7 +278,7 @@ def test_a_dry_run_changes_nothing_and_a_limit_is_kept(told: Told) -> None:
 def test_refused_bodies_are_not_replayed(told: Told) -> None:
     """Neither as a source nor one by one; nothing else is replayed in their stead."""
     end = told.end_of_log
-    (refused,) = told.reasons(source="ingest")
+    refused, _ = told.reasons(source="ingest")
     assert "never promised" in failed(told.run("quarantine", "replay", "--source", "ingest"))
     with pytest.raises(NotReady, match="only source worker"):
         told.replay(at=(Position.parse(refused.example),))

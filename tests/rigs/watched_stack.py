@@ -54,7 +54,8 @@ class Watched:
         for name, after_s in (("play", 0), ("ping", 1), ("sessionEnd", 500)):
             body = json.dumps(event(name, ts=1_700_000_001_000 + after_s * 1_000, playhead=float(min(after_s, 1))))
             assert self.players.post(f"{path}/events", content=body).status_code == 204
-        assert self.players.post("/api/v1/sessions", content=b"{").status_code == 400
+        key = {"X-API-Key": "string"}
+        assert self.players.post("/api/v1/sessions", content=b"{", headers=key).status_code == 400
 
 
 @contextlib.contextmanager

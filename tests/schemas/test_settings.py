@@ -227,7 +227,7 @@ def test_kept_secrets_are_read_and_never_made(tmp_path: Path) -> None:
 
 def test_keys_are_separated_by_commas() -> None:
     """With or without blanks."""
-    assert read_settings({"PLAYHEAD_API_KEYS": "a, b,,c "}).keys_of_api() == {"a", "b", "c"}
+    assert read_settings({"PLAYHEAD_API_KEYS": "a, b,,c "}).keys_of_api() == ["a", "b", "c"]
 
 
 def test_two_signing_keys_are_live() -> None:

@@ -21,6 +21,7 @@ from eventlog import Writer
 from ingest import media, openapi, tracking
 from ingest.accept import ACCEPTED_TYPES, Accept
 from ingest.bodies import BodyLimits, Budget
+from ingest.cors import Cors, Protocol, protocol_of
 from ingest.documents import Documents
 from ingest.front import Front, Route
 from ingest.http import Disconnected, Reply, as_text, read_headers
@@ -30,7 +31,7 @@ from ingest.keys import read_api_keys
 from ingest.metrics import Metrics
 from ingest.rates import Rates
 from ingest.refusals import Refusals
-from ingest.replies import Protocol, encode, preflight, protocol_of
+from ingest.replies import encode
 from ingest.service import service_handlers
 from ingest.wrong_paths import why_no_route
 from observability import catalogue
@@ -80,13 +81,15 @@ def build_app(
         Rates(settings), budget, clock=clock, monotonic_s=monotonic_s, received_bytes=metrics.received_bytes
     )
     keys = read_api_keys(settings)
-    refusals = Refusals(accept, metrics, keys, clock)
+    cors = Cors(settings.origins())
+    refusals = Refusals(accept, metrics, keys, clock, cors)
     of_media = media.Media(media.read_rules(settings), accept, intake, entropy=entropy, monotonic_s=monotonic_s)
     of_tracking = tracking.Tracking(
         tracking.read_rules(settings),
         keys,
         accept,
         intake,
+        cors,
         entropy=entropy,
         user_id_conflicts=metrics.user_id_conflicts,
     )
@@ -94,8 +97,8 @@ def build_app(
     handlers = [*of_tracking.handlers(), *service_handlers(writer), *documents.handlers()]
     documents.openapi = encode(openapi.document(handlers))
     routes = media_routes(of_media, settings)
-    others = litestar(handlers, refusals, known=[route.path for route in routes])
-    front = Front(routes, others, intake, refusals, metrics)
+    others = litestar(handlers, refusals, cors, known=[route.path for route in routes])
+    front = Front(routes, others, intake, refusals, metrics, cors)
     return Ingest(front, accept)
 
 
@@ -116,15 +119,17 @@ def media_routes(of_media: media.Media, settings: Settings) -> list[Route]:
     ]
 
 
-def litestar(handlers: Sequence[HTTPRouteHandler], refusals: Refusals, *, known: Sequence[str]) -> Litestar:
+def litestar(
+    handlers: Sequence[HTTPRouteHandler], refusals: Refusals, cors: Cors, *, known: Sequence[str]
+) -> Litestar:
     """Make Litestar with these handlers, their preflights, and our replies to errors.
 
     `known` are the paths that others serve.
     """
-    answers = Answers(refusals, handlers, known=known)
+    answers = Answers(refusals, handlers, cors, known=known)
     return Litestar(
         # OPTIONS first: Litestar adds its own to a path that has none yet.
-        [*_preflights(handlers), *reversed(handlers)],
+        [*_preflights(handlers, cors), *reversed(handlers)],
         exception_handlers={Exception: answers.error, HTTPException: answers.error, Disconnected: answers.gone},
         openapi_config=None,
         logging_config=None,
@@ -132,7 +137,7 @@ def litestar(handlers: Sequence[HTTPRouteHandler], refusals: Refusals, *, known:
     )
 
 
-def _preflights(handlers: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
+def _preflights(handlers: Sequence[HTTPRouteHandler], cors: Cors) -> list[HTTPRouteHandler]:
     """Make the handlers of OPTIONS: one for all paths with the same methods and protocol."""
     methods: dict[str, list[str]] = {}
     for handler in handlers:
@@ -141,13 +146,13 @@ def _preflights(handlers: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
     paths: dict[tuple[str, Protocol], list[str]] = {}
     for path, names in methods.items():
         paths.setdefault((", ".join([*names, "OPTIONS"]), protocol_of(path)), []).append(path)
-    return [_preflight(of_paths, protocol, allow=allow) for (allow, protocol), of_paths in paths.items()]
+    return [_preflight(of_paths, protocol, cors, allow=allow) for (allow, protocol), of_paths in paths.items()]
 
 
-def _preflight(paths: list[str], protocol: Protocol, *, allow: str) -> HTTPRouteHandler:
+def _preflight(paths: list[str], protocol: Protocol, cors: Cors, *, allow: str) -> HTTPRouteHandler:
     @route(paths, http_method=["OPTIONS"], status_code=204, include_in_schema=False)
     async def ask(request: LitestarRequest[Any, Any, Any]) -> Response[None]:
-        reply = preflight(protocol, read_headers(request.scope), allow=allow)
+        reply = cors.preflight(protocol, read_headers(request.scope), allow=allow)
         return Response(None, status_code=reply.status, headers=as_text(reply.headers))
 
     return ask
@@ -156,8 +161,11 @@ def _preflight(paths: list[str], protocol: Protocol, *, allow: str) -> HTTPRoute
 class Answers:
     """Litestar's exception handlers."""
 
-    def __init__(self, refusals: Refusals, handlers: Sequence[HTTPRouteHandler], *, known: Sequence[str]) -> None:
+    def __init__(
+        self, refusals: Refusals, handlers: Sequence[HTTPRouteHandler], cors: Cors, *, known: Sequence[str]
+    ) -> None:
         self._refusals = refusals
+        self._cors = cors
         self._templates = _templates(handlers)
         shown = [path for handler in handlers if handler.include_in_schema for path in handler.paths]
         self._known = sorted({*known, *shown})
@@ -181,7 +189,7 @@ class Answers:
             if not isinstance(error, NotFoundException):
                 error = InvalidEvent(error.detail)
             elif scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
-                return _response(preflight(protocol, headers))
+                return _response(self._cors.preflight(protocol, headers))
             else:
                 error = NoSuchRoute(why_no_route(path, self._known))
         taken = scope["state"].get(TAKEN)

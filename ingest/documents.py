@@ -3,6 +3,7 @@
 The page is Swagger UI out of an installed package. It needs no other host, and its policy allows none.
 """
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -13,9 +14,10 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import PathParameter
 
 from ingest import asyncapi
+from ingest.cors import ANY_PAGE
 from ingest.http import as_text
 from ingest.intake import Intake
-from ingest.replies import cors, encode
+from ingest.replies import encode
 from schemas.faults import NoSuchRoute
 from schemas.media import json_schema
 from schemas.settings import Settings
@@ -60,14 +62,15 @@ class Documents:
 
     def handlers(self) -> list[HTTPRouteHandler]:
         """Make the Litestar handlers."""
+        readable = partial(get, response_headers=as_text([ANY_PAGE]))
         handlers: list[Any] = [
-            get("/schema", media_type="text/html", summary="This document as a page")(self.page),
-            get("/schema/openapi.json", summary="This document, OpenAPI 3.1")(self.show_openapi),
-            get("/asyncapi.json", summary="What is in the log, AsyncAPI 3.0")(self.show_asyncapi),
-            get("/schema/page.js", include_in_schema=False)(self.script),
-            get("/schema/swagger-ui.css", include_in_schema=False)(self.style),
-            get("/schema/swagger-ui-bundle.js", include_in_schema=False)(self.bundle),
-            get(
+            readable("/schema", media_type="text/html", summary="This document as a page")(self.page),
+            readable("/schema/openapi.json", summary="This document, OpenAPI 3.1")(self.show_openapi),
+            readable("/asyncapi.json", summary="What is in the log, AsyncAPI 3.0")(self.show_asyncapi),
+            readable("/schema/page.js", include_in_schema=False)(self.script),
+            readable("/schema/swagger-ui.css", include_in_schema=False)(self.style),
+            readable("/schema/swagger-ui-bundle.js", include_in_schema=False)(self.bundle),
+            readable(
                 "/api/v1/schemas/{event_type:str}",
                 operation_id="getSchema",
                 summary="The JSON Schema of an event type",
@@ -106,7 +109,7 @@ class Documents:
         async with self._intake.taken(request.scope, request.receive):
             if event_type not in EVENT_TYPES:
                 raise NoSuchRoute(f"No event type has this name; there are {', '.join(EVENT_TYPES)}")
-            return Response(json_schema(event_type), headers=as_text(cors("media", None)))
+            return Response(json_schema(event_type))
 
 
 def _asset(name: str) -> bytes:

@@ -13,11 +13,11 @@ from litestar.types import ASGIApp
 from litestar.utils import normalize_path
 
 from ingest.bodies import BodyLimits
+from ingest.cors import Cors, Protocol, protocol_of
 from ingest.http import ANSWER, Disconnected, Reply, send_reply
 from ingest.intake import Intake, Request
 from ingest.metrics import Metrics
 from ingest.refusals import Refusals
-from ingest.replies import Protocol, preflight, protocol_of
 from schemas.faults import MethodNotAllowed
 
 ALLOW: Final = "POST, OPTIONS"
@@ -36,7 +36,13 @@ class Front:
     """Serves its routes, one of which has a session id in its path, and passes other requests on."""
 
     def __init__(
-        self, routes: Sequence[Route], others: ASGIApp, intake: Intake, refusals: Refusals, metrics: Metrics
+        self,
+        routes: Sequence[Route],
+        others: ASGIApp,
+        intake: Intake,
+        refusals: Refusals,
+        metrics: Metrics,
+        cors: Cors,
     ) -> None:
         self._plain = {route.path: route for route in routes if PARAMETER not in route.path}
         (self._of_session,) = [route for route in routes if PARAMETER in route.path]
@@ -46,6 +52,7 @@ class Front:
         self._intake = intake
         self._refusals = refusals
         self._metrics = metrics
+        self._cors = cors
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Reply to a request, or handle the server's start and end."""
@@ -90,11 +97,13 @@ class Front:
         try:
             if scope["method"] != "POST":
                 if scope["method"] == "OPTIONS":
-                    return preflight("media", request.headers, allow=ALLOW)
+                    return self._cors.preflight("media", request.headers, allow=ALLOW)
                 allow = ALLOW
                 raise MethodNotAllowed(f"Expected one of the methods {ALLOW}")
             await self._intake.take(request, scope, receive, route.limits, session_id=session_id)
-            return await route.post(request)
+            reply = await route.post(request)
+            origin = request.headers.get(b"origin")
+            return reply if origin is None else self._cors.to_page(reply, origin)
         except Disconnected:
             raise
         except Exception as error:  # noqa: BLE001  (whatever it was becomes a reply and a count)

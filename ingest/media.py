@@ -14,6 +14,7 @@ import msgspec
 from ingest.accept import TOGETHER_MAX, Accept
 from ingest.arrays import Turns, cut
 from ingest.clients import Clients, read_clients
+from ingest.cors import NO_CONTENT
 from ingest.ended import RecentEnds
 from ingest.findings import Takes, errors, refusal
 from ingest.http import Reply
@@ -21,7 +22,7 @@ from ingest.identity import METADATA, Pseudonymizer, read_pseudonymizer
 from ingest.intake import Intake, Request
 from ingest.names import TRACKING_KEYS
 from ingest.oddities import STRICT_FLAGS, oddities
-from ingest.replies import NO_CONTENT, created
+from ingest.replies import created
 from ingest.retries import request_hashes
 from ingest.tokens import read_token
 from ingest.wrong_paths import why_unknown

@@ -5,7 +5,7 @@ from typing import Final
 
 from eventlog import Writer
 from ingest.clock import ClockSkew
-from ingest.replies import Protocol
+from ingest.cors import Protocol
 from observability import catalogue
 from observability.meter import Meter
 from schemas.faults import LogUnavailable

@@ -17,7 +17,8 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, License, SecurityScheme
 
-from ingest.replies import MediaError, Protocol, TrackingError, status_of
+from ingest.cors import Protocol
+from ingest.replies import MediaError, TrackingError, status_of
 from schemas.faults import (
     BodyTooSlow,
     Fault,

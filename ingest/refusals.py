@@ -8,10 +8,11 @@ import structlog
 from ingest import keys
 from ingest.accept import Accept
 from ingest.consent import headers_deny
+from ingest.cors import Cors, Protocol
 from ingest.http import Reply
 from ingest.keys import ApiKeys
 from ingest.metrics import Metrics
-from ingest.replies import Protocol, refused
+from ingest.replies import refused
 from schemas.faults import Fault, KeyRefused, MethodNotAllowed, Refusal
 
 logger = structlog.get_logger(__name__)
@@ -20,11 +21,14 @@ logger = structlog.get_logger(__name__)
 class Refusals:
     """Turns errors into replies and counts."""
 
-    def __init__(self, accept: Accept, metrics: Metrics, api_keys: ApiKeys, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, accept: Accept, metrics: Metrics, api_keys: ApiKeys, clock: Callable[[], datetime], cors: Cors
+    ) -> None:
         self._accept = accept
         self._metrics = metrics
         self._keys = api_keys
         self._clock = clock
+        self._cors = cors
 
     def answer(
         self,
@@ -56,7 +60,7 @@ class Refusals:
                 denied=headers_deny(headers),
                 key_name=key_name,
             )
-        return refused(fault, protocol, headers, allow=allow)
+        return refused(fault, protocol, headers, self._cors.headers(protocol, headers.get(b"origin")), allow=allow)
 
     def gone(self) -> None:
         """Count a request whose sender disconnected."""

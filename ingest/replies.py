@@ -1,76 +1,22 @@
-"""Replies of each protocol, including faults, and the CORS headers that each of them has.
-
-A browser shows a reply to its page only if the CORS headers are there, so a player can recover from a 404 or 410
-only if those have them too. The two APIs need two policies: anybody's page may post media events, without
-credentials; the tracking session lives in a cookie, so there the page's origin is named and credentials allowed.
-"""
+"""Replies of each protocol, including faults."""
 
 import math
-import re
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
+from ingest.cors import MEDIA_FOR_ANY_PAGE, MEDIA_FOR_ANY_PAGE_HEAD, Protocol
 from ingest.http import Headers, Reply, render_headers
 from schemas.faults import Fault, InvalidEvent, NotJson, TooMany
 
-Protocol = Literal["media", "tracking", "plain"]
-
-
-PREFLIGHT_AGE_S: Final = b"86400"
 RETRY_AFTER_S: Final = b"2"
 RETRY_AFTER_S_MAX: Final = 3_600
-COMMON_HEADERS: Final = (
-    b"Content-Type, User-Agent, X-JAY-TRACKING, __Secure-jay_tracking, Idempotency-Key, traceparent, X-Consent, "
-    b"Content-Encoding"
-)
-MEDIA_METHODS: Final = b"OPTIONS,POST,PUT"
-TRACKING_METHODS: Final = b"GET, POST, DELETE, OPTIONS"
 VERSIONS: Final = (b"2025-09-02", b"2025-08-04", b"2025-05-19")  # of the tracking API, the newest first
-ASKED_HEADERS_BYTES_MAX: Final = 4_096
-_ORIGIN: Final = re.compile(
-    rb"[a-z][a-z0-9+.-]{0,31}://(?:[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){0,126}|\[[0-9a-f:.]{2,45}\])"
-    rb"(?::(?P<port>[0-9]{1,5}))?"
-)
-_HEADER_NAMES: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*+")
-_MEDIA_CORS: Final[Headers] = [
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-allow-methods", MEDIA_METHODS),
-    (b"access-control-allow-headers", COMMON_HEADERS),
-    (b"access-control-expose-headers", b"Location, Retry-After"),
-]
-# A reply of the tracking API may contain a user, for the page that asked: it must not be cached.
-_TRACKING: Final[Headers] = [(b"cache-control", b"no-store"), (b"vary", b"Origin")]
-_TRACKING_CORS: Final[Headers] = [
-    *_TRACKING,
-    (b"access-control-allow-credentials", b"true"),
-    (b"access-control-allow-methods", TRACKING_METHODS),
-    (
-        b"access-control-allow-headers",
-        COMMON_HEADERS + b", X-API-Key, X-API-Version, x-jay-api-version",
-    ),
-    (
-        b"access-control-expose-headers",
-        b"X-JAY-TRACKING, __Secure-jay_tracking, X-API-Version, x-jay-api-version, Retry-After",
-    ),
-]
-_CREATED: Final[Headers] = [
-    *_MEDIA_CORS,
-    (b"content-type", b"application/octet-stream"),
-    (b"content-length", b"0"),
-]
-_CREATED_HEAD: Final = render_headers(_CREATED)
-NO_CONTENT: Final = Reply(204, _MEDIA_CORS, head=render_headers(_MEDIA_CORS))
+_CREATED: Final[Headers] = [(b"content-type", b"application/octet-stream"), (b"content-length", b"0")]
+_CREATED_HEAD: Final = MEDIA_FOR_ANY_PAGE_HEAD + render_headers(_CREATED)
 
 encode = msgspec.json.Encoder().encode
-
-
-def protocol_of(path: str) -> Protocol:
-    """Return the protocol of what is at a path."""
-    if path.startswith("/v1/"):
-        return "tracking"
-    return "media" if path.startswith("/api/") else "plain"
 
 
 class MediaError(msgspec.Struct):
@@ -93,40 +39,10 @@ class TrackingError(msgspec.Struct):
     error: TrackingErrorBody
 
 
-def cors(protocol: Protocol, origin: bytes | None) -> Headers:
-    """Return the headers of every reply of a protocol to a page of this origin."""
-    if protocol == "media":
-        return _MEDIA_CORS
-    if protocol == "plain":
-        return []
-    if origin is None or not is_origin(origin):
-        return _TRACKING
-    return [(b"access-control-allow-origin", origin), *_TRACKING_CORS]
-
-
-def is_origin(text: bytes) -> bool:
-    """Return whether a header `Origin` names one origin, as browsers write it: `scheme://host` or with `:port`."""
-    match = _ORIGIN.fullmatch(text)
-    return match is not None and int(match["port"] or 0) <= 65_535
-
-
-def _allowed_headers(asked: bytes) -> bytes:
-    """Return the headers that a page may send with media events: the usual ones, and those it asks for.
-
-    A page's instrumentation adds headers of its own to each request (`baggage`, `sentry-trace`), and nothing
-    is let in by allowing them: media routes take no credentials.
-    """
-    if len(asked) > ASKED_HEADERS_BYTES_MAX or not _HEADER_NAMES.fullmatch(asked):
-        return COMMON_HEADERS
-    names = {name.strip().lower(): name.strip() for name in asked.split(b",")}
-    known = {name.strip().lower() for name in COMMON_HEADERS.split(b",")}
-    return b", ".join([COMMON_HEADERS, *(names[name] for name in names if name not in known)])
-
-
 def created(session_id: str) -> Reply:
     """Reply to a sessionStart. Clients extract the id from this path, so it is relative and has no prefix."""
     location = (b"location", b"/api/v1/sessions/" + session_id.encode())
-    return Reply(201, [*_CREATED, location], head=_CREATED_HEAD + render_headers([location]))
+    return Reply(201, [*MEDIA_FOR_ANY_PAGE, *_CREATED, location], head=_CREATED_HEAD + render_headers([location]))
 
 
 def json_reply(status: int, body: object, headers: Headers) -> Reply:
@@ -138,20 +54,6 @@ def whole_reply(status: int, body: bytes, headers: Headers, *, content_type: byt
     """Return a reply with any body."""
     about = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
     return Reply(status, headers + about, body)
-
-
-def preflight(protocol: Protocol, headers: Mapping[bytes, bytes], *, allow: str = "") -> Reply:
-    """Reply to OPTIONS: what a page may send, valid for a day. `allow` lists the methods of a path that exists."""
-    about = dict(cors(protocol, headers.get(b"origin")))
-    if protocol == "media":
-        about[b"access-control-allow-headers"] = _allowed_headers(
-            headers.get(b"access-control-request-headers", b"").strip()
-        )
-        about[b"vary"] = b"Access-Control-Request-Headers"
-    about[b"access-control-max-age"] = PREFLIGHT_AGE_S
-    if allow:
-        about[b"allow"] = allow.encode()
-    return Reply(204, list(about.items()))
 
 
 def status_of(fault: Fault | type[Fault], protocol: Protocol) -> int:
@@ -169,9 +71,11 @@ def version_headers(headers: Mapping[bytes, bytes]) -> Headers:
     return [(b"x-api-version", version), (b"x-jay-api-version", version)]
 
 
-def refused(fault: Fault, protocol: Protocol, asked: Mapping[bytes, bytes], *, allow: str = "") -> Reply:
+def refused(
+    fault: Fault, protocol: Protocol, asked: Mapping[bytes, bytes], cors: Headers, *, allow: str = ""
+) -> Reply:
     """Turn a fault into the reply of this protocol to a request with these headers."""
-    headers = list(cors(protocol, asked.get(b"origin")))
+    headers = list(cors)
     status = status_of(fault, protocol)
     if isinstance(fault, TooMany):
         headers.append((b"retry-after", b"%d" % min(math.ceil(fault.retry_after_s), RETRY_AFTER_S_MAX)))

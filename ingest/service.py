@@ -1,5 +1,6 @@
 """The service itself, for proxies and browsers: health, privacy."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -8,6 +9,8 @@ from litestar.handlers import HTTPRouteHandler
 
 from eventlog import Writer
 from ingest.consent import GpcSupport
+from ingest.cors import ANY_PAGE
+from ingest.http import as_text
 
 
 class Health(msgspec.Struct):
@@ -18,17 +21,18 @@ class Health(msgspec.Struct):
 
 def service_handlers(writer: Writer) -> list[HTTPRouteHandler]:
     """Make the Litestar handlers."""
+    readable = partial(get, response_headers=as_text([ANY_PAGE]))
 
-    @get("/health/live", operation_id="live", summary="Whether the process answers")
+    @readable("/health/live", operation_id="live", summary="Whether the process answers")
     async def live() -> Health:
         return Health("live")
 
-    @get("/health/ready", operation_id="ready", summary="Whether the log takes events")
+    @readable("/health/ready", operation_id="ready", summary="Whether the log takes events")
     async def ready() -> Health:
         await writer.check()
         return Health("ready")
 
-    @get("/.well-known/gpc.json", operation_id="gpc", summary="Whether Global Privacy Control is respected")
+    @readable("/.well-known/gpc.json", operation_id="gpc", summary="Whether Global Privacy Control is respected")
     async def show_gpc_support() -> GpcSupport:
         return GpcSupport()
 

@@ -19,12 +19,13 @@ from ingest import keys
 from ingest.accept import Accept
 from ingest.bodies import BodyLimits
 from ingest.consent import grants
+from ingest.cors import Cors
 from ingest.http import as_text
 from ingest.identity import is_nobody, pseudonym
 from ingest.intake import Intake, Request
 from ingest.keys import ApiKeys
 from ingest.names import is_consent
-from ingest.replies import cors, version_headers
+from ingest.replies import version_headers
 from ingest.tokens import COOKIE, NamedSession, TrackingSession, is_plain, read_token, write_time, write_token
 from observability.meter import Number
 from schemas.faults import InvalidTracking
@@ -134,6 +135,7 @@ class Tracking:
         api_keys: ApiKeys,
         accept: Accept,
         intake: Intake,
+        cors: Cors,
         *,
         entropy: Entropy,
         user_id_conflicts: Number,
@@ -142,6 +144,7 @@ class Tracking:
         self._keys = api_keys
         self._accept = accept
         self._intake = intake
+        self._cors = cors
         self._entropy = entropy
         self._user_id_conflicts = user_id_conflicts
 
@@ -184,7 +187,7 @@ class Tracking:
             await self._append_created(taken, session, denied=asked.denied)
             token = write_token(session, self._rules.mac_keys)
             named = {"x-jay-tracking": token, "__secure-jay_tracking": token}
-            return _reply(taken, session, named | {"set-cookie": self._cookie(token, COOKIE_AGE_S)})
+            return self._reply(taken, session, named | {"set-cookie": self._cookie(token, COOKIE_AGE_S)})
 
     async def show(self, request: LitestarRequest[Any, Any, Any]) -> Response[TrackingSession]:
         """Show the session in the request, using only what the request contains.
@@ -198,7 +201,7 @@ class Tracking:
             session = presented.session
             if not presented.verified or taken.denied:
                 session = msgspec.structs.replace(session, user_id=None)
-            return _reply(taken, session, {})
+            return self._reply(taken, session, {})
 
     async def delete(self, request: LitestarRequest[Any, Any, Any]) -> Response[DeletedMessage]:
         """Remove the cookie and record the deletion. Always succeeds, also when repeated.
@@ -209,7 +212,7 @@ class Tracking:
             presented = find_session(taken, self._rules)
             if presented is not None:
                 await self._append_deleted(taken, presented)
-            return _reply(taken, DeletedMessage(), {"set-cookie": self._cookie("", 0)})
+            return self._reply(taken, DeletedMessage(), {"set-cookie": self._cookie("", 0)})
 
     async def _append_created(self, request: Request, session: TrackingSession, *, denied: bool) -> None:
         user = session.user_id
@@ -258,13 +261,18 @@ class Tracking:
         await self._accept.append(partition, envelope)
 
     def _cookie(self, value: str, age_s: int) -> str:
+        """Return the header that sets the cookie, or deletes it if `age_s` is 0.
+
+        Browsers that block the cookies of other sites keep one that is for the page's own site alone (CHIPS).
+        """
         same_site = self._rules.same_site
-        return f"{COOKIE}={value}; Path=/; Max-Age={age_s}; HttpOnly; Secure; SameSite={same_site}"
+        partitioned = "; Partitioned" if same_site == "None" else ""
+        return f"{COOKIE}={value}; Path=/; Max-Age={age_s}; HttpOnly; Secure; SameSite={same_site}{partitioned}"
 
-
-def _reply(request: Request, content: Content, headers: dict[str, str]) -> Response[Content]:
-    common = [*cors("tracking", request.headers.get(b"origin")), *version_headers(request.headers)]
-    return Response(content, headers=as_text(common) | headers)
+    def _reply(self, request: Request, content: Content, headers: dict[str, str]) -> Response[Content]:
+        of_page = self._cors.headers("tracking", request.headers.get(b"origin"))
+        common = [*of_page, *version_headers(request.headers)]
+        return Response(content, headers=as_text(common) | headers)
 
 
 def _operation(handler: HTTPRouteHandler, _method: object, path: list[str | PathParameterDefinition]) -> str:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, V
 
 from schemas.faults import NotReady
 from schemas.modes import UMASK, UMASK_WITH_READERS
+from schemas.origins import is_origin
 from schemas.vocabulary import DIMENSION_KEYS
 
 PREFIX = "PLAYHEAD_"
@@ -73,6 +74,11 @@ class Settings(BaseModel):
     )
     http_forwarded_header: Literal["x-forwarded-for", "forwarded"] = Field(
         "x-forwarded-for", description="Header in which trusted proxies name the sender"
+    )
+    http_origins: str = Field(
+        "",
+        description="Origins of the pages that may read replies, separated by commas: https://tv.example,...; "
+        "empty: any page's",
     )
     http_country_header: str = Field(
         "", description="Header in which trusted proxies name the sender's country (ISO 3166-1): cf-ipcountry, ..."
@@ -275,6 +281,14 @@ class Settings(BaseModel):
             ip_network(part, strict=False)
         return text
 
+    @field_validator("http_origins")
+    @classmethod
+    def _origins(cls, text: str) -> str:
+        for part in filter(None, map(str.strip, text.split(","))):
+            if not is_origin(part.encode()):
+                raise ValueError(f"Expected origins as browsers write them, https://tv.example, got {part}")
+        return text
+
     @field_validator("http_country_header", "http_region_header")
     @classmethod
     def _header_of_a_proxy(cls, name: str, info: ValidationInfo) -> str:
@@ -288,6 +302,10 @@ class Settings(BaseModel):
         """Return the networks of the trusted proxies."""
         parts = map(str.strip, self.http_trusted_proxies.split(","))
         return [ip_network(part, strict=False) for part in parts if part]
+
+    def origins(self) -> list[str]:
+        """Return the origins of the pages that may read replies; none: any page may."""
+        return [part.strip() for part in self.http_origins.split(",") if part.strip()]
 
     def ingests(self) -> list[str]:
         """Return the metrics addresses of the ingests that `playhead status` asks."""

@@ -44,18 +44,18 @@ class EmptyPage(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def ingest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingest]:
     """An ingest."""
-    with running(tmp_path_factory.mktemp("ingest") / "data") as ingest:
+    with running(tmp_path_factory.mktemp("ingest") / "data", tracking_cookie_same_site="None") as ingest:
         yield ingest
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """A page of another origin than the ingest."""
+    """A page of another site than the ingest, in a browser that blocks the cookies of other sites."""
     with ThreadingHTTPServer(("127.0.0.1", 0), EmptyPage) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             url = f"http://localhost:{server.server_address[1]}/"
-            with opened(url, tmp_path_factory.mktemp("browser") / "profile") as page:
+            with opened(url, tmp_path_factory.mktemp("browser") / "profile", blocks_cookies=True) as page:
                 page.wait(lambda page: page.evaluate("document.title") == "a page of another origin")
                 yield page
         finally:
@@ -100,6 +100,75 @@ def test_a_page_reads_why_it_was_refused(page: Page, ingest: Ingest) -> None:
     assert "No session has this id" in reply["body"]
 
 
+def test_a_page_leaves_with_a_beacon(page: Page, ingest: Ingest) -> None:
+    """`sendBeacon` always sends credentials, and JSON takes a preflight: the event arrives all the same."""
+    session = ingest.start(session_start())
+    for kind in ("application/json", "text/plain"):
+        body = json.dumps(event("sessionEnd", customMetadata={"kind": kind}))
+        blob = f"new Blob([{json.dumps(body)}], {{type: {json.dumps(kind)}}})"
+        assert page.evaluate(f"navigator.sendBeacon({json.dumps(f'{ingest.url}{session}/events')}, {blob})")
+    until(lambda: len(ingest.events(session)) == 3)
+    assert {record["data"]["customMetadata"]["kind"] for record in ingest.events(session)[1:]} == {
+        "application/json",
+        "text/plain",
+    }
+
+
+def test_a_page_that_includes_credentials_reads_successes_and_errors(page: Page, ingest: Ingest) -> None:
+    """Its origin is repeated in both, and in the preflights of paths that exist and of those that do not."""
+    headers = {"Content-Type": "application/json", "X-Own": "1"}
+    options = {"method": "POST", "credentials": "include", "headers": headers}
+    made = fetch(page, f"{ingest.url}/api/v1/sessions", body=json.dumps(session_start()), **options)
+    assert made.get("status") == 201, made
+    events = f"{ingest.url}{made['location']}/events"
+    assert fetch(page, events, body=json.dumps(event("play")), **options).get("status") == 204
+    refused = fetch(page, events, body="{'eventType'", **options)
+    assert (refused.get("status"), "double quotation marks" in refused["body"]) == (400, True)
+    unknown = fetch(page, f"{ingest.url}{made['location']}/event", body="{}", **options)
+    assert (unknown.get("status"), "/api/v1/sessions/{session_id}/events" in unknown["body"]) == (404, True)
+
+
+def test_the_documented_fetch_with_tracking_reads_any_route(page: Page, ingest: Ingest) -> None:
+    """The documentation's own function, with its three headers, at media routes and at documents."""
+    page.evaluate("""
+        window.getStoredSessionId = () => 'b69d5c78-a2e9-4a7d-b3f8-c96c3a43d207';
+        window.fetchWithTracking = async url => {
+            const sessionId = getStoredSessionId();
+            const response = await fetch(url, {
+                headers: {
+                    '__Secure-jay_tracking': sessionId,
+                    'x-jay-api-version': '2025-05-19',
+                    'X-API-Key': 'your_api_key_here'
+                }
+            });
+            return response.json();
+        };
+        0
+    """)
+    for path, key in (
+        ("/api/v1/sessions", "message"),
+        (f"/api/v1/sessions/{'0' * 64}/events", "message"),
+        ("/api/v1/schemas/play", "$defs"),
+        ("/schema/openapi.json", "openapi"),
+        ("/health/live", "status"),
+    ):
+        url = json.dumps(ingest.url + path)
+        read = page.evaluate(f"fetchWithTracking({url}).then(Object.keys, error => [String(error)])")
+        assert key in read, (path, read)
+
+
+def test_a_cookie_for_embedded_players_comes_back_where_others_are_blocked(page: Page, ingest: Ingest) -> None:
+    """It is partitioned: kept for this page's site alone. Its deletion is, too, or it would not be deleted."""
+    headers = {"X-API-Key": "string"}
+    url = f"{ingest.url}/v1/playouts/tracking/session"
+    made = fetch(page, url, method="POST", credentials="include", headers=headers)
+    assert made.get("status") == 200, made
+    shown = fetch(page, url, credentials="include", headers=headers)
+    assert (shown.get("status"), shown["body"]) == (200, made["body"])
+    assert fetch(page, url, method="DELETE", credentials="include", headers=headers).get("status") == 200
+    assert fetch(page, url, credentials="include", headers=headers).get("status") == 400
+
+
 def test_a_page_has_a_tracking_session_with_credentials(page: Page, ingest: Ingest) -> None:
     """The page's own origin is named, so that the browser lets it read the token."""
     headers = {"Content-Type": "application/json", "x-jay-api-version": "2025-05-19", "X-API-Key": "string"}
@@ -111,12 +180,13 @@ def test_a_page_has_a_tracking_session_with_credentials(page: Page, ingest: Inge
 
 
 def test_a_sandboxed_page_has_no_tracking_session(page: Page, ingest: Ingest) -> None:
-    """Its origin is `null`, which any page can have: its script sees nothing of the reply."""
+    """Its origin is `null`, which any page can have: its script sees nothing of the reply. It may post events."""
     script = f"""
-        fetch({json.dumps(f"{ingest.url}/v1/playouts/tracking/session")},
-              {{method: 'POST', credentials: 'include', headers: {{'X-API-Key': 'string'}}}})
-            .then(reply => 'answered', error => 'refused')
-            .then(said => parent.postMessage([self.origin, said], '*'));
+        const tracking = fetch({json.dumps(f"{ingest.url}/v1/playouts/tracking/session")},
+              {{method: 'POST', credentials: 'include', headers: {{'X-API-Key': 'string'}}}});
+        const media = fetch({json.dumps(f"{ingest.url}/api/v1/sessions")}, {{method: 'POST', body: '{{}}'}});
+        Promise.all([tracking, media].map(asked => asked.then(reply => 'answered', error => 'refused')))
+            .then(said => parent.postMessage([self.origin, ...said], '*'));
     """
     page.evaluate(
         f"""
@@ -130,4 +200,4 @@ def test_a_sandboxed_page_has_no_tracking_session(page: Page, ingest: Ingest) ->
         """
     )
     until(lambda: page.evaluate("window.said"))
-    assert page.evaluate("window.said") == ["null", "refused"]
+    assert page.evaluate("window.said") == ["null", "refused", "answered"]

@@ -461,7 +461,7 @@ def test_an_optional_integer_that_is_no_whole_number_is_flagged(ingest: Ingest, 
 
 @pytest.mark.parametrize("path", ["/api/v1/sessions", "/api/v1/sessions/abc/events", "/api/v1/downloaded"])
 def test_a_browser_may_post_from_anywhere(ingest: Ingest, path: str) -> None:
-    """A preflight allows what players' pages send, and need not be repeated for hours; no credentials."""
+    """A preflight allows what players' pages send, credentials too, and need not be repeated for hours."""
     asked = {
         "Origin": "https://player.example",
         "Access-Control-Request-Method": "POST",
@@ -469,8 +469,8 @@ def test_a_browser_may_post_from_anywhere(ingest: Ingest, path: str) -> None:
     }
     reply = ingest.client.options(path, headers=asked)
     assert reply.status_code == 204
-    assert reply.headers["access-control-allow-origin"] == "*"
-    assert "access-control-allow-credentials" not in reply.headers
+    assert reply.headers["access-control-allow-origin"] == "https://player.example"
+    assert reply.headers["access-control-allow-credentials"] == "true"
     assert int(reply.headers["access-control-max-age"]) >= 7200
     allowed = {name.strip().lower() for name in reply.headers["access-control-allow-headers"].split(",")}
     wanted = {
@@ -493,7 +493,7 @@ def preflight(ingest: Ingest, asked: str, path: str = "/api/v1/sessions") -> set
     }
     reply = ingest.client.options(path, headers=headers)
     assert reply.status_code == 204
-    assert reply.headers["vary"] == "Access-Control-Request-Headers"
+    assert reply.headers["vary"] == "Origin, Access-Control-Request-Headers"
     assert len(reply.headers["access-control-allow-headers"]) < 5_000
     return {name.strip().lower() for name in reply.headers["access-control-allow-headers"].split(",")}
 
@@ -539,6 +539,74 @@ def test_what_is_no_list_of_header_names_is_not_repeated(ingest: Ingest, asked: 
     assert reply.startswith("HTTP/1.1 204")
     (line,) = [line for line in reply.split("\r\n") if line.lower().startswith("access-control-allow-headers:")]
     assert {name.strip().lower() for name in line.partition(":")[2].split(",")} == COMMON
+
+
+CREDENTIALS = "access-control-allow-credentials"
+ALLOWED_ORIGIN = "access-control-allow-origin"
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [("https://tv.example", "https://tv.example"), ("capacitor://localhost", "capacitor://localhost")]
+    + [
+        (origin, "*") for origin in ("null", "https://tv.example/path", "https://a.example, https://b.example", "")
+    ],
+)
+def test_an_origin_is_repeated_with_credentials_and_nothing_else_is(
+    ingest: Ingest, origin: str, allowed: str
+) -> None:
+    """On preflights, successes and errors alike: a preflight does not say whether credentials will come."""
+    headers = {"Origin": origin}
+    start = ingest.post("/api/v1/sessions", session_start(), headers=headers)
+    events = start.headers["location"] + "/events"
+    for reply, status in (
+        (start, 201),
+        (ingest.post(events, event("play"), headers=headers), 204),
+        (ingest.post(events, event("Play"), headers=headers), 400),
+        (ingest.post("/api/v1/session", b"", headers=headers), 404),
+        (ingest.client.get(events, headers=headers), 405),
+        (ingest.client.options(events, headers=headers), 204),
+    ):
+        assert (reply.status_code, reply.headers[ALLOWED_ORIGIN]) == (status, allowed)
+        assert reply.headers.get(CREDENTIALS) == (None if allowed == "*" else "true")
+        assert ("Origin" in reply.headers.get("vary", "")) is (allowed != "*")
+        assert reply.headers["access-control-expose-headers"] == "Location, Retry-After"
+    assert start.headers["content-type"] == "application/octet-stream"
+
+
+def test_origins_that_are_not_allowed_read_nothing_but_documents(tmp_path: Path) -> None:
+    """With a list of origins, other pages get no permission of any API; their events are taken all the same."""
+    tracking = "/v1/playouts/tracking/session"
+    with running(tmp_path / "data", http_origins="https://tv.example, https://b.example:8443") as ingest:
+        for origin, is_allowed in (
+            ("https://tv.example", True),
+            ("https://b.example:8443", True),
+            ("https://b.example", False),
+            ("https://evil.tv.example", False),
+            ("null", False),
+        ):
+            headers = {"Origin": origin, "X-API-Key": "string"}
+            for reply in (
+                ingest.post("/api/v1/sessions", session_start(), headers=headers),
+                ingest.post("/api/v1/sessions", b"", headers=headers),
+                ingest.client.options("/api/v1/sessions", headers=headers),
+                ingest.post(tracking, b"", headers=headers),
+            ):
+                assert reply.headers.get(ALLOWED_ORIGIN) == (origin if is_allowed else None)
+                assert reply.headers.get(CREDENTIALS) == ("true" if is_allowed else None)
+                assert "Origin" in reply.headers["vary"]
+            assert ingest.client.get("/api/v1/schemas/play", headers=headers).headers[ALLOWED_ORIGIN] == "*"
+        assert ingest.post("/api/v1/sessions", session_start()).status_code == 201
+        assert len([record for record in ingest.records() if "sessionStart" in record["type"]]) == 6
+
+
+def test_documents_and_health_are_readable_from_any_page(ingest: Ingest) -> None:
+    """With `*`, errors and preflights among them."""
+    for path in ("/schema", "/schema/openapi.json", "/asyncapi.json", "/health/ready", "/api/v1/schemas/nothing"):
+        asks = {"Origin": "https://tv.example", "Access-Control-Request-Method": "GET"}
+        for reply in (ingest.client.get(path, headers=asks), ingest.client.options(path, headers=asks)):
+            assert (reply.headers[ALLOWED_ORIGIN], CREDENTIALS in reply.headers) == ("*", False)
+            assert reply.status_code < 500
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD"])

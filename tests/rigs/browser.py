@@ -59,13 +59,17 @@ class Page:
 
 
 @contextlib.contextmanager
-def opened(url: str, profile: Path, *, hosts: str = "*") -> Iterator[Page]:
-    """Open a page in a browser of its own, whose profile is a new folder, and which finds no hosts but these."""
+def opened(url: str, profile: Path, *, hosts: str = "*", blocks_cookies: bool = False) -> Iterator[Page]:
+    """Open a page in a browser of its own, whose profile is a new folder, and which finds no hosts but these.
+
+    It may block the cookies of other sites than the page's, but for partitioned ones.
+    """
     program = chromium()
     assert program is not None
     arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     arguments += ["--remote-debugging-port=0", f"--user-data-dir={profile}", "--window-size=1200,1500"]
     arguments += [] if hosts == "*" else [f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {hosts}"]
+    arguments += ["--test-third-party-cookie-phaseout"] if blocks_cookies else []
     # `trap` of Debian's wrapper script does not pass signals on; so the whole group is ended.
     log = profile.with_name(f"{profile.name}.log")
     with started([program, *arguments, "about:blank"], log=log) as process:

@@ -81,6 +81,7 @@ async def run(settings: Settings, plan: Plan, console: Console) -> bool:
     settings = settings.model_copy(
         update={
             "http_port": _free_port(settings),
+            "http_validate": settings.http_validate or "http_validate" not in settings.model_fields_set,
             # The counts of the ingest are compared with the lake.
             "metrics_host": settings.metrics_host if settings.serves_metrics else "127.0.0.1",
             "notebooks_port": _any_port(settings.notebooks_host, settings.notebooks_port),

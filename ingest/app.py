@@ -33,6 +33,7 @@ from ingest.rates import Rates
 from ingest.refusals import Refusals
 from ingest.replies import encode
 from ingest.service import service_handlers
+from ingest.validation import Validation
 from ingest.wrong_paths import why_no_route
 from observability import catalogue
 from observability.meter import Meter
@@ -94,7 +95,9 @@ def build_app(
         user_id_conflicts=metrics.user_id_conflicts,
     )
     documents = Documents(settings, intake)
-    handlers = [*of_tracking.handlers(), *service_handlers(writer), *documents.handlers()]
+    of_validation = Validation(settings, intake)
+    service = [*service_handlers(writer), *of_validation.handlers(), *documents.handlers()]
+    handlers = [*of_tracking.handlers(), *service]
     documents.openapi = encode(openapi.document(handlers))
     routes = media_routes(of_media, settings)
     others = litestar(handlers, refusals, cors, known=[route.path for route in routes])

@@ -16,12 +16,12 @@ from ingest.arrays import Turns, cut
 from ingest.clients import Clients, read_clients
 from ingest.cors import NO_CONTENT
 from ingest.ended import RecentEnds
-from ingest.findings import Takes, errors, refusal
+from ingest.findings import Takes
 from ingest.http import Reply
 from ingest.identity import METADATA, Pseudonymizer, read_pseudonymizer
+from ingest.incoming import Incoming, check
 from ingest.intake import Intake, Request
 from ingest.names import TRACKING_KEYS
-from ingest.oddities import STRICT_FLAGS, oddities
 from ingest.replies import created
 from ingest.retries import request_hashes
 from ingest.tokens import read_token
@@ -36,10 +36,9 @@ from schemas.ids import (
     mint_media_session,
     verify_media_session,
 )
-from schemas.media import check_event, read_json
+from schemas.media import read_json
 from schemas.records import SOURCE_DOWNLOADED, SOURCE_MEDIA, Envelope, describe_client, media_event
 from schemas.settings import Settings
-from schemas.vocabulary import EventType
 
 TRACKING_HEADERS: Final = (b"x-jay-tracking", b"__secure-jay_tracking")
 NOT_VALID: Final = "tracking_not_valid"
@@ -73,39 +72,6 @@ def read_rules(settings: Settings) -> MediaRules:
         strict=settings.strict,
         session_length_s=settings.session_length_s,
     )
-
-
-class Incoming(msgspec.Struct, frozen=True):
-    """One event that may be stored: as it was decoded, of which type it is, and what is odd about it."""
-
-    event: dict[str, Any]
-    event_type: EventType
-    flags: list[str]
-
-    @property
-    def ts_ms(self) -> int:
-        """When it happened, by the player's clock."""
-        ts_ms: int = self.event["playerTime"]["ts"]
-        return ts_ms
-
-    @property
-    def is_downloaded(self) -> bool:
-        """Whether it begins an offline session."""
-        return self.event["params"].get("media.downloaded") is True
-
-
-def check(event: Any, rules: MediaRules, *, takes: Takes, now_ms: int) -> Incoming:
-    """Check one decoded event. Raises InvalidEvent, which names all that is wrong with it."""
-    try:
-        event_type, flags = check_event(event, now_ms=now_ms)
-    except InvalidEvent as fault:
-        raise refusal(errors(event, takes), or_else=str(fault)) from None
-    if event_type.starts is not (takes == "a sessionStart"):
-        raise refusal(errors(event, takes), or_else="Expected another `eventType` here")
-    if rules.strict and not STRICT_FLAGS.isdisjoint(flags):
-        odd = (found for found in oddities(event, event_type, now_ms=now_ms) if found.code in STRICT_FLAGS)
-        raise refusal(odd, or_else=f"Expected an event without the flags {', '.join(flags)}")
-    return Incoming(event, event_type, flags)
 
 
 def envelope(
@@ -201,7 +167,7 @@ class Media:
         if request.body.lstrip()[:1] == b"[":
             return await self._store_offline(request, SOURCE_MEDIA)
         now_ms = _milliseconds(request)
-        incoming = check(read_json(request.body), self._rules, takes="a sessionStart", now_ms=now_ms)
+        incoming = check(read_json(request.body), strict=self._rules.strict, takes="a sessionStart", now_ms=now_ms)
         if incoming.is_downloaded:
             raise InvalidEvent(
                 "Expected an array of events, as `media.downloaded` is true: the session is offline"
@@ -249,7 +215,9 @@ class Media:
         session = verify_media_session(self._rules.mac_keys, request.parameter or "")
         if session is None:
             raise UnknownSession(why_unknown(request.parameter or ""))
-        incoming = check(read_json(request.body), self._rules, takes="any other event", now_ms=now_ms)
+        incoming = check(
+            read_json(request.body), strict=self._rules.strict, takes="any other event", now_ms=now_ms
+        )
         self._check_open(session, incoming, now_ms)
         event_id = self._event_id(request, session, now_ms)
         await self._accept.append(session.partition, self._wrap(incoming, request, session, event_id))
@@ -321,7 +289,7 @@ class Media:
         for index, event in enumerate(events):
             takes: Takes = "any other event" if index else "a sessionStart"
             try:
-                incoming = check(read_json(bytes(event)), self._rules, takes=takes, now_ms=now_ms)
+                incoming = check(read_json(bytes(event)), strict=self._rules.strict, takes=takes, now_ms=now_ms)
                 if index == 0 and source == SOURCE_MEDIA and not incoming.is_downloaded:
                     raise InvalidEvent(NOT_DOWNLOADED)
             except (NotJson, InvalidEvent) as fault:

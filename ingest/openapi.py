@@ -54,6 +54,7 @@ FAULTS: Final[dict[str, tuple[type[Fault], ...]]] = {
     "addEvent": (InvalidEvent, UnknownSession, SessionOver, *_BODY),
     "storeDownloaded": (InvalidEvent, *_BODY),
     "getSchema": (NoSuchRoute, TooMany),
+    "validate": (NoSuchRoute, BodyTooSlow, TooLarge, TooMany, Overloaded),
     "createTrackingSession": (InvalidTracking, KeyRefused, *_BODY),
     "showTrackingSession": (InvalidTracking, KeyRefused, TooMany),
     "deleteTrackingSession": (InvalidTracking, KeyRefused, TooMany, LogUnavailable),
@@ -205,6 +206,12 @@ ADDED: Final[Json] = {
         "security": _KEY,
         "parameters": _PRESENTED,
     },
+}
+
+
+ADDED["validate"] = {
+    "description": "404 if `PLAYHEAD_HTTP_VALIDATE` is off.",
+    "requestBody": _body({"oneOf": [*_events([*STARTS, *OTHERS])["oneOf"], _offline()]}),
 }
 
 

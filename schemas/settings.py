@@ -75,6 +75,9 @@ class Settings(BaseModel):
     http_forwarded_header: Literal["x-forwarded-for", "forwarded"] = Field(
         "x-forwarded-for", description="Header in which trusted proxies name the sender"
     )
+    http_validate: bool = Field(
+        False, description="POST /validate checks events and stores nothing; `playhead up` switches it on"
+    )
     http_origins: str = Field(
         "",
         description="Origins of the pages that may read replies, separated by commas: https://tv.example,...; "

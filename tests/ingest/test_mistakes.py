@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
+from rigs.events import any_event
 from rigs.ingest import SECRETS, event, session_start
 
 from eventlog.adapters import create_log, open_writer
@@ -20,7 +20,6 @@ from ingest.oddities import oddities
 from schemas.faults import InvalidEvent
 from schemas.media import check_event
 from schemas.settings import read_settings
-from schemas.vocabulary import EVENT_TYPES
 
 STARTS = "/api/v1/sessions"
 EVENTS = "{session}/events"
@@ -350,28 +349,7 @@ def test_a_misspelt_path_answers_its_preflight(send: Post) -> None:
     assert send("/api/v1/session", b"", method="OPTIONS").status_code == 404
 
 
-scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
-values = scalars | st.lists(scalars, max_size=2) | st.dictionaries(st.text(max_size=3), scalars, max_size=2)
-KEYS = ("media.id", "media.length", "media.contentType", "media.downloaded", "media.state.name", "statesStart")
-keys = st.sampled_from((*KEYS, "visitor.customerIDs", "visitor.aamLocationHint", "media.qoe.bitrate", "x"))
-times = st.fixed_dictionaries(
-    {}, optional={"playhead": st.floats(-1, 1e6) | values, "ts": st.integers(0, 2 * 10**12) | values}
-)
-parts = st.dictionaries(keys, values, max_size=5) | values
-events = st.fixed_dictionaries(
-    {},
-    optional={
-        "eventType": st.sampled_from(list(EVENT_TYPES)) | values,
-        "playerTime": times | values,
-        "params": parts,
-        "qoeData": parts,
-        "customMetadata": parts,
-        "x": values,
-    },
-)
-
-
-@given(events | values)
+@given(any_event)
 def test_what_is_explained_is_what_is_decided(body: Any) -> None:
     """Errors are found in exactly the events that are refused, and reasons for exactly the flags they get."""
     now_ms = 1_700_000_000_000

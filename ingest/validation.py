@@ -1,0 +1,71 @@
+"""POST /validate: says all about events that somebody wants to have checked, and stores nothing."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from litestar import Request as LitestarRequest
+from litestar import Response, post
+from litestar.handlers import HTTPRouteHandler
+
+from ingest.arrays import Turns, cut
+from ingest.bodies import BodyLimits
+from ingest.cors import ANY_PAGE
+from ingest.http import as_text
+from ingest.intake import Intake
+from ingest.replies import encode
+from ingest.verdicts import Judge, Verdict
+from schemas.faults import InvalidEvent, NoSuchRoute, NotJson
+from schemas.settings import Settings
+
+PATH: Final = "/validate"
+ARRAY_BYTES_MAX: Final = 1_048_576  # a session of a day
+
+
+class Validation:
+    """The handler. It is behind the same limits as what stores events."""
+
+    def __init__(self, settings: Settings, intake: Intake) -> None:
+        self._is_on = settings.http_validate
+        self._strict = settings.strict
+        self._limits = BodyLimits(settings.http_body_bytes_max, ARRAY_BYTES_MAX)
+        self._intake = intake
+        self._turns = Turns()
+
+    def handlers(self) -> list[HTTPRouteHandler]:
+        """Make the Litestar handlers."""
+        made = partial(post, response_headers=as_text([ANY_PAGE]))
+        handlers: list[Any] = [
+            made(
+                PATH,
+                status_code=200,
+                operation_id="validate",
+                summary="Check one event, or the events of one session; nothing is stored",
+            )(self.validate)
+        ]
+        return handlers
+
+    async def validate(self, request: LitestarRequest[Any, Any, Any]) -> Response[Verdict]:
+        """Return what becomes of one event (a JSON object), or of the events of one session (an array)."""
+        async with self._intake.taken(request.scope, request.receive, self._limits) as taken:
+            if not self._is_on:
+                raise NoSuchRoute("Validation is off; PLAYHEAD_HTTP_VALIDATE=on switches it on")
+            is_session = taken.body.lstrip()[:1] == b"["
+            now_ms = int(taken.received.timestamp() * 1000)
+            judge = Judge(strict=self._strict, now_ms=now_ms, is_session=is_session)
+            bodies: Sequence[bytes | msgspec.Raw] = [taken.body]
+            if is_session:
+                try:
+                    bodies = cut(taken.body)
+                except (NotJson, InvalidEvent):
+                    judge = Judge(strict=self._strict, now_ms=now_ms, is_session=False)
+            self._intake.charge(taken, max(0, len(bodies) - 1))
+            await self._turns.take(_judge_each(judge, bodies))
+            return Response(encode(judge.verdict()), media_type="application/json")  # type: ignore[arg-type]
+
+
+def _judge_each(judge: Judge, bodies: Sequence[bytes | msgspec.Raw]) -> Iterator[None]:
+    for body in bodies:
+        judge.take(bytes(body))
+        yield

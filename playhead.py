@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from commands import quarantine_verbs
+from commands import keys_verbs, quarantine_verbs
 from commands.durations import parse_duration_s
 from commands.ending import run
 from commands.options import Data, Json
@@ -282,6 +282,7 @@ def verify(
 session_app = typer.Typer(no_args_is_help=True, help="Examine single sessions.")
 app.add_typer(session_app, name="session")
 app.add_typer(quarantine_verbs.app, name="quarantine")
+app.add_typer(keys_verbs.app, name="keys")
 
 
 @session_app.command()

@@ -19,6 +19,7 @@ from eventlog import Setup
 from eventlog.adapters import open_inspector, read_setup
 from schemas.faults import Fault, NotReady
 from schemas.ineffective import ineffective
+from schemas.named_keys import read_named_keys
 from schemas.settings import KEY_CHARACTERS_MIN, OWN_SECRETS, PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -304,6 +305,11 @@ def _mistakes_of_keys(settings: Settings) -> list[str]:
     ]
     whole = with_kept_secrets(settings)
     there = {name for name in OWN_SECRETS if getattr(whole, name) is not None}
+    try:
+        if any(key.revoked_at is None for key in read_named_keys(settings.file_of_named_keys)):
+            there.add("api_keys")
+    except NotReady as fault:
+        mistakes.append(f"{fault}: restore it, or move it away and make new keys with `playhead keys add`")
     return mistakes + [
         f"{PREFIX}{name.upper()} is not set, though other keys of an ingest are"
         for name in OWN_SECRETS

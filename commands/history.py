@@ -84,7 +84,7 @@ async def _write(settings: Settings, plan: Plan, console: Console) -> Written:
     began_s = time.monotonic()
     sender = Sender(
         build_app(
-            settings,
+            settings.model_copy(update={"media_needs_key": False}),  # the past knew no such keys
             writer,
             clock=clock.utc,
             monotonic_s=clock.seconds,

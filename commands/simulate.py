@@ -12,7 +12,8 @@ def run_viewers(
 ) -> None:
     """Play viewers at the ingest at `url` for `for_s` seconds; write what is true to `report`, if given.
 
-    The first of the settings' API keys opens tracking sessions.
+    One of the settings' API keys opens tracking sessions, and is sent with media events where they need a key.
     """
     key = min(settings.keys_of_api()) if settings.api_keys else None
-    asyncio.run(play(url, viewers=viewers, for_s=for_s, seed=seed, api_key=key, report=report))
+    of_media = key if settings.media_needs_key else None
+    asyncio.run(play(url, viewers=viewers, for_s=for_s, seed=seed, api_key=key, media_key=of_media, report=report))

@@ -5,7 +5,7 @@ Events are taken by `Front`, everything else by Litestar. Both end what goes wro
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,8 +26,8 @@ from ingest.documents import Documents
 from ingest.front import Front, Route
 from ingest.http import Disconnected, Reply, as_text, read_headers
 from ingest.identity import RefusedPseudonymizer, read_pseudonymizer
-from ingest.intake import TAKEN, Intake
-from ingest.keys import read_api_keys
+from ingest.intake import TAKEN, Intake, Request
+from ingest.keys import HEADER, ApiKeys, read_api_keys
 from ingest.metrics import Metrics
 from ingest.rates import Rates
 from ingest.refusals import Refusals
@@ -40,6 +40,8 @@ from observability.meter import Meter
 from schemas.faults import InvalidEvent, MethodNotAllowed, NoSuchRoute
 from schemas.ids import Entropy, EntropyPool
 from schemas.settings import Settings
+
+Post = Callable[[Request], Awaitable[Reply]]
 
 
 class Ingest(msgspec.Struct, frozen=True):
@@ -81,7 +83,7 @@ def build_app(
     intake = Intake(
         Rates(settings), budget, clock=clock, monotonic_s=monotonic_s, received_bytes=metrics.received_bytes
     )
-    keys = read_api_keys(settings)
+    keys = read_api_keys(settings, monotonic_s=monotonic_s)
     cors = Cors(settings.origins())
     refusals = Refusals(accept, metrics, keys, clock, cors)
     of_media = media.Media(media.read_rules(settings), accept, intake, entropy=entropy, monotonic_s=monotonic_s)
@@ -98,8 +100,8 @@ def build_app(
     of_validation = Validation(settings, intake)
     service = [*service_handlers(writer), *of_validation.handlers(), *documents.handlers()]
     handlers = [*of_tracking.handlers(), *service]
-    documents.openapi = encode(openapi.document(handlers))
-    routes = media_routes(of_media, settings)
+    documents.openapi = encode(openapi.document(handlers, media_needs_key=settings.media_needs_key))
+    routes = media_routes(of_media, settings, keys)
     others = litestar(handlers, refusals, cors, known=[route.path for route in routes])
     front = Front(routes, others, intake, refusals, metrics, cors)
     return Ingest(front, accept)
@@ -110,16 +112,29 @@ def make_metrics() -> Metrics:
     return Metrics(Meter("ingest"), accepted_types=ACCEPTED_TYPES)
 
 
-def media_routes(of_media: media.Media, settings: Settings) -> list[Route]:
-    """Return the routes that take events."""
+def media_routes(of_media: media.Media, settings: Settings, keys: ApiKeys) -> list[Route]:
+    """Return the routes that take events; they need a key if a setting says so."""
     one_event = BodyLimits(settings.http_body_bytes_max)
     # The older form of an offline session is posted to /sessions, which therefore accepts as much as /downloaded.
     arrays_too = BodyLimits(settings.http_body_bytes_max, settings.http_downloaded_bytes_max)
-    return [
+    routes = [
         Route("/api/v1/sessions", of_media.start_session, arrays_too),
         Route("/api/v1/sessions/{session_id}/events", of_media.add_event, one_event),
         Route("/api/v1/downloaded", of_media.store_downloaded, arrays_too),
     ]
+    if not settings.media_needs_key:
+        return routes
+    return [msgspec.structs.replace(route, post=_with_key(route.post, keys)) for route in routes]
+
+
+def _with_key(post: Post, keys: ApiKeys) -> Post:
+    """Return what a POST does, for requests with a key that opens the media API."""
+
+    async def checked(request: Request) -> Reply:
+        keys.check(request.headers.get(HEADER), "media")
+        return await post(request)
+
+    return checked
 
 
 def litestar(

@@ -62,13 +62,16 @@ FAULTS: Final[dict[str, tuple[type[Fault], ...]]] = {
 }
 
 
-def document(handlers: Sequence[HTTPRouteHandler]) -> Json:
+def document(handlers: Sequence[HTTPRouteHandler], *, media_needs_key: bool) -> Json:
     """Return the OpenAPI 3.1 document of Litestar's handlers and of the routes of events."""
     made = _of_litestar(handlers)
-    paths: Json = {**_media_paths(), **made["paths"]}
+    media_paths = _media_paths()
+    paths: Json = {**media_paths, **made["paths"]}
     for path, item in paths.items():
         for operation in item.values():
-            _complete(operation, path)
+            if has_key := media_needs_key and path in media_paths:
+                operation["security"] = _KEY
+            _complete(operation, path, (KeyRefused,) if has_key else ())
     structs = [*DOCUMENTED.values(), MediaError, TrackingError]
     _, schemas = msgspec.json.schema_components(structs, ref_template=REF)
     made["components"]["schemas"] |= schemas
@@ -91,7 +94,7 @@ def _of_litestar(handlers: Sequence[HTTPRouteHandler]) -> Json:
     return Litestar(handlers, openapi_config=config, logging_config=None).openapi_schema.to_schema()
 
 
-def _complete(operation: Json, path: str) -> None:
+def _complete(operation: Json, path: str, more_faults: Sequence[type[Fault]]) -> None:
     """Add to an operation what only our code knows: the headers that it reads and sends, and its errors."""
     name = operation["operationId"].removesuffix("OfPlayout")
     added = ADDED.get(name, {})
@@ -110,7 +113,7 @@ def _complete(operation: Json, path: str) -> None:
             reply["description"] = operation["summary"]
     for part in (operation, *parameters):
         part.pop("deprecated", None)
-    operation["responses"] = responses | _errors(protocol, FAULTS.get(name, ()))
+    operation["responses"] = responses | _errors(protocol, (*FAULTS.get(name, ()), *more_faults))
     operation["tags"] = [next(tag for start, tag in TAGS.items() if path.startswith(start))]
 
 

@@ -22,6 +22,7 @@ import uvloop
 from eventlog import Writer
 from eventlog.adapters import open_writer
 from ingest.app import build_app, make_metrics
+from ingest.keys import read_api_keys
 from ingest.metrics import Metrics
 from ingest.protocol import ConnectionProtocol, State
 from observability.disks import watch_folders
@@ -56,7 +57,7 @@ def serve(settings: Settings) -> None:
 
 def check_secrets(settings: Settings) -> None:
     """Raise NotReady, naming the first missing secret; warn about short keys."""
-    settings.keys_of_api()
+    read_api_keys(settings, monotonic_s=time.monotonic)
     settings.keys_of_mac()
     settings.key_of_pseudonyms()
     for variable in settings.short_keys():

@@ -167,7 +167,7 @@ class Tracking:
         parts = asked.scope["path"].split("/")
         playout_id = parts[3] if len(parts) == 6 else None
         async with self._intake.taken(asked.scope, asked.receive, limits, parameter=playout_id) as request:
-            self._keys.check(request.headers.get(keys.HEADER))
+            self._keys.check(request.headers.get(keys.HEADER), "tracking")
             if playout_id is not None and not is_plain(playout_id):
                 raise InvalidTracking("Expected a playout id of at most 256 printable characters in the path")
             yield request

@@ -44,16 +44,18 @@ async def simulate(
     for_s: float,
     seed: int,
     api_key: str | None,
+    media_key: str | None = None,
     report_progress: Callable[[Progress], None] | None = None,
     pace_s: float = 1.0,
 ) -> Truth:
     """Play `viewers` viewers at the server at `url` for `for_s` seconds and return what is then true.
 
     `pace_s` is the mean time between two events of a viewer. Without `api_key` nobody opens tracking sessions.
+    `media_key` is sent with media events too.
     When the time is over, or the task is cancelled, requests under way are finished, sessions are left as they
     are, and the truth so far is returned. Raises NotReady if nothing answers at `url` for ten seconds.
     """
-    stage = _Stage(url=url, seed=seed, api_key=api_key, pace_s=pace_s)
+    stage = _Stage(url=url, seed=seed, api_key=api_key, media_key=media_key, pace_s=pace_s)
     began_ms = stage.now_ms()
     async with stage.client:
         await stage.wait_for_server()
@@ -92,8 +94,9 @@ def _take_back_cancellation() -> None:
 class _Stage:
     """One run: the server, the time, and everything that the viewers share."""
 
-    def __init__(self, *, url: str, seed: int, api_key: str | None, pace_s: float) -> None:
+    def __init__(self, *, url: str, seed: int, api_key: str | None, media_key: str | None, pace_s: float) -> None:
         self.url, self.seed, self.api_key, self.pace_s = url, seed, api_key, pace_s
+        self.media_headers = {} if media_key is None else {"X-API-Key": media_key}
         self.run = secrets.token_hex(8)
         limits = httpx.Limits(max_connections=1000, max_keepalive_connections=200)
         timeout = httpx.Timeout(REQUEST_TIMEOUT_S)
@@ -156,7 +159,7 @@ class _Stage:
     async def _play(self, script: Script) -> None:
         session = Session(script)
         persona = script.persona
-        session.headers = {"User-Agent": f"{persona.player.name} player/4.1"}
+        session.headers = {"User-Agent": f"{persona.player.name} player/4.1", **self.media_headers}
         if persona.player.content_type:
             session.headers["Content-Type"] = persona.player.content_type
         if persona.denial in DENIALS:

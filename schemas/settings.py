@@ -108,7 +108,13 @@ class Settings(BaseModel):
     strict: bool = Field(
         False, description="Refuse what is otherwise flagged: odd playheads, missing and mistyped keys"
     )
-    api_keys: SecretStr | None = Field(None, description="Keys of the tracking API, separated by commas")
+    api_keys: SecretStr | None = Field(None, description="API keys without names, separated by commas")
+    named_keys: Path | None = Field(
+        None,
+        description="File of named API keys, which `playhead keys` changes; empty: `secrets/named_keys.json` in "
+        "the data folder",
+    )
+    media_needs_key: bool = Field(False, description="Refuse media events without an API key too")
     mac_key: SecretStr | None = Field(None, description="Key that signs session ids and tokens")
     mac_key_previous: SecretStr | None = Field(
         None, description="Previous signing key; its ids are still accepted"
@@ -271,6 +277,11 @@ class Settings(BaseModel):
     def backups(self) -> Path:
         """The folder of the lake's backups."""
         return (self.lake_backups or self.data_dir / "backups").resolve()
+
+    @property
+    def file_of_named_keys(self) -> Path:
+        """The file of named API keys."""
+        return self.named_keys or self.data_dir / "secrets" / "named_keys.json"
 
     @property
     def orphans(self) -> Path:

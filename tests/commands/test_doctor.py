@@ -28,6 +28,7 @@ from eventlog.adapters import create_log
 from lake.catalog import connect, location
 from lake.schema import SCHEMA
 from lake.tables import initialize
+from schemas.named_keys import SCOPES, add_key
 from schemas.settings import Settings
 
 HOUR = timedelta(hours=1)
@@ -115,6 +116,17 @@ def test_settings_that_contradict_each_other_are_named(lake: Lake) -> None:
         "PLAYHEAD_API_KEYS is not set, though other keys of an ingest are",
         "PLAYHEAD_PSEUDONYM_KEY is not set, though other keys of an ingest are",
     }
+
+
+def test_named_keys_are_keys_of_an_ingest(lake: Lake, tmp_path: Path) -> None:
+    """With one of them, PLAYHEAD_API_KEYS is not missed; a file that cannot be read is named."""
+    file = tmp_path / "keys.json"
+    add_key(file, "web", SCOPES, now=datetime.now(UTC))
+    long = "x" * 40
+    settings = but(lake.settings, mac_key=long, pseudonym_key=long, named_keys=file)
+    assert "settings" not in wrong(settings)
+    file.write_bytes(b"{")
+    assert "cannot be read" in wrong(settings)["settings"]
 
 
 def test_an_extension_that_is_not_installed_is_named(tmp_path: Path) -> None:

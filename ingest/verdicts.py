@@ -77,10 +77,9 @@ class Judge:
         self._events: list[EventVerdict] = []
         self._remarks: list[Remark] = []
         self._left_off = 0
-        self.accepted: list[Incoming] = []
 
-    def take(self, body: bytes) -> None:
-        """Judge the next event, as it was sent."""
+    def take(self, body: bytes) -> Incoming | None:
+        """Judge the next event, as it was sent; return it if it is accepted."""
         index = len(self._events)
         found: list[Finding] = []
         incoming = None
@@ -95,7 +94,6 @@ class Judge:
             found = list(itertools.islice(self._wrong(event, takes), FINDINGS_OF_EVENT_MAX))
             found = found or [Finding("error", fault.code, (), str(fault))]
         else:
-            self.accepted.append(incoming)
             found = list(itertools.islice(self._odd(incoming), FINDINGS_OF_EVENT_MAX))
         for finding in found:
             self._remark(index, finding)
@@ -107,6 +105,7 @@ class Judge:
                 understood=understood(incoming) if incoming else None,
             )
         )
+        return incoming
 
     def _wrong(self, event: Any, takes: Takes) -> Iterator[Finding]:
         wrong = list(itertools.islice(errors(event, takes), FINDINGS_OF_EVENT_MAX))

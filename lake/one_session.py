@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
@@ -9,11 +10,13 @@ from lake.catalog import Location, connect, snapshot
 from lake.find import NoSuchSession, Version, find, read_row, read_versions
 from lake.history import read_histories
 from schemas.terminal import printable
+from sessions.event import Event
 from sessions.facts import ClockSegment
 from sessions.fold import begun
 from sessions.rules import RULES
 from sessions.timeline import (
     NOT_SUMS,
+    NUMBERS,
     Change,
     Claim,
     Line,
@@ -71,10 +74,29 @@ def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
     counted = [event for event in history.events if event.offset <= last_offset]
     if not counted:
         raise NoSuchSession(f"the events of {session_id} were removed; its row is in `sessions`")
-    fold, events = begun(counted, length_ms=length_ms, events_over_limit=history.over.events)
+    timeline = timeline_of(counted, partition, length_ms=length_ms, row=row, events_over=history.over.events)
+    after_close = len(history.events) - len(counted)
+    return msgspec.structs.replace(timeline, versions=versions, events_after_close=after_close)
+
+
+def timeline_of(
+    counted: list[Event],
+    partition: int,
+    *,
+    length_ms: int,
+    row: dict[str, Any] | None = None,
+    events_over: int = 0,
+) -> Timeline:
+    """Return the timeline of the events of one session, at least one.
+
+    `row` is what the lake has of it; without one, what these events give. `events_over` is how many more came
+    than a session may have.
+    """
+    fold, events = begun(counted, length_ms=length_ms, events_over_limit=events_over)
     facts, lines = lines_of(events, fold)
+    row = {name: getattr(facts, name) for name in NUMBERS} if row is None else row
     return Timeline(
-        session_id=session_id,
+        session_id=facts.session_id,
         partition=partition,
         content_id=facts.content_id,
         player_name=facts.player_name,
@@ -89,10 +111,10 @@ def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
         is_retried_start=bool(row.get("is_retried_start")),
         is_uploaded=is_uploaded(facts),
         playback_rate=facts.playback_rate,
-        events_after_close=len(history.events) - len(counted),
+        events_after_close=0,
         flags=facts.flags,
         claims=claims_of(facts, events, length_ms) if facts.flags else [],
-        versions=versions,
+        versions=[],
         lines=lines,
         numbers=numbers_of(facts, lines, row),
     )

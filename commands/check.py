@@ -1,0 +1,108 @@
+"""`playhead check`: what an ingest would say of the events in a file, and what they would do to their session."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from consumers.decode import decode
+from eventlog import Record
+from ingest.arrays import cut
+from ingest.incoming import Incoming
+from ingest.verdicts import Judge, Remark, Verdict
+from lake.one_session import Timeline, describe, timeline_of
+from schemas.faults import Fault, NotReady
+from schemas.records import SOURCE_MEDIA, encode, media_event
+from schemas.settings import Settings
+from schemas.terminal import printable
+from sessions.event import Event
+
+SESSION_ID: Final = "check"
+
+
+class Checkup(msgspec.Struct, frozen=True):
+    """The verdict on the events of a file, and the session of those that are accepted; None if there are none."""
+
+    verdict: Verdict
+    session: Timeline | None
+
+
+def print_check(settings: Settings, path: Path, *, as_json: bool) -> bool:
+    """Print what is to be said of a file; return whether all of it would be accepted. Raises NotReady."""
+    try:
+        body = Path("/dev/stdin").read_bytes() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise NotReady(f"{path} cannot be read: {error.strerror}") from None
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    checkup = check_events(
+        body, strict=settings.strict, now_ms=now_ms, length_ms=int(settings.session_length_s * 1000)
+    )
+    if as_json:
+        print(msgspec.json.encode(checkup).decode())  # noqa: T201
+    else:
+        print("\n".join(map(printable, _described(checkup))))  # noqa: T201
+    return checkup.verdict.accepted
+
+
+def check_events(body: bytes, *, strict: bool, now_ms: int, length_ms: int) -> Checkup:
+    """Check one event, an array of events, or events in lines of their own. The time now is an argument."""
+    bodies = _split(body)
+    judge = Judge(strict=strict, now_ms=now_ms, is_session=len(bodies) > 1 or body.lstrip()[:1] == b"[")
+    accepted: list[tuple[int, Incoming]] = []
+    for index, part in enumerate(bodies):
+        if (incoming := judge.take(part)) is not None:
+            accepted.append((index, incoming))
+    events = [event for index, incoming in accepted if (event := _as_read(index, incoming, now_ms)) is not None]
+    return Checkup(judge.verdict(), timeline_of(events, 0, length_ms=length_ms) if events else None)
+
+
+def _split(body: bytes) -> Sequence[bytes]:
+    if body.lstrip()[:1] == b"[":
+        try:
+            return [bytes(event) for event in cut(body)]
+        except Fault:
+            return [body]
+    lines = [line for line in body.splitlines() if line.strip()]
+    try:
+        json.loads(body)
+    except ValueError:  # a document may be written over many lines, and events in a line each
+        is_lines = len(lines) > 1 and all(line.lstrip().startswith(b"{") for line in lines)
+        return lines if is_lines else [body]
+    return [body]
+
+
+def _as_read(index: int, incoming: Incoming, now_ms: int) -> Event | None:
+    """Return an event as a worker reads it, if it had arrived when it happened."""
+    received_ms = min(incoming.ts_ms, now_ms)
+    envelope = media_event(
+        incoming.event,
+        event_id=f"{SESSION_ID}-{index}",
+        session_id=SESSION_ID,
+        source=SOURCE_MEDIA,
+        received=datetime.fromtimestamp(received_ms / 1000, UTC),
+        flags=incoming.flags,
+    )
+    entry = decode(Record(0, index, SESSION_ID.encode(), encode(envelope), received_ms))
+    return entry if isinstance(entry, Event) else None
+
+
+def _described(checkup: Checkup) -> Iterator[str]:
+    verdict = checkup.verdict
+    refused = sum(not event.accepted for event in verdict.events)
+    yield f"{len(verdict.events)} events, {refused} of them would be refused"
+    for remark in verdict.remarks:
+        yield _line(remark)
+    if verdict.left_off:
+        yield f"and {verdict.left_off} more remarks"
+    if checkup.session is not None:
+        yield ""
+        yield "As a session, if each had arrived when it happened (offset: the place in the file, from 0):"
+        yield from describe(checkup.session)
+
+
+def _line(remark: Remark) -> str:
+    level = {"error": "ERROR", "flag": "flag ", "note": "note "}[remark.level]
+    return f"{level} #{remark.event} {remark.pointer or '/'}  {remark.code}: {remark.message}"

@@ -85,6 +85,7 @@ async def run(settings: Settings, plan: Plan, console: Console) -> bool:
             # The counts of the ingest are compared with the lake.
             "metrics_host": settings.metrics_host if settings.serves_metrics else "127.0.0.1",
             "notebooks_port": _any_port(settings.notebooks_host, settings.notebooks_port),
+            "http_drain_s": 0.0,  # nobody else takes the events
             "http_shutdown_timeout_s": min(settings.http_shutdown_timeout_s, REQUESTS_END_S_MAX),
             "worker_open_sessions_interval_s": min(
                 settings.worker_open_sessions_interval_s, OPEN_SESSIONS_INTERVAL_S

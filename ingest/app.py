@@ -64,6 +64,7 @@ def build_app(
     monotonic_s: Callable[[], float] = time.monotonic,
     entropy: Entropy | None = None,
     metrics: Metrics | None = None,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> Ingest:
     """Make the application over an open log. Raises NotReady if a secret is missing."""
     metrics = metrics or make_metrics()
@@ -98,7 +99,7 @@ def build_app(
     )
     documents = Documents(settings, intake)
     of_validation = Validation(settings, intake)
-    service = [*service_handlers(writer), *of_validation.handlers(), *documents.handlers()]
+    service = [*service_handlers(writer, is_stopping), *of_validation.handlers(), *documents.handlers()]
     handlers = [*of_tracking.handlers(), *service]
     documents.openapi = encode(openapi.document(handlers, media_needs_key=settings.media_needs_key))
     routes = media_routes(of_media, settings, keys)

@@ -71,7 +71,8 @@ class Notice:
 class State(ServerState):
     """State shared by uvicorn's server and its connections.
 
-    It has the outbox, and whether the server is stopping. `default_head` is `default_headers` as they are sent.
+    It has the outbox, and whether the server is draining (each reply closes its connection) or stopping (a new
+    connection is closed). `default_head` is `default_headers` as they are sent.
     """
 
     default_head: bytes
@@ -79,6 +80,7 @@ class State(ServerState):
     def __init__(self) -> None:
         super().__init__()
         self.outbox = Outbox()
+        self.is_draining = False
         self.is_stopping = False
         self.malformed = Notice("malformed requests")
         self.descriptors_used_up = Notice("descriptors used up")
@@ -245,7 +247,7 @@ class ConnectionProtocol(HttpToolsProtocol):
         self._receiving = self.cycle
         # uvicorn notifies the connections it knows when it stops; one accepted at that moment would stay open for
         # ever.
-        if self.server_state.is_stopping:
+        if self.server_state.is_draining or self.server_state.is_stopping:
             self.cycle.keep_alive = False
         self.scope["state"][ANSWER] = partial(self._answer, self.cycle)
 

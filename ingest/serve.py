@@ -8,7 +8,6 @@ because the tracking API has user ids in URLs.
 import asyncio
 import contextlib
 import resource
-import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from ingest.app import build_app, make_metrics
 from ingest.keys import read_api_keys
 from ingest.metrics import Metrics
 from ingest.protocol import ConnectionProtocol, State
+from ingest.stopping import LAST_ADMITTED_S, Stop, admit_no_more
 from observability.disks import watch_folders
 from observability.port import Health, serving
 from schemas.faults import LogUnavailable
@@ -40,7 +40,7 @@ logger = structlog.get_logger(__name__)
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; then complete requests in flight, within the shutdown timeout.
+    """Serve until SIGTERM or SIGINT; then drain, and complete requests in flight within the shutdown timeout.
 
     Raises NotReady if a secret or the log is missing, LogUnavailable if the log does not answer, OSError
     where the port is taken.
@@ -48,7 +48,7 @@ def serve(settings: Settings) -> None:
     check_secrets(settings)
     raise_descriptor_limit()
     with (
-        contextlib.closing(_bind(settings)) as listener,
+        contextlib.closing(bind(settings)) as listener,
         Stop().handling_signals() as stop,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
@@ -71,11 +71,13 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _bind(settings: Settings) -> socket.socket:
-    """Bind the port, without listening yet."""
+def bind(settings: Settings) -> socket.socket:
+    """Bind the port, without listening yet. Raises OSError if it is in use."""
     listener = socket.socket(socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if settings.http_port_shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((settings.http_host, settings.http_port))
     except OSError:
         listener.close()
@@ -83,50 +85,16 @@ def _bind(settings: Settings) -> socket.socket:
     return listener
 
 
-class Stop:
-    """Remembers SIGTERM and SIGINT, before and after uvicorn handles them.
-
-    uvicorn raises the signals it handled again at its end, for whoever handled them before; this is who that is,
-    so that the process ends normally.
-    """
-
-    def __init__(self) -> None:
-        self._server: Server | None = None
-        self._is_asked = False
-
-    def concerns(self, server: "Server") -> None:
-        """Let signals stop this server from now on, including earlier ones."""
-        self._server = server
-        server.should_exit = server.should_exit or self._is_asked
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether a signal has arrived."""
-        return self._is_asked
-
-    def _ask(self, *_: object) -> None:
-        self._is_asked = True
-        if self._server is not None:
-            self._server.should_exit = True
-
-    @contextlib.contextmanager
-    def handling_signals(self) -> Iterator["Stop"]:
-        """Handle both signals for a while."""
-        before = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
 class IngestHealth(Health):
-    """An ingest is ready, and data flows, if the log can take a record."""
+    """Data flows if the log can take a record; an ingest is ready if that is so and it is not about to stop."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        super().__init__(ready=self._ask_log, flow=self._ask_log, refresh=self._ask_log)
-        self._metrics = metrics
+    def __init__(self, metrics: Metrics, stop: Stop) -> None:
+        super().__init__(ready=self._ask_both, flow=self._ask_log, refresh=self._ask_log)
+        self._metrics, self._stop = metrics, stop
         self.writer: Writer | None = None
+
+    async def _ask_both(self) -> list[str]:
+        return ["the ingest is stopping"] if self._stop.is_asked else await self._ask_log()
 
     async def _ask_log(self) -> list[str]:
         return ["the log is not open yet"] if self.writer is None else await self._metrics.ask_log(self.writer)
@@ -134,7 +102,7 @@ class IngestHealth(Health):
 
 async def _serve(settings: Settings, listener: socket.socket, stop: Stop) -> None:
     metrics = make_metrics()
-    health = IngestHealth(metrics)
+    health = IngestHealth(metrics, stop)
     if settings.log == "embedded":
         watch_folders(metrics.meter, {"data": settings.data_dir})
     with serving(settings, "ingest", metrics.meter, health) as log_address:
@@ -149,7 +117,7 @@ async def _serve_log(
     settings: Settings, listener: socket.socket, stop: Stop, writer: Writer, metrics: Metrics
 ) -> None:
     try:
-        ingest = build_app(settings, writer, metrics=metrics)
+        ingest = build_app(settings, writer, metrics=metrics, is_stopping=lambda: stop.is_asked)
         server = Server(
             uvicorn.Config(
                 ingest.app,
@@ -163,9 +131,10 @@ async def _serve_log(
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, round(settings.http_shutdown_timeout_s)),
                 backlog=BACKLOG,
-            )
+            ),
+            stop,
+            drain_s=settings.http_drain_s,
         )
-        stop.concerns(server)
         collect_rarely()
         await server.serve(sockets=[listener])
         await ingest.accept.settle()
@@ -189,13 +158,26 @@ async def _open_log(settings: Settings, stop: Stop) -> Writer | None:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which logs its address when it listens, and its stop."""
+    """uvicorn's server, which logs its address when it listens, and drains for a while before it stops.
+
+    While it drains it serves as before, but each reply closes its connection: the next request comes by a new one,
+    which a load balancer opens to another ingest.
+    """
 
     server_state: State
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, stop: Stop | None = None, *, drain_s: float = 0.0) -> None:
         super().__init__(config)
         self.server_state = State()
+        self._stop = stop = stop or Stop()
+        self._drain_s = drain_s
+        self._drained_at_s: float | None = None
+        self.should_exit = stop.is_asked
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to `Stop`."""
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -203,6 +185,22 @@ class Server(uvicorn.Server):
             host, port = listener.getsockname()[:2]
             logger.info("listening", host=host, port=port)
 
+    async def on_tick(self, counter: int) -> bool:
+        if self._stop.is_asked:
+            self._drain(time.monotonic())
+        return await super().on_tick(counter)
+
+    def _drain(self, now_s: float) -> None:
+        if self._drained_at_s is None:
+            self._drained_at_s = now_s + self._drain_s
+            self.server_state.is_draining = True
+            logger.info("draining", for_s=self._drain_s, connections=len(self.server_state.connections))
+        self.should_exit = now_s >= self._drained_at_s or self._stop.is_urgent
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._drain_s:
+            for listener in sockets or []:
+                admit_no_more(listener)
+            await asyncio.sleep(LAST_ADMITTED_S)
         self.server_state.is_stopping = True
         await super().shutdown(sockets)

@@ -1,10 +1,11 @@
 """The service itself, for proxies and browsers: health, privacy."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import msgspec
-from litestar import get
+from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from eventlog import Writer
@@ -14,12 +15,12 @@ from ingest.http import as_text
 
 
 class Health(msgspec.Struct):
-    """`live`: the process replies; `ready`: the log accepts events."""
+    """`live`: the process replies; `ready`: the log accepts events; `stopping`: send them to another ingest."""
 
     status: str
 
 
-def service_handlers(writer: Writer) -> list[HTTPRouteHandler]:
+def service_handlers(writer: Writer, is_stopping: Callable[[], bool]) -> list[HTTPRouteHandler]:
     """Make the Litestar handlers."""
     readable = partial(get, response_headers=as_text([ANY_PAGE]))
 
@@ -28,9 +29,11 @@ def service_handlers(writer: Writer) -> list[HTTPRouteHandler]:
         return Health("live")
 
     @readable("/health/ready", operation_id="ready", summary="Whether the log takes events")
-    async def ready() -> Health:
+    async def ready() -> Response[Health]:
+        if is_stopping():
+            return Response(Health("stopping"), status_code=503)
         await writer.check()
-        return Health("ready")
+        return Response(Health("ready"))
 
     @readable("/.well-known/gpc.json", operation_id="gpc", summary="Whether Global Privacy Control is respected")
     async def show_gpc_support() -> GpcSupport:

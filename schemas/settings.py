@@ -57,6 +57,9 @@ class Settings(BaseModel):
 
     http_host: str = Field("127.0.0.1", description="Address the ingest listens on")
     http_port: int = Field(8080, ge=0, le=65535, description="Port the ingest listens on")
+    http_port_shared: bool = Field(
+        False, description="Let several ingests of a machine share the port, as `playhead ingest --workers` does"
+    )
     http_body_bytes_max: int = Field(65_536, ge=1024, description="Largest body of one event, unpacked")
     http_downloaded_bytes_max: int = Field(4_194_304, ge=1024, description="Largest body of an offline session")
     http_bodies_bytes_max: int = Field(
@@ -64,6 +67,11 @@ class Settings(BaseModel):
     )
     http_body_timeout_s: float = Field(
         10.0, gt=0, description="A request that is not complete after this is abandoned"
+    )
+    http_drain_s: float = Field(
+        0.0,
+        ge=0,
+        description="How long a stopping ingest still serves, while /health/ready fails: load balancers notice",
     )
     http_shutdown_timeout_s: float = Field(
         8.0, gt=0, description="How long a stopping ingest waits for requests in flight"

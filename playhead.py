@@ -78,19 +78,32 @@ def topics(
         int | None,
         typer.Option(min=1, max=1000, help="Raise the number of partitions to this, while everything runs."),
     ] = None,
+    alter: Annotated[
+        bool, typer.Option("--alter", help="Give the topic the settings that differ, such as the retention.")
+    ] = False,
 ) -> None:
-    """Create the log (with Kafka: the topic), or compare it with the settings; add partitions."""
+    """Create the log (with Kafka: the topic), or compare it with the settings; alter it, add partitions."""
     from commands.topics import make_topic
 
-    print(f"the log has {asyncio.run(make_topic(_settings(), partitions))} partitions")  # noqa: T201
+    there = asyncio.run(make_topic(_settings(), partitions, alter=alter))
+    print(f"the log has {there} partitions")  # noqa: T201
 
 
 @app.command()
-def ingest() -> None:
+def ingest(
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="Processes that share the port; one that dies is replaced.")
+    ] = 1,
+) -> None:
     """Serve the HTTP APIs until stopped."""
-    from commands.ingest import run_ingest
+    if workers == 1:
+        from commands.ingest import run_ingest
 
-    run_ingest(_settings())
+        run_ingest(_settings())
+    else:
+        from commands.ingest_pool import run_ingests
+
+        run_ingests(_settings(), workers)
 
 
 @app.command()

@@ -23,7 +23,7 @@ _LIBC = ctypes.CDLL(None)  # loaded here, because little is safe between fork an
 _PR_SET_PDEATHSIG = 1
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Make the system end a child when this process is killed; on systems that cannot, the child stays."""
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -58,7 +58,7 @@ class Stage:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             limit=LINE_BYTES_MAX,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
             start_new_session=True,  # Ctrl-C reaches only this process, which stops the children in order
         )
         self._children[name] = child

@@ -14,6 +14,11 @@ def run_ingest(settings: Settings) -> None:
     try:
         serve(settings)
     except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise NotReady(f"port {settings.http_port} of {settings.http_host} is in use") from None
+        raise in_words(error, settings) from None
+
+
+def in_words(error: OSError, settings: Settings) -> Exception:
+    """Return what an operator reads if the port cannot be had; any other error as it is."""
+    if error.errno != errno.EADDRINUSE:
+        return error
+    return NotReady(f"port {settings.http_port} of {settings.http_host} is in use")

@@ -1,4 +1,4 @@
-"""`playhead topics`: creates the log, compares it with the settings, adds partitions."""
+"""`playhead topics`: creates the log, compares it with the settings or alters it, adds partitions."""
 
 import asyncio
 
@@ -6,12 +6,12 @@ from eventlog.adapters import add_partitions, create_log
 from schemas.settings import Settings
 
 
-async def make_topic(settings: Settings, partitions: int | None) -> int:
+async def make_topic(settings: Settings, partitions: int | None, *, alter: bool) -> int:
     """Create the log if it is missing, add partitions up to this number, and return how many it has.
 
-    Only adding partitions needs the lake.
+    With `alter`, give it the settings that it should have. Only adding partitions needs the lake.
     """
-    there = await create_log(settings)
+    there = await create_log(settings, alter=alter)
     if partitions is None or partitions <= there:
         return there
     from lake.catalog import location

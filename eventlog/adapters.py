@@ -6,10 +6,11 @@ from eventlog import Inspector, Owner, Reader, Setup, Writer
 from schemas.settings import Settings
 
 
-async def create_log(settings: Settings) -> int:
+async def create_log(settings: Settings, *, alter: bool = False) -> int:
     """Create the log if there is none, else check it; return its number of partitions.
 
-    Raises NotReady, naming the difference, if an existing log does not match the settings.
+    Raises NotReady, naming the difference, if an existing log does not match the settings. With `alter` a topic is
+    given those that differ, such as the retention; the embedded log has none of its own.
     """
     match settings.log:
         case "embedded":
@@ -21,7 +22,7 @@ async def create_log(settings: Settings) -> int:
         case "kafka":
             from eventlog.kafka.topic import make_topic
 
-            return await make_topic(settings)
+            return await make_topic(settings, alter=alter)
 
 
 async def add_partitions(settings: Settings, *, partitions: int) -> int:

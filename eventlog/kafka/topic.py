@@ -5,10 +5,12 @@ Creating it and adding partitions need the right to create topics; writers and r
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
+import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
@@ -21,6 +23,8 @@ from eventlog.kafka.writer import batch_bytes_max
 from schemas.faults import NotReady
 from schemas.settings import Settings
 
+logger = structlog.get_logger(__name__)
+
 T = TypeVar("T")
 
 REPLICAS_MAX = 3
@@ -28,19 +32,22 @@ MADE_WITHIN_S = 20.0
 COORDINATOR_WITHIN_S = 10.0
 SETUP_WITHIN_S = 8.0
 IN_SYNC = "min.insync.replicas"
+OF_TOPIC = 1  # in Kafka's protocol: a setting that was made for the topic itself
 COPIES = "replication factor"  # no setting of a topic in Kafka, but compared like one
 
 
-async def make_topic(settings: Settings) -> int:
+async def make_topic(settings: Settings, *, alter: bool = False) -> int:
     """Create the topic if there is none, else compare it; return how many partitions it has.
 
-    Raises NotReady, naming each difference, if the topic does not match the settings.
+    With `alter` it is given the settings that differ. Raises NotReady, naming each difference that is left.
     """
     async with _admin(settings) as admin:
         topic = await _describe(admin, settings.kafka_topic)
         if topic is None:
             await _create(admin, settings)
             topic = await _until_made(admin, settings.kafka_topic, settings.log_partitions)
+        if alter:
+            await _alter(admin, settings, topic)
         await _compare(admin, settings, topic)
         return len(topic["partitions"])
 
@@ -217,8 +224,37 @@ async def _compare(admin: AIOKafkaAdminClient, settings: Settings, topic: dict[s
 def _differ(name: str, differences: Mapping[str, tuple[str, str]]) -> str:
     """Return the sentence for settings of a topic that differ: each with what it is and what it should be."""
     each = "; ".join(f"{one} is {found}, should be {wanted}" for one, (found, wanted) in differences.items())
-    cure = "Alter the topic (kafka-configs --alter) or the settings"
-    return f"topic {name} is not as the settings say: {each}. {cure}"
+    cures = ["run `playhead topics --alter`"] if differences.keys() - {COPIES} else []
+    cures += ["reassign its replicas (kafka-reassign-partitions)"] if COPIES in differences else []
+    return f"topic {name} is not as the settings say: {each}. Change the settings, or {' and '.join(cures)}"
+
+
+async def _alter(admin: AIOKafkaAdminClient, settings: Settings, topic: dict[str, Any]) -> None:
+    """Give the topic the settings that differ, and wait until all brokers say so; others that it has stay.
+
+    Raises NotReady if this process may not do that. The number of replicas is none of them.
+    """
+    name = settings.kafka_topic
+    differences = await _differences(admin, settings, topic)
+    differences.pop(COPIES, None)
+    if not differences:
+        return
+    entries = await _describe_configs(admin, name, None)
+    own = {entry["config_names"]: entry["config_value"] for entry in entries if entry["config_source"] == OF_TOPIC}
+    wanted = own | {one: value for one, (_, value) in differences.items()}  # what is left out would be unset
+    [response] = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, wanted)])
+    (answer,) = response.to_object()["resources"]
+    error = for_code(answer["error_code"])
+    if error is not NoError:
+        reason = answer["error_message"] or error.__name__
+        raise NotReady(f"topic {name} cannot be altered ({reason}): allow AlterConfigs on it")
+    logger.info("topic altered", topic=name, changes=differences)
+    until_s = time.monotonic() + MADE_WITHIN_S
+    while True:
+        left = await _differences(admin, settings, topic)
+        if not left.keys() - {COPIES} or time.monotonic() > until_s:
+            return
+        await asyncio.sleep(0.05)
 
 
 async def _differences(
@@ -237,10 +273,19 @@ async def _differences(
 
 
 async def _read_configs(admin: AIOKafkaAdminClient, topic: str, names: Iterable[str]) -> dict[str, str]:
-    resource = ConfigResource(ConfigResourceType.TOPIC, topic, dict.fromkeys(names))
+    entries = await _describe_configs(admin, topic, names)
+    return {entry["config_names"]: entry["config_value"] for entry in entries}
+
+
+async def _describe_configs(
+    admin: AIOKafkaAdminClient, topic: str, names: Iterable[str] | None
+) -> list[dict[str, Any]]:
+    """Return the topic's settings of these names, or all, each with where it comes from. Raises NotReady."""
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic, None if names is None else dict.fromkeys(names))
     [response] = await admin.describe_configs([resource])
     (described,) = response.to_object()["resources"]
     error = for_code(described["error_code"])
     if error is not NoError:
         raise NotReady(f"the settings of topic {topic} cannot be read ({error.__name__}): allow DescribeConfigs")
-    return {entry["config_names"]: entry["config_value"] for entry in described["config_entries"]}
+    entries: list[dict[str, Any]] = described["config_entries"]
+    return entries

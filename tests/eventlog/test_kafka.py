@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -101,6 +102,28 @@ async def test_a_different_topic_is_named(kafka: Broker) -> None:
         "max.message.bytes is 1048588",
     ):
         assert difference in str(caught.value)
+
+
+async def test_a_different_topic_is_altered_if_it_is_wanted(kafka: Broker) -> None:
+    """Its settings become those that it should have; one that somebody else has made stays."""
+    rig = KafkaRig(kafka)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(rig.topic, 2, 1, topic_configs={"flush.messages": "77"})])
+        for retention_s in (3_600, 7_200):
+            settings = rig.settings(log_retention_s=retention_s)
+            with pytest.raises(NotReady, match="`playhead topics --alter`"):
+                await create_log(settings)
+            assert await create_log(settings, alter=True) == 2
+            assert await create_log(settings) == 2
+        [response] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, rig.topic)])
+    finally:
+        await admin.close()
+    entries = response.to_object()["resources"][0]["config_entries"]
+    own = {entry["config_names"]: entry["config_value"] for entry in entries}
+    assert own["flush.messages"] == "77"
+    assert own["retention.ms"] == "7200000"
 
 
 async def test_too_many_copies_are_refused(kafka: Broker) -> None:

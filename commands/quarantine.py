@@ -164,7 +164,12 @@ def _now(entry: Entry) -> str:
 
 def _sender(entry: Entry) -> str | None:
     """Return what is known of the sender of a refused body; None if that is nothing."""
-    known = {"API key": entry.key_name, "player": entry.player_name, "app version": entry.app_version}
+    known = {
+        "API key": entry.key_name,
+        "player": entry.player_name,
+        "app version": entry.app_version,
+        "session": entry.session_id,
+    }
     return ", ".join(f"{name} {value}" for name, value in known.items() if value is not None) or None
 
 

@@ -132,6 +132,7 @@ def _content(
                 key_name=_printable(rejected.key_name),
                 player_name=_printable(rejected.player_name),
                 app_version=_printable(rejected.app_version),
+                session_id=_printable(rejected.session_id),
             )
         if envelope.type in (TRACKING_CREATED, TRACKING_DELETED):
             return _tracking(record, envelope, received_ms)

@@ -105,6 +105,7 @@ class Accept:
         received: datetime,
         denied: bool,
         key_name: str | None = None,
+        session_id: str | None = None,
     ) -> None:
         """Keep a refused body, in its own task, if rate and backlog allow it."""
         if len(self._keeping) >= KEPT_BACKLOG_MAX:
@@ -121,6 +122,7 @@ class Accept:
                 hmac_sha256=hmac.digest(self._pseudonym_key, body, "sha256").hex(),
                 route=route,
                 key_name=key_name,
+                session_id=session_id,
                 player_name=_said(kept.body, "media.playerName"),
                 app_version=_said(kept.body, "media.sdkVersion"),
                 body=kept.body,

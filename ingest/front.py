@@ -113,6 +113,7 @@ class Front:
                 request.headers,
                 method=scope["method"],
                 route=route.path,
+                session_id=session_id,
                 body=request.body,
                 allow=allow,
             )

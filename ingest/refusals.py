@@ -1,6 +1,6 @@
 """Refused requests: counted, kept if they may have been events, and answered by their protocol."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import structlog
@@ -14,6 +14,7 @@ from ingest.keys import ApiKeys
 from ingest.metrics import Metrics
 from ingest.replies import refused
 from schemas.faults import Fault, KeyRefused, MethodNotAllowed, Refusal
+from schemas.ids import verify_media_session
 
 logger = structlog.get_logger(__name__)
 
@@ -22,13 +23,21 @@ class Refusals:
     """Turns errors into replies and counts."""
 
     def __init__(
-        self, accept: Accept, metrics: Metrics, api_keys: ApiKeys, clock: Callable[[], datetime], cors: Cors
+        self,
+        accept: Accept,
+        metrics: Metrics,
+        api_keys: ApiKeys,
+        clock: Callable[[], datetime],
+        cors: Cors,
+        *,
+        mac_keys: Sequence[bytes],
     ) -> None:
         self._accept = accept
         self._metrics = metrics
         self._keys = api_keys
         self._clock = clock
         self._cors = cors
+        self._mac_keys = mac_keys
 
     def answer(
         self,
@@ -38,13 +47,15 @@ class Refusals:
         *,
         method: str,
         route: str | None,
+        session_id: str | None = None,
         body: bytes = b"",
         allow: str = "",
     ) -> Reply:
         """Return the reply to a request that ended in a fault or an unexpected error.
 
         `route` is the path with the names of its parameters; None if there is no such path. `allow` lists the
-        methods of the path, if the method was wrong.
+        methods of the path, if the method was wrong. `session_id` is what the path has in the place of one: it
+        is kept if it is one of ours, since anything else may be anything.
         """
         fault = error if isinstance(error, Fault) else self._unforeseen(error, route)
         self._metrics.refused(fault.code, protocol)
@@ -59,8 +70,13 @@ class Refusals:
                 received=self._clock(),
                 denied=headers_deny(headers),
                 key_name=key_name,
+                session_id=self._known(session_id),
             )
         return refused(fault, protocol, headers, self._cors.headers(protocol, headers.get(b"origin")), allow=allow)
+
+    def _known(self, session_id: str | None) -> str | None:
+        known = verify_media_session(self._mac_keys, session_id) if session_id is not None else None
+        return None if known is None else known.id
 
     def gone(self) -> None:
         """Count a request whose sender disconnected."""

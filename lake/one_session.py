@@ -1,5 +1,6 @@
 """One session as it happened: its events, gaps, flags, and how each number was computed."""
 
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +10,7 @@ import msgspec
 from lake.catalog import Location, connect, snapshot
 from lake.find import NoSuchSession, Version, find, read_row, read_versions
 from lake.history import read_histories
+from lake.quarantine import RefusedBody, read_refused
 from schemas.terminal import printable
 from sessions.event import Event
 from sessions.facts import ClockSegment
@@ -53,6 +55,7 @@ class Timeline(msgspec.Struct, frozen=True):
     claims: list[Claim]
     versions: list[Version]
     lines: list[Line]
+    refused: list[RefusedBody]
     numbers: list[Number]
 
 
@@ -68,6 +71,7 @@ def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
             history = read_histories(connection, [session_id], partition=partition)[session_id]
             row = read_row(connection, session_id)
             versions = read_versions(connection, session_id, partition)
+            refused = read_refused(connection, session_id)
     finally:
         connection.close()
     last_offset = history.last_offset
@@ -76,7 +80,7 @@ def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
         raise NoSuchSession(f"the events of {session_id} were removed; its row is in `sessions`")
     timeline = timeline_of(counted, partition, length_ms=length_ms, row=row, events_over=history.over.events)
     after_close = len(history.events) - len(counted)
-    return msgspec.structs.replace(timeline, versions=versions, events_after_close=after_close)
+    return msgspec.structs.replace(timeline, versions=versions, events_after_close=after_close, refused=refused)
 
 
 def timeline_of(
@@ -116,6 +120,7 @@ def timeline_of(
         claims=claims_of(facts, events, length_ms) if facts.flags else [],
         versions=[],
         lines=lines,
+        refused=[],
         numbers=numbers_of(facts, lines, row),
     )
 
@@ -154,7 +159,10 @@ def _described(timeline: Timeline) -> Iterator[str]:
     yield ""
     head = f"{'offset':>9} {'at s':>10} {'took ms':>8}  {'event':<16} {'playhead s':>10}  {'then':<10}"
     yield f"{head} what it changed"
+    waiting = deque(timeline.refused)
     for line in timeline.lines:
+        while waiting and _at_s(waiting[0], timeline) < line.at_s:
+            yield _refused(waiting.popleft(), timeline)
         changed = ", ".join(f"{change.number} {_change(change)}" for change in line.changes)
         yield (
             f"{line.offset:>9} {line.at_s:>10.3f} {line.delay_ms:>8}  {line.event_type:<16} "
@@ -162,6 +170,8 @@ def _described(timeline: Timeline) -> Iterator[str]:
         )
         for remark in line.remarks:
             yield f"{'':>31}! {remark}"
+    for body in waiting:
+        yield _refused(body, timeline)
     yield ""
     for number in timeline.numbers:
         if number.value or number.parts or number.is_other:
@@ -173,6 +183,15 @@ def _described(timeline: Timeline) -> Iterator[str]:
             yield f"flag {flag}: {meanings[flag]}"
         for claim in timeline.claims:
             yield f"as the player reports it, {claim.name} would be {_figure(claim.claimed)}"
+
+
+def _at_s(body: RefusedBody, timeline: Timeline) -> float:
+    """Return when a refused body arrived, in seconds from the session's start; its fastest events took no time."""
+    return (body.received_ms - timeline.started_ms) / 1000
+
+
+def _refused(body: RefusedBody, timeline: Timeline) -> str:
+    return f"{'REFUSED':>9} {_at_s(body, timeline):>10.3f} {'':>8}  {body.reason}: {body.detail}"
 
 
 def _moment(ms: int) -> str:

@@ -21,6 +21,7 @@ from schemas.faults import Fault, NotReady
 PAGE_RECORDS, PAGE_BYTES = 500, 16_777_216
 COMMIT_S_MAX = 30.0  # while others commit to the same catalogue
 COMMIT_AGAIN_S = 0.2
+REFUSED_MAX = 500
 REPLAYED, DISCARDED = "replayed", "discarded"
 _DECIDED = (
     "SELECT log_partition, log_offset, arg_max(decision, decided_at) AS decision, "
@@ -98,6 +99,7 @@ class Entry(msgspec.Struct, frozen=True):
     key_name: str | None
     player_name: str | None
     app_version: str | None
+    session_id: str | None
     decision: str | None
     new_position: str | None
     decided_at: datetime | None
@@ -108,6 +110,16 @@ class Entry(msgspec.Struct, frozen=True):
         return Position(self.partition, self.offset)
 
 
+class RefusedBody(msgspec.Struct, frozen=True):
+    """A body that was posted to a session and refused: when it arrived, and why."""
+
+    partition: int
+    offset: int
+    received_ms: int
+    reason: str
+    detail: str
+
+
 class Decision(msgspec.Struct, frozen=True):
     """What is decided about one record."""
 
@@ -115,6 +127,16 @@ class Decision(msgspec.Struct, frozen=True):
     decision: str
     new: Position | None
     why: str
+
+
+def read_refused(connection: duckdb.DuckDBPyConnection, session_id: str) -> list[RefusedBody]:
+    """Return the bodies that were posted to a session and refused, the newest of many, in the order of arrival."""
+    rows = connection.execute(
+        "SELECT log_partition, log_offset, epoch_ms(received_at), reason, detail FROM quarantine "
+        "WHERE session_id = ? AND source = 'ingest' ORDER BY received_at DESC, log_offset DESC LIMIT ?",
+        [session_id, REFUSED_MAX],
+    ).fetchall()
+    return [RefusedBody(*row) for row in reversed(rows)]
 
 
 def read_reasons(connection: duckdb.DuckDBPyConnection, choice: Choice, *, limit: int) -> list[Reason]:
@@ -199,7 +221,7 @@ def _entries(connection: duckdb.DuckDBPyConnection, positions: Sequence[Position
     rows = connection.execute(
         f"""
         SELECT log_partition, log_offset, received_at, source, reason, detail, value,
-            key_name, player_name, app_version, decision, new_position, decided_at, why
+            key_name, player_name, app_version, session_id, decision, new_position, decided_at, why
         FROM quarantine SEMI JOIN wanted USING (log_partition, log_offset)
         LEFT JOIN ({_DECIDED}) USING (log_partition, log_offset)
         WHERE log_offset BETWEEN ? AND ? ORDER BY 1, 2

@@ -127,6 +127,7 @@ def _quarantine(rows: list[tuple[Bad, int]]) -> pa.Table:
             "key_name": pa.array([entry.key_name for entry in entries], pa.string()),
             "player_name": pa.array([entry.player_name for entry in entries], pa.string()),
             "app_version": pa.array([entry.app_version for entry in entries], pa.string()),
+            "session_id": pa.array([entry.session_id for entry in entries], pa.string()),
         }
     )
 

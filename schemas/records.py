@@ -87,7 +87,8 @@ class Rejected(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A refused body: the reason, its size and keyed hash, and, if it is JSON, itself with identities replaced.
 
     `key_name` is the name of the request's API key, never the key (`unknown`: a wrong one), `player_name` and
-    `app_version` are what the body says of its player; each is absent if there is none.
+    `app_version` are what the body says of its player, `session_id` is the session of ours that the path names;
+    each is absent if there is none.
     """
 
     reason: str
@@ -98,6 +99,7 @@ class Rejected(msgspec.Struct, omit_defaults=True, kw_only=True):
     key_name: str | None = None
     player_name: str | None = None
     app_version: str | None = None
+    session_id: str | None = None
     body: Any = None
 
 

@@ -42,7 +42,7 @@ class Tracking(msgspec.Struct, frozen=True):
 class Bad(msgspec.Struct, frozen=True):
     """A record that is no event. `source` is `ingest` for a body refused at the door, else `worker`.
 
-    Of a refused body more may be known: the name of its API key, the player's name and version.
+    Of a refused body more may be known: the name of its API key, the player's name and version, its session.
     """
 
     offset: int
@@ -55,6 +55,7 @@ class Bad(msgspec.Struct, frozen=True):
     key_name: str | None = None
     player_name: str | None = None
     app_version: str | None = None
+    session_id: str | None = None
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):

@@ -64,7 +64,8 @@ CREATE TABLE IF NOT EXISTS quarantine (
     value BLOB,                    -- the record's bytes
     key_name VARCHAR,              -- of a refused body: name of its API key; unknown: a wrong key; null if it had none, and before schema 3
     player_name VARCHAR,           -- of a refused body: media.playerName, if it says that; null before schema 3
-    app_version VARCHAR            -- of a refused body: media.sdkVersion, if it says that; null before schema 3
+    app_version VARCHAR,           -- of a refused body: media.sdkVersion, if it says that; null before schema 3
+    session_id VARCHAR             -- of a refused body: media session that it was posted to; null if it named none of ours, and before schema 3
 );
 
 -- What operators decided about records in quarantine, which stay there: see `playhead quarantine`.

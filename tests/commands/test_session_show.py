@@ -15,7 +15,7 @@ from rigs.session_model import NOON_MS, make_event, session_id
 from lake.audit import audit
 from lake.find import NoSuchSession
 from lake.one_session import Timeline, describe, show
-from sessions.event import Event
+from sessions.event import Bad, Event
 
 DAY_MS = 86_400_000
 PARAMS = {"media.id": "film", "media.length": 600.0, "media.contentType": "vod", "media.playerName": "tv"}
@@ -121,6 +121,29 @@ def test_the_text_shows_the_arithmetic(timeline: Timeline) -> None:
     assert "as the player reports it, content_time_s would be 114" in text
     assert "version 1: final (ended), 8 events up to offset" in text
     assert "! arrived after 1 later event" in text
+
+
+def test_refused_bodies_are_shown_in_their_place(tmp_path: Path) -> None:
+    """Between the events before and after which they arrived, and after the last; those of others are not."""
+    lake = Lake(tmp_path)
+    mine, other = session_id(1, NOON_MS - 1000), session_id(2, NOON_MS - 1000)
+    rows = [(0.0, "sessionStart", 0.0), (1.0, "play", 0.0), (30.0, "sessionEnd", 29.0)]
+
+    def refused(offset: int, second: float, detail: str, session: str | None) -> Bad:
+        received_ms = NOON_MS + round(second * 1000)
+        return Bad(offset, received_ms, "ingest", "invalid_event", detail, b"{}", session_id=session)
+
+    log: list[Any] = events(rows, mine)
+    log += [refused(3, 10.5, "first", mine), refused(4, 11.5, "of another", other), refused(5, 12.5, "", None)]
+    log += [refused(6, 40.5, "last", mine)]
+    with lake.writer() as writer:
+        write(writer, writer.load(0, None), log)
+    timeline = show(lake.place, mine, length_ms=DAY_MS)
+    assert [body.detail for body in timeline.refused] == ["first", "last"]
+    lines = [line.split() for line in describe(timeline)]
+    shown = [words for words in lines if words[:1] == ["REFUSED"] or (len(words) > 4 and words[0].isdigit())]
+    assert [words[0] for words in shown] == ["0", "1", "REFUSED", "2", "REFUSED"]
+    assert shown[2] == ["REFUSED", "10.000", "invalid_event:", "first"]
 
 
 def test_a_prefix_is_enough_and_an_ambiguous_one_names_the_candidates(lake: Lake) -> None:

@@ -19,7 +19,7 @@ HOUR_MS = 3_600_000
 def quarantined(value: bytes | dict[str, Any], *, received_ms: int = NOW_MS) -> Entry:
     """Return a record as the quarantine has it."""
     arrived = datetime.fromtimestamp(received_ms / 1000, UTC)
-    return Entry(0, 7, arrived, "worker", "invalid_event", "", record(value).value, *[None] * 7)
+    return Entry(0, 7, arrived, "worker", "invalid_event", "", record(value).value, *[None] * 8)
 
 
 def replayed(entry: Entry) -> bytes:

@@ -83,3 +83,19 @@ def test_refusals_are_counted_by_the_name_of_the_key(ingest: Ingest) -> None:
     assert ingest.count(series) == 2
     assert kept(ingest, b"{", headers={"X-API-Key": "string"})["key_name"] == "settings-1"
     assert ingest.count('playhead_ingest_refused_of_key_total{code="not_json",key="settings-1"}') == 1
+
+
+def test_a_refused_event_keeps_its_session(ingest: Ingest) -> None:
+    """The one that its path names, if it is one of ours; anything else in a path may be anything."""
+    session = ingest.start(session_start())
+    for path, status, kept_id in (
+        (f"{session}/events", 400, session.rpartition("/")[2]),
+        ("/api/v1/sessions/somebody@mail.example/events", 404, None),
+        (f"/api/v1/sessions/{'0' * 64}/events", 404, None),
+        ("/api/v1/sessions", 400, None),
+    ):
+        count = len(ingest.records())
+        assert ingest.post(path, {"eventType": "Play"}).status_code == status
+        until(lambda count=count: ingest.holds(count + 1))  # type: ignore[misc]
+        assert ingest.newest()["data"].get("session_id") == kept_id
+    assert b"somebody@mail.example" not in ingest.bytes_of_log()

@@ -4,7 +4,10 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+import socket
+import struct
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -29,11 +32,25 @@ def tool(name: str) -> str:
 
 @contextlib.contextmanager
 def haproxy(folder: Path, ingest_ports: Sequence[int]) -> Iterator[str]:
-    """Run HAProxy; yield its address."""
-    (port,) = free_ports(1)
+    """Run HAProxy with ingests at these ports; yield its address."""
     addresses = {f"PLAYHEAD_INGEST_{n}": f"127.0.0.1:{ingest}" for n, ingest in enumerate(ingest_ports, 1)}
-    environment = {**os.environ, **addresses, "PLAYHEAD_PROXY_ADDRESS": f"127.0.0.1:{port}"}
-    command = [tool("haproxy"), "-db", "-f", CONFIGURATIONS / "haproxy.cfg"]
+    with _haproxy(folder, "haproxy-servers.cfg", addresses) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def haproxy_by_name(folder: Path, name_server: "NameServer", port: int) -> Iterator[str]:
+    """Run HAProxy with the ingests that a name has, all at this port; yield its address."""
+    names = {"PLAYHEAD_DNS": f"127.0.0.1:{name_server.port}", "PLAYHEAD_INGESTS": f"ingest.test:{port}"}
+    with _haproxy(folder, "haproxy-dns.cfg", names) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _haproxy(folder: Path, servers: str, variables: Mapping[str, str]) -> Iterator[str]:
+    (port,) = free_ports(1)
+    environment = {**os.environ, **variables, "PLAYHEAD_PROXY_ADDRESS": f"127.0.0.1:{port}"}
+    command = [tool("haproxy"), "-db", "-f", CONFIGURATIONS / "haproxy.cfg", "-f", CONFIGURATIONS / servers]
     with started(command, log=folder / "haproxy.log", env=environment) as process:
         yield process.wait_for(lambda: _answers(f"http://127.0.0.1:{port}"))
 
@@ -54,6 +71,41 @@ def nginx(folder: Path, ingest_ports: Sequence[int]) -> Iterator[str]:
     command = [tool("nginx"), "-p", folder, "-c", folder / "nginx.conf", "-g", directives]
     with started(command, log=folder / "nginx.log") as process:
         yield process.wait_for(lambda: _answers(f"http://127.0.0.1:{port}"))
+
+
+class NameServer:
+    """A name server that knows one name, with the addresses that it is given."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = list(addresses)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = int(self._socket.getsockname()[1])
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            query, sender = self._socket.recvfrom(4096)
+            if not query:
+                return
+            self._socket.sendto(self._answer(query), sender)
+
+    def _answer(self, query: bytes) -> bytes:
+        """Answer the question of a query (RFC 1035): A records, or none of another type."""
+        end = query.index(0, 12) + 5  # behind name, type and class
+        asks_v4 = query[end - 4 : end - 2] == struct.pack(">H", 1)
+        found = self.addresses if asks_v4 else []
+        head = query[:2] + struct.pack(">HHHHH", 0x8180, 1, len(found), 0, 0)
+        record = struct.pack(">HHHIH", 0xC00C, 1, 1, 1, 4)  # the name of the question, A, IN, one second
+        return head + query[12:end] + b"".join(record + socket.inet_aton(address) for address in found)
+
+    def close(self) -> None:
+        """End it."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", ("127.0.0.1", self.port))
+        self._thread.join()
+        self._socket.close()
 
 
 def _answers(url: str) -> str | None:

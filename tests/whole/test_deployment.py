@@ -17,6 +17,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import yaml
 from rigs.brokers import Broker, free_ports
 from rigs.commands import PLAYHEAD
 from rigs.processes import Process, started
+from rigs.proxies import tool
 from rigs.waiting import until
 from typer.testing import CliRunner
 
@@ -134,12 +136,35 @@ def test_what_compose_mounts_is_here(services: dict[str, Any]) -> None:
     """Files of the repository that containers read: rules, dashboard, provisioning."""
     mounts = [volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])]
     files = [mount for mount in mounts if mount.startswith("./")]
-    assert len(files) == 3
+    assert len(files) == 4
     assert all((ROOT / file).is_dir() for file in files)
     scraped = yaml.safe_load((ROOT / "observability" / "prometheus" / "prometheus.yml").read_text())
     found = [job["dns_sd_configs"][0] for job in scraped["scrape_configs"]]
     assert {each["names"][0]: each["port"] for each in found} == METRICS_PORTS
     assert METRICS_PORTS.keys() <= services.keys()
+
+
+def test_any_number_of_ingests_is_behind_the_proxy(services: dict[str, Any]) -> None:
+    """Nothing of an ingest is there only once; its proxy has our configuration, and an address that is trusted."""
+    ingest, proxy = services["ingest"], services["proxy"]
+    assert not {"ports", "container_name", "hostname"} & ingest.keys()
+    assert proxy["ports"]
+    address = proxy["networks"]["players"]["ipv4_address"]
+    settings = ingest["environment"]
+    assert settings["PLAYHEAD_HTTP_TRUSTED_PROXIES"] == address
+    network = yaml.safe_load((ROOT / "compose.yaml").read_text())["networks"]["players"]["ipam"]["config"][0]
+    assert ip_address(address) in ip_network(network["subnet"])
+    assert ip_address(address) not in ip_network(network["ip_range"]), "another container may get it"
+    assert proxy["environment"]["PLAYHEAD_INGESTS"] == f"ingest:{settings['PLAYHEAD_HTTP_PORT']}"
+    assert "players" in ingest["networks"]
+    (mounted,) = proxy["volumes"]
+    folder, target, _ = mounted.split(":")
+    files = [word for word in proxy["command"] if word.startswith("/")]
+    assert len(files) == 2
+    command = [word.replace(target, str(ROOT / folder)) for word in proxy["command"]]
+    environment = {**os.environ, **proxy["environment"]}
+    done = subprocess.run([tool(command[0]), "-c", *command[1:]], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("service", OURS)

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 from rigs.brokers import free_ports
-from rigs.ingest import Ingest, event, session_start
-from rigs.proxies import CONFIGURATIONS, haproxy, nginx
+from rigs.ingest import Ingest, event, running, session_start
+from rigs.proxies import CONFIGURATIONS, NameServer, haproxy, haproxy_by_name, nginx
 from rigs.waiting import until
 
 DRAIN_S = 4.0
@@ -166,6 +166,27 @@ def test_the_senders_address_gets_through(behind: Behind, proxy: str) -> None:
         assert record["country"] == "BE"
         until(lambda: post(network).status_code == 429)
         assert post("198.51.100.1").status_code == 201
+
+
+def test_more_ingests_behind_a_name_get_their_share(tmp_path: Path) -> None:
+    """As in compose.yaml: HAProxy finds those that are there, and another one that is added."""
+    (port,) = free_ports(1)
+
+    def is_served_by(ingest: Ingest) -> bool:
+        before = ingest.count('playhead_ingest_received_total{protocol="media"}')
+        for _ in range(4):
+            assert httpx.post(f"{url}/api/v1/sessions", json=session_start()).status_code == 201
+        return ingest.count('playhead_ingest_received_total{protocol="media"}') > before
+
+    with (
+        contextlib.closing(NameServer("127.0.0.1")) as names,
+        running(tmp_path / "a", http_port=port) as first,
+        haproxy_by_name(tmp_path, names, port) as url,
+    ):
+        assert is_served_by(first)
+        with running(tmp_path / "b", http_port=port, http_host="127.0.0.2") as second:
+            names.addresses.append("127.0.0.2")
+            until(lambda: is_served_by(second))
 
 
 def test_the_runbook_and_the_configurations_agree() -> None:

@@ -7,7 +7,7 @@ Playhead may have. What is not understood keeps its bytes and gets a reason, and
 from datetime import UTC, datetime
 from functools import lru_cache
 from sys import intern
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -26,7 +26,7 @@ from schemas.records import (
     TrackingDeleted,
     client_in,
 )
-from schemas.vocabulary import EVENT_TYPES
+from schemas.vocabulary import EVENT_TYPES, EventType
 from sessions.event import Bad, Event, Tracking
 
 ID_CHARACTERS_MAX = 256
@@ -49,6 +49,7 @@ _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARACTERS_MAX)]
 class PlainEnvelope(Envelope, gc=False):
     """A record of a media event of the usual shape, which one call decodes and checks."""
 
+    specversion: Literal["1.0"]
     id: _Id
     subject: _Id
     receivedtime: Annotated[datetime, msgspec.Meta(tz=True)]
@@ -64,13 +65,22 @@ _shared = lru_cache(maxsize=SHARED_MAX)(bytes)  # equal bytes as one object
 
 def decode(record: Record) -> Event | Tracking | Bad:
     """Decode a record. Reasons of Bad: those of the fault tree, and `unknown_type`, `future_version`."""
+    value = record.value
     try:
-        plain = _plain.decode(record.value)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+        plain = _plain.decode(value)
+        event_type = check_plain_event(plain.data)
+    except (msgspec.MsgspecError, Fault, UnicodeDecodeError, RecursionError, ValueError):
         return _decode_other(record)
-    if b"\\" in record.value and b"\\u0000" in record.value:  # one byte is found in a tenth of the time
+    if (
+        plain.type != RECORD_TYPES[event_type.name]
+        or plain.appendedtime is not None
+        or (b"\\" in value and b"\\u0000" in value)  # one byte is found in a tenth of the time
+    ):
         return _decode_other(record)
-    return _classify(record, plain)
+    received_ms, is_clock_wrong = arrival(
+        int(plain.receivedtime.timestamp() * 1000), appended_ms=record.appended_ms
+    )
+    return _event(record, plain, plain.data, event_type, received_ms, is_clock_wrong=is_clock_wrong)
 
 
 def _decode_other(record: Record) -> Event | Tracking | Bad:
@@ -198,19 +208,32 @@ def _bad(record: Record, reason: str, detail: str, received_ms: int | None = Non
 
 def _media(record: Record, envelope: Envelope, received_ms: int, *, is_clock_wrong: bool) -> Event | Bad:
     data = envelope.data
-    other = None
-    if type(data) is not PlainEvent:
-        check_event(data, now_ms=received_ms)
-        other = {key: value for key, value in data.items() if key not in _BODY_KEYS} or None
-        known = {key: value for key, value in data.items() if key in _BODY_KEYS}
-        data = PlainEvent(**{**known, "playerTime": msgspec.convert(data["playerTime"], PlayerTime)})
-    event_type = check_plain_event(data)
+    check_event(data, now_ms=received_ms)
+    other = {key: value for key, value in data.items() if key not in _BODY_KEYS} or None
+    known = {key: value for key, value in data.items() if key in _BODY_KEYS}
+    plain = PlainEvent(**{**known, "playerTime": msgspec.convert(data["playerTime"], PlayerTime)})
+    event_type = check_plain_event(plain)
     if not envelope.subject or envelope.type != RECORD_TYPES[event_type.name]:
         return _bad(record, "invalid_event", "subject or type does not fit the data", received_ms)
+    return _event(record, envelope, plain, event_type, received_ms, is_clock_wrong=is_clock_wrong, other=other)
+
+
+def _event(
+    record: Record,
+    envelope: Envelope,
+    data: PlainEvent,
+    event_type: EventType,
+    received_ms: int,
+    *,
+    is_clock_wrong: bool,
+    other: dict[str, Any] | None = None,
+) -> Event:
+    """Return the event of a record whose parts were checked; `other` are the keys that the protocol does not know."""
     flags = tuple(envelope.flags.split(",")) if envelope.flags else ()
-    if is_clock_wrong:
-        flags = reflagged(flags, ahead_ms=data.playerTime.ts - received_ms)
     time, tracking, consent = data.playerTime, envelope.trackingsession, envelope.consent
+    if is_clock_wrong:
+        flags = reflagged(flags, ahead_ms=time.ts - received_ms)
+    params, qoe, metadata = data.params, data.qoeData, data.customMetadata
     # By place: by name it would take five times as long. Texts that many events say are kept once.
     return Event(
         envelope.id,
@@ -221,9 +244,9 @@ def _media(record: Record, envelope: Envelope, received_ms: int, *, is_clock_wro
         time.ts,
         record.offset,
         time.playhead,
-        None if data.params is None else _encode(data.params),
-        None if data.qoeData is None else _kept_once(_encode(data.qoeData)),
-        None if data.customMetadata is None else _encode(data.customMetadata),
+        None if params is None else _encode(params),
+        None if qoe is None else _kept_once(_encode(qoe)),
+        None if metadata is None else _encode(metadata),
         None if other is None else _encode(other),
         flags,
         None if tracking is None else intern(tracking),

@@ -321,7 +321,7 @@ class Worker:
         """Halt, until a restart, the partitions with mostly bad records; those records stay in the log."""
         watched = () if self._until_read else batch.by_partition.keys() & self._held.keys()
         for partition in watched:
-            entries = (entry for chunk in batch.by_partition[partition] for entry in chunk.entries)
+            entries = [entry for chunk in batch.by_partition[partition] for entry in chunk.entries]
             reason = self._floods.add(partition, entries)
             if reason is not None:
                 self._halts.add(partition, code="flood", reason=reason)

@@ -31,7 +31,7 @@ from typing import Protocol
 import msgspec
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One record as read. `appended_ms` is by the log's clock, milliseconds since 1970, never a player's."""
 
     partition: int

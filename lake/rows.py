@@ -75,6 +75,11 @@ def _events(events: list[Event], topic: str, partition: int) -> pa.Table:
     )
 
 
+def days_of(events: pa.Table) -> set[int]:
+    """Return the days since 1970 on which events arrived."""
+    return set(events["received_at"].cast(pa.date32()).cast(pa.int32()).unique().to_pylist())
+
+
 def _start_requests(events: list[Event]) -> pa.Table:
     # The ingest gives one or two; who else writes to the log may give anything.
     hashes = [

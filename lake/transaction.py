@@ -20,10 +20,9 @@ from lake.catalog import Location, transaction
 from lake.changes import Changes, OpenRows
 from lake.disk import flush_new_files
 from lake.marks import Mark
-from lake.rows import ledger_rows, rows_of, session_rows
+from lake.rows import days_of, ledger_rows, rows_of, session_rows
 from schemas.faults import Fault, NotReady
 
-DAY_MS = 86_400_000
 SESSIONS_A_FILE = 10_000  # writing more at once takes more memory
 SESSIONS_FETCHED = 2_000  # at a time: DuckDB allocates this many of each column in advance
 
@@ -192,9 +191,10 @@ def commit(
     """
     since_ms = time.time_ns() // 1_000_000
     touched: set[str] = set()
+    made = rows_of([changes for _, changes, _ in work], topic=topic)
     with transaction(connection):
         _check_fence(connection, *(ledger for ledger, _, _ in work))
-        for name, rows in rows_of([changes for _, changes, _ in work], topic=topic).items():
+        for name, rows in made.items():
             if rows.num_rows:
                 _insert(connection, name, rows)
                 touched.add(name)
@@ -202,7 +202,7 @@ def commit(
             touched.add(_rewrite_ledger(connection, after))
             if changes.open is not None:
                 touched.add(_rewrite_open(connection, changes.partition, changes.open))
-        days = {event.received_ms // DAY_MS for _, changes, _ in work for event in changes.events}
+        days = days_of(made["events"])
         flush_new_files(place, touched - {"events"}, days=days, since_ms=since_ms)
 
 

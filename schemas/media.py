@@ -134,18 +134,19 @@ _VITAL_PARAMS = {
 
 def check_plain_event(event: PlainEvent) -> EventType:
     """Return the type of a plain event. Raises InvalidEvent; accepts what `check_event` accepts, faster."""
-    event_type = EVENT_TYPES.get(event.eventType)
+    name = event.eventType
+    event_type = EVENT_TYPES.get(name)
     if event_type is None:
-        raise InvalidEvent(f"Expected a known `eventType`; got {quote(event.eventType)}")
-    vital = _VITAL_PARAMS.get(event_type.name)
-    if vital is not None:
+        raise InvalidEvent(f"Expected a known `eventType`; got {quote(name)}")
+    if name in _VITAL_PARAMS:
         try:
-            msgspec.convert(event.params, vital)
+            msgspec.convert(event.params, _VITAL_PARAMS[name])
         except msgspec.ValidationError as error:
             raise InvalidEvent(str(error)) from None
-    integers = _INTEGERS[event_type.name]
-    if integers:
-        _make_integers(event.params, integers)
+    if event.params is not None:
+        integers = _INTEGERS[name]
+        if integers:
+            _make_integers(event.params, integers)
     return event_type
 
 

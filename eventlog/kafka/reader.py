@@ -291,13 +291,14 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
         assert self._consumer is not None
         position = self._positions[partition]
         records: list[Record] = []
-        for message in messages:
-            if message.offset != position + len(records):
+        for offset, message in enumerate(messages, position):
+            if message.offset != offset:
                 self._doubtful[partition] = message.offset
-                self._seek(partition, position + len(records))
+                self._seek(partition, offset)
                 break
-            key, value = message.key or b"", message.value or b""
-            records.append(Record(partition, message.offset, key, value, message.timestamp))
+            records.append(
+                Record(partition, offset, message.key or b"", message.value or b"", message.timestamp)
+            )
         position += len(records)
         if records and partition in self._positions:
             self._positions[partition] = position

@@ -228,7 +228,7 @@ def _event(
     is_clock_wrong: bool,
     other: dict[str, Any] | None = None,
 ) -> Event:
-    """Return the event of a record whose parts were checked; `other` are the keys that the protocol does not know."""
+    """Return the event of a record that was checked; `other` are the keys that the protocol does not know."""
     flags = tuple(envelope.flags.split(",")) if envelope.flags else ()
     time, tracking, consent = data.playerTime, envelope.trackingsession, envelope.consent
     if is_clock_wrong:

@@ -77,7 +77,8 @@ def _events(events: list[Event], topic: str, partition: int) -> pa.Table:
 
 def days_of(events: pa.Table) -> set[int]:
     """Return the days since 1970 on which events arrived."""
-    return set(events["received_at"].cast(pa.date32()).cast(pa.int32()).unique().to_pylist())
+    days = events["received_at"].cast(pa.date32()).cast(pa.int32()).unique()
+    return {day for day in days.to_pylist() if day is not None}
 
 
 def _start_requests(events: list[Event]) -> pa.Table:

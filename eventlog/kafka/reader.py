@@ -39,6 +39,8 @@ logger = structlog.get_logger(__name__)
 
 CONSUMER_STOP_S = 3.0
 SILENCE_S = 15.0
+# At once, of one partition and of all that a broker leads. At 1 MB, an event costs a worker a twentieth more CPU.
+PARTITION_FETCH_BYTES, FETCH_BYTES = 4_194_304, 16_777_216
 CAREFUL_S = 0.5  # the next fetch of one partition may take so long
 
 
@@ -75,6 +77,8 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
             group_id=self._settings.kafka_group,
             auto_offset_reset="none",
             enable_auto_commit=False,
+            max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+            fetch_max_bytes=FETCH_BYTES,
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=session_ms // 6,
             metadata_max_age_ms=METADATA_MAX_AGE_MS,
@@ -296,9 +300,7 @@ class KafkaReader(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._doubtful[partition] = message.offset
                 self._seek(partition, offset)
                 break
-            records.append(
-                Record(partition, offset, message.key or b"", message.value or b"", message.timestamp)
-            )
+            records.append(Record(partition, offset, message.key or b"", message.value or b"", message.timestamp))
         position += len(records)
         if records and partition in self._positions:
             self._positions[partition] = position

@@ -234,10 +234,9 @@ def connect(
     attached must not open the catalogue with another SQLite library: two in one process drop each other's locks,
     which corrupts the file.
     """
-    absent = NotReady(f"there is no lake at {place.catalog}; `playhead init` makes one")
     if place.kind == "sqlite" and not Path(place.catalog).exists():  # opening it would create it
         if not create:
-            raise absent
+            raise _absent(place)
         check_new(place)
     # The installer has checked the hashes of the packages. Checking DuckDB's signatures too would cost 0.4 s of
     # CPU each time, and anyone who can change those files can change this one.
@@ -259,26 +258,36 @@ def connect(
             # A writer reads files once, and should return freed memory to the system.
             connection.execute("SET enable_external_file_cache = false")
             connection.execute("SET allocator_background_threads = true")
-        attach = attach_sql(_with_options(place, transaction_timeout_s, read_only=read_only), read_only=read_only)
-        try:
-            connection.execute(attach[:-1] + ", CREATE_IF_NOT_EXISTS false)")
-        except duckdb.InvalidInputException as error:
-            if found := _FORMATS.search(str(error)):
-                raise NotReady(
-                    f"the lake at {place.catalog} has the format DuckLake {found[1]}, and DuckDB "
-                    f"{duckdb.__version__} reads {found[2]}: use the release of Playhead that writes this lake"
-                ) from error
-            if "does not exist" not in str(error):
-                raise
-            if not create:
-                raise absent from None
-            check_new(place)
-            connection.execute(attach)
+        attached = _with_options(place, transaction_timeout_s, read_only=read_only)
+        _attach(connection, attached, read_only=read_only, create=create)
         connection.execute(f"USE {NAME}")
     except (duckdb.Error, NotReady):
         connection.close()
         raise
     return connection
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, place: Location, *, read_only: bool, create: bool) -> None:
+    """Attach a lake; make it if there is none and `create`. Raises as `connect` does."""
+    attach = attach_sql(place, read_only=read_only)
+    try:
+        connection.execute(attach[:-1] + ", CREATE_IF_NOT_EXISTS false)")
+    except duckdb.InvalidInputException as error:
+        if found := _FORMATS.search(str(error)):
+            raise NotReady(
+                f"the lake at {place.catalog} has the format DuckLake {found[1]}, and DuckDB "
+                f"{duckdb.__version__} reads {found[2]}: use the release of Playhead that writes this lake"
+            ) from error
+        if "does not exist" not in str(error):
+            raise
+        if not create:
+            raise _absent(place) from None
+        check_new(place)
+        connection.execute(attach)
+
+
+def _absent(place: Location) -> NotReady:
+    return NotReady(f"there is no lake at {place.catalog}; `playhead init` makes one")
 
 
 @contextlib.contextmanager

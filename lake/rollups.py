@@ -201,6 +201,29 @@ FROM (
 WHERE if(len({unknown}) = 0, true, error({fault}))"""
 
 
+def _window(within: str) -> str:
+    """Return the condition that a row lies in a period, by its column `within`; none: always."""
+    if not within:
+        return "true"
+    since, until = (f"{name}::TIMESTAMPTZ" for name in ("since", "until"))
+    if within == "day":
+        since, until = (f"({moment} AT TIME ZONE 'UTC')::DATE" for moment in (since, until))
+    return f"{within} >= {since} AND {within} < {until}"
+
+
+def _seen(viewers: str, window: str) -> str:
+    """Return the part of a query that counts distinct viewers by the columns `viewers`."""
+    return f"""), viewers AS (
+    SELECT {viewers}, count(DISTINCT viewer) AS known_viewers
+    FROM (
+        SELECT {viewers}, viewer FROM {VIEWERS} WHERE {_IS_ROLLED} AND {window}
+        UNION ALL
+        SELECT {viewers}, viewer FROM ({viewers_sql(LIVE)}) WHERE {window}
+    )
+    GROUP BY {viewers}
+"""
+
+
 def _query(
     each: RollUp,
     group: dict[str, str],
@@ -210,10 +233,7 @@ def _query(
     within: str = "",
 ) -> str:
     """Return a query that sums up a roll-up, and the sessions that are not in it yet, by `group`."""
-    since, until = (f"{name}::TIMESTAMPTZ" for name in ("since", "until"))
-    if within == "day":
-        since, until = (f"({moment} AT TIME ZONE 'UTC')::DATE" for moment in (since, until))
-    window = f"{within} >= {since} AND {within} < {until}" if within else "true"
+    window = _window(within)
     keys = ", ".join(group)
     grouped = ", ".join(f"{sql} AS {name}" for name, sql in group.items())
     same = " AND ".join(f"sums.{name} IS NOT DISTINCT FROM {{other}}.{name}" for name in group)
@@ -227,15 +247,7 @@ def _query(
     joined = f"LEFT JOIN percentiles ON {same.format(other='percentiles')}"
     seen = ""
     if viewers:
-        seen = f"""), viewers AS (
-    SELECT {viewers}, count(DISTINCT viewer) AS known_viewers
-    FROM (
-        SELECT {viewers}, viewer FROM {VIEWERS} WHERE {_IS_ROLLED} AND {window}
-        UNION ALL
-        SELECT {viewers}, viewer FROM ({viewers_sql(LIVE)}) WHERE {window}
-    )
-    GROUP BY {viewers}
-"""
+        seen = _seen(viewers, window)
         joined += f"\nLEFT JOIN viewers ON {same.format(other='viewers')}"
         shown.append("coalesce(known_viewers, 0) AS known_viewers")
     return f"""WITH pieces AS (

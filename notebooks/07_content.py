@@ -150,7 +150,6 @@ def _(choice, content, contents, curves, figures, lake, mo):
             for row in rows
         ]
 
-    top = contents.most(kept, "heat_ratio")
     mo.vstack(
         [
             mo.md("## Retention: how much of it is played"),
@@ -169,6 +168,15 @@ def _(choice, content, contents, curves, figures, lake, mo):
                 "each side. Where both lines part, viewers played it again."
                 + ("" if content.length_s else " The position is the second of the day; so days overlap.")
             ),
+        ]
+    )
+    return kept, similar
+
+
+@app.cell
+def _(content, curves, figures, mo, similar):
+    mo.vstack(
+        [
             mo.md("## Beside contents of similar length"),
             curves.lines(
                 [
@@ -196,6 +204,16 @@ def _(choice, content, contents, curves, figures, lake, mo):
             )
             if similar
             else mo.md(""),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(content, contents, curves, kept, mo):
+    top = contents.most(kept, "heat_ratio")
+    mo.vstack(
+        [
             mo.md("## Most replayed"),
             curves.bars(
                 [
@@ -268,19 +286,6 @@ def _(content, curves, enough, figures, left, mo):
 @app.cell
 def _(choice, content, contents, curves, figures, lake, mo):
     jumps, by_bucket = contents.seeks(lake, choice, content)
-
-    def jumped(column, series):
-        return [
-            {
-                "from_s": row["from_s"],
-                "to_s": row["from_s"] + content.bucket_s,
-                "value": row[column],
-                "series": series,
-                "shown": f"{row[column]:,} seeks",
-            }
-            for row in contents.gapless(by_bucket, content)
-        ]
-
     mo.vstack(
         [
             mo.md("## Seeks"),
@@ -317,15 +322,34 @@ def _(choice, content, contents, curves, figures, lake, mo):
                     ),
                 ],
             ),
-            curves.lines(
-                [*jumped("to_here", "jumped to here"), *jumped("away", "jumped away")],
-                title="seeks",
-                ends=content.ends,
-                height=180,
-            )
-            if jumps["seeks"] >= choice.sample_min
-            else mo.md("Too few seeks to draw." if jumps["seeks"] else "Nobody jumped."),
         ]
+    )
+    return by_bucket, jumps
+
+
+@app.cell
+def _(by_bucket, choice, content, contents, curves, jumps, mo):
+    def jumped(column, series):
+        return [
+            {
+                "from_s": row["from_s"],
+                "to_s": row["from_s"] + content.bucket_s,
+                "value": row[column],
+                "series": series,
+                "shown": f"{row[column]:,} seeks",
+            }
+            for row in contents.gapless(by_bucket, content)
+        ]
+
+    (
+        curves.lines(
+            [*jumped("to_here", "jumped to here"), *jumped("away", "jumped away")],
+            title="seeks",
+            ends=content.ends,
+            height=180,
+        )
+        if jumps["seeks"] >= choice.sample_min
+        else mo.md("Too few seeks to draw." if jumps["seeks"] else "Nobody jumped.")
     )
     return
 

@@ -289,6 +289,30 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, int | float | None) else str(value)
 
 
+def _doing(bars_of: Sequence[Mapping[str, Any]], shared: Mapping[str, Any], blank: Any) -> Any:
+    """Return what a session did as bars in a row. `shared` is of each time axis, `blank` the axis beside it."""
+    names = list(DOING)
+    return (
+        alt.Chart(_data(bars_of), height=60, width="container")
+        .mark_bar(height=40)
+        .encode(
+            alt.X("from:T", **shared),
+            alt.X2("to:T"),
+            blank,
+            alt.Color(
+                "doing:N",
+                title=None,
+                scale=alt.Scale(domain=names, range=[DOING[name] for name in names]),
+                legend=alt.Legend(
+                    orient="bottom",
+                    values=[name for name in names if any(row["doing"] == name for row in bars_of)],
+                ),
+            ),
+            tooltip=["doing:N", alt.Tooltip("seconds:Q", format=",.1f")],
+        )
+    )
+
+
 def session(mo: Any, spans: Sequence[Mapping[str, Any]], lines: Sequence[Any], choice: Choice) -> Any:
     """Return one session over time: what it did, where its playhead was, and its events.
 
@@ -323,26 +347,7 @@ def session(mo: Any, spans: Sequence[Mapping[str, Any]], lines: Sequence[Any], c
     # Three charts below each other: the same room on the left, so that one moment is one place.
     room: dict[str, Any] = {"minExtent": ROOM_PX, "maxExtent": ROOM_PX}
     blank = alt.Y("blank:N", title=None, axis=alt.Axis(labels=False, ticks=False, domain=False, **room))
-    names = list(DOING)
-    did = (
-        alt.Chart(_data(bars_of), height=60, width="container")
-        .mark_bar(height=40)
-        .encode(
-            alt.X("from:T", **shared),
-            alt.X2("to:T"),
-            blank,
-            alt.Color(
-                "doing:N",
-                title=None,
-                scale=alt.Scale(domain=names, range=[DOING[name] for name in names]),
-                legend=alt.Legend(
-                    orient="bottom",
-                    values=[name for name in names if any(row["doing"] == name for row in bars_of)],
-                ),
-            ),
-            tooltip=["doing:N", alt.Tooltip("seconds:Q", format=",.1f")],
-        )
-    )
+    did = _doing(bars_of, shared, blank)
     head = (
         alt.Chart(_data(events), height=160, width="container")
         .mark_line(color=NOW, interpolate="linear")

@@ -1,4 +1,4 @@
-"""The rules of the folders that import-linter cannot keep: where SQL may be, and what the command imports."""
+"""The rules that no linter keeps: where SQL may be, what the command imports, how long a function or file may be."""
 
 import ast
 import re
@@ -144,3 +144,26 @@ def test_a_log_has_one_logger_a_module_and_events_that_read_alike() -> None:
                 assert "_" not in event.partition(":")[0], (path, event)
             else:
                 assert isinstance(node.args[0], ast.Attribute), (path, ast.unparse(node))
+
+
+FUNCTION_LINES_MAX, FILE_LINES_MAX = 60, 420
+ONE_LIST = ("schemas/settings.py",)
+"""Files that are one list, which is read in one place."""
+
+
+def test_a_function_fits_on_a_screen_and_a_file_can_be_read_at_once() -> None:
+    """What is longer has more than one subject."""
+    long = []
+    for path in modules_outside("tests"):
+        source = path.read_text()
+        name = path.relative_to(PROJECT).as_posix()
+        if source.count("\n") > FILE_LINES_MAX and name not in ONE_LIST:
+            long.append(name)
+        long += [
+            f"{name}:{node.lineno}"
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.end_lineno is not None
+            and node.end_lineno - node.lineno >= FUNCTION_LINES_MAX
+        ]
+    assert long == []

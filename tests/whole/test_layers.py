@@ -1,4 +1,4 @@
-"""The rules that no linter keeps: where SQL may be, what the command imports, how long a function or file may be."""
+"""The rules that no linter keeps: where SQL may be, what the command imports, how long functions and files are."""
 
 import ast
 import re

@@ -18,7 +18,7 @@ from lake.catalog import Location, transaction
 from lake.disk import flush_new_files
 from schemas.faults import Fault, NotReady
 
-PAGE_RECORDS, PAGE_BYTES = 500, 16_777_216
+PAGE_RECORDS, PAGE_BYTES = 2_000, 16_777_216
 COMMIT_S_MAX = 30.0  # while others commit to the same catalogue
 COMMIT_AGAIN_S = 0.2
 REFUSED_MAX = 500

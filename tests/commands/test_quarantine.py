@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rigs.brokers import Broker
 from rigs.commands import SECRETS, ask, environment, failed, playhead, started
 from rigs.ingest import event, running, session_start
-from rigs.lake import Lake
-from rigs.logs import append_values, writing
+from rigs.lake import Lake, record_value
+from rigs.logs import KafkaRig, append_values, writing
 from rigs.mortal import Mortal, dies_before, statements_of
-from rigs.waiting import until
+from rigs.waiting import until, until_async
+from rigs.working import working
 
 from commands.diagnosis import diagnose
+from commands.init import make_log_and_lake
 from commands.rebuild import rebuild_lake
 from commands.status import look
 from consumers.replay import Replayed, replay
@@ -30,7 +33,7 @@ from lake.catalog import connect, location
 from lake.quarantine import Choice, Position, Reason, read_reasons
 from lake.verify import verify
 from schemas.faults import NotReady
-from schemas.settings import Settings, read_settings
+from schemas.settings import Settings, environment_of, read_settings
 
 # A worker of a release that did not know two of the event types yet.
 OLDER = """
@@ -316,3 +319,36 @@ def test_quarantine_is_repaired_while_a_worker_writes(told: Told) -> None:
         assert worker.end() == 0
     assert '"fenced"' not in worker.output
     assert verify(location(told.settings)).findings == []
+
+
+async def test_it_works_on_kafka_and_postgresql_while_workers_run(
+    tmp_path: Path, kafka: Broker, catalog: str
+) -> None:
+    """Each record is appended to the partition that it was in, and read by whoever has it."""
+    rig = KafkaRig(kafka)
+    settings = rig.settings(lake_catalog=catalog, lake_files=str(tmp_path / "files"), log_partitions=2)
+    await make_log_and_lake(settings)
+    values = [
+        record_value(f"event-{number}", f"{number % 4:064x}", "bitrateChange", ts=TS + number, received_ms=TS)
+        for number in range(40)
+    ]
+    async with writing(settings) as writer:
+        for number, value in enumerate(values):
+            await writer.append(number % 2, key=b"", value=value)
+    older = environment(environment_of(settings))
+    done = await asyncio.to_thread(subprocess.run, [sys.executable, "-P", "-c", OLDER], env=older, check=False)
+    assert done.returncode == 0
+    async with working(settings):
+        assert await replay(settings, Choice(), limit=30, is_dry=False) == Replayed(appended=30)
+        assert await replay(settings, Choice(), limit=None, is_dry=False) == Replayed(appended=10)
+        moved = (
+            "SELECT e.event_id, e.log_partition FROM quarantine_decisions AS d "
+            "JOIN events AS e ON (e.log_partition, e.log_offset) = (d.new_partition, d.new_offset) "
+            "WHERE d.log_partition = d.new_partition ORDER BY 1"
+        )
+        wanted = sorted((f"event-{number}", number % 2) for number in range(40))
+        with contextlib.closing(connect(location(settings), read_only=True)) as lake:
+            await until_async(
+                lambda: lake.execute(moved).fetchall() == wanted, lambda: lake.execute(moved).fetchall()
+            )
+    assert verify(location(settings)).findings == []

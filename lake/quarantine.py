@@ -187,10 +187,12 @@ def open_pages(connection: duckdb.DuckDBPyConnection, choice: Choice) -> Iterato
 
 
 def _open(connection: duckdb.DuckDBPyConnection, choice: Choice, columns: str) -> list[tuple[Any, ...]]:
+    """Return columns of the chosen records that are open; a record that is named may have been discarded."""
     condition, values = _condition(choice)
+    final = f"decision = '{REPLAYED}'" if choice.at else "true"
     return connection.execute(
-        f"SELECT {columns} FROM quarantine ANTI JOIN quarantine_decisions USING (log_partition, log_offset) "
-        f"WHERE {condition} ORDER BY log_partition, log_offset",
+        f"SELECT {columns} FROM quarantine ANTI JOIN (FROM quarantine_decisions WHERE {final}) "
+        f"USING (log_partition, log_offset) WHERE {condition} ORDER BY log_partition, log_offset",
         values,
     ).fetchall()
 

@@ -305,6 +305,19 @@ def test_what_is_discarded_is_marked_and_stays(told: Told) -> None:
     assert told.replay() == Replayed()
 
 
+def test_a_discarded_record_is_replayed_if_it_is_named(told: Told) -> None:
+    """So that a mistake can be undone."""
+    (bad,) = told.reasons(source="worker", reason="invalid_event")
+    assert told.say("discard", bad.example, "--why", "a mistake") == {"discarded": 1, "dry_run": False}
+    assert told.replay(reason="invalid_event") == Replayed(appended=3)
+    named = (Position.parse(bad.example),)
+    assert told.replay(at=named) == Replayed(appended=1)
+    assert told.replay(at=named) == Replayed()
+    told.read()
+    assert len(told.ask(EVENTS)) == 9
+    assert told.reasons(source="worker", reason="invalid_event")[0].replayed == 4
+
+
 def test_quarantine_is_repaired_while_a_worker_writes(told: Told) -> None:
     """Its commits and those of the repair do not keep each other from the lake."""
     quick = {**SECRETS, "PLAYHEAD_WORKER_COMMIT_INTERVAL_S": "0.05"}

@@ -101,7 +101,8 @@ import sys
 from lake.catalog import connect, location
 from schemas.settings import read_settings
 connect(location(read_settings({})), read_only=False).execute(
-    "INSERT INTO quarantine VALUES (0, 7, now(), 'worker', '[red]not_json', 'planted', NULL)")
+    "INSERT INTO quarantine (log_partition, log_offset, received_at, source, reason, detail) "
+    "VALUES (0, 7, now(), 'worker', '[red]not_json', 'planted')")
 """
     subprocess.run([PLAYHEAD.parent / "python", "-c", breaking], cwd=tmp_path, check=True)
     done = playhead("verify", cwd=tmp_path)

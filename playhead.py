@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from commands import keys_verbs, quarantine_verbs, session_verbs
+from commands import keys_verbs, player_verbs, quarantine_verbs, session_verbs
 from commands.durations import parse_duration_s
 from commands.ending import run
 from commands.options import Data, Json
@@ -294,21 +294,8 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command()
-def check(
-    file: Annotated[Path, typer.Argument(help="One event, an array, or an event in each line; - for stdin.")],
-    as_json: Json = False,
-) -> None:
-    """Check events before they are sent: what an ingest would say, and what they would do to their session.
-
-    Nothing is stored. Exit status 1 if an event would be refused.
-    """
-    from commands.check import print_check
-
-    if not print_check(_settings(), file, as_json=as_json):
-        raise typer.Exit(1)
-
-
+app.command()(player_verbs.check)
+app.command()(player_verbs.tail)
 app.add_typer(session_verbs.app, name="session")
 app.add_typer(quarantine_verbs.app, name="quarantine")
 app.add_typer(keys_verbs.app, name="keys")

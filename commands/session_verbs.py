@@ -17,10 +17,13 @@ def before_each() -> None:
 @app.command()
 def show(
     id: Annotated[str, typer.Argument(help="Media session id, or its first characters.")],
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Show it again whenever it has changed, until it is over.")
+    ] = False,
     as_json: Json = False,
     data: Data = None,
 ) -> None:
     """Show one session: its events in order, gaps, flags, and how each number was computed."""
-    from commands.show import print_session
+    from commands.show import follow_session, print_session
 
-    print_session(settings_of_process(data), id, as_json=as_json)
+    (follow_session if follow else print_session)(settings_of_process(data), id, as_json=as_json)

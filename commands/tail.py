@@ -1,0 +1,59 @@
+"""`playhead tail`: prints events and refused bodies as they come into the lake."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from lake.arrivals import Arrival, Arrivals, Wanted
+from lake.catalog import connect, location
+from lake.schema import check_schema
+from schemas.settings import Settings
+from schemas.terminal import printable
+
+LOOK_AGAIN_S: Final = 1.0
+ID_CHARACTERS: Final = 24  # the beginnings of ids are times
+
+
+def follow(
+    settings: Settings,
+    wanted: Wanted,
+    *,
+    lines: int,
+    as_json: bool,
+    rounds: int | None = None,
+    wait: Callable[[float], None] = time.sleep,
+) -> None:
+    """Print the newest `lines`, and then what comes, until stopped or for so many more rounds."""
+    place = location(settings)
+    connection = connect(place, read_only=True, threads=1)
+    try:
+        check_schema(connection, place)
+        arrivals = Arrivals(connection, wanted, back=lines)
+        found = arrivals.read()[-lines:] if lines else []
+        while True:
+            for arrival in found:
+                print(_as_json(arrival) if as_json else _line(arrival), flush=True)  # noqa: T201
+            if rounds == 0:
+                return
+            rounds = None if rounds is None else rounds - 1
+            wait(LOOK_AGAIN_S)
+            found = arrivals.read()
+    finally:
+        connection.close()
+
+
+def _as_json(arrival: Arrival) -> str:
+    return msgspec.json.encode(arrival).decode()
+
+
+def _line(arrival: Arrival) -> str:
+    session = (arrival.session_id or "-")[:ID_CHARACTERS]
+    head = f"{arrival.received_at:%H:%M:%S.%f}"[:-3] + f"  {session:<{ID_CHARACTERS}}  "
+    if arrival.reason is not None:
+        return printable(f"{head}REFUSED {arrival.reason}: {arrival.detail}")
+    playhead = "" if arrival.playhead_s is None else f"{arrival.playhead_s:.3f}"
+    content = f"  {arrival.content_id}" if arrival.content_id else ""
+    flags = f"  ! {', '.join(arrival.flags)}" if arrival.flags else ""
+    return printable(f"{head}{arrival.event_type:<16} {playhead:>10}{content}{flags}")

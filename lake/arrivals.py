@@ -1,0 +1,100 @@
+"""What has come into the lake since a position of the log: events, and bodies that were refused."""
+
+from datetime import datetime
+
+import duckdb
+import msgspec
+
+from lake.catalog import snapshot
+
+# All records of both kinds between two positions, and of those the wanted ones. The lowest offset is there once
+# more, so that files are passed over by their statistics.
+_ARRIVALS = """
+WITH place AS (SELECT unnest($partitions) AS log_partition, unnest($lows) AS low, unnest($highs) AS high),
+arrived AS (
+    SELECT log_partition, log_offset, received_at, session_id, event_type, playhead_s,
+        params ->> '$."media.id"' AS content_id, coalesce(flags, []) AS flags, NULL AS reason, NULL AS detail
+    FROM events WHERE log_offset >= $lowest
+    UNION ALL
+    SELECT log_partition, log_offset, received_at, session_id, NULL, NULL, NULL, [], reason, detail
+    FROM quarantine WHERE source = 'ingest' AND log_offset >= $lowest
+),
+batch AS (
+    SELECT arrived.* FROM arrived JOIN place USING (log_partition)
+    WHERE log_offset >= low AND log_offset < high
+)
+SELECT
+    log_partition, log_offset, received_at, session_id, event_type, playhead_s, content_id, flags, reason, detail
+FROM batch
+WHERE ($session IS NULL OR starts_with(session_id, $session))
+    AND ($event_type IS NULL OR event_type = $event_type)
+    AND ($flag IS NULL OR list_contains(flags, $flag))
+    AND (NOT $refused OR reason IS NOT NULL)
+    AND ($content IS NULL OR list_contains($sessions, session_id)
+        OR session_id IN (SELECT session_id FROM batch WHERE content_id = $content)
+        OR session_id IN (SELECT session_id FROM sessions WHERE content_id = $content))
+ORDER BY received_at, log_partition, log_offset
+"""
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which arrivals are wanted: None, or False: any."""
+
+    session: str | None = None
+    content: str | None = None
+    event_type: str | None = None
+    flag: str | None = None
+    refused: bool = False
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """One event, or a body that was refused: then it has a reason and a detail, and no type."""
+
+    partition: int
+    offset: int
+    received_at: datetime
+    session_id: str | None
+    event_type: str | None
+    playhead_s: float | None
+    content_id: str | None
+    flags: list[str]
+    reason: str | None
+    detail: str | None
+
+
+class Arrivals:
+    """Follows a lake. It begins so many records before the end of what each partition has."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, wanted: Wanted, *, back: int) -> None:
+        self._connection = connection
+        self._wanted = wanted
+        self._sessions: set[str] = set()  # of the content, whose rows may not be written yet
+        self._next = {partition: max(0, end - back) for partition, end in self._ends().items()}
+
+    def _ends(self) -> dict[int, int]:
+        rows = self._connection.execute("SELECT log_partition, next_offset FROM ledger").fetchall()
+        return {partition: end for partition, end in rows if end is not None}
+
+    def read(self) -> list[Arrival]:
+        """Return what is wanted of all that has come since it was read last, in the order of arrival."""
+        with snapshot(self._connection):
+            ends = self._ends()
+            lows = {partition: self._next.get(partition, 0) for partition in ends}
+            moved = [partition for partition in ends if lows[partition] < ends[partition]]
+            if not moved:
+                return []
+            values = {
+                "partitions": moved,
+                "lows": [lows[partition] for partition in moved],
+                "highs": [ends[partition] for partition in moved],
+                "lowest": min(lows[partition] for partition in moved),
+                "sessions": sorted(self._sessions),
+            }
+            rows = self._connection.execute(_ARRIVALS, values | msgspec.structs.asdict(self._wanted)).fetchall()
+        self._next = ends
+        found = [Arrival(*row) for row in rows]
+        if self._wanted.content is not None:
+            self._sessions |= {
+                each.session_id for each in found if each.content_id == self._wanted.content and each.session_id
+            }
+        return found

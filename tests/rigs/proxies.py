@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import struct
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -56,13 +57,15 @@ def _haproxy(folder: Path, servers: str, variables: Mapping[str, str]) -> Iterat
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, ingest_ports: Sequence[int]) -> Iterator[str]:
-    """Run nginx; yield its address. Ports and folders are the test's own."""
+def nginx(folder: Path, ingest_ports: Sequence[int], *, https: bool = False) -> Iterator[str]:
+    """Run nginx, with HTTPS as `https.md` has it; yield its address. Ports and folders are the test's own."""
     (port,) = free_ports(1)
     text = (CONFIGURATIONS / "nginx.conf").read_text()
     for shipped, own in zip((8080, 8081, 8082), (port, *ingest_ports), strict=True):
         text, count = re.subn(rf"127\.0\.0\.1:{shipped}\b", f"127.0.0.1:{own}", text)
         assert count == 1
+    if https:
+        text = text.replace(f"        listen 127.0.0.1:{port};\n", _https_lines(folder, port))
     paths = "\n".join(f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy"))
     (folder / "nginx.conf").write_text(text.replace("http {", f"http {{\n{paths}", 1))
     directives = f"daemon off; pid {folder}/nginx.pid; error_log stderr warn;" + (
@@ -70,7 +73,47 @@ def nginx(folder: Path, ingest_ports: Sequence[int]) -> Iterator[str]:
     )
     command = [tool("nginx"), "-p", folder, "-c", folder / "nginx.conf", "-g", directives]
     with started(command, log=folder / "nginx.log") as process:
-        yield process.wait_for(lambda: _answers(f"http://127.0.0.1:{port}"))
+        url = f"https://localhost:{port}" if https else f"http://127.0.0.1:{port}"
+        yield process.wait_for(lambda: _answers(url))
+
+
+def _https_lines(folder: Path, port: int) -> str:
+    """Return the lines of the page for nginx, with a port and a certificate of the test's own."""
+    files = ("-keyout", f"{folder}/key.pem", "-out", f"{folder}/certificate.pem")
+    command = [tool("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", *files]
+    subprocess.run(command, check=True, capture_output=True)
+    page = (CONFIGURATIONS / "https.md").read_text()
+    lines = page.partition("```nginx\n")[2].partition("```")[0]
+    for shipped, own in (
+        ("listen 443 ", f"listen 127.0.0.1:{port} "),
+        ("/etc/ssl/events.example.com.pem", f"{folder}/certificate.pem"),
+        ("/etc/ssl/events.example.com.key", f"{folder}/key.pem"),
+    ):
+        assert lines.count(shipped) == 1
+        lines = lines.replace(shipped, own)
+    return lines
+
+
+@contextlib.contextmanager
+def caddy(folder: Path, ingest_ports: Sequence[int]) -> Iterator[str]:
+    """Run Caddy with a certificate that it makes itself; yield its address."""
+    (port,) = free_ports(1)
+    text = (CONFIGURATIONS / "Caddyfile").read_text()
+    alone = (
+        f"admin off\n\tskip_install_trust\n\tauto_https disable_redirects\n\tstorage file_system {folder}/store"
+    )
+    for shipped, changed in (
+        ("\n{", f"\n{{\n\t{alone}"),
+        ("events.example.com {", f"https://localhost:{port} {{\n\ttls internal"),
+        ("127.0.0.1:8081 127.0.0.1:8082", " ".join(f"127.0.0.1:{ingest}" for ingest in ingest_ports)),
+    ):
+        assert text.count(shipped) == 1
+        text = text.replace(shipped, changed)
+    (folder / "Caddyfile").write_text(text)
+    command = [tool("caddy"), "run", "--config", folder / "Caddyfile", "--adapter", "caddyfile"]
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
+    with started(command, log=folder / "caddy.log", env=environment) as process:
+        yield process.wait_for(lambda: _answers(f"https://localhost:{port}"))
 
 
 class NameServer:
@@ -110,6 +153,6 @@ class NameServer:
 
 def _answers(url: str) -> str | None:
     with contextlib.suppress(httpx.HTTPError):
-        if httpx.get(f"{url}/health/ready").status_code == 200:
+        if httpx.get(f"{url}/health/ready", verify=False).status_code == 200:
             return url
     return None

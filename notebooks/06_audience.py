@@ -10,11 +10,10 @@ def _():
     import marimo as mo
 
     from notebooks import figures, filters, page, pictures, questions
-    from notebooks.connect import read
 
     lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Audience")
     head
-    return bar, figures, filters, lake, mo, page, pictures, questions, read, refresh, set_snapshot, snapshot
+    return bar, figures, filters, lake, mo, page, pictures, questions, refresh, set_snapshot, snapshot
 
 
 @app.cell
@@ -104,44 +103,37 @@ def _(choice, cut_by, filters, lake, mo, pictures, questions):
 @app.cell
 def _(filters, lake, mo):
     import json
+    from datetime import timedelta
+
+    from notebooks import programmes
 
     # Your schedule: one row a programme. It is in the address, and is not made again when data arrive.
     newest = filters.newest_moment(lake)
     mo.stop(newest is None)
     an_hour = {
         "programme": "the newest hour",
-        "since": newest.strftime("%Y-%m-%d %H:00:00 UTC"),
+        "since": (newest - timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S UTC"),
         "until": newest.strftime("%Y-%m-%d %H:%M:%S UTC"),
         "channel": "",
     }
-    given = mo.query_params().get("programmes")
     schedule = mo.ui.data_editor(
-        json.loads(given) if given else [an_hour],
+        programmes.schedule_in(mo.query_params().get("programmes"), an_hour),
         label="Programmes: name, since and until (UTC, or with an offset), and a channel or nothing for all",
         on_change=lambda rows: mo.query_params().set("programmes", json.dumps(rows)),
     )
     schedule
-    return (schedule,)
+    return programmes, schedule
 
 
 @app.cell
-def _(figures, lake, mo, read, schedule, snapshot):
+def _(figures, lake, mo, programmes, schedule, snapshot):
     snapshot()
-    answers = []
-    for slot in schedule.value:
-        answers += read(
-            lake,
-            "SELECT programme, since_at AS since, until_at AS until, sessions, viewers, "
-            "round(played_s / 3600, 2) AS hours, round(average_audience, 2) AS average_audience "
-            "FROM programme_audience("
-            "[{programme: $programme, since: $since::TIMESTAMPTZ, until: $until::TIMESTAMPTZ}], "
-            "on_channel := $channel)",
-            **{name: str(slot.get(name) or "") for name in ("programme", "since", "until", "channel")},
-        ).to_pylist()
+    answers, wrong = programmes.audience(lake, schedule.value)
     mo.vstack(
         [
             mo.md("## Programmes"),
             figures.table(mo, answers, pagination=False),
+            *(mo.callout(mo.plain_text(sentence), kind="warn") for sentence in wrong),
         ]
     )
     return

@@ -16,7 +16,7 @@ from rigs.odd_lake import odd_lake
 from rigs.pages import reading, text_of
 
 from lake.reading import Reader
-from notebooks import filters, questions
+from notebooks import filters, programmes, questions
 from notebooks.connect import read
 from notebooks.filters import Choice
 from notebooks.gallery import pages
@@ -184,6 +184,31 @@ def test_the_audience_has_only_what_is_whole_within_the_period(asked: tuple[Read
     assert drawn == [row for row in every if row["at"] >= short.since]
     parts = questions.audience_by(lake, short, "player_name")
     assert sum(row["viewers"] for row in parts) == pytest.approx(sum(row["viewers"] for row in drawn))
+
+
+def test_a_programme_has_an_audience_and_a_mistyped_row_says_what_is_wrong(asked: tuple[Reader, Choice]) -> None:
+    """The other rows keep their numbers; a row that was added and not filled yet says nothing."""
+    lake, choice = asked
+    times = {"since": f"{choice.since}", "until": f"{choice.until + timedelta(minutes=1)}"}
+    schedule: list[dict[str, str | None]] = [
+        {"programme": "all of it", **times},
+        {"programme": "mistyped", **times, "until": "8 pm"},
+        {"programme": "the wrong way round", "since": times["until"], "until": times["since"]},
+        {"programme": "", "since": "", "until": None, "channel": ""},
+    ]
+    (answer,), wrong = programmes.audience(lake, schedule)
+    assert (answer["programme"], answer["sessions"]) == ("all of it", SESSIONS)
+    assert wrong == [
+        "mistyped: `until` is '8 pm', which is no time: write 2026-08-03 20:15, or 2026-08-03 20:15+02",
+        "the wrong way round: `until` is not after `since`",
+    ]
+
+
+@pytest.mark.parametrize("address", [None, "", "{", "7", "[]", '["a"]', '"text"'])
+def test_an_address_without_a_schedule_gets_the_usual_one(address: str | None) -> None:
+    """Also one that was cut off when it was sent."""
+    usual = {"programme": "the newest hour", "since": "a", "until": "b", "channel": ""}
+    assert programmes.schedule_in(address, usual) == [usual]
 
 
 def test_those_who_watched_at_a_moment_are_those_with_a_span_then(asked: tuple[Reader, Choice]) -> None:

@@ -22,6 +22,10 @@ def chromium() -> str | None:
     return next((path for name in names if (path := shutil.which(name))), None)
 
 
+class ScriptError(AssertionError):
+    """A JavaScript expression threw."""
+
+
 class Page:
     """One open page."""
 
@@ -41,8 +45,11 @@ class Page:
                 return result
 
     def evaluate(self, expression: str) -> Any:
-        """Return the value of a JavaScript expression."""
+        """Return the value of a JavaScript expression. Raises ScriptError."""
         reply = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in reply:
+            details = reply["exceptionDetails"]
+            raise ScriptError(details.get("exception", {}).get("description") or details["text"])
         return reply["result"].get("value")
 
     def text(self) -> str:
@@ -50,8 +57,18 @@ class Page:
         return str(self.evaluate("document.body ? document.body.innerText : ''"))
 
     def wait(self, condition: Callable[["Page"], Any]) -> None:
-        """Wait until a condition is true of the page."""
-        until(lambda: condition(self), lambda: f"it did not come true on the page:\n{self.text()}")
+        """Wait until a condition is true of the page; one that throws is not true yet."""
+        thrown: ScriptError | None = None
+
+        def holds() -> Any:
+            nonlocal thrown
+            try:
+                return condition(self)
+            except ScriptError as error:
+                thrown = error
+                return False
+
+        until(holds, lambda: f"it did not come true on the page ({thrown or 'nothing thrown'}):\n{self.text()}")
 
     def screenshot(self) -> bytes:
         """Return a picture of the page, as PNG."""

@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: help run demo pictures test test-fast test-long test-image check format lock notebooks recount soak bench bench-lake bench-pages bench-readers truth stack clean
+.PHONY: help run demo pictures test test-fast test-long test-image check format lock notebooks recount soak bench bench-lake bench-upkeep bench-pages bench-readers truth stack clean
 
 help:  ## this list
 	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -76,6 +76,9 @@ bench-lake: .venv/.installed  ## what a question costs in generated lakes of SES
 
 bench-readers: .venv/.installed  ## 1,000 questions while a worker writes as fast as it can: none fails, and what it costs
 	PYTHONPATH=tests $(RUN)/python tests/bench_readers.py --questions $(or $(QUESTIONS),1000)
+
+bench-upkeep: .venv/.installed  ## MINUTES (10) of full load beside upkeep and backups: nothing fails, sizes are bounded
+	PYTHONPATH=tests $(RUN)/python tests/bench_upkeep.py --minutes $(or $(MINUTES),10)
 
 bench-pages: .venv/.installed  ## how long the pages take over the lake in DATA (data/demo), with Chromium
 	PYTHONPATH=tests $(RUN)/python tests/bench_pages.py --data $(or $(DATA),data/demo)

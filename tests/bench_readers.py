@@ -32,7 +32,7 @@ from lake.catalog import connect, location
 from schemas.settings import environment_of, read_settings
 
 WARM_UP_S = 5.0
-_PATIENT = {"PLAYHEAD_LOG_APPEND_TIMEOUT_S": "600"}  # on a disk that others use too
+PATIENT = {"PLAYHEAD_LOG_APPEND_TIMEOUT_S": "600"}  # on a disk that others use too
 ENOUGH = 1_000_000_000  # events: more than are appended while this runs
 
 
@@ -45,7 +45,7 @@ def main() -> None:
     options.add_argument("--fill", type=Path, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.fill is not None:
-        asyncio.run(fill(read_settings({**SECRETS, **_PATIENT, "PLAYHEAD_DATA_DIR": str(chosen.fill)}), ENOUGH))
+        asyncio.run(fill(read_settings({**SECRETS, **PATIENT, "PLAYHEAD_DATA_DIR": str(chosen.fill)}), ENOUGH))
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what it started ends too
     with tempfile.TemporaryDirectory(prefix="playhead-bench-") as folder:
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _measure(data: Path, seconds: float, questions: int, readers: int) -> list[Asked]:
-    settings = read_settings({**SECRETS, **_PATIENT, "PLAYHEAD_DATA_DIR": str(data)})
+    settings = read_settings({**SECRETS, **PATIENT, "PLAYHEAD_DATA_DIR": str(data)})
     paths = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parent)}
     environment = {**paths, **environment_of(settings)}
     data.mkdir()
@@ -73,14 +73,16 @@ def _measure(data: Path, seconds: float, questions: int, readers: int) -> list[A
         together = datetime.now(UTC)
         asked = ask_from_other_processes(data, questions, processes=readers)
         commits = {
-            "nobody": _commits(lake, alone, together),
-            "readers": _commits(lake, together, datetime.now(UTC)),
+            "nobody": commits_between(lake, alone, together),
+            "readers": commits_between(lake, together, datetime.now(UTC)),
         }
     _print(commits, asked)
     return asked
 
 
-def _commits(lake: duckdb.DuckDBPyConnection, since: datetime, until: datetime) -> list[tuple[datetime, int]]:
+def commits_between(
+    lake: duckdb.DuckDBPyConnection, since: datetime, until: datetime
+) -> list[tuple[datetime, int]]:
     """Return when the worker committed, and how many events it had inserted by then."""
     rows = lake.execute(
         "SELECT snapshot_time, snapshot_id FROM ducklake_snapshots('lake') "

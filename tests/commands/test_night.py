@@ -126,7 +126,8 @@ def test_what_is_in_quarantine_and_what_is_halted_and_why(night: Night) -> None:
     """Somebody writes garbage into the log: a little of it, then most of what is read; and how it goes on."""
     night.append_bad(3)
     until(lambda: night.lake.ask("SELECT count(*) FROM quarantine WHERE source = 'worker'") == [(3,)])
-    assert night.finds("quarantine") == "3 records of the last hour cannot be decoded: see `playhead quarantine list`"
+    said = night.finds("quarantine")
+    assert said == "3 records of the last hour cannot be decoded: see `playhead quarantine list`"
     night.append_bad(30)
     night.comes_to_find("halted")
     said = night.finds("halted")

@@ -1,9 +1,10 @@
 """Settles sessions: copies what will rarely change into a table by day, so that a question reads only its days.
 
-A version of a session is settled a while after the day on which it closed. Each round replaces whole days in one
-transaction: what they had, without what newer versions supersede, and what closed since. Rows are written in the
-order of their ids, which begin with their time; derived ids do not, and get files of their own. The view
-`sessions` adds what is not settled yet, so it is right at any time, and whatever a killed round leaves.
+A version of a session is settled a while after the day on which it closed. A round settles a bounded number, since
+memory is bounded: in a lake that was restored, all are to be settled. It replaces whole days in one transaction:
+what they had, without what newer versions supersede, and what closed since. Rows are written in the order of their
+ids, which begin with their time; derived ids do not, and get files of their own. The view `sessions` adds what is
+not settled yet, so it is right at any time, and whatever a killed round leaves.
 
 Only upkeep writes these tables. They are derived: `reset` empties them, and the next rounds fill them again.
 """
@@ -19,6 +20,7 @@ from lake.disk import flush_new_files
 from lake.one_row import read_one, write_one
 
 SETTLED_AFTER = timedelta(hours=1)  # after the end of a day: hashes of requests have served by then
+SESSIONS_A_ROUND = 1_000_000  # the next round settles the rest
 SESSIONS_A_FILE = 200_000  # sorting more at once takes more memory
 SESSIONS_A_ROW_GROUP = 30_720  # looking one session up reads one of these; with 122,880 it took thrice as long
 FIRST_BORN = f"{1:012x}"  # derived ids are smaller: they have no time
@@ -76,26 +78,37 @@ def reset(connection: duckdb.DuckDBPyConnection) -> None:
     write_one(connection, "settled_upto", Upto())
 
 
-def settle(connection: duckdb.DuckDBPyConnection, place: Location, *, now: datetime) -> int:
+def is_far_behind(connection: duckdb.DuckDBPyConnection, *, sessions_max: int = SESSIONS_A_ROUND) -> bool:
+    """Return whether more is to be settled than a round settles."""
+    upto, day = _upto(connection), _day_over(connection)
+    if day is None or day == upto.day:
+        return False
+    ((ripe,),) = connection.execute(f"SELECT count(*) FROM {_young(upto)} AND as_of < ?::DATE", [day]).fetchall()
+    return int(ripe) > sessions_max
+
+
+def settle(
+    connection: duckdb.DuckDBPyConnection, place: Location, *, now: datetime, sessions_max: int = SESSIONS_A_ROUND
+) -> int:
     """Settle what closed up to the last day that is over by the newest watermark; return the number of rows.
 
-    Does nothing if that day is settled. `now` is this machine's clock. Raises duckdb.Error if another process
-    settled at the same time.
+    Does nothing if that day is settled. At most `sessions_max` versions are settled; the next round continues.
+    `now` is this machine's clock. Raises duckdb.Error if another process settled at the same time.
     """
     if _day_over(connection) == _upto(connection).day:
         return 0
     with transaction(connection):
-        written = _settle(connection)
+        written = _settle(connection, sessions_max)
         touched = [table for table in TABLES if Path(place.files, "main", table).exists()]
         flush_new_files(place, touched, since_ms=int(now.timestamp() * 1000))
     return written
 
 
-def _settle(connection: duckdb.DuckDBPyConnection) -> int:
+def _settle(connection: duckdb.DuckDBPyConnection, sessions_max: int) -> int:
     before, day = _upto(connection), _day_over(connection)
     if day is None or day == before.day:
         return 0
-    after = _advanced(connection, before, day)
+    after = _advanced(connection, before, day, sessions_max)
     _find_ripe(connection, before, after)
     written = 0
     for (touched,) in connection.execute("SELECT * FROM touched ORDER BY 1").fetchall():
@@ -120,13 +133,18 @@ def _day_over(connection: duckdb.DuckDBPyConnection) -> date | None:
     return found
 
 
-def _advanced(connection: duckdb.DuckDBPyConnection, before: Upto, day: date) -> Upto:
+def _young(upto: Upto) -> str:
+    """Return the versions that are not settled yet, to be followed by further conditions."""
+    return f"session_versions WHERE rowid >= {upto.versions} AND snapshot_id > {upto.versions_snapshot}"
+
+
+def _advanced(connection: duckdb.DuckDBPyConnection, before: Upto, day: date | None, sessions_max: int) -> Upto:
     """Return up to where this round settles, copies left as they are.
 
     Rows are settled in the order of their commits, which row ids keep. Not settled, with what follows it, is a
     session that the open sessions still list in the same version, or whose start may yet be judged to be a copy.
     """
-    young = f"session_versions WHERE rowid >= {before.versions} AND snapshot_id > {before.versions_snapshot}"
+    young = _young(before)
     ((ripe,),) = connection.execute(f"SELECT max(rowid) + 1 FROM {young} AND as_of < ?::DATE", [day]).fetchall()
     ((unripe,),) = connection.execute(
         f"""
@@ -141,6 +159,8 @@ def _advanced(connection: duckdb.DuckDBPyConnection, before: Upto, day: date) ->
         """
     ).fetchall()
     upto = before.versions if ripe is None else max(before.versions, min(ripe, ripe if unripe is None else unripe))
+    if upto > before.versions + sessions_max:
+        upto, day = before.versions + sessions_max, before.day
     ((kept, newest),) = connection.execute(
         f"SELECT min(snapshot_id) FILTER (WHERE rowid >= {upto}), max(snapshot_id) FROM {young}"
     ).fetchall()

@@ -21,7 +21,7 @@ from lake.errors import cause
 from lake.one_row import write_one
 from lake.orphans import Sweep, name_of, names_in_use, shown, sweep
 from lake.schema import open_to_write
-from lake.settled import settle
+from lake.settled import is_far_behind, settle
 from lake.size import Size, read_size
 from schemas.faults import NotReady
 from schemas.process_name import process_name
@@ -92,7 +92,7 @@ def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], da
     """
     connection = open_to_write(place)
     try:
-        rolled = _if_readable("roll-ups", lambda: rolling.prepare(connection), rolling.NOTHING)
+        rolled = _if_readable("roll-ups", lambda: _prepare_roll_ups(connection), rolling.NOTHING)
         time, began_s = now(), monotonic()
         check_clock(connection, place, time)
         forgotten = _forget_requests(connection, place, time)
@@ -122,13 +122,20 @@ def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], da
         connection.close()
 
 
+def _prepare_roll_ups(connection: duckdb.DuckDBPyConnection) -> rolling.Round:
+    """Compute roll-ups, unless settling is far behind: a day of sessions that are not settled takes all memory."""
+    return rolling.NOTHING if is_far_behind(connection) else rolling.prepare(connection)
+
+
 def _if_readable(part: str, work: Callable[[], T], otherwise: T) -> T:
-    """Do a part of a round that reads sessions; a file that is missing must not keep the rest from its work."""
+    """Do a part of a round that reads sessions; if it cannot, that must not keep the rest from its work."""
     try:
         return work()
     except duckdb.IOException as error:
         logger.error("a file of the lake cannot be read", part=part, error=cause(error))
-        return otherwise
+    except duckdb.OutOfMemoryException as error:
+        logger.error("a part of upkeep needs more memory", part=part, error=cause(error))
+    return otherwise
 
 
 def check_clock(connection: duckdb.DuckDBPyConnection, place: Location, now: datetime) -> None:

@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,13 +23,14 @@ from lake import rolling
 from lake.backup import back_up, restore
 from lake.catalog import location
 from lake.schema import open_to_write
-from lake.settled import reset, settle
+from lake.settled import is_far_behind, reset, settle
 from lake.upkeep import Ages, maintain
 from lake.verify import verify
 from schemas.settings import Settings
 
 SHAPE = Shape(1_500, 9, partitions=2, days_a_file=4, small_files=2)
 ROWS = "SELECT * FROM sessions ORDER BY session_id"
+ALL_ROWS = "SELECT count(*), bit_xor(hash(sessions)) FROM sessions"
 NOW = datetime.now(UTC)
 
 
@@ -158,6 +160,41 @@ def test_a_restored_lake_settles_in_order_whatever_the_order_of_its_backup(lake:
     assert settled(copy) > 0
     assert copy.ask("SELECT count(*) > 0 FROM young_versions") == [(True,)]
     assert copy.ask(ROWS) == before
+
+
+def test_a_lake_far_behind_is_settled_in_bounded_rounds(lake: Lake) -> None:
+    """Each settles so many versions and no more; sessions stay the same, and the last one settles all."""
+    with contextlib.closing(open_to_write(lake.place)) as connection:
+        close_everything(connection)
+        pass_time(connection, SHAPE, SHAPE.until_ms + 2 * DAY_MS)
+        reset(connection)
+    before = lake.ask(ALL_ROWS)
+    ((versions,),) = lake.ask("SELECT count(*) FROM session_versions")
+    rounds, bound = 0, versions // 3
+    with contextlib.closing(open_to_write(lake.place)) as connection:
+        while is_far_behind(connection, sessions_max=bound):
+            settle(connection, lake.place, now=NOW, sessions_max=bound)
+            rounds += 1
+            ((young,),) = lake.ask("SELECT count(*) FROM young_versions")
+            assert young >= versions - rounds * bound
+            assert lake.ask(ALL_ROWS) == before
+        assert settle(connection, lake.place, now=NOW, sessions_max=bound)
+        assert not settle(connection, lake.place, now=NOW, sessions_max=bound)
+    assert rounds >= 2
+    assert lake.ask("SELECT count(*) FROM young_versions") == [(0,)]
+    assert lake.ask(ALL_ROWS) == before
+
+
+def test_roll_ups_wait_until_a_lake_far_behind_is_settled(lake: Lake, tmp_path: Path) -> None:
+    """A day of sessions that are not settled may take more memory than upkeep has."""
+    with contextlib.closing(open_to_write(lake.place)) as connection:
+        close_everything(connection)
+        pass_time(connection, SHAPE, SHAPE.until_ms + 2 * DAY_MS)
+        reset(connection)
+    maintained = partial(maintain, lake.place, Ages.of(Settings()), orphans=tmp_path / "orphans")
+    with patch("lake.upkeep.is_far_behind", partial(is_far_behind, sessions_max=10)):
+        assert maintained(now=lambda: datetime.now(UTC)).days_rolled_up == 0
+    assert maintained(now=lambda: datetime.now(UTC)).days_rolled_up > 0
 
 
 def test_what_is_settled_is_no_longer_read_from_the_versions(lake: Lake) -> None:

@@ -52,23 +52,27 @@ def needs_backup(settings: Settings, *, interval_s: float) -> bool:
 async def repeat_backup(settings: Settings, interval_s: float, *, keep: int, checked: bool) -> None:
     """Back up the lake whenever that is due, each time in a process of its own, until stopped.
 
-    Raises NotReady or duckdb.Error if the lake cannot be opened at first; later it is tried again.
+    Raises NotReady if there is no lake to work on at first. One that does not answer is tried again.
     """
     log_settings(settings, every_s=interval_s, keep=keep, checked=checked)
     await asyncio.to_thread(check_lake, location(settings))
     arguments = ["--keep", str(keep), *(["--checked"] if checked else [])]
     stopping = asyncio.create_task(stopped_by_signals().wait())
-    is_due_now = await asyncio.to_thread(needs_backup, settings, interval_s=interval_s)
     while not stopping.done():
+        is_due_now = await asyncio.to_thread(_is_due_if_known, settings, interval_s)
         why = await _back_up_in_child(settings, arguments, stopping) if is_due_now else None
         if why is not None:
             logger.warning("backup failed", why=why, again_after_s=min(RETRY_S, interval_s))
         await asyncio.wait({stopping}, timeout=min(LOOK_S if why is None else RETRY_S, interval_s))
-        try:
-            is_due_now = await asyncio.to_thread(needs_backup, settings, interval_s=interval_s)
-        except (Fault, duckdb.Error, OSError) as error:
-            logger.warning("lake not read", error=cause(error))
-            is_due_now = False
+
+
+def _is_due_if_known(settings: Settings, interval_s: float) -> bool:
+    """Return whether a backup is due, as far as the lake answers."""
+    try:
+        return needs_backup(settings, interval_s=interval_s)
+    except (Fault, duckdb.Error, OSError) as error:
+        logger.warning("lake not read", error=cause(error))
+        return False
 
 
 async def _back_up_in_child(

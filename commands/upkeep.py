@@ -75,7 +75,7 @@ def wait_until_told() -> None:
 async def repeat_upkeep(settings: Settings, interval_s: float) -> None:
     """Do rounds until stopped, each in its own process, because DuckLake's maintenance calls leak memory.
 
-    Raises NotReady or duckdb.Error if the lake cannot be opened at first; later it is tried again.
+    Raises NotReady if there is no lake to work on at first. One that does not answer is tried again.
     """
     log_settings(settings, every_s=interval_s)
     await asyncio.to_thread(check_lake, location(settings))

@@ -7,11 +7,15 @@ any other number than this program's; queries in SQL work with any.
 import contextlib
 
 import duckdb
+import structlog
 
 from lake.catalog import NAME, Location, connect
+from lake.errors import cause
 from schemas.faults import NotReady, SchemaMismatch
 
 SCHEMA = 3
+
+logger = structlog.get_logger(__name__)
 
 
 def names_of_tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
@@ -80,9 +84,15 @@ def check_schema(connection: duckdb.DuckDBPyConnection, place: Location) -> None
 
 
 def check_lake(place: Location) -> None:
-    """Raise NotReady if there is no lake, SchemaMismatch if it is of another schema, or duckdb.Error."""
-    with contextlib.closing(connect(place, read_only=True)) as connection:
-        check_schema(connection, place)
+    """Raise NotReady if there is no lake, SchemaMismatch if it is of another schema.
+
+    A lake that does not answer now may be right, and is only logged.
+    """
+    try:
+        with contextlib.closing(connect(place, read_only=True)) as connection:
+            check_schema(connection, place)
+    except duckdb.Error as error:
+        logger.warning("lake not read", error=cause(error))
 
 
 def open_to_write(

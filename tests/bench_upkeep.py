@@ -142,7 +142,7 @@ def _watch(
     asked = []
     for one in ask_all(settings.data_dir, 10**6):
         asked.append(one)
-        assert all(process.is_alive for process in (*processes, filler)), "a process ended"
+        assert all(process.is_alive() for process in (*processes, filler)), "a process ended"
         if _sum_of("worker_lag_records", port) > LAG_MAX:
             filler.pause()
         else:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rigs import processes
+from rigs.brokers import free_ports
 from rigs.commands import PLAYHEAD, SECRETS, environment, failed, playhead, started
 from rigs.lake import Lake
 from rigs.lake import playhead as process
@@ -48,6 +50,19 @@ def test_a_service_with_a_wrong_setting_ends_with_the_reason_in_its_log(
     Lake(tmp_path / "data")
     given = SECRETS | {"PLAYHEAD_HTTP_PORT": "0"} | settings
     assert says in failed(playhead(*arguments, cwd=tmp_path, settings=given, timeout_s=30))
+
+
+@pytest.mark.parametrize("verb", ["upkeep", "backup"])
+def test_a_service_whose_lake_does_not_answer_waits_for_it(verb: str, tmp_path: Path) -> None:
+    """As when it is started again while the database is."""
+    (port,) = free_ports(1)
+    settings = {"PLAYHEAD_LAKE_CATALOG": f"postgres:host=127.0.0.1 port={port}", "PLAYHEAD_METRICS_HOST": "off"}
+    log = tmp_path / "log"
+    command = [PLAYHEAD, verb, "--every", "1h"]
+    with processes.started(command, log=log, env=environment(settings), cwd=tmp_path) as service:
+        service.wait_for(lambda: "lake not read" in log.read_text(), "nothing is logged")
+        assert service.is_alive()
+        assert service.end() == 0
 
 
 def test_a_wrong_argument_of_a_service_is_in_its_log(tmp_path: Path) -> None:

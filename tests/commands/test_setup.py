@@ -25,7 +25,7 @@ def test_settings_are_printed_with_their_meaning(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("planted-secret\n")
     given = {"PLAYHEAD_HTTP_PORT": "9999", "PLAYHEAD_MAC_KEY_FILE": "key", "PLAYHEAD_API_KEYS": "planted-secret"}
     table = playhead("settings", cwd=tmp_path, settings=given)
-    (line,) = [line for line in table.stdout.splitlines() if "PLAYHEAD_HTTP_PORT" in line]
+    (line,) = [line for line in table.stdout.splitlines() if "PLAYHEAD_HTTP_PORT " in line]
     assert [cell.strip() for cell in line.split("│")[1:-1]] == [
         "PLAYHEAD_HTTP_PORT",
         "9999",

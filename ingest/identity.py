@@ -17,7 +17,7 @@ import msgspec
 from ingest.consent import grants
 from ingest.names import DOCUMENTED_IDENTITIES, Names, Namespace, holds_address
 from schemas.media import NESTED_KEYS, is_flat
-from schemas.settings import Settings
+from schemas.settings import Settings, listed
 
 Consent = Literal["given", "denied"]
 Replaced = tuple[
@@ -253,7 +253,7 @@ AnyPseudonymizer = TypeVar("AnyPseudonymizer", bound=Pseudonymizer)
 
 def read_pseudonymizer(kind: type[AnyPseudonymizer], settings: Settings) -> AnyPseudonymizer:
     """Return the pseudonymizer of the settings. Raises NotReady if its key is missing."""
-    added = _split(settings.identity_keys)
+    added = listed(settings.identity_keys)
     names = Names(
         users=[name for name in added if not name.startswith(DEVICE_MARK)],
         devices=[name.removeprefix(DEVICE_MARK) for name in added if name.startswith(DEVICE_MARK)],
@@ -262,9 +262,5 @@ def read_pseudonymizer(kind: type[AnyPseudonymizer], settings: Settings) -> AnyP
         settings.key_of_pseudonyms(),
         links_devices=settings.link_devices,
         names=names,
-        metadata_keys=frozenset(_split(settings.metadata_keys)) or None,
+        metadata_keys=frozenset(listed(settings.metadata_keys)) or None,
     )
-
-
-def _split(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]

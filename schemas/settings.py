@@ -48,6 +48,11 @@ OFF = "off"
 PASSWORD = re.compile(r"(?:^|(?<=:)|\s+)password\s*=\s*('(?:[^'\\]|\\.)*'|\S+)")
 
 
+def listed(text: str) -> list[str]:
+    """Return the parts of a setting that is a list, separated by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 class Settings(BaseModel):
     """All settings of all processes. Durations in seconds (`_s`), sizes in bytes."""
 
@@ -299,14 +304,14 @@ class Settings(BaseModel):
     @field_validator("http_trusted_proxies")
     @classmethod
     def _networks(cls, text: str) -> str:
-        for part in filter(None, map(str.strip, text.split(","))):
+        for part in listed(text):
             ip_network(part, strict=False)
         return text
 
     @field_validator("http_origins")
     @classmethod
     def _origins(cls, text: str) -> str:
-        for part in filter(None, map(str.strip, text.split(","))):
+        for part in listed(text):
             if not is_origin(part.encode()):
                 raise ValueError(f"Expected origins as browsers write them, https://tv.example, got {part}")
         return text
@@ -322,17 +327,15 @@ class Settings(BaseModel):
 
     def trusted_proxies(self) -> list[IPv4Network | IPv6Network]:
         """Return the networks of the trusted proxies."""
-        parts = map(str.strip, self.http_trusted_proxies.split(","))
-        return [ip_network(part, strict=False) for part in parts if part]
+        return [ip_network(part, strict=False) for part in listed(self.http_trusted_proxies)]
 
     def origins(self) -> list[str]:
         """Return the origins of the pages that may read replies; none: any page may."""
-        return [part.strip() for part in self.http_origins.split(",") if part.strip()]
+        return listed(self.http_origins)
 
     def ingests(self) -> list[str]:
         """Return the metrics addresses of the ingests that `playhead status` asks."""
-        named = [url.strip() for url in self.ingest_urls.split(",") if url.strip()]
-        return named or [f"http://127.0.0.1:{self.metrics_port or METRICS_PORTS['ingest']}"]
+        return listed(self.ingest_urls) or [f"http://127.0.0.1:{self.metrics_port or METRICS_PORTS['ingest']}"]
 
     @property
     def serves_metrics(self) -> bool:
@@ -359,14 +362,14 @@ class Settings(BaseModel):
     @field_validator("api_keys")
     @classmethod
     def _some_key(cls, keys: SecretStr | None) -> SecretStr | None:
-        if keys is not None and not [key for key in keys.get_secret_value().split(",") if key.strip()]:
+        if keys is not None and not listed(keys.get_secret_value()):
             raise ValueError("it contains no key; separate several with commas")
         return keys
 
     @field_validator("dimension_columns")
     @classmethod
     def _columns_that_exist(cls, text: str) -> str:
-        for entry in filter(None, map(str.strip, text.split(","))):
+        for entry in listed(text):
             column, _, key = entry.partition("=")
             if column.strip() not in DIMENSION_KEYS or not key.strip():
                 raise ValueError(f"{entry!r} is not column=key; the columns are {', '.join(DIMENSION_KEYS)}")
@@ -390,7 +393,7 @@ class Settings(BaseModel):
 
     def keys_of_api(self) -> list[str]:
         """Return the accepted API keys, in their order. Raises NotReady if none is set."""
-        return [key.strip() for key in self._secret("api_keys").split(",") if key.strip()]
+        return listed(self._secret("api_keys"))
 
     def keys_of_mac(self) -> tuple[bytes, ...]:
         """Return the signing key, then the previous one if there is one. Raises NotReady if none is set."""

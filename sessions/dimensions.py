@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import asdict
 
+from schemas.settings import listed
 from schemas.vocabulary import DIMENSION_KEYS
 
 DIMS_MAX = 16
@@ -80,9 +81,9 @@ class DimensionKeys(msgspec.Struct, frozen=True):
     @classmethod
     def parse(cls, columns: str, own: str) -> "DimensionKeys":
         """Read the settings `dimension_columns` and `dimension_keys`, which are checked already."""
-        pairs = (entry.partition("=") for entry in _split(columns))
+        pairs = (entry.partition("=") for entry in listed(columns))
         return cls(
-            tuple((column.strip(), key.strip()) for column, _, key in pairs), frozenset(_split(own)) or None
+            tuple((column.strip(), key.strip()) for column, _, key in pairs), frozenset(listed(own)) or None
         )
 
 
@@ -162,7 +163,3 @@ _short_value = lru_cache(maxsize=SHARED_MAX)(_value)
 @lru_cache(maxsize=SHARED_MAX)
 def _kept_once(found: tuple[tuple[str, str], ...]) -> Dimensions:
     return Dimensions(**dict(found))
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]

@@ -43,7 +43,7 @@ from aiokafka.errors import (
 )
 
 from schemas.faults import Fault, LogUnavailable, NotReady
-from schemas.settings import Settings, without_settings
+from schemas.settings import Settings, listed, without_settings
 
 METADATA_MAX_AGE_MS = 5_000
 RETRY_S = 0.25
@@ -136,7 +136,7 @@ async def why_unreachable(settings: Settings, error: BaseException) -> Fault:
     """
     options = client_options(settings)
     options["request_timeout_ms"] = min(options["request_timeout_ms"], WHY_MS_MAX)
-    servers = [server.strip() for server in options.pop("bootstrap_servers").split(",")]
+    servers = listed(options.pop("bootstrap_servers"))
     reasons = await asyncio.gather(*(_why_no_connection(server, options) for server in servers))
     refusal = next((reason for reason in reasons if isinstance(reason, NotReady)), None)
     said = "; ".join(reason for reason in reasons if isinstance(reason, str))

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from commands.as_json import print_json
 from consumers.decode import decode
 from eventlog import Record
 from ingest.arrays import cut
@@ -41,7 +42,7 @@ def print_check(settings: Settings, path: Path, *, as_json: bool) -> bool:
         body, strict=settings.strict, now_ms=now_ms, length_ms=int(settings.session_length_s * 1000)
     )
     if as_json:
-        print(msgspec.json.encode(checkup).decode())  # noqa: T201
+        print_json(checkup)
     else:
         print("\n".join(map(printable, _described(checkup))))  # noqa: T201
     return checkup.verdict.accepted

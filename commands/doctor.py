@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from commands.as_json import print_json
 from commands.checks import Check, Checkup
 from schemas.faults import NotReady
 from schemas.settings import Settings
@@ -24,7 +24,7 @@ def print_checkup(settings: Settings | NotReady, *, as_json: bool) -> bool:
     checks = asyncio.run(Checkup(settings, clock=lambda: datetime.now(UTC)).run())
     is_well = all(check.state != "wrong" for check in checks)
     if as_json:
-        print(msgspec.json.encode({"is_well": is_well, "checks": checks}).decode())  # noqa: T201
+        print_json({"is_well": is_well, "checks": checks})
     else:
         _print(checks)
     return is_well

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from commands.as_json import print_json
 from commands.own_secrets import with_kept_secrets
 from commands.tables import print_table
 from schemas.named_keys import OF_SETTINGS, SCOPES, Scope, add_key, read_named_keys, revoke_key
@@ -25,7 +26,7 @@ def print_new_key(settings: Settings, name: str, scopes: Sequence[Scope], *, as_
     """Make a key and print it on stdout, alone. Raises NotReady as `add_key` does."""
     key = add_key(settings.file_of_named_keys, name, scopes, now=datetime.now(UTC))
     if as_json:
-        print(msgspec.json.encode({"name": name, "scopes": scopes, "key": key}).decode())  # noqa: T201
+        print_json({"name": name, "scopes": scopes, "key": key})
         return
     print(f"{name} opens {', '.join(scopes)}; the key is not shown again:", file=sys.stderr)  # noqa: T201
     print(key)  # noqa: T201
@@ -47,7 +48,7 @@ def print_keys(settings: Settings, *, as_json: bool) -> None:
         for key in read_named_keys(settings.file_of_named_keys)
     ]
     if as_json:
-        print(msgspec.json.encode(listed).decode())  # noqa: T201
+        print_json(listed)
         return
     rows = [[key.name, ", ".join(key.scopes), _shown(key.created_at), _shown(key.revoked_at)] for key in listed]
     print_table(["key", "opens", "made", "revoked"], rows)

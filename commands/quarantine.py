@@ -10,6 +10,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from commands.as_json import print_json
 from commands.durations import parse_moment
 from commands.tables import print_table
 from consumers.replay import read_again, replay
@@ -56,7 +57,7 @@ def print_reasons(settings: Settings, choice: Choice, *, limit: int, as_json: bo
         check_schema(lake, place)
         found = read_reasons(lake, choice, limit=limit)
     if as_json:
-        print(msgspec.json.encode(found).decode())  # noqa: T201
+        print_json(found)
         return
     if not found:
         print("nothing is in quarantine" if choice.is_everything else "no such record is in quarantine")  # noqa: T201
@@ -82,7 +83,7 @@ def print_entry(settings: Settings, text: str, *, as_json: bool) -> None:
     if as_json:
         fields: dict[str, Any] = msgspec.structs.asdict(entry)
         fields |= {"value": base64.b64encode(entry.value).decode(), "now": now}
-        print(msgspec.json.encode(fields).decode())  # noqa: T201
+        print_json(fields)
         return
     console = Console(soft_wrap=True)
     lines: dict[str, str | None] = {
@@ -107,7 +108,7 @@ async def print_replay(
     """Replay the chosen records, and print what became of them."""
     done = await replay(settings, choice, limit=limit, is_dry=is_dry)
     if as_json:
-        print(msgspec.json.encode({**msgspec.structs.asdict(done), "dry_run": is_dry}).decode())  # noqa: T201
+        print_json({**msgspec.structs.asdict(done), "dry_run": is_dry})
         return
     bad = ", ".join(f"{reason} {count:,}" for reason, count in sorted(done.bad.items()))
     parts = [f"{_records(done.appended, is_dry=is_dry)} appended to the log"]
@@ -139,7 +140,7 @@ def print_discard(
             decisions = (Decision(position, DISCARDED, None, why) for position in page)
             decide(lake, decisions, now=datetime.now(UTC), place=place)
     if as_json:
-        print(msgspec.json.encode({"discarded": len(chosen), "dry_run": is_dry}).decode())  # noqa: T201
+        print_json({"discarded": len(chosen), "dry_run": is_dry})
     else:
         print(f"{_records(len(chosen), is_dry=is_dry)} discarded")  # noqa: T201
 

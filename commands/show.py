@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from commands.as_json import print_json
 from lake.catalog import location
 from lake.one_session import Timeline, describe, show
 from schemas.settings import Settings
@@ -18,8 +18,7 @@ LOOK_AGAIN_S: Final = 2.0
 
 def print_session(settings: Settings, prefix: str, *, as_json: bool) -> None:
     """Print the session whose id begins with `prefix`. Raises NoSuchSession unless exactly one does."""
-    timeline = _read(settings, prefix)
-    print(_as_json(timeline) if as_json else "\n".join(describe(timeline)))  # noqa: T201
+    _print(_read(settings, prefix), as_json=as_json)
 
 
 def follow_session(
@@ -30,22 +29,30 @@ def follow_session(
     A terminal shows the newest alone.
     """
     console = Console(soft_wrap=True)
+    on_screen = console.is_terminal and not as_json
     timeline = _read(settings, prefix)
-    with Live(console=console, auto_refresh=False, screen=console.is_terminal and not as_json) as live:
+    with Live(console=console, auto_refresh=False, screen=on_screen) as live:
         shown = None
         while True:
             if timeline != shown:
                 shown = timeline
-                if as_json or not console.is_terminal:
-                    print(_as_json(timeline) if as_json else "\n".join(describe(timeline)), flush=True)  # noqa: T201
-                else:
+                if on_screen:
                     live.update(Text("\n".join(describe(timeline))), refresh=True)
+                else:
+                    _print(timeline, as_json=as_json)
             if _is_over(timeline):
                 break
             wait(LOOK_AGAIN_S)
             timeline = _read(settings, timeline.session_id)
-    if console.is_terminal and not as_json:
-        print("\n".join(describe(timeline)))  # noqa: T201
+    if on_screen:
+        _print(timeline, as_json=False)
+
+
+def _print(timeline: Timeline, *, as_json: bool) -> None:
+    if as_json:
+        print_json(timeline)
+    else:
+        print("\n".join(describe(timeline)), flush=True)  # noqa: T201
 
 
 def _read(settings: Settings, prefix: str) -> Timeline:
@@ -54,7 +61,3 @@ def _read(settings: Settings, prefix: str) -> Timeline:
 
 def _is_over(timeline: Timeline) -> bool:
     return bool(timeline.versions) and timeline.versions[-1].state == "final"
-
-
-def _as_json(timeline: Timeline) -> str:
-    return msgspec.json.encode(timeline).decode()

@@ -9,13 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import duckdb
-import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.filesize import decimal
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from commands.as_json import print_json
 from commands.diagnosis import Disk, Ingest, Partition, Seen, diagnose
 from commands.durations import shown_s
 from commands.ingests import ask_ingests
@@ -53,7 +53,7 @@ def print_status(settings: Settings, ingest_urls: Sequence[str], *, as_json: boo
     seen = asyncio.run(look(settings, urls))
     findings = diagnose(seen)
     if as_json:
-        print(msgspec.json.encode({"seen": seen, "findings": findings}).decode())  # noqa: T201
+        print_json({"seen": seen, "findings": findings})
     else:
         console.print(_picture(seen, findings))
     return not findings

@@ -1,11 +1,11 @@
 """`playhead tail`: prints events and refused bodies as they come into the lake."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
+from commands.as_json import print_json
 from lake.arrivals import Arrival, Arrivals, Wanted
 from lake.catalog import connect, location
 from lake.schema import check_schema
@@ -27,25 +27,21 @@ def follow(
 ) -> None:
     """Print the newest `lines`, and then what comes, until stopped or for so many more rounds."""
     place = location(settings)
-    connection = connect(place, read_only=True, threads=1)
-    try:
+    with contextlib.closing(connect(place, read_only=True, threads=1)) as connection:
         check_schema(connection, place)
         arrivals = Arrivals(connection, wanted, back=lines)
         found = arrivals.read()[-lines:] if lines else []
         while True:
             for arrival in found:
-                print(_as_json(arrival) if as_json else _line(arrival), flush=True)  # noqa: T201
+                if as_json:
+                    print_json(arrival)
+                else:
+                    print(_line(arrival), flush=True)  # noqa: T201
             if rounds == 0:
                 return
             rounds = None if rounds is None else rounds - 1
             wait(LOOK_AGAIN_S)
             found = arrivals.read()
-    finally:
-        connection.close()
-
-
-def _as_json(arrival: Arrival) -> str:
-    return msgspec.json.encode(arrival).decode()
 
 
 def _line(arrival: Arrival) -> str:

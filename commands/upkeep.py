@@ -6,10 +6,10 @@ from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-import msgspec
 import structlog
 import typer
 
+from commands.as_json import print_json
 from commands.children import run_child, start_child, stopped_by_signals
 from commands.logs import log_settings
 from commands.rounds import Rounds
@@ -32,7 +32,7 @@ def do_round(settings: Settings, *, when_told: bool) -> None:
         return datetime.now(UTC)
 
     done = maintain(location(settings), Ages.of(settings), orphans=settings.orphans, now=now)
-    print(msgspec.json.encode(done).decode(), flush=True)  # noqa: T201  (whoever started this counts it)
+    print_json(done)  # whoever started this counts it
     logger.info(
         "upkeep done",
         merged=done.merged_tables,

@@ -3,10 +3,10 @@
 import asyncio
 import secrets
 
-import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from commands.as_json import print_json
 from consumers.waiting import look
 from lake.audit import audit
 from lake.catalog import location
@@ -25,7 +25,7 @@ def print_verdict(settings: Settings, *, within_s: float | None, as_json: bool) 
     findings += verdict.findings
     if as_json:
         whole = {"partitions": verdict.partitions, "findings": findings, "log": waiting}
-        print(msgspec.json.encode(whole).decode())  # noqa: T201
+        print_json(whole)
         return not findings
     console = Console(soft_wrap=True)
     for count in verdict.partitions:
@@ -51,7 +51,7 @@ def print_recount(settings: Settings, *, sample: int, seed: int | None, as_json:
     seed = secrets.randbelow(1 << 32) if seed is None else seed
     found = audit(location(settings), sample=sample, seed=seed, length_ms=int(settings.session_length_s * 1000))
     if as_json:
-        print(msgspec.json.encode(found).decode())  # noqa: T201
+        print_json(found)
         return not found.differences
     console = Console(soft_wrap=True)
     for one in found.differences:

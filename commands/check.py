@@ -11,11 +11,10 @@ import msgspec
 from commands.as_json import print_json
 from consumers.decode import decode
 from eventlog import Record
-from ingest.arrays import cut
 from ingest.incoming import Incoming
-from ingest.verdicts import Judge, Remark, Verdict
+from ingest.verdicts import Judge, Remark, Verdict, events_of
 from lake.one_session import Timeline, describe, timeline_of
-from schemas.faults import Fault, NotReady
+from schemas.faults import NotReady
 from schemas.records import SOURCE_MEDIA, encode, media_event
 from schemas.settings import Settings
 from schemas.terminal import printable
@@ -49,30 +48,32 @@ def print_check(settings: Settings, path: Path, *, as_json: bool) -> bool:
 
 
 def check_events(body: bytes, *, strict: bool, now_ms: int, length_ms: int) -> Checkup:
-    """Check one event, an array of events, or events in lines of their own. The time now is an argument."""
-    bodies = _split(body)
-    judge = Judge(strict=strict, now_ms=now_ms, is_session=len(bodies) > 1 or body.lstrip()[:1] == b"[")
-    accepted: list[tuple[int, Incoming]] = []
-    for index, part in enumerate(bodies):
-        if (incoming := judge.take(part)) is not None:
-            accepted.append((index, incoming))
-    events = [event for index, incoming in accepted if (event := _as_read(index, incoming, now_ms)) is not None]
+    """Check one event, an array of events, or events in lines of their own. The time now is an argument.
+
+    Raises TooLarge for more events than an array may have.
+    """
+    parts: Sequence[bytes | msgspec.Raw] | None = events_of(body)
+    parts = _lines(body) if parts is None else parts
+    judge = Judge(strict=strict, now_ms=now_ms, is_session=parts is not None)
+    events = []
+    for index, part in enumerate([body] if parts is None else parts):
+        incoming = judge.take(bytes(part))
+        event = None if incoming is None else _as_read(index, incoming, now_ms)
+        if event is not None:
+            events.append(event)
     return Checkup(judge.verdict(), timeline_of(events, 0, length_ms=length_ms) if events else None)
 
 
-def _split(body: bytes) -> Sequence[bytes]:
-    if body.lstrip()[:1] == b"[":
-        try:
-            return [bytes(event) for event in cut(body)]
-        except Fault:
-            return [body]
+def _lines(body: bytes) -> Sequence[bytes] | None:
+    """Return events that have a line each; None if it is one document, which may be written over many lines."""
     lines = [line for line in body.splitlines() if line.strip()]
+    if len(lines) < 2 or not all(line.lstrip().startswith(b"{") for line in lines):
+        return None
     try:
         json.loads(body)
-    except ValueError:  # a document may be written over many lines, and events in a line each
-        is_lines = len(lines) > 1 and all(line.lstrip().startswith(b"{") for line in lines)
-        return lines if is_lines else [body]
-    return [body]
+    except ValueError:
+        return lines
+    return None
 
 
 def _as_read(index: int, incoming: Incoming, now_ms: int) -> Event | None:

@@ -9,14 +9,14 @@ from litestar import Request as LitestarRequest
 from litestar import Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from ingest.arrays import Turns, cut
+from ingest.arrays import Turns
 from ingest.bodies import BodyLimits
 from ingest.cors import ANY_PAGE
 from ingest.http import as_text
 from ingest.intake import Intake
 from ingest.replies import encode
-from ingest.verdicts import Judge, Verdict
-from schemas.faults import InvalidEvent, NoSuchRoute, NotJson
+from ingest.verdicts import Judge, Verdict, events_of
+from schemas.faults import NoSuchRoute
 from schemas.settings import Settings
 
 PATH: Final = "/validate"
@@ -51,15 +51,10 @@ class Validation:
         async with self._intake.taken(request.scope, request.receive, self._limits) as taken:
             if not self._is_on:
                 raise NoSuchRoute("Validation is off; PLAYHEAD_HTTP_VALIDATE=on switches it on")
-            is_session = taken.body.lstrip()[:1] == b"["
+            events = events_of(taken.body)
+            bodies: Sequence[bytes | msgspec.Raw] = [taken.body] if events is None else events
             now_ms = int(taken.received.timestamp() * 1000)
-            judge = Judge(strict=self._strict, now_ms=now_ms, is_session=is_session)
-            bodies: Sequence[bytes | msgspec.Raw] = [taken.body]
-            if is_session:
-                try:
-                    bodies = cut(taken.body)
-                except (NotJson, InvalidEvent):
-                    judge = Judge(strict=self._strict, now_ms=now_ms, is_session=False)
+            judge = Judge(strict=self._strict, now_ms=now_ms, is_session=events is not None)
             self._intake.charge(taken, max(0, len(bodies) - 1))
             await self._turns.take(_judge_each(judge, bodies))
             return Response(encode(judge.verdict()), media_type="application/json")  # type: ignore[arg-type]

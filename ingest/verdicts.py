@@ -4,12 +4,13 @@ The rules are those of events that are stored: `ingest.incoming.check` decides. 
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
+from ingest.arrays import cut
 from ingest.findings import Finding, Level, Takes, errors
 from ingest.hints import Order, units, unknown_keys
 from ingest.incoming import Incoming, check
@@ -64,6 +65,16 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     events: list[EventVerdict]
     remarks: list[Remark]
     left_off: int
+
+
+def events_of(body: bytes) -> Sequence[msgspec.Raw] | None:
+    """Return the events of a body that is an array; None if it has to be judged whole. Raises TooLarge."""
+    if body.lstrip()[:1] != b"[":
+        return None
+    try:
+        return cut(body)
+    except (NotJson, InvalidEvent):
+        return None
 
 
 class Judge:

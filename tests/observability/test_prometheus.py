@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ import yaml
 from rigs.brokers import free_ports
 from rigs.logs import writing
 from rigs.processes import Process
+from rigs.programs import tool
 from rigs.waiting import until
 from rigs.watched_stack import Watched, watched_stack
 
@@ -66,17 +65,6 @@ def test_every_alert_has_a_page_and_a_test() -> None:
         assert rule["annotations"]["runbook"] == f"docs/runbook.md#{name.lower()}"
         assert "**Meaning.**" in sections[name]
         assert "**Cure" in sections[name]
-
-
-def tool(name: str) -> str:
-    """Return the path of a program of Prometheus; without it, skip, or fail where CI promises it."""
-    path = shutil.which(name)
-    if path is None:
-        reason = f"{name} is not installed (Debian's package prometheus)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
 
 
 def test_the_rules_hold_what_they_promise() -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import shutil
 import socket
 import struct
 import subprocess
@@ -12,23 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
-import pytest
 
 from rigs.brokers import free_ports
 from rigs.processes import ROOT, started
+from rigs.programs import tool
 
 CONFIGURATIONS = ROOT / "docs" / "proxies"
-
-
-def tool(name: str) -> str:
-    """Return the path of a program. Skip the test if it is not installed, and fail if CI is set."""
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None:
-        reason = f"{name} is not installed"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ import yaml
 from rigs.brokers import Broker, free_ports
 from rigs.commands import PLAYHEAD
 from rigs.processes import Process, started
-from rigs.proxies import tool
+from rigs.programs import tool
 from rigs.waiting import until
 from typer.testing import CliRunner
 

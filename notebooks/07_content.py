@@ -175,6 +175,13 @@ def _(choice, content, contents, curves, figures, lake, mo):
 
 @app.cell
 def _(content, curves, figures, mo, similar):
+    mo.stop(
+        not similar,
+        mo.md(
+            "## Beside contents of similar length\n"
+            "No content of similar length was played in this period, or this one has no length."
+        ),
+    )
     mo.vstack(
         [
             mo.md("## Beside contents of similar length"),
@@ -194,16 +201,12 @@ def _(content, curves, figures, mo, similar):
                 ends=content.ends,
                 height=160,
                 rule=1,
-            )
-            if similar
-            else mo.md("No content of similar length was played in this period, or this one has no length."),
+            ),
             mo.md(
                 f"`relative_retention_ratio`, against {similar[0]['similar_contents']:,} contents whose length is "
                 "within a quarter; above 1 it keeps more than they do. Each of them counts once, however few its "
                 "plays."
-            )
-            if similar
-            else mo.md(""),
+            ),
         ]
     )
     return

@@ -15,6 +15,7 @@ from eventlog import Record
 from schemas.client import UNKNOWN_CLIENT
 from schemas.faults import Fault
 from schemas.media import AHEAD_MS_MAX, PlainEvent, PlayerTime, check_event, check_plain_event
+from schemas.paths import TOP_KEYS
 from schemas.records import (
     MEDIA,
     REJECTED,
@@ -40,7 +41,6 @@ SHARED_MAX, SHARED_BYTES_MAX = 10_000, 256  # texts of qoeData that are kept onc
 INGEST_CLOCK, FUTURE_TS = "ingest_clock", "future_ts"
 Text = TypeVar("Text", str, str | None)
 RECORD_TYPES = {name: MEDIA + name for name in EVENT_TYPES}
-_BODY_KEYS = frozenset(("playerTime", "eventType", "params", "qoeData", "customMetadata"))
 
 
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARACTERS_MAX)]
@@ -209,8 +209,8 @@ def _bad(record: Record, reason: str, detail: str, received_ms: int | None = Non
 def _media(record: Record, envelope: Envelope, received_ms: int, *, is_clock_wrong: bool) -> Event | Bad:
     data = envelope.data
     check_event(data, now_ms=received_ms)
-    other = {key: value for key, value in data.items() if key not in _BODY_KEYS} or None
-    known = {key: value for key, value in data.items() if key in _BODY_KEYS}
+    other = {key: value for key, value in data.items() if key not in TOP_KEYS} or None
+    known = {key: value for key, value in data.items() if key in TOP_KEYS}
     plain = PlainEvent(**{**known, "playerTime": msgspec.convert(data["playerTime"], PlayerTime)})
     event_type = check_plain_event(plain)
     if not envelope.subject or envelope.type != RECORD_TYPES[event_type.name]:

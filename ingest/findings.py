@@ -25,13 +25,12 @@ from schemas.media import (
     kind_word,
     misshapen,
 )
-from schemas.paths import Path, quote
+from schemas.paths import TOP_KEYS, Path, quote
 from schemas.vocabulary import EVENT_TYPES, EventType, Kind, Param
 
 NAMED_MAX: Final = 8  # so many things are named in one refusal
 
 OPTIONAL_PARTS: Final = ("params", "qoeData", "customMetadata")
-PARTS_OF_EVENT: Final = ("eventType", "playerTime", *OPTIONAL_PARTS)
 
 Level = Literal["error", "flag", "note"]
 Takes = Literal["a sessionStart", "any other event"]
@@ -107,7 +106,7 @@ def errors(event: Any, takes: Takes | None = None) -> Iterator[Finding]:
     yield from _player_time(event)
     yield from _parts(event, row)
     for path, message in misshapen(event):
-        if len(path) == 1 and path[0] in PARTS_OF_EVENT:  # named already
+        if len(path) == 1 and path[0] in TOP_KEYS:  # named already
             continue
         hint = ": write the names with a dot between them, as one key" if len(path) == 2 else ""
         yield _error("nested", path, message + hint)

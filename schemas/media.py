@@ -15,7 +15,7 @@ import msgspec
 
 from schemas.faults import InvalidEvent, NotJson
 from schemas.not_json import DEPTH_MAX, what_it_is
-from schemas.paths import Path, dollar, quote
+from schemas.paths import TOP_KEYS, Path, dollar, quote
 from schemas.vocabulary import EVENT_TYPES, LIVE_CONTENT_TYPES, QOE, STATES_PARAMS, EventType, Kind, Param
 
 TS_MS_MAX = 4_102_444_800_000  # the year 2100: a later timestamp is a mistake, not a late event
@@ -28,7 +28,7 @@ NUMBER_SHOWN_MAX = 1e16
 SCALAR_WORDS = "a string, number, boolean or null"
 Scalar = str | int | float | bool | None
 _SCALARS = frozenset(get_args(Scalar))
-PARTS = frozenset(("playerTime", "params", "qoeData", "customMetadata"))
+PARTS = frozenset(TOP_KEYS) - {"eventType"}
 NESTED_KEYS = frozenset(("visitor.customerIDs", "statesStart", "statesEnd"))
 
 
@@ -143,10 +143,8 @@ def check_plain_event(event: PlainEvent) -> EventType:
             msgspec.convert(event.params, _VITAL_PARAMS[name])
         except msgspec.ValidationError as error:
             raise InvalidEvent(str(error)) from None
-    if event.params is not None:
-        integers = _INTEGERS[name]
-        if integers:
-            _make_integers(event.params, integers)
+    if event.params is not None and (integers := _INTEGERS[name]):
+        _make_integers(event.params, integers)
     return event_type
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from ingest.findings import Finding
 from ingest.nearest import KnownNames
 from schemas.paths import TOP_KEYS, Path, quote
-from schemas.vocabulary import DIMENSION_KEYS, EVENT_TYPES, QOE, EventType
+from schemas.vocabulary import DIMENSION_KEYS, EVENT_TYPES, QOE, EventType, Phase
 
 INFINITE: Final = float("inf")
 # Part and key, between which values it is probably another unit, and the documented unit.
@@ -61,6 +61,13 @@ def units(event: dict[str, Any]) -> Iterator[Finding]:
             )
 
 
+def phases(row: EventType) -> Iterator[tuple[str, Phase]]:
+    """Yield what an event of this type begins or ends, in words, and which of the two."""
+    for name, phase in (("ad break", row.ad_break), ("ad", row.ad), ("chapter", row.chapter)):
+        if phase:
+            yield name, phase
+
+
 class Order:
     """Follows the events of one session as they come, and notes what does not follow."""
 
@@ -79,13 +86,12 @@ class Order:
             yield _order(("eventType",), "It follows the sessionEnd: a session takes nothing from after its end")
         self._count += 1
         self._ended = self._ended or row.ends
-        for name, phase in (("ad break", row.ad_break), ("ad", row.ad), ("chapter", row.chapter)):
+        for name, phase in phases(row):
             if phase == "start" and self._open[name]:
                 yield _order(("eventType",), f"The {name} before it did not end")
-            elif phase in ("complete", "skip") and not self._open[name]:
+            elif phase != "start" and not self._open[name]:
                 yield _order(("eventType",), f"No {name} had begun")
-            if phase:
-                self._open[name] = phase == "start"
+            self._open[name] = phase == "start"
         if row.ad == "start" and not self._open["ad break"]:
             yield _order(("eventType",), "Expected an adBreakStart before an ad")
 

@@ -209,12 +209,10 @@ ADDED: Final[Json] = {
         "security": _KEY,
         "parameters": _PRESENTED,
     },
-}
-
-
-ADDED["validate"] = {
-    "description": "404 if `PLAYHEAD_HTTP_VALIDATE` is off.",
-    "requestBody": _body({"oneOf": [*_events([*STARTS, *OTHERS])["oneOf"], _offline()]}),
+    "validate": {
+        "description": "404 if `PLAYHEAD_HTTP_VALIDATE` is off.",
+        "requestBody": _body({"oneOf": [*_events([*STARTS, *OTHERS])["oneOf"], _offline()]}),
+    },
 }
 
 

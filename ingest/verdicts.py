@@ -12,7 +12,7 @@ import msgspec
 
 from ingest.arrays import cut
 from ingest.findings import Finding, Level, Takes, errors
-from ingest.hints import Order, units, unknown_keys
+from ingest.hints import Order, phases, units, unknown_keys
 from ingest.incoming import Incoming, check
 from ingest.oddities import STRICT_FLAGS, oddities
 from schemas.faults import InvalidEvent, NotJson
@@ -22,6 +22,7 @@ from schemas.vocabulary import QOE, EventType
 
 FINDINGS_OF_EVENT_MAX: Final = 50
 FINDINGS_MAX: Final = 500
+PHASES: Final = {"start": "starts", "complete": "is complete", "skip": "is skipped"}
 
 
 class Remark(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,10 +183,8 @@ def _does(row: EventType) -> Iterator[str]:
         yield "the session starts"
     if row.player:
         yield f"the player is {row.player}"
-    for name, phase in (("ad break", row.ad_break), ("ad", row.ad), ("chapter", row.chapter)):
-        if phase:
-            ended = "is skipped" if phase == "skip" else "is complete"
-            yield f"the {name} {'starts' if phase == 'start' else ended}"
+    for name, phase in phases(row):
+        yield f"the {name} {PHASES[phase]}"
     if row.state:
         yield {"start": "a state starts", "end": "a state ends", "update": "states start and end"}[row.state]
     for does, words in (

@@ -306,7 +306,7 @@ def _mistakes_of_keys(settings: Settings) -> list[str]:
     whole = with_kept_secrets(settings)
     there = {name for name in OWN_SECRETS if getattr(whole, name) is not None}
     try:
-        if any(key.revoked_at is None for key in read_named_keys(settings.file_of_named_keys)):
+        if any(not key.is_revoked for key in read_named_keys(settings.file_of_named_keys)):
             there.add("api_keys")
     except NotReady as fault:
         mistakes.append(f"{fault}: restore it, or move it away and make new keys with `playhead keys add`")

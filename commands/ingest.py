@@ -14,10 +14,10 @@ def run_ingest(settings: Settings) -> None:
     try:
         serve(settings)
     except OSError as error:
-        raise in_words(error, settings) from None
+        raise why_not_bound(error, settings) from None
 
 
-def in_words(error: OSError, settings: Settings) -> Exception:
+def why_not_bound(error: OSError, settings: Settings) -> Exception:
     """Return what an operator reads if the port cannot be had; any other error as it is."""
     if error.errno != errno.EADDRINUSE:
         return error

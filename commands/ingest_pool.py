@@ -8,11 +8,11 @@ import structlog
 import typer
 
 from commands.children import die_with_parent, start_child, status_text, stopped_by_signals
-from commands.ingest import in_words
+from commands.ending import REFUSED
+from commands.ingest import why_not_bound
 from ingest.serve import bind
 from schemas.settings import Settings
 
-MUST_NOT_GO_ON: Final = 2  # exit status
 AGAIN_S_MIN: Final = 0.5
 AGAIN_S_MAX: Final = 10.0
 LIVED_S: Final = 30.0  # a process that ends after this is replaced without a longer wait
@@ -31,7 +31,7 @@ def run_ingests(settings: Settings, processes: int) -> None:
         bind(settings).close()  # another program on it would get a part of the requests
         held = bind(settings.model_copy(update={"http_port_shared": True}))  # for port 0, all have this one
     except OSError as error:
-        raise in_words(error, settings) from None
+        raise why_not_bound(error, settings) from None
     with held:
         shared = {"http_port": held.getsockname()[1], "http_port_shared": True}
         asyncio.run(Ingests(settings.model_copy(update=shared), processes).run())
@@ -65,8 +65,8 @@ class Ingests:
             status = await self._run_one(number, stopping)
             if stopping.done():
                 return
-            if is_first and status == MUST_NOT_GO_ON:
-                raise typer.Exit(MUST_NOT_GO_ON)
+            if is_first and status == REFUSED:
+                raise typer.Exit(REFUSED)
             again_s = AGAIN_S_MIN if time.monotonic() - began_s > LIVED_S else min(2 * again_s, AGAIN_S_MAX)
             is_first = False
             logger.error("ingest process ended", number=number, how=status_text(status), again_after_s=again_s)

@@ -37,12 +37,12 @@ class ApiKeys:
 
     def are_any(self) -> bool:
         """Return whether any key opens anything."""
-        return any(key.revoked_at is None for key in self._by_hash.values())
+        return any(not key.is_revoked for key in self._by_hash.values())
 
     def check(self, given: bytes | None, api: Scope) -> None:
         """Raise KeyRefused unless this key opens that API."""
         key = self._find(given)
-        if key is None or key.revoked_at is not None:
+        if key is None or key.is_revoked:
             raise KeyRefused("Expected a valid API key in the header X-API-Key")
         if api not in key.scopes:
             raise KeyRefused(f"Expected an API key with the scope {api} in the header X-API-Key")

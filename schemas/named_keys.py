@@ -36,6 +36,11 @@ class NamedKey(msgspec.Struct, frozen=True):
     created_at: datetime
     revoked_at: datetime | None = None
 
+    @property
+    def is_revoked(self) -> bool:
+        """Whether it opens nothing any more."""
+        return self.revoked_at is not None
+
 
 class _File(msgspec.Struct, frozen=True):
     keys: tuple[NamedKey, ...] = ()

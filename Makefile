@@ -86,8 +86,8 @@ bench-pages: .venv/.installed  ## how long the pages take over the lake in DATA 
 truth: .venv/.installed  ## how far the numbers are from what viewers saw, by kind of session
 	PYTHONPATH=tests $(RUN)/python tests/truth.py --sessions $(or $(SESSIONS),20000) --seed $(or $(SEED),1)
 
-stack: .venv/.installed  ## Kafka, PostgreSQL, two ingests, two workers and upkeep as plain processes
-	$(RUN)/python tests/stack.py
+stack: .venv/.installed  ## Kafka, PostgreSQL, INGESTS (2) from PORT (8080) on, WORKERS (2) and upkeep as plain processes
+	$(RUN)/python tests/stack.py --port $(or $(PORT),8080) --ingests $(or $(INGESTS),2) --workers $(or $(WORKERS),2)
 
 .env:  ## secrets for compose.yaml, made once
 	umask 077 && $(PYTHON) -c 'import secrets; [print(f"PLAYHEAD_{name}={secrets.token_urlsafe(32)}") for name in \

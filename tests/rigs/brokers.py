@@ -172,6 +172,10 @@ class JvmBroker:
         with socket.create_connection(("127.0.0.1", self.port), timeout=1):
             return True
 
+    def is_alive(self) -> bool:
+        """Return whether it runs."""
+        return self._process is not None and self._process.is_alive()
+
     def kill(self) -> None:
         """Kill -9."""
         assert self._process is not None

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -213,9 +214,22 @@ def test_the_image_says_what_the_package_does() -> None:
     }
 
 
+STACK = (sys.executable, str(ROOT / "tests" / "stack.py"))
+
+
+def test_a_stack_says_that_a_port_is_in_use() -> None:
+    """Before it starts anything, with what to do: a second stack beside the first has other ports."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run([*STACK, "--port", port], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"port {port} cannot be used (Address already in use")
+
+
 def test_the_stack_runs_as_plain_processes(tmp_path: Path) -> None:
-    """`make stack` starts all of it, says where it is, takes events at each ingest, and ends at Ctrl-C."""
-    command = [sys.executable, str(ROOT / "tests" / "stack.py"), "--port", "0", "--folder", str(tmp_path)]
+    """`make stack` starts all of it, says where it is but no password, takes events at each ingest, starts again
+    what was killed, says that once, and ends at Ctrl-C."""
+    command = [*STACK, "--port", "0", "--folder", str(tmp_path)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PLAYHEAD_")}
     with started(command, log=tmp_path / "stack.log", env=environment) as stack:
         try:
@@ -231,9 +245,24 @@ def test_the_stack_runs_as_plain_processes(tmp_path: Path) -> None:
             )
             seen = json.loads(_asked(tmp_path, "status --json"))["seen"]
             assert [(each["fault"], each["accepted"]) for each in seen["ingests"]] == [(None, 2), (None, 2)]
+            for word in ("worker", "ingest", "kafka.Kafka"):
+                next(child for child in stack.children(recursive=True) if word in child.cmdline()).kill()
+            _post_session(ports[0])
+            until(
+                lambda: '"n":6' in _asked(tmp_path, "sql --json 'SELECT count(*) AS n FROM events'"),
+                "the events do not come to the lake after what was killed has been started again",
+            )
+            seen = json.loads(_asked(tmp_path, "status --json"))["seen"]
+            assert {each["fault"] for each in seen["ingests"]} == {None}, "its metrics have the same port"
         finally:
             status = stack.end(signal.SIGINT, within_s=60)
         assert status == 0
+        again = [line.split()[0] for line in stack.output.splitlines() if "is started again" in line]
+        assert sorted(name.rstrip("-0123456789") for name in again) == ["ingest", "kafka", "worker"]
+        exported = (tmp_path / "environment").read_text()
+        password = re.search(r"password=(\w+)", exported)
+        assert password is not None
+        assert password[1] not in stack.output
 
 
 def _asked(folder: Path, question: str) -> str:

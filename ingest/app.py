@@ -34,6 +34,7 @@ from ingest.refusals import Refusals
 from ingest.replies import encode
 from ingest.service import service_handlers
 from ingest.validation import Validation
+from ingest.web_client import web_client_handlers
 from ingest.wrong_paths import why_no_route
 from observability import catalogue
 from observability.meter import Meter
@@ -99,8 +100,13 @@ def build_app(
     )
     documents = Documents(settings, intake)
     of_validation = Validation(settings, intake)
-    service = [*service_handlers(writer, is_stopping), *of_validation.handlers(), *documents.handlers()]
-    handlers = [*of_tracking.handlers(), *service]
+    handlers = [
+        *of_tracking.handlers(),
+        *service_handlers(writer, is_stopping),
+        *of_validation.handlers(),
+        *documents.handlers(),
+        *web_client_handlers(),
+    ]
     documents.openapi = encode(openapi.document(handlers, media_needs_key=settings.media_needs_key))
     routes = media_routes(of_media, settings, keys)
     others = litestar(handlers, refusals, cors, known=[route.path for route in routes])

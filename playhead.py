@@ -153,7 +153,9 @@ def backup(
         str | None,
         typer.Option(help="Make one whenever the newest is older than this, such as 24h."),
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="Folder of backups; default PLAYHEAD_LAKE_BACKUPS.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Folder or s3:// address of backups; default PLAYHEAD_LAKE_BACKUPS.")
+    ] = None,
     checked: Annotated[
         bool,
         typer.Option("--checked", help="Restore it beside itself, and verify that."),

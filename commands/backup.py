@@ -4,14 +4,14 @@ import asyncio
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import duckdb
 import structlog
 
 from commands.children import run_child, status_text, stopped_by_signals
 from commands.logs import log_settings
-from lake.backup import back_up, check, drop_older, is_due, last_made_at
+from commands.progress import shown_statements
+from lake.backup import Folder, back_up, check, drop_older, folder_of_backups, is_due, last_made_at
 from lake.behind import has_read_records
 from lake.catalog import location
 from lake.errors import cause
@@ -26,25 +26,30 @@ RETRY_S = 600.0  # after one that failed: most often a disk is full
 logger = structlog.get_logger(__name__)
 
 
-def make_backup(settings: Settings, *, keep: int, checked: bool = False) -> tuple[Path, int]:
+def make_backup(settings: Settings, *, keep: int, checked: bool = False) -> tuple[Folder, int]:
     """Back up the lake, keep this many backups, and return the new one's path and number of rows.
 
-    If it is to be `checked`, it is restored beside itself and verified before an older one is dropped; raises
-    NotReady if that fails.
+    If it is to be `checked`, it is restored beside itself (from S3, into the data folder) and verified before an
+    older one is dropped; raises NotReady if that fails.
     """
     os.nice(NICENESS)
-    drop_older(settings.backups, keep=keep)  # the remains of a killed backup may be what fills the disk
-    path, manifest = back_up(location(settings), settings.backups, now=datetime.now(UTC))
+    folder = folder_of_backups(settings)
+    drop_older(folder, keep=keep, now=datetime.now(UTC))  # the remains of a killed backup may fill the disk
+    with shown_statements("backup") as watch:
+        path, manifest = back_up(location(settings), folder, now=datetime.now(UTC), watch=watch)
     if checked:
-        check(path)
-    drop_older(settings.backups, keep=keep)
+        with shown_statements("restoring it for the check") as watch:
+            check(path, remote_into=settings.data_dir.resolve(), watch=watch)
+    drop_older(folder, keep=keep, now=datetime.now(UTC))
     return path, sum(manifest.rows.values())
 
 
 def needs_backup(settings: Settings, *, interval_s: float) -> bool:
     """Return whether the newest backup is older than the interval, and the lake has read anything."""
     now = datetime.now(UTC)
-    if not is_due(last_made_at(settings.backups, now=now), now=now, interval=timedelta(seconds=interval_s)):
+    if not is_due(
+        last_made_at(folder_of_backups(settings), now=now), now=now, interval=timedelta(seconds=interval_s)
+    ):
         return False
     return has_read_records(location(settings))
 

@@ -39,6 +39,7 @@ CHECKS = (
     "catalogue",
     "files",
     "schema",
+    "backups",
     "permissions",
     "clocks",
     "ports",
@@ -174,6 +175,19 @@ class Checkup:
         await in_thread(lambda: check_number(_hurried(place)))
         return f"number {SCHEMA}"
 
+    async def backups(self) -> str:
+        """The folder of backups answers, on this machine or on S3."""
+        from lake.backup import folder_of_backups, last_made_at
+        from lake.catalog import extension_path
+
+        folder = folder_of_backups(self._settings)
+        if self._settings.local_backups is None:
+            extension_path("httpfs")
+        made_at = await in_thread(lambda: last_made_at(folder, now=self._clock()))
+        if made_at is None:
+            return f"there is none yet in {folder}"
+        return f"the newest in {folder} was made {made_at:%Y-%m-%d %H:%M} UTC"
+
     async def permissions(self) -> str:
         """This user may write all folders, append to the log and read it, and write the catalogue."""
         folders = self._folders()
@@ -250,7 +264,7 @@ class Checkup:
     def _folders(self) -> list[Path]:
         """Return the folders that Playhead writes to with these settings."""
         settings = self._settings
-        folders = {settings.backups, settings.orphans}
+        folders = {settings.orphans, *([settings.local_backups] if settings.local_backups else [])}
         if settings.log == "embedded":
             folders.add(settings.data_dir.resolve())
         with contextlib.suppress(ModuleNotFoundError):

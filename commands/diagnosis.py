@@ -68,8 +68,8 @@ class Disk(msgspec.Struct, frozen=True):
 class Seen(msgspec.Struct, frozen=True):
     """What `playhead status` saw at one moment.
 
-    `log_fault` and `lake_fault` say why log or lake are unknown: `lake` is None then. `has_own_upkeep`: the worker
-    does the upkeep.
+    `log_fault`, `lake_fault` and `backup_fault` say why log, lake or backups are unknown. `has_own_upkeep`: the
+    worker does the upkeep.
     """
 
     at: datetime
@@ -81,13 +81,15 @@ class Seen(msgspec.Struct, frozen=True):
     lake: Condition | None
     log_fault: Finding | None
     lake_fault: Finding | None
+    backup_fault: Finding | None
     log_retention_s: float
     has_own_upkeep: bool
 
 
 def diagnose(seen: Seen) -> list[Finding]:
     """Return everything that is wrong, the cause of other findings first."""
-    found = [fault for fault in (seen.log_fault, seen.lake_fault) if fault is not None]
+    faults = (seen.log_fault, seen.lake_fault, seen.backup_fault)
+    found = [fault for fault in faults if fault is not None]
     found += _of_disks(seen)
     for one in seen.partitions:
         found += _of_partition(one, is_log_known=seen.log_fault is None, is_lake_known=seen.lake is not None)
@@ -152,7 +154,9 @@ def _of_lake(seen: Seen, lake: Condition) -> Iterator[Finding]:
         )
     retention = timedelta(seconds=seen.log_retention_s)
     watched_since = lake.oldest_snapshot_at or seen.at
-    if is_overdue(seen.backup_at, now=seen.at, retention=retention, watched_since=watched_since):
+    if seen.backup_fault is None and is_overdue(
+        seen.backup_at, now=seen.at, retention=retention, watched_since=watched_since
+    ):
         yield Finding(
             "backup_overdue", None, "no backup is younger than the log's retention: run `playhead backup`"
         )

@@ -23,7 +23,7 @@ from commands.tables import table_of
 from consumers.decisions import with_remedy
 from eventlog import View
 from eventlog.adapters import open_inspector
-from lake.backup import last_made_at
+from lake.backup import Folder, folder_of_backups, last_made_at
 from lake.catalog import Location, location
 from lake.condition import Condition, Quarantined, read_condition
 from lake.errors import with_cure
@@ -64,8 +64,10 @@ async def look(settings: Settings, urls: Sequence[str]) -> Seen:
 
     Raises NotReady if the settings name no lake.
     """
-    place = location(settings)
-    (lake, lake_fault), ingests = await asyncio.gather(_lake(place), ask_ingests(urls))
+    place, backups = location(settings), folder_of_backups(settings)
+    (lake, lake_fault), ingests, (backup_at, backup_fault) = await asyncio.gather(
+        _lake(place), ask_ingests(urls), asyncio.to_thread(_backup, backups)
+    )
     partitions, log_fault = await _partitions(settings, lake.ledgers if lake else {})
     now = datetime.now(UTC)
     return Seen(
@@ -73,11 +75,18 @@ async def look(settings: Settings, urls: Sequence[str]) -> Seen:
         versions={"playhead": version("playhead"), "duckdb": duckdb.__version__},
         partitions=partitions,
         ingests=ingests,
-        disks=_disks({settings.data_dir, settings.backups, *([Path(place.files)] if place.is_local else [])}),
-        backup_at=last_made_at(settings.backups, now=now),
+        disks=_disks(
+            {
+                settings.data_dir,
+                *([Path(place.files)] if place.is_local else []),
+                *([settings.local_backups] if settings.local_backups else []),
+            }
+        ),
+        backup_at=backup_at,
         lake=lake,
         log_fault=log_fault,
         lake_fault=lake_fault,
+        backup_fault=backup_fault,
         log_retention_s=settings.log_retention_s,
         has_own_upkeep=settings.worker_does_upkeep,
     )
@@ -90,6 +99,14 @@ async def _lake(place: Location) -> tuple[Condition | None, Finding | None]:
         return None, Finding(fault.code, None, str(fault))
     except duckdb.Error as error:
         return None, Finding("lake_unreachable", None, with_cure(error))
+
+
+def _backup(folder: Folder) -> tuple[datetime | None, Finding | None]:
+    """Return when the newest backup was made, or why that is not known."""
+    try:
+        return last_made_at(folder, now=datetime.now(UTC)), None
+    except OSError as error:
+        return None, Finding("backups_unreachable", None, str(error))
 
 
 async def _partitions(settings: Settings, ledgers: Mapping[int, Ledger]) -> tuple[list[Partition], Finding | None]:

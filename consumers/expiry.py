@@ -9,7 +9,7 @@ import structlog
 
 from consumers.held_partition import HeldPartition
 from eventlog import Reader
-from lake.backup import Manifest, is_overdue, last_made_at, newest
+from lake.backup import Manifest, folder_of_backups, is_overdue, last_made_at, newest
 from schemas.faults import NotReady
 from schemas.settings import Settings
 
@@ -47,8 +47,8 @@ class Expiry:
 
     async def _newest_backup(self) -> Manifest | None:
         try:
-            found = await asyncio.to_thread(newest, self._settings.backups)
-        except NotReady as fault:
+            found = await asyncio.to_thread(newest, folder_of_backups(self._settings))
+        except (NotReady, OSError) as fault:
             logger.warning("backup unreadable", message=str(fault))
             return None
         return found[1] if found else None
@@ -57,10 +57,13 @@ class Expiry:
         """Warn that the embedded log drops nothing until there is a backup."""
         retention = timedelta(seconds=self._settings.log_retention_s)
         now = datetime.now(UTC)
-        made_at = await asyncio.to_thread(last_made_at, self._settings.backups, now=now)
-        if self._settings.log != "embedded" or not is_overdue(
-            made_at, now=now, retention=retention, watched_since=self._began_at
-        ):
+        if self._settings.log != "embedded":
+            return
+        try:
+            made_at = await asyncio.to_thread(last_made_at, folder_of_backups(self._settings), now=now)
+        except OSError:  # logged already
+            return
+        if not is_overdue(made_at, now=now, retention=retention, watched_since=self._began_at):
             return
         if self._warned_s is None or time.monotonic() - self._warned_s >= OVERDUE_ALARM_S:
             self._warned_s = time.monotonic()

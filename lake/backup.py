@@ -1,8 +1,9 @@
 """Backups of a running lake, and restoring them: every table as Parquet, from one snapshot, with a manifest.
 
-A backup does not depend on the kind of catalogue. The manifest is written last, and then the folder gets its final
-name. A backup and the log after the manifest's offsets are complete together: `playhead rebuild` restores the
-newest backup and replays the rest of the log. The embedded log keeps what no backup holds.
+A backup does not depend on the kind of catalogue, and lies in a folder or on S3. The manifest is written last, and
+then a local folder gets its final name; without a manifest nothing is a backup. A backup and the log after the
+manifest's offsets are complete together: `playhead rebuild` restores the newest backup and replays the rest of the
+log. The embedded log keeps what no backup holds.
 """
 
 import contextlib
@@ -10,27 +11,33 @@ import re
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import duckdb
 import msgspec
 
 from lake import settled
-from lake.catalog import Location, connect, glob_literal, quote
+from lake.catalog import S3, Location, check_s3_address, connect, connect_to_files, glob_literal, quote, s3_of
 from lake.disk import flush
 from lake.draft import UNFINISHED, draft_of, is_written
 from lake.errors import cause
 from lake.rollups import TABLES as ROLLED
+from lake.s3 import S3Folder
 from lake.schema import SCHEMA, open_to_write, partitions_of, refuse_newer, schema_of
 from lake.tables import initialize, tables_of
 from lake.verify import verify
+from lake.watch import Watch, unwatched
 from schemas.faults import NotReady, SchemaMismatch
+from schemas.settings import Settings
 
 MANIFEST = "manifest.json"
 FIRST_BACKUP_WITHIN = timedelta(hours=1)
 CLOCKS_DIFFER_MAX = timedelta(minutes=1)
+REMAINS_AGE = timedelta(days=1)  # S3 has no locks: what is incomplete and younger may be being written
 FILE_BYTES = "256MB"
 _TIME = "%Y%m%dT%H%M%S.%fZ"
+Folder = Path | S3Folder
+F = TypeVar("F", bound=Folder)
 _NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z(\.restored)?(\.unfinished)?")
 
 
@@ -46,27 +53,52 @@ class Manifest(msgspec.Struct, frozen=True):
     schema: int = 1
 
 
-def back_up(place: Location, folder: Path, *, now: datetime) -> tuple[Path, Manifest]:
+def folder_of_backups(settings: Settings) -> Folder:
+    """Return where the settings want backups. Raises NotReady if that is no usable address."""
+    if (folder := settings.local_backups) is not None:
+        return folder
+    check_s3_address(settings.lake_backups, "PLAYHEAD_LAKE_BACKUPS")
+    return S3Folder(settings.lake_backups, s3_of(settings))
+
+
+def back_up(place: Location, folder: F, *, now: datetime, watch: Watch = unwatched) -> tuple[F, Manifest]:
     """Write a new backup into `folder`; return its path and manifest. If that fails, nothing of it remains.
 
     Raises SchemaMismatch for a lake of a newer schema, whose backup would lack tables that this program does not
-    know.
+    know; OSError if the folder cannot be written.
     """
-    target = folder / now.astimezone(UTC).strftime(_TIME)
+    target = cast("F", folder / now.astimezone(UTC).strftime(_TIME))
+    if isinstance(target, S3Folder):
+        return target, _write_to_s3(place, target, now, watch)
     with draft_of(target) as draft:
-        manifest = _write(place, draft, now)
+        manifest = _write(place, draft, now, watch)
         flush([draft, *draft.rglob("*")])
-        flush([draft.rename(target), folder])
+        flush([draft.rename(target), target.parent])
     return target, manifest
 
 
-def _write(place: Location, target: Path, now: datetime) -> Manifest:
+def _write_to_s3(place: Location, target: S3Folder, now: datetime, watch: Watch) -> Manifest:
+    list(target.iterdir())  # what keeps us from S3 is said in its words, before the lake is read
+    try:
+        return _write(_reaching(place, target), target, now, watch)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error counts; the remains are dropped later
+            target.rmtree()
+        raise
+
+
+def _reaching(place: Location, folder: Folder) -> Location:
+    """Return a lake whose connections also reach a folder."""
+    return msgspec.structs.replace(place, s3=folder.s3) if isinstance(folder, S3Folder) else place
+
+
+def _write(place: Location, target: Folder, now: datetime, watch: Watch) -> Manifest:
     connection = connect(place, read_only=True, threads=2)
     try:
         connection.execute("BEGIN")
         schema = schema_of(connection)
         refuse_newer(schema, place)
-        rows = {table: _copy_out(connection, table, target / table) for table in _tables(connection)}
+        rows = {table: _copy_out(connection, table, target / table, watch) for table in _tables(connection)}
         offsets = dict(connection.execute("SELECT log_partition, next_offset FROM ledger").fetchall())
     finally:
         connection.close()
@@ -75,10 +107,10 @@ def _write(place: Location, target: Path, now: datetime) -> Manifest:
     return manifest
 
 
-def newest(folder: Path) -> tuple[Path, Manifest] | None:
+def newest(folder: F) -> tuple[F, Manifest] | None:
     """Return the complete backup in a folder that holds most of the log, or None.
 
-    Raises NotReady if there are backups but none of them can be read.
+    Raises NotReady if there are backups but none of them can be read, OSError if the folder cannot be reached.
     """
     complete, damaged = _look(folder)
     if damaged and not complete:
@@ -86,8 +118,11 @@ def newest(folder: Path) -> tuple[Path, Manifest] | None:
     return complete[-1] if complete else None
 
 
-def last_made_at(folder: Path, *, now: datetime) -> datetime | None:
-    """Return when the last backup was made, ignoring any from the future, made under a wrong clock."""
+def last_made_at(folder: Folder, *, now: datetime) -> datetime | None:
+    """Return when the last backup was made, ignoring any from the future, made under a wrong clock.
+
+    Raises OSError if the folder cannot be reached.
+    """
     complete, _ = _look(folder)
     return max((one.made_at for _, one in complete if one.made_at <= now + CLOCKS_DIFFER_MAX), default=None)
 
@@ -107,56 +142,82 @@ def is_overdue(made_at: datetime | None, *, now: datetime, retention: timedelta,
     return now - watched_since > min(retention, FIRST_BACKUP_WITHIN)
 
 
-def drop_older(folder: Path, *, keep: int) -> list[Path]:
+def drop_older(folder: F, *, keep: int, now: datetime) -> list[F]:
     """Delete all but the newest `keep` complete backups, and the remains of killed ones; return what was deleted.
 
     A backup whose manifest cannot be read is kept, since it may be repairable.
     """
     complete, damaged = _look(folder)
-    for path, _ in complete[:-keep]:
-        path.rename(path.with_name(path.name + UNFINISHED))  # if killed while deleting, it must not look complete
-    kept = {path for path, _ in complete} | damaged.keys()
-    named = [path for path in sorted(folder.glob("*")) if _NAME.fullmatch(path.name)]
-    dropped = [path for path in named if path not in kept and not is_written(path)]
+    kept = {path for path, _ in complete[-keep:]} | damaged.keys()
+    for path, _ in complete[:-keep]:  # if killed while deleting, it must not look complete
+        if isinstance(path, S3Folder):
+            (path / MANIFEST).unlink()
+        else:
+            path.rename(path.with_name(path.name + UNFINISHED))
+    old = {path for path, _ in complete[:-keep]}
+    dropped = [
+        path
+        for path in _entries(folder)
+        if _NAME.fullmatch(path.name) and path not in kept and (path in old or not _may_be_written(path, now))
+    ]
     for path in dropped:
-        shutil.rmtree(path)
+        if isinstance(path, S3Folder):
+            path.rmtree()
+        else:
+            shutil.rmtree(path)
     return dropped
 
 
-def _look(folder: Path) -> tuple[list[tuple[Path, Manifest]], dict[Path, NotReady]]:
+def _may_be_written(path: Folder, now: datetime) -> bool:
+    """Return whether a process may be writing an incomplete backup."""
+    if isinstance(path, Path):
+        return is_written(path)
+    changed_at = path.changed_at()
+    return changed_at is not None and now - changed_at < REMAINS_AGE
+
+
+def _entries(folder: F) -> list[F]:
+    """Return what is in a folder, in the order of names; nothing if there is no such folder."""
+    found = folder.iterdir() if isinstance(folder, S3Folder) else folder.glob("*")
+    return cast("list[F]", sorted(found, key=str))
+
+
+def _look(folder: F) -> tuple[list[tuple[F, Manifest]], dict[F, NotReady]]:
     """Return the complete backups in a folder, and those that cannot be read, with the reason.
 
     They are ordered by how much of the log they hold: names and times depend on clocks, which may be wrong.
     """
-    complete: list[tuple[Path, Manifest]] = []
-    damaged: dict[Path, NotReady] = {}
-    for path in sorted(file.parent for file in folder.glob(f"*/{MANIFEST}")):
-        if path.name.endswith(UNFINISHED):
+    complete: list[tuple[F, Manifest]] = []
+    damaged: dict[F, NotReady] = {}
+    for path in _entries(folder):
+        if path.name.endswith(UNFINISHED) or (isinstance(path, Path) and not (path / MANIFEST).exists()):
             continue
         try:
             complete.append((path, _manifest(path)))
+        except FileNotFoundError:
+            continue
         except NotReady as fault:
             damaged[path] = fault
     complete.sort(key=lambda found: (sum(found[1].next_offsets.values()), found[0].name))
     return complete, damaged
 
 
-def ledgers_of(backup: Path) -> list[dict[str, Any]]:
+def ledgers_of(backup: Folder) -> list[dict[str, Any]]:
     """Return the ledger rows in a backup, by column name."""
     pattern = quote(f"{glob_literal(str(backup))}/ledger_p*/*.parquet")
-    with contextlib.closing(duckdb.connect()) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    with contextlib.closing(connect_to_files(_s3_of(backup))) as connection:
         rows = connection.execute(f"FROM read_parquet({pattern}, union_by_name = true) ORDER BY log_partition")
         names = [column[0] for column in rows.description or []]
         return [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
 
 
-def restore(place: Location, backup: Path) -> Manifest:
+def restore(place: Location, backup: Folder, *, watch: Watch = unwatched) -> Manifest:
     """Create a lake from a backup, which may be of an older schema.
 
     Columns that the backup lacks get their defaults. Raises NotReady if there is a lake already, and
     SchemaMismatch if the backup is of a newer schema.
     """
+    place = _reaching(place, backup)
     manifest = _manifest(backup)
     if manifest.schema > SCHEMA:
         raise SchemaMismatch(
@@ -172,22 +233,25 @@ def restore(place: Location, backup: Path) -> Manifest:
             raise NotReady(f"there is a lake at {place.catalog} already; move it away to rebuild it")
         for table in _tables(connection):
             if table in manifest.rows and table != "schema_number":
-                _copy_in(connection, table, backup / table, manifest.rows[table])
+                with watch(connection, table):
+                    _copy_in(connection, table, backup / table, manifest.rows[table])
         connection.execute("COMMIT")
     finally:
         connection.close()
     return manifest
 
 
-def check(backup: Path) -> None:
+def check(backup: Folder, *, remote_into: Path, watch: Watch = unwatched) -> None:
     """Restore a backup into a lake beside it, verify that lake, and delete it: it takes as much room again.
 
-    Raises NotReady if it cannot be restored, or is not complete.
+    A backup on S3 is restored into the folder `remote_into`. Raises NotReady if it cannot be restored, or is not
+    complete.
     """
-    with draft_of(backup.with_name(f"{backup.name}.restored")) as scratch:
+    folder = backup.parent if isinstance(backup, Path) else remote_into
+    with draft_of(folder / f"{backup.name}.restored") as scratch:
         place = Location("sqlite", str(scratch / "catalog.sqlite"), str(scratch / "files"))
         try:
-            restore(place, backup)
+            restore(place, backup, watch=watch)
             findings = verify(place).findings
         except duckdb.Error as error:
             raise NotReady(f"the backup {backup} cannot be restored: {cause(error)}") from error
@@ -203,14 +267,16 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
     return [table for table in tables_of(connection) if table not in (*settled.TABLES, *ROLLED)]
 
 
-def _copy_out(connection: duckdb.DuckDBPyConnection, table: str, target: Path) -> int:
-    target.mkdir()
+def _copy_out(connection: duckdb.DuckDBPyConnection, table: str, target: Folder, watch: Watch) -> int:
+    if isinstance(target, Path):
+        target.mkdir()
     options = f"FORMAT parquet, FILE_SIZE_BYTES '{FILE_BYTES}', OVERWRITE_OR_IGNORE"
-    connection.execute(f"COPY {table} TO {quote(str(target))} ({options})")
+    with watch(connection, table):
+        connection.execute(f"COPY {table} TO {quote(str(target))} ({options})")
     return _count(connection, table)
 
 
-def _copy_in(connection: duckdb.DuckDBPyConnection, table: str, source: Path, rows: int) -> None:
+def _copy_in(connection: duckdb.DuckDBPyConnection, table: str, source: Folder, rows: int) -> None:
     connection.execute(f"DELETE FROM {table}")
     if rows:
         saved = f"FROM read_parquet({quote(f'{glob_literal(str(source))}/*.parquet')})"
@@ -228,8 +294,17 @@ def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     return row[0] if row else 0
 
 
-def _manifest(backup: Path) -> Manifest:
+def _s3_of(backup: Folder) -> S3 | None:
+    return backup.s3 if isinstance(backup, S3Folder) else None
+
+
+def _manifest(backup: Folder) -> Manifest:
+    """Return the manifest of a backup. Raises NotReady if it has none that can be read; on S3, OSError."""
     try:
         return msgspec.json.decode((backup / MANIFEST).read_bytes(), type=Manifest)
-    except (OSError, msgspec.MsgspecError) as error:
+    except msgspec.MsgspecError as error:
+        raise NotReady(f"{backup} is not a complete backup: {error}") from error
+    except OSError as error:
+        if isinstance(backup, S3Folder):  # there is none, or S3 does not answer: not a word on the backup
+            raise
         raise NotReady(f"{backup} is not a complete backup: {error}") from error

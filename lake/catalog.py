@@ -51,7 +51,8 @@ class S3(msgspec.Struct, frozen=True):
 class Location(msgspec.Struct, frozen=True):
     """Where a lake is: the kind and address of its catalogue, and the folder or s3:// address of its files.
 
-    `catalog` contains no secret, because it is printed and DuckDB's errors quote it.
+    `catalog` contains no secret, because it is printed and DuckDB's errors quote it. `s3`: how connections reach
+    S3, if the files or others that they need are there.
     """
 
     kind: Literal["sqlite", "postgres"]
@@ -104,18 +105,19 @@ def check_new(place: Location) -> None:
                 f"DuckDB cannot have a backslash in a path: {place.files}; choose another PLAYHEAD_LAKE_FILES"
             )
         return
-    scheme, _, rest = place.files.partition("://")
+    check_s3_address(place.files, "PLAYHEAD_LAKE_FILES")
+
+
+def check_s3_address(address: str, setting: str) -> None:
+    """Raise NotReady if an address is not one on S3, or if DuckDB or S3 would take it in more than one way."""
+    scheme, _, rest = address.partition("://")
     bucket, *keys = rest.removesuffix("/").split("/")
     if scheme != "s3" or not bucket:
-        raise NotReady(f"PLAYHEAD_LAKE_FILES must be a folder or s3://bucket/folder, got {place.files}")
+        raise NotReady(f"{setting} must be a folder or s3://bucket/folder, got {address}")
     if {"", ".", ".."} & set(keys):
-        raise NotReady(
-            f"PLAYHEAD_LAKE_FILES has an empty, `.` or `..` part, which S3 takes literally: {place.files}"
-        )
+        raise NotReady(f"{setting} has an empty, `.` or `..` part, which S3 takes literally: {address}")
     if found := re.search(r"[*?\[\\]", rest):
-        raise NotReady(
-            f"PLAYHEAD_LAKE_FILES contains a {found[0]}, which DuckDB does not take literally: {place.files}"
-        )
+        raise NotReady(f"{setting} contains a {found[0]}, which DuckDB does not take literally: {address}")
 
 
 def glob_literal(path: str) -> str:
@@ -124,8 +126,11 @@ def glob_literal(path: str) -> str:
 
 
 def _s3(settings: Settings, files: str) -> S3 | None:
-    if not files.startswith("s3://"):
-        return None
+    return s3_of(settings) if files.startswith("s3://") else None
+
+
+def s3_of(settings: Settings) -> S3:
+    """Return how the settings reach S3."""
     return S3(
         endpoint=settings.lake_s3_endpoint,
         region=settings.lake_s3_region,
@@ -197,7 +202,7 @@ def paste_sql(place: Location) -> str:
 
 def extensions(place: Location) -> list[str]:
     """Return the extensions that a lake needs, by their names in the package index."""
-    return ["ducklake", _SCANNERS[place.kind], *([] if place.is_local else ["httpfs"])]
+    return ["ducklake", _SCANNERS[place.kind], *(["httpfs"] if place.s3 is not None or not place.is_local else [])]
 
 
 def _secrets_sql(place: Location, *, reveal: Callable[[SecretStr], str]) -> list[str]:
@@ -206,14 +211,27 @@ def _secrets_sql(place: Location, *, reveal: Callable[[SecretStr], str]) -> list
     if place.password is not None:
         statements.append(f"CREATE OR REPLACE SECRET (TYPE postgres, PASSWORD {quote(reveal(place.password))})")
     if place.s3 is not None:
-        s3 = place.s3
-        parts = ["TYPE s3", f"REGION {quote(s3.region)}", f"USE_SSL {str(s3.tls).lower()}"]
-        if s3.access_key and s3.secret_key is not None:
-            parts += [f"KEY_ID {quote(s3.access_key)}", f"SECRET {quote(reveal(s3.secret_key))}"]
-        if s3.endpoint:
-            parts += [f"ENDPOINT {quote(s3.endpoint)}", "URL_STYLE 'path'"]
-        statements.append(f"CREATE OR REPLACE SECRET ({', '.join(parts)})")
+        statements.append(_s3_secret_sql(place.s3, reveal=reveal))
     return statements
+
+
+def _s3_secret_sql(s3: S3, *, reveal: Callable[[SecretStr], str]) -> str:
+    parts = ["TYPE s3", f"REGION {quote(s3.region)}", f"USE_SSL {str(s3.tls).lower()}"]
+    if s3.access_key and s3.secret_key is not None:
+        parts += [f"KEY_ID {quote(s3.access_key)}", f"SECRET {quote(reveal(s3.secret_key))}"]
+    if s3.endpoint:
+        parts += [f"ENDPOINT {quote(s3.endpoint)}", "URL_STYLE 'path'"]
+    return f"CREATE OR REPLACE SECRET ({', '.join(parts)})"
+
+
+def connect_to_files(s3: S3 | None) -> duckdb.DuckDBPyConnection:
+    """Open DuckDB without a lake, for files of this machine or of S3; times are UTC."""
+    connection = duckdb.connect(config={"allow_unsigned_extensions": True})  # as `connect` does
+    connection.execute("SET TimeZone = 'UTC'")
+    if s3 is not None:
+        connection.execute(f"LOAD {quote(extension_path('httpfs'))}")
+        connection.execute(_s3_secret_sql(s3, reveal=SecretStr.get_secret_value))
+    return connection
 
 
 def connect(

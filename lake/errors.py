@@ -30,13 +30,15 @@ _CURES = (
     ),
     ("too many clients|too many connections", "raise max_connections of PostgreSQL, or end other clients"),
     (
-        r"HTTP 40[13]|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch",
+        r"HTTP 40[13]|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|"
+        r"ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_SIGNATURE",
         "set PLAYHEAD_LAKE_S3_ACCESS_KEY and PLAYHEAD_LAKE_S3_SECRET_KEY to a key that may use the bucket",
     ),
     (
-        "Could not establish connection|Could not connect to server|Could not resolve host",
+        "Could not establish connection|Could not connect to server|Could not resolve host|NETWORK_CONNECTION",
         "start the S3 server, or correct PLAYHEAD_LAKE_S3_ENDPOINT",
     ),
+    ("NoSuchBucket|NO_SUCH_BUCKET", "create this bucket, or correct its name in the setting"),
     ("No space left on device|Disk quota exceeded", "free some disk, or add one"),
     ("Permission denied", "let this user read and write there, or run as the user who made the lake"),
 )

@@ -5,8 +5,6 @@ tables. A folder has the same tables as Parquet, and the views of the lists in s
 """
 
 import contextlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +19,7 @@ from lake.query import one_line
 from lake.reading import QueryRefused, check, confine
 from lake.schema import check_schema
 from lake.tables import LISTS, copied_definitions_sql
+from lake.watch import Watch
 from schemas.faults import Fault
 
 FILE_SUFFIX = ".duckdb"
@@ -28,9 +27,6 @@ RECORD = "exported"  # the table that says what was exported
 EXPLAINED = ("event_types", "session_flags", "metric_catalog", "column_meanings")
 _COPY = "copy"  # the name of the new file's database while it is written
 _OTHER_FILES = frozenset((".csv", ".db", ".json", ".parquet", ".sqlite"))
-
-# Watches a statement that runs on a connection, from its beginning to its end; the text says what is made.
-Watch = Callable[[duckdb.DuckDBPyConnection, str], AbstractContextManager[None]]
 
 
 class ExportRefused(Fault):

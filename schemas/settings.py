@@ -197,7 +197,9 @@ class Settings(BaseModel):
     lake_s3_tls: bool = Field(True, description="Use TLS to the S3 server")
     lake_s3_access_key: str = Field("", description="S3 access key id")
     lake_s3_secret_key: SecretStr | None = Field(None, description="S3 secret access key")
-    lake_backups: Path | None = Field(None, description="Folder of backups; empty: `backups` in the data folder")
+    lake_backups: str = Field(
+        "", description="Folder or s3:// address of backups; empty: the folder `backups` in the data folder"
+    )
     lake_backup_interval_s: float = Field(
         86_400.0, ge=0, description="`playhead up` backs up the lake this often; 0: never"
     )
@@ -287,9 +289,11 @@ class Settings(BaseModel):
     )
 
     @property
-    def backups(self) -> Path:
-        """The folder of the lake's backups."""
-        return (self.lake_backups or self.data_dir / "backups").resolve()
+    def local_backups(self) -> Path | None:
+        """The folder of the lake's backups; None if they are on S3."""
+        if "://" in self.lake_backups:
+            return None
+        return Path(self.lake_backups or self.data_dir / "backups").resolve()
 
     @property
     def file_of_named_keys(self) -> Path:

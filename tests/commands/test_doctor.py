@@ -185,7 +185,7 @@ def test_a_file_that_is_missing_is_named(lake: Lake) -> None:
 def test_a_folder_that_cannot_be_made_is_named(lake: Lake, tmp_path: Path) -> None:
     """A file is in its place."""
     (tmp_path / "file").touch()
-    found = wrong(but(lake.settings, lake_backups=tmp_path / "file" / "backups"))
+    found = wrong(but(lake.settings, lake_backups=str(tmp_path / "file" / "backups")))
     assert found == {"permissions": f"{tmp_path}/file is no folder: move it away, or choose another"}
 
 

@@ -54,6 +54,7 @@ WELL = Seen(
     lake=LAKE,
     log_fault=None,
     lake_fault=None,
+    backup_fault=None,
     log_retention_s=604_800,
     has_own_upkeep=True,
 )

@@ -28,7 +28,7 @@ from consumers.decisions import accept_new_logs, parse_partitions
 from consumers.worker import Worker
 from eventlog import Record, View
 from eventlog.adapters import create_log
-from lake.backup import back_up
+from lake.backup import back_up, folder_of_backups
 from lake.marks import Mark, replaced
 from lake.verify import verify
 from schemas.faults import NotReady
@@ -154,7 +154,7 @@ def test_the_lake_is_rebuilt_across_a_log_that_was_lost(tmp_path: Path) -> None:
     with ingesting(folder) as ingest:
         assert post(ingest, 30) == 30
     work_off(lake)
-    back_up(lake.place, lake.settings.backups, now=datetime.now(UTC))
+    back_up(lake.place, folder_of_backups(lake.settings), now=datetime.now(UTC))
     lose_log(lake)
     with ingesting(folder) as ingest:
         assert post(ingest, 40) == 40
@@ -170,7 +170,7 @@ def test_the_lake_is_rebuilt_across_a_log_that_was_lost(tmp_path: Path) -> None:
         assert counts(lake, 70)
         assert lake.ask("SELECT log_number, log_base, next_offset FROM ledger") == [(2, 30, 70)]
         assert verify(lake.place).findings == []
-        back_up(lake.place, lake.settings.backups, now=datetime.now(UTC))
+        back_up(lake.place, folder_of_backups(lake.settings), now=datetime.now(UTC))
         shutil.rmtree(folder / "lake")
 
 

@@ -289,7 +289,7 @@ async def test_a_lake_that_has_a_gap_is_rebuilt_table_by_table(
         settled = "SELECT bool_and(open_as_of_offset = next_offset), sum(duplicates), sum(quarantined) FROM ledger"
         await until_async(lambda: ships.ask(settled) == [(True, 1, 1)], "open sessions are not written")
         await ends_well(worker)
-        rebuilt = {**ships.elsewhere("rebuilt"), "PLAYHEAD_LAKE_BACKUPS": str(ships.settings.backups)}
+        rebuilt = {**ships.elsewhere("rebuilt"), "PLAYHEAD_LAKE_BACKUPS": str(ships.settings.local_backups)}
         refused = ships.start("rebuild", name="from-the-log-alone", **ships.elsewhere("nothing"))
         await ships.run("rebuild", **rebuilt)
         here = await asyncio.to_thread(tables_of, ships.place)

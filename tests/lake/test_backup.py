@@ -22,10 +22,12 @@ from rigs.waiting import until
 from eventlog.adapters import create_log
 from lake.backup import (
     MANIFEST,
+    Folder,
     Manifest,
     back_up,
     check,
     drop_older,
+    folder_of_backups,
     is_due,
     is_overdue,
     last_made_at,
@@ -126,7 +128,7 @@ def test_a_backup_without_room_says_so_and_leaves_nothing(lake: Lake, tmp_path: 
     disk = tmp_path / "disk"
     disk.mkdir()
     with mounted(disk, size_mb=1):
-        with playhead(lake.settings.model_copy(update={"lake_backups": disk}), "backup") as process:
+        with playhead(lake.settings.model_copy(update={"lake_backups": str(disk)}), "backup") as process:
             assert process.wait(60) == 2
         assert list(disk.iterdir()) == []
     assert "No space left" in (lake.settings.data_dir / "backup.stderr").read_text()
@@ -175,7 +177,7 @@ def test_a_backup_that_lacks_something_fails_its_check(lake: Lake, tmp_path: Pat
     else:
         file.unlink()
     with pytest.raises(NotReady, match=r"cannot be restored|not complete|damaged"):
-        check(path)
+        check(path, remote_into=tmp_path)
     assert list((tmp_path / "backups").iterdir()) == [path]
 
 
@@ -216,9 +218,9 @@ def test_an_old_backup_that_is_dropped_halfway_is_no_backup(
     with monkeypatch.context() as patched:
         patched.setattr("lake.backup.shutil.rmtree", killed)
         with pytest.raises(Killed):
-            drop_older(tmp_path, keep=1)
+            drop_older(tmp_path, keep=1, now=NOON)
     assert [path.parent for path in sorted(tmp_path.glob(f"2*Z/{MANIFEST}"))] == made[2:]
-    assert len(drop_older(tmp_path, keep=1)) == 2
+    assert len(drop_older(tmp_path, keep=1, now=NOON)) == 2
     assert sorted(path for path in tmp_path.iterdir() if path.name.startswith("2")) == made[2:]
 
 
@@ -231,9 +233,9 @@ def test_a_backup_that_is_being_written_is_not_dropped(lake: Lake, tmp_path: Pat
         (folder / "events").mkdir(parents=True)
     path, _ = back_up(lake.place, tmp_path / "backups", now=NOON)
     with locked(running):
-        assert drop_older(tmp_path / "backups", keep=2) == [half_of_0_1_0, killed]
+        assert drop_older(tmp_path / "backups", keep=2, now=NOON) == [half_of_0_1_0, killed]
     assert sorted((tmp_path / "backups").iterdir()) == [running, path]
-    assert drop_older(tmp_path / "backups", keep=2) == [running]
+    assert drop_older(tmp_path / "backups", keep=2, now=NOON) == [running]
 
 
 @pytest.mark.parametrize("name", ["0 my own", "2025", "20260101", "20260101T120000.000000Z-copy"])
@@ -242,7 +244,7 @@ def test_folders_that_are_no_backups_stay(lake: Lake, tmp_path: Path, name: str)
     (tmp_path / "backups" / name).mkdir(parents=True)
     for hours in range(3):
         back_up(lake.place, tmp_path / "backups", now=NOON + hours * HOUR)
-    assert len(drop_older(tmp_path / "backups", keep=1)) == 2
+    assert len(drop_older(tmp_path / "backups", keep=1, now=NOON)) == 2
     assert (tmp_path / "backups" / name).is_dir()
 
 
@@ -280,7 +282,7 @@ def test_a_backup_made_under_a_fast_clock_is_not_the_newest_for_ever(lake: Lake,
         write(writer, writer.load(0, None), [make_bad(offset=2)])
     later, manifest = back_up(lake.place, tmp_path / "backups", now=NOON)
     assert newest(tmp_path / "backups") == (later, manifest)
-    assert len(drop_older(tmp_path / "backups", keep=1)) == 1
+    assert len(drop_older(tmp_path / "backups", keep=1, now=NOON)) == 1
     assert (fast.exists(), later.exists()) == (False, True)
 
 
@@ -290,7 +292,7 @@ def test_a_damaged_backup_hides_no_other_and_stays(lake: Lake, tmp_path: Path) -
     damaged, _ = back_up(lake.place, tmp_path / "backups", now=NOON + HOUR)
     (damaged / MANIFEST).write_bytes(b"{")
     assert newest(tmp_path / "backups") == (good, manifest)
-    drop_older(tmp_path / "backups", keep=1)
+    drop_older(tmp_path / "backups", keep=1, now=NOON)
     assert (good.exists(), damaged.exists()) == (True, True)
     shutil.rmtree(good)
     with pytest.raises(NotReady, match="is not a complete backup"):
@@ -330,7 +332,7 @@ def overdue_lines(log: Path) -> list[dict[str, Any]]:
     return [line for line in lines_of(log) if line["event"].startswith("backup overdue")]
 
 
-def age_backup(path: Path, by: timedelta) -> None:
+def age_backup(path: Folder, by: timedelta) -> None:
     """Make a backup as old as that."""
     manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest)
     older = msgspec.structs.replace(manifest, made_at=datetime.now(UTC) - by)
@@ -340,7 +342,7 @@ def age_backup(path: Path, by: timedelta) -> None:
 def test_a_worker_warns_once_when_the_newest_backup_is_older_than_the_retention(tmp_path: Path) -> None:
     """The embedded log then drops nothing; one warning an hour, though upkeep runs five times a second."""
     lake = Lake(tmp_path)
-    path, _ = back_up(lake.place, lake.settings.backups, now=datetime.now(UTC))
+    path, _ = back_up(lake.place, folder_of_backups(lake.settings), now=datetime.now(UTC))
     age_backup(path, timedelta(days=8))
     with working(lake) as log:
         until(lambda: overdue_lines(log))
@@ -355,7 +357,7 @@ def test_a_worker_warns_once_when_the_newest_backup_is_older_than_the_retention(
 def test_a_worker_does_not_warn_where_all_is_well(tmp_path: Path, case: str) -> None:
     """A backup is young enough, or the log may drop without one."""
     lake = Lake(tmp_path)
-    path, _ = back_up(lake.place, lake.settings.backups, now=datetime.now(UTC))
+    path, _ = back_up(lake.place, folder_of_backups(lake.settings), now=datetime.now(UTC))
     age_backup(path, timedelta(days=6 if case == "young" else 8))
     with working(lake, log_drop_without_backup=case == "unwanted") as log:
         until(lambda: len([line for line in lines_of(log) if line["event"] == "upkeep done"]) >= 3)
@@ -405,10 +407,10 @@ def test_up_says_that_a_backup_failed_and_goes_on(tmp_path: Path) -> None:
 def test_a_backup_that_is_damaged_stops_no_worker(tmp_path: Path) -> None:
     """Its manifest is empty: the worker reports it, and drops nothing from the log."""
     lake = Lake(tmp_path)
-    path, _ = back_up(lake.place, lake.settings.backups, now=datetime.now(UTC))
+    path, _ = back_up(lake.place, folder_of_backups(lake.settings), now=datetime.now(UTC))
     (path / MANIFEST).write_bytes(b"")
     with pytest.raises(NotReady):
-        newest(lake.settings.backups)
+        newest(folder_of_backups(lake.settings))
     with working(lake) as log:
         until(lambda: [line for line in lines_of(log) if line["event"] == "backup unreadable"])
         until(lambda: len([line for line in lines_of(log) if line["event"] == "upkeep done"]) >= 3)

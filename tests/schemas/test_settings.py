@@ -172,7 +172,7 @@ def test_a_verb_gets_the_secrets_it_needs(verb: str) -> None:
 
 def test_a_setting_that_is_none_is_left_out() -> None:
     """A child would read the word None."""
-    settings = read_settings({}).model_copy(update={"lake_backups": None, "worker_alive_file": None})
+    settings = read_settings({}).model_copy(update={"http_places_database": None, "worker_alive_file": None})
     assert environment_of(settings) == {}
 
 

@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: help run demo pictures test test-fast test-long test-image check format lock notebooks recount soak bench bench-lake bench-upkeep bench-pages bench-readers truth stack clean
+.PHONY: help run demo pictures test test-fast test-long test-image check format lock notebooks recount soak bench bench-lake bench-upkeep bench-pages bench-readers truth stack client-types clean
 
 help:  ## this list
 	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -88,6 +88,10 @@ truth: .venv/.installed  ## how far the numbers are from what viewers saw, by ki
 
 stack: .venv/.installed  ## Kafka, PostgreSQL, INGESTS (2) from PORT (8080) on, WORKERS (2) and upkeep as plain processes
 	$(RUN)/python tests/stack.py --port $(or $(PORT),8080) --ingests $(or $(INGESTS),2) --workers $(or $(WORKERS),2)
+
+client-types: .venv/.installed  ## the .d.ts files of clients/web, made of the types in its sources (needs npm)
+	PYTHONPATH=tests $(RUN)/python -c 'from rigs.node_packages import *; run_node_tool("tsc", "--project", WEB, "--outDir", "build/types")'
+	cp build/types/*.d.ts clients/web/
 
 .env:  ## secrets for compose.yaml, made once
 	umask 077 && $(PYTHON) -c 'import secrets; [print(f"PLAYHEAD_{name}={secrets.token_urlsafe(32)}") for name in \

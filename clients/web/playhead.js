@@ -137,6 +137,7 @@ function outbox(options, onLost) {
     /** @type {string | null} */
     id: null,
     isReady: false,
+    isLeaving: false,
     isOver: false,
     accepted: 0,
 
@@ -190,7 +191,7 @@ function outbox(options, onLost) {
         body, // a text is sent as text/plain, which takes no preflight
         headers: isStart ? first : usual,
         keepalive: true,
-        signal: AbortSignal.timeout(ANSWER_MS_MAX),
+        signal: AbortSignal.timeout?.(ANSWER_MS_MAX),
       });
       const text = await reply.text();
       let words = reply.ok ? "" : text;
@@ -207,7 +208,7 @@ function outbox(options, onLost) {
   }
 
   async function send() {
-    if (isSending || !self.isReady) return;
+    if (isSending || !self.isReady || self.isLeaving) return;
     isSending = true;
     for (let item; !self.isOver && (item = self.waiting[0]); ) {
       const [status, words, wait_ms] = await post(item);
@@ -324,7 +325,9 @@ export function playhead(video, options) {
       "analytics.trackingServer": new URL(options.url, location.href).host,
       "analytics.reportSuite": location.hostname,
       "visitor.marketingCloudOrgId": "-",
-      ...(options.consent && options.userId ? { "analytics.visitorId": options.userId } : {}),
+      ...(options.consent && options.userId && !("globalPrivacyControl" in navigator && navigator.globalPrivacyControl)
+        ? { "analytics.visitorId": options.userId }
+        : {}),
       ...(video.playbackRate !== 1 ? { "media.playbackRate": video.playbackRate } : {}),
       ...withPrefix("media.", keys),
       ...options.params,
@@ -355,12 +358,6 @@ export function playhead(video, options) {
     session.add(asEvent([eventType, rest], head, clock()), allThatIsOpen());
   }
 
-  /** Tell what a part begins with, or ends with. @param {Made} made */
-  function tellPart(made) {
-    if (!session && !isGone) begin();
-    tell(made);
-  }
-
   function ping(/** @type {Partial<SentEvent>} */ rest = {}, head = headNow()) {
     pingedAt = Date.now();
     tell(["ping", rest], head);
@@ -377,6 +374,7 @@ export function playhead(video, options) {
     startedAt = pingedAt = Date.now();
     see();
     open(video.currentTime, clock());
+    for (const made of [chapter, ...states.values()]) if (made) tell(made);
   }
 
   /** Make a session whose start is told once its length is known. */
@@ -424,7 +422,7 @@ export function playhead(video, options) {
     for (const { event, before } of rest) session?.add(event, before);
   }
 
-  /** End the session. The parts that are open end with it. */
+  /** End the session, and with it what is open. */
   function finish(head = headNow()) {
     if (!session) return;
     openSession();
@@ -434,11 +432,20 @@ export function playhead(video, options) {
     isResumed = false;
   }
 
+  /** End the session; the next one goes on with the same content. */
+  function interrupt() {
+    const kept = chapter;
+    finish();
+    chapter = kept;
+    isResumed = true;
+  }
+
   function leave() {
     const leaving = session;
-    finish();
+    if (leaving) leaving.isLeaving = true;
+    interrupt();
     leaving?.leave();
-    isResumed = isGone = true;
+    isGone = true;
   }
 
   // What the element does
@@ -474,8 +481,9 @@ export function playhead(video, options) {
   }
 
   function complete() {
-    if (told !== "play") tell(["play"], video.duration); // a seek to the end: it ends where it plays
-    tell(["sessionComplete"], video.duration);
+    const head = Number.isFinite(video.duration) ? video.duration : video.currentTime;
+    if (told !== "play") tell(["play"], head); // after a seek to the end
+    tell(["sessionComplete"], head);
     told = "done";
     see();
   }
@@ -490,9 +498,8 @@ export function playhead(video, options) {
       const paused_ms = now - pausedAt;
       if (paused_ms >= PAUSE_MS_MAX) {
         // A device that slept wakes up late: by then the server has ended the session itself.
-        if (paused_ms < PAUSE_MS_MAX + 2 * RETRY_MS_MAX) finish();
-        session = null;
-        isResumed = true;
+        if (paused_ms > PAUSE_MS_MAX + 2 * RETRY_MS_MAX) session.close();
+        interrupt();
       } else if (!video.seeking && Math.abs(video.currentTime - toldHead) > 0.001) ping();
       return;
     }
@@ -541,7 +548,7 @@ export function playhead(video, options) {
   }
 
   function onRate() {
-    if (session && video.playbackRate > 0 && video.playbackRate !== toldRate) {
+    if (session && !pod && video.playbackRate > 0 && video.playbackRate !== toldRate) {
       toldRate = video.playbackRate;
       ping({ params: { "media.playbackRate": toldRate } });
       see(headNow());
@@ -550,11 +557,13 @@ export function playhead(video, options) {
 
   function onEmptied() {
     isTornDown = hasPlayed;
+    if (pod) return;
     see(headBefore());
     seen.rate = 0;
   }
 
   function onLoad() {
+    if (pod) return; // perhaps the ad's own source
     const was = source;
     source = video.currentSrc;
     // The addresses of Media Source are new each time a library repairs what it plays.
@@ -566,8 +575,6 @@ export function playhead(video, options) {
   function onError(event) {
     // A <source> that cannot be played is an error if there is no other.
     if (event.target !== video && video.networkState !== HTMLMediaElement.NETWORK_NO_SOURCE) return;
-    if (!session && (video.autoplay || !video.paused)) begin();
-    openSession();
     error(`MEDIA_ERR_${[, "ABORTED", "NETWORK", "DECODE", "SRC_NOT_SUPPORTED"][video.error?.code ?? 4]}`);
   }
 
@@ -584,20 +591,23 @@ export function playhead(video, options) {
 
   /** @param {string} id @param {"player" | "external"} source */
   function error(id, source = "player") {
+    if (!session && !isGone && (video.autoplay || !video.paused)) begin();
+    openSession();
     tell(["error", { qoeData: { "media.qoe.errorID": id, "media.qoe.errorSource": source } }]);
   }
 
   /** @param {AdBreak} of @returns {OpenBreak} */
   function adBreak({ metadata, ...keys } = {}) {
-    if (!session) begin();
+    if (!session && !isGone) begin();
     endPod(pod);
     const head = headNow();
     pods++;
     adsOfPod = 0;
     const podSecond = told ? asPlayhead(head) : 0;
     const made = part("adBreakStart", "media.ad.", { podIndex: pods, podSecond, ...keys }, metadata);
-    tellPart(made);
+    tell(made);
     see(head);
+    seen.rate = 0;
     pod = made;
     return { complete: () => endPod(made) };
   }
@@ -616,7 +626,7 @@ export function playhead(video, options) {
     const own = pod ? null : adBreak();
     const playerName = options.player ?? "playhead.js";
     const made = part("adStart", "media.ad.", { podPosition: ++adsOfPod, playerName, ...keys }, metadata);
-    tellPart(made);
+    tell(made);
     ad = made;
     pingedAt = Date.now();
     const say = (/** @type {string} */ type) => () => {
@@ -641,7 +651,7 @@ export function playhead(video, options) {
   function startChapter({ metadata, ...keys }) {
     if (chapter) tell(["chapterComplete"]);
     const made = part("chapterStart", "media.chapter.", keys, metadata);
-    tellPart(made);
+    tell(made);
     chapter = made;
     const endAs = (/** @type {string} */ type) => () => {
       if (chapter !== made) return;
@@ -685,7 +695,7 @@ export function playhead(video, options) {
     quality(values) {
       const was = quality.bitrate;
       quality = { ...quality, ...values };
-      if (hasPlayed && was !== quality.bitrate) tell(["bitrateChange"]);
+      if (hasPlayed && was !== quality.bitrate) tell([was ? "bitrateChange" : "ping"]);
     },
     end() {
       finish();

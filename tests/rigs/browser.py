@@ -44,6 +44,15 @@ class Page:
                 result: dict[str, Any] = message["result"]
                 return result
 
+    @contextlib.contextmanager
+    def other(self, url: str) -> Iterator["Page"]:
+        """Open another page of the same browser for a while."""
+        browser = "http://{}:{}/json".format(*self._connection.remote_address[:2])
+        target = httpx.put(f"{browser}/new?{url}").json()
+        with connect(target["webSocketDebuggerUrl"], max_size=None) as connection:
+            yield Page(connection)
+        httpx.get(f"{browser}/close/{target['id']}")
+
     def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript expression. Raises ScriptError."""
         reply = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)

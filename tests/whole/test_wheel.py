@@ -129,7 +129,7 @@ def test_it_takes_events_and_answers_questions(whole: Path, tmp_path: Path) -> N
 def test_an_ingest_needs_no_extra(bare: Path, whole: Path, tmp_path: Path) -> None:
     """Without DuckDB, `topics` makes the log, and an ingest takes an event, which a worker elsewhere moves.
 
-    It shows its document, whose page is made of files of a package.
+    It shows its document, whose page is made of files of a package, and serves the client for web players.
     """
     made = run(bare, "topics", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
@@ -138,7 +138,7 @@ def test_an_ingest_needs_no_extra(bare: Path, whole: Path, tmp_path: Path) -> No
         page = client.get("/schema").text
         files = re.findall(r'(?:href|src)="(/[^"]+)"', page)
         assert len(files) == 3
-        for path in [*files, "/schema/openapi.json"]:
+        for path in [*files, "/schema/openapi.json", "/playhead.js"]:
             assert client.get(path).status_code == 200, path
     assert run(whole, "init", cwd=tmp_path).returncode == 0
     move(whole, events=1, cwd=tmp_path)

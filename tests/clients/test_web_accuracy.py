@@ -1,0 +1,118 @@
+"""The client for web players in Chromium: what Playhead says of a viewing is what played."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from rigs.browser import chromium, opened
+from rigs.films import films
+from rigs.ingest import Ingest, running
+from rigs.viewers import SCENES, Truth, Viewers, facts_of, modules, told_of, truth_of
+
+NEAR_S = 0.25
+OUTLIERS_MAX = 1
+"""Of 28 durations so many may be further off, as a machine that is busy may stop a page for a while."""
+OUTLIER_S_MAX = 1.0
+pytestmark = pytest.mark.skipif(
+    chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine"
+)
+
+
+@pytest.fixture(scope="module")
+def ingest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingest]:
+    """An ingest."""
+    with running(tmp_path_factory.mktemp("ingest") / "data") as ingest:
+        yield ingest
+
+
+@pytest.fixture(scope="module")
+def viewers(ingest: Ingest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewers]:
+    """Viewers on a page of another origin, whose policy allows the ingest and nothing else."""
+    folder = tmp_path_factory.mktemp("browser")
+    with films(ingest.url, modules=modules()) as site, opened(site, folder / "profile") as page:
+        page.evaluate("""
+            window.violations = [];
+            addEventListener('securitypolicyviolation', ({blockedURI}) => violations.push(blockedURI)); 0
+        """)
+        viewers = Viewers(page, ingest.url)
+        for name, scene in SCENES.items():
+            viewers.view(name, ingest.url, scene)
+        yield viewers
+
+
+def test_what_is_told_is_what_played(viewers: Viewers, ingest: Ingest) -> None:
+    """Pauses, seeks, buffering, a speed, a loop, hls.js, Shaka: durations are near the truth, counts are exact."""
+    off: dict[tuple[str, str], tuple[float, float]] = {}
+    for name in SCENES:
+        viewers.wait(name)
+        truth = msgspec.structs.asdict(truth_of(viewers.samples(name)))
+        told = msgspec.structs.asdict(told_of(facts_of(ingest, viewers.session(name))))
+        for number in Truth.__struct_fields__:
+            if not number.endswith("_s"):
+                assert told[number] == truth[number], (name, number, viewers.said(name))
+            elif abs(told[number] - truth[number]) > NEAR_S:
+                off[name, number] = truth[number], told[number]
+    assert len(off) <= OUTLIERS_MAX, off
+    assert all(abs(told - truth) < OUTLIER_S_MAX for truth, told in off.values()), off
+
+
+def test_scenes_are_what_they_are_called(viewers: Viewers) -> None:
+    """The truth itself has a pause, seeks, buffering, loops: otherwise nothing would be compared above."""
+    truths = {}
+    for name in SCENES:
+        viewers.wait(name)
+        truths[name] = truth_of(viewers.samples(name))
+    assert truths["parts"].is_completed
+    assert (truths["parts"].pauses, truths["parts"].seeks) == (1, 1)
+    assert truths["throttled"].buffer_s > 1
+    assert truths["fast"].unique_s > truths["fast"].content_s + 1
+    assert truths["loop"].loops == 2
+    assert truths["sought"].seeks == 3
+
+
+def test_times_always_increase(viewers: Viewers) -> None:
+    """By a millisecond at least, within each session; and each event was accepted at once."""
+    for name in SCENES:
+        viewers.wait(name)
+        said = viewers.said(name)
+        times = [each["event"]["playerTime"]["ts"] for each in said]
+        assert all(earlier < later for earlier, later in itertools.pairwise(times)), (name, times)
+        assert {each["status"] for each in said} == {201, 204}, said
+
+
+def test_adapters_tell_the_bitrate(viewers: Viewers, ingest: Ingest) -> None:
+    """Of hls.js and of Shaka Player: one of those that the stream has."""
+    for name in ("hls", "shaka"):
+        viewers.wait(name)
+        bitrate = facts_of(ingest, viewers.session(name)).average_bitrate_bps
+        assert bitrate is not None, name
+        assert 40_000 <= bitrate <= 60_000, name
+
+
+def test_a_strict_policy_is_kept(viewers: Viewers) -> None:
+    """The page allows scripts and connections of the ingest: the client asks for nothing else."""
+    for name in SCENES:
+        viewers.wait(name)
+    assert viewers.page.evaluate("violations") == []
+
+
+def test_the_fields_of_a_truth_are_compared() -> None:
+    """By hand: a second of play, a second of pause, a seek, half a second of waiting, a second of play."""
+    samples = [(n * 20.0, n * 0.02, 0, 0, 1.0) for n in range(51)]
+    samples += [(1_000 + n * 20.0, 1.0, 1, 0, 1.0) for n in range(1, 51)]
+    samples += [(2_000 + n * 20.0, 11.0, 0, 0, 1.0) for n in range(1, 26)]
+    samples += [(2_500 + n * 20.0, 11.0 + n * 0.02, 0, 0, 1.0) for n in range(1, 51)]
+    truth = truth_of(samples)
+    assert (truth.seeks, truth.loops, truth.pauses, truth.is_completed) == (1, 0, 1, False)
+    durations = (truth.content_s, truth.pause_s, truth.buffer_s, truth.unique_s)
+    assert durations == pytest.approx((2.0, 1.0, 0.5, 2.0), abs=0.05)
+
+
+def test_films_are_there() -> None:
+    """Small, and with the command that made them."""
+    folder = Path(__file__).parents[1] / "data" / "film"
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 200_000
+    assert "ffmpeg" in (folder / "make.sh").read_text()

@@ -1,0 +1,78 @@
+"""The client for web players as a package: its size, its types, its version."""
+
+import gzip
+import json
+import re
+from pathlib import Path
+
+import pytest
+from rigs.node_packages import WEB, node_modules, run_node_tool
+
+BYTES_MAX = 5_000
+PACKAGE = json.loads((WEB / "package.json").read_text())
+
+
+def test_the_client_is_small() -> None:
+    """At most 5 kB, minified and compressed."""
+    minified = run_node_tool("esbuild", "--minify", "--format=esm", WEB / "playhead.js")
+    assert b"export{" in minified
+    assert len(gzip.compress(minified, mtime=0)) <= BYTES_MAX
+
+
+def test_the_types_are_those_of_the_source(tmp_path: Path) -> None:
+    """The compiler finds no error in the modules, and makes the .d.ts files that are there."""
+    run_node_tool("tsc", "--project", WEB / "tsconfig.json", "--outDir", tmp_path)
+    made = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert made.keys() == {path.name for path in WEB.glob("*.d.ts")}
+    for name, text in made.items():
+        assert (WEB / name).read_text() == text, name
+
+
+@pytest.mark.parametrize(
+    ("program", "is_right"),
+    [
+        ("playhead(video, {url: '/', content: {id: 'a'}}).ad({id: 'x', length: 15}).complete();", True),
+        ("playhead(video, {url: '/', content: {id: 'a'}}).ad({id: 'x'});", False),
+        ("playhead(video, {url: '/', content: {name: 'no id'}});", False),
+        ("playhead(video, {content: {id: 'a'}});", False),
+        ("watchHls(playhead(video, {url: '/', content: {id: 'a'}}), new Hls());", True),
+        ("watchShaka(playhead(video, {url: '/', content: {id: 'a'}}), new shaka.Player());", True),
+    ],
+)
+def test_a_program_in_typescript_is_checked(program: str, is_right: bool, tmp_path: Path) -> None:
+    """What is right compiles, with the types of the players' own; a key that is missing does not."""
+    imports = f"""
+        import {{ playhead }} from "{WEB / "playhead.js"}";
+        import {{ watchHls }} from "{WEB / "hls.js"}";
+        import {{ watchShaka }} from "{WEB / "shaka.js"}";
+        import Hls from "hls.js";
+        import shaka from "shaka-player";
+        declare const video: HTMLVideoElement;
+        void [playhead, watchHls, watchShaka, Hls, shaka];
+    """
+    (tmp_path / "program.ts").write_text(imports + program)
+    (tmp_path / "node_modules").symlink_to(node_modules())
+    options = ["--strict", "--noEmit", "--skipLibCheck", "--target", "es2022", "--module", "esnext"]
+    options += ["--moduleResolution", "bundler", "--types", ""]
+    if is_right:
+        run_node_tool("tsc", *options, tmp_path / "program.ts")
+    else:
+        with pytest.raises(AssertionError, match="error TS"):
+            run_node_tool("tsc", *options, tmp_path / "program.ts")
+
+
+def test_package_and_source_have_one_version() -> None:
+    """A page that imports a version gets it, and the events say so. All files are there."""
+    source = (WEB / "playhead.js").read_text()
+    assert f'export const VERSION = "{PACKAGE["version"]}";' in source
+    assert f"/playhead-{PACKAGE['version']}.js" in (WEB / "README.md").read_text()
+    assert PACKAGE["license"] == "Apache-2.0"
+    assert all((WEB / name).exists() for name in PACKAGE["files"])
+    assert {target.removeprefix("./") for target in PACKAGE["exports"].values()} < set(PACKAGE["files"])
+
+
+def test_the_client_needs_no_package() -> None:
+    """No module imports another at run time, but as a type."""
+    assert "dependencies" not in PACKAGE
+    for path in WEB.glob("*.js"):
+        assert not re.search(r"^import |^export .* from|\bimport\((?!\")", path.read_text(), re.MULTILINE), path

@@ -1,15 +1,21 @@
 """`playhead notebooks`: the pages of the lake, served until stopped."""
 
+import contextlib
+import importlib
 import os
 import secrets
 import signal
 import socket
+import threading
 from urllib.parse import urlencode
 
+import duckdb
 import uvicorn
 
 from commands.listening import listen, port_of, url
+from notebooks.connect import open_lake
 from notebooks.gallery import LOOPBACK, TOKEN, gallery
+from schemas.faults import NotReady
 from schemas.settings import PREFIX, Settings, environment_of, without_settings
 
 
@@ -54,8 +60,16 @@ def address_of(host: str, port: int, token: str | None) -> str:
     return f"{url(host, port)}/{query}"
 
 
+def _warm_up() -> None:
+    """Import what pages use, and attach the lake, before the first page has to wait for both."""
+    for name in ("notebooks.pictures", "notebooks.curves"):
+        importlib.import_module(name)
+    with contextlib.suppress(NotReady, duckdb.Error, OSError):  # each page says it, if it is still so
+        open_lake(os.environ)
+
+
 class _Server(uvicorn.Server):
-    """A server that prints its address when it answers."""
+    """A server that prints its address when it answers, and then gets ready for its first page."""
 
     def __init__(self, config: uvicorn.Config, address: str) -> None:
         super().__init__(config)
@@ -64,3 +78,4 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         print(f"pages: {self._address}", flush=True)  # noqa: T201
+        threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()

@@ -1,5 +1,6 @@
 """Finds one session in the lake by its id, or by the first characters of it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import duckdb
@@ -82,6 +83,25 @@ def _named_by(connection: duckdb.DuckDBPyConnection, tracking_session_id: str) -
 def read_row(connection: duckdb.DuckDBPyConnection, session_id: str) -> dict[str, Any]:
     rows = connection.execute("SELECT * FROM sessions WHERE session_id = ?", [session_id])
     return dict(zip([column[0] for column in rows.description or []], rows.fetchone() or (), strict=False))
+
+
+def read_newest(
+    connection: duckdb.DuckDBPyConnection, session_id: str, partition: int, columns: Sequence[str]
+) -> dict[str, Any]:
+    """Return columns of a session's newest version, open or closed; nothing if it has none.
+
+    The view `sessions` has the same and its viewer, and takes four times as long to ask for one session.
+    """
+    named = ", ".join(columns)
+    row = connection.execute(
+        f"SELECT {named} FROM ("
+        f"SELECT version, as_of_offset, {named} FROM session_versions "
+        "WHERE session_id = $id AND log_partition = $partition UNION ALL "
+        f"SELECT version, as_of_offset, {named} FROM open_sessions_p{partition:03} WHERE session_id = $id"
+        ") ORDER BY version DESC, as_of_offset DESC LIMIT 1",
+        {"id": session_id, "partition": partition},
+    ).fetchone()
+    return dict(zip(columns, row or (), strict=False))
 
 
 def read_versions(connection: duckdb.DuckDBPyConnection, session_id: str, partition: int) -> list[Version]:

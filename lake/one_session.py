@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from lake.catalog import Location, connect, snapshot
+from lake.changes import History
 from lake.find import NoSuchSession, Version, find, read_row, read_versions
 from lake.history import read_histories
 from lake.quarantine import RefusedBody, read_refused
@@ -74,13 +75,20 @@ def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
             refused = read_refused(connection, session_id)
     finally:
         connection.close()
+    if not history.events:
+        raise NoSuchSession(f"the events of {session_id} were removed; its row is in `sessions`")
+    timeline = timeline_of_history(history, partition, length_ms=length_ms, row=row)
+    return msgspec.structs.replace(timeline, versions=versions, refused=refused)
+
+
+def timeline_of_history(
+    history: History, partition: int, *, length_ms: int, row: dict[str, Any] | None
+) -> Timeline:
+    """Return the timeline of what the lake has of a session, at least one event; `row` as for `timeline_of`."""
     last_offset = history.last_offset
     counted = [event for event in history.events if event.offset <= last_offset]
-    if not counted:
-        raise NoSuchSession(f"the events of {session_id} were removed; its row is in `sessions`")
     timeline = timeline_of(counted, partition, length_ms=length_ms, row=row, events_over=history.over.events)
-    after_close = len(history.events) - len(counted)
-    return msgspec.structs.replace(timeline, versions=versions, events_after_close=after_close, refused=refused)
+    return msgspec.structs.replace(timeline, events_after_close=len(history.events) - len(counted))
 
 
 def timeline_of(

@@ -22,10 +22,7 @@ class Pulse(msgspec.Struct, frozen=True):
 
 def feel(connection: duckdb.DuckDBPyConnection) -> Pulse:
     """Return the pulse: totals from the ledger, the sessions being watched, and their contents."""
-    totals = connection.execute(
-        "SELECT sum(inserted), sum(quarantined), sum(duplicates), "
-        "epoch(now()) - epoch(max(partition_time)) FROM ledger"
-    ).fetchone()
+    totals = connection.execute("SELECT sum(inserted), sum(quarantined), sum(duplicates) FROM ledger").fetchone()
     watched = connection.execute(
         "SELECT coalesce(content_name, content_id, 'unknown') AS content, count(*) FROM open_now "
         "WHERE is_watching GROUP BY 1 ORDER BY 2 DESC, 1"
@@ -33,7 +30,7 @@ def feel(connection: duckdb.DuckDBPyConnection) -> Pulse:
     sessions = connection.execute("SELECT count(*) FROM sessions").fetchone()
     assert totals is not None
     assert sessions is not None
-    events, quarantined, duplicates, behind_s = totals
+    events, quarantined, duplicates = totals
     return Pulse(
         events=events or 0,
         quarantined=quarantined or 0,
@@ -41,5 +38,11 @@ def feel(connection: duckdb.DuckDBPyConnection) -> Pulse:
         sessions=sessions[0],
         watching=sum(count for _, count in watched),
         contents=watched[:8],
-        behind_s=behind_s,
+        behind_s=newest_age_s(connection),
     )
+
+
+def newest_age_s(connection: duckdb.DuckDBPyConnection) -> float | None:
+    """Return the age of the lake's newest event, seconds; None if it has none."""
+    row = connection.execute("SELECT epoch(now()) - epoch(max(partition_time)) FROM ledger").fetchone()
+    return None if row is None else row[0]

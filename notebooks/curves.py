@@ -5,7 +5,8 @@ from typing import Any
 
 import altair as alt
 
-from notebooks.pictures import BEFORE, DASHES, NOW, series
+from notebooks.colours import BEFORE, NOW
+from notebooks.pictures import DASHES, series
 
 TICKS_MAX = 8
 _TICKS_S = (5, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400)

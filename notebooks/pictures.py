@@ -1,4 +1,4 @@
-"""Charts, alike on every page: colours that everybody tells apart, times in the reader's zone, n always."""
+"""Charts, alike on every page: times in the reader's zone, n always."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -7,28 +7,12 @@ from typing import Any, Concatenate, ParamSpec
 
 import altair as alt
 
+from notebooks.colours import BEFORE, COLOURS, DOING, NOW
 from notebooks.filters import Choice
 from notebooks.questions import as_clock
 
-# Okabe and Ito: told apart with any colour vision.
-NOW, BEFORE = "#0072B2", "#999999"
-COLOURS = [NOW, "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", BEFORE]
 DASHES = [[1, 0], [5, 3], [2, 2], [8, 2], [1, 0], [5, 3], [2, 2], [8, 2]]
 SHAPES = ["circle", "diamond", "square", "triangle-up"]
-# What a session does, each in its colour; waiting in warm ones.
-DOING = {
-    "joining": "#F0E442",
-    "playing": "#009E73",
-    "buffering": "#D55E00",
-    "stalled": "#E69F00",
-    "paused": "#BBBBBB",
-    "idle": "#DDDDDD",
-    "ad": "#0072B2",
-    "ad_paused": "#9DB8CC",
-    "ad_buffering": "#CC79A7",
-    "ad_outside": "#56B4E9",
-    "unknown": "#FFFFFF",
-}
 BARS_MAX = 40
 ROWS_DRAWN_MAX = 5_000
 LATE_MS = 10_000

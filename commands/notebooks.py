@@ -13,6 +13,8 @@ import duckdb
 import uvicorn
 
 from commands.listening import listen, port_of, url
+from lake.catalog import location
+from lake.live import Live
 from notebooks.connect import open_lake
 from notebooks.gallery import LOOPBACK, TOKEN, gallery
 from schemas.faults import NotReady
@@ -20,7 +22,7 @@ from schemas.settings import PREFIX, Settings, environment_of, without_settings
 
 
 def serve_notebooks(settings: Settings) -> None:
-    """Serve the pages, print their address once they answer, and end the process when stopped.
+    """Serve the pages, print their addresses once they answer, and end the process when stopped.
 
     Raises NotReady if the port is in use.
     """
@@ -32,12 +34,15 @@ def serve_notebooks(settings: Settings) -> None:
     host = settings.notebooks_host
     remedy = f"choose another with {PREFIX}NOTEBOOKS_PORT"
     listener = listen(host, settings.notebooks_port, remedy=remedy)
-    config = uvicorn.Config(
-        gallery(token=token), log_level="warning", ws="websockets-sansio", timeout_graceful_shutdown=1
-    )
+    live = Live(location(settings), length_ms=int(settings.session_length_s * 1000))
+    pages = gallery(live, ingest_url=settings.notebooks_ingest_url, token=token)
+    config = uvicorn.Config(pages, log_level="warning", ws="websockets-sansio", timeout_graceful_shutdown=1)
+    printed = {"pages": address_of(host, port_of(listener), token)}
+    if settings.notebooks_ingest_url:
+        printed["demo, to press play"] = address_of(host, port_of(listener), token, path="demo/")
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it has ended
         signal.signal(number, signal.SIG_IGN)
-    _Server(config, address_of(host, port_of(listener), token)).run([listener])
+    _Server(config, printed).run([listener])
     # marimo's threads wait for pages that may come back; a process that only reads has nothing to finish.
     os._exit(0)
 
@@ -54,10 +59,10 @@ def is_loopback(host: str) -> bool:
     return host in LOOPBACK
 
 
-def address_of(host: str, port: int, token: str | None) -> str:
+def address_of(host: str, port: int, token: str | None, *, path: str = "") -> str:
     """Return what to open in a browser."""
     query = "" if token is None else f"?{urlencode({TOKEN: token})}"
-    return f"{url(host, port)}/{query}"
+    return f"{url(host, port)}/{path}{query}"
 
 
 def _warm_up() -> None:
@@ -69,13 +74,14 @@ def _warm_up() -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server that prints its address when it answers, and then gets ready for its first page."""
+    """A server that prints addresses when it answers, and then gets ready for its first page."""
 
-    def __init__(self, config: uvicorn.Config, address: str) -> None:
+    def __init__(self, config: uvicorn.Config, addresses: dict[str, str]) -> None:
         super().__init__(config)
-        self._address = address
+        self._addresses = addresses
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        print(f"pages: {self._address}", flush=True)  # noqa: T201
+        for name, address in self._addresses.items():
+            print(f"{name}: {address}", flush=True)  # noqa: T201
         threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()

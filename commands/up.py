@@ -155,7 +155,7 @@ async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, 
         places = [f"{verb} {listening.url(settings.metrics_host, port)}" for verb, port in metrics.items()]
         stage.say(f"Metrics and health: {', '.join(places)}")
         if settings.up_notebooks and has_notebooks():
-            await stage.start("notebooks", "notebooks")
+            await stage.start("notebooks", "notebooks", notebooks_ingest_url=url)
         elif settings.up_notebooks:
             stage.say("No pages: pip install 'playhead[lake,notebooks]'")
     backing_up = asyncio.create_task(_keep_backed_up(settings, stage))

@@ -14,6 +14,9 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from lake.live import Live
+from notebooks import demo
+
 FOLDER = Path(__file__).parent
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TOKEN = "access_token"
@@ -38,8 +41,8 @@ def pages() -> dict[str, Path]:
     return {path.stem.partition("_")[2]: path for path in sorted(FOLDER.glob("[0-9][0-9]_*.py"))}
 
 
-def gallery(*, token: str | None) -> ASGIApp:
-    """Return the application that serves every page, and a list of them at `/`.
+def gallery(live: Live, *, ingest_url: str, token: str | None) -> ASGIApp:
+    """Return the application that serves every page, and a list of them at `/`; `/demo` plays to the ingest.
 
     With a token, only who names it (`?access_token=`, then a cookie) sees anything; without one, only who asks for
     this machine by a name of its own.
@@ -53,7 +56,12 @@ def gallery(*, token: str | None) -> ASGIApp:
         builder = builder.with_app(path=f"/{path}", root=str(file))
     gate = Middleware(OwnNamesOnly) if token is None else Middleware(Gate, token=token)
     return Starlette(
-        routes=[Route("/", _index), Route("/health", _healthy), Mount("/", builder.build())],
+        routes=[
+            Route("/", _index),
+            Route("/health", _healthy),
+            *demo.routes(live, ingest_url),
+            Mount("/", builder.build()),
+        ],
         middleware=[gate, Middleware(OwnPagesOnly)],
     )
 
@@ -64,9 +72,10 @@ def question(file: Path) -> str:
 
 
 async def _index(_request: Request) -> HTMLResponse:
+    questions = {**{path: question(file) for path, file in pages().items()}, "demo": demo.QUESTION}
     links = "".join(
-        f'<a href="{path}/"><b>{html.escape(path)}</b>{html.escape(question(file))}</a>'
-        for path, file in pages().items()
+        f'<a href="{path}/"><b>{html.escape(path)}</b>{html.escape(asked)}</a>'
+        for path, asked in questions.items()
     )
     return HTMLResponse(
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Playhead</title>'

@@ -267,6 +267,9 @@ class Settings(BaseModel):
     notebooks_token: SecretStr | None = Field(
         None, description="Token that the pages ask for; default: none on this machine, else a new one each time"
     )
+    notebooks_ingest_url: str = Field(
+        "", description="Address of an ingest that browsers reach, for the page /demo; `playhead up` sets it"
+    )
     up_notebooks: bool = Field(True, description="Whether `playhead up` serves the notebooks' pages")
 
     metrics_host: str = Field(
@@ -318,6 +321,13 @@ class Settings(BaseModel):
         for part in listed(text):
             if not is_origin(part.encode()):
                 raise ValueError(f"Expected origins as browsers write them, https://tv.example, got {part}")
+        return text
+
+    @field_validator("notebooks_ingest_url")
+    @classmethod
+    def _origin_or_none(cls, text: str) -> str:
+        if text and not is_origin(text.encode()):
+            raise ValueError("Expected scheme, host and port without a path, such as http://127.0.0.1:8080")
         return text
 
     @field_validator("http_country_header", "http_region_header")

@@ -40,6 +40,14 @@ def test_every_page_is_listed_with_its_question_and_opens(address: str) -> None:
         assert httpx.get(f"{address}{path}/").status_code == 200
 
 
+def test_the_demo_without_an_ingest_says_what_to_do(address: str) -> None:
+    """The list leads there; with an ingest, `test_demo.py` plays."""
+    assert 'href="demo/"' in httpx.get(address).text
+    shown = httpx.get(f"{address}demo", follow_redirects=True).text
+    assert "<code>playhead up</code> runs an ingest" in shown
+    assert "PLAYHEAD_NOTEBOOKS_INGEST_URL" in shown
+
+
 def test_a_site_that_names_itself_by_our_address_is_refused(address: str) -> None:
     """Its name may lead to this machine, but a browser sends that name."""
     assert httpx.get(address, headers={"Host": "site.example"}).status_code == 400
@@ -107,6 +115,9 @@ def test_up_prints_where_its_pages_are(tmp_path: Path) -> None:
     with started("up", "--viewers", "1", "--port", "0", cwd=tmp_path, settings=settings) as running:
         printed = running.wait_for(lambda: ADDRESS.search(running.output), "no address is printed")[1]
         assert httpx.get(f"{printed}now/").status_code == 200
+        assert f"demo, to press play: {printed}demo/" in running.output
+        (ingest,) = re.findall(r"Playhead listens on (\S+);", running.output)
+        assert f'data-ingest="{ingest}"' in httpx.get(f"{printed}demo/").text
         assert running.end() == 0, running.output
         assert not running.by_verb()
     with pytest.raises(httpx.ConnectError):

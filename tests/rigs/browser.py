@@ -27,11 +27,12 @@ class ScriptError(AssertionError):
 
 
 class Page:
-    """One open page."""
+    """One open page. `events` are those of the protocol's domains that were enabled, as far as calls have read."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self._numbers = itertools.count(1)
+        self.events: list[dict[str, Any]] = []
 
     def call(self, method: str, **params: object) -> dict[str, Any]:
         """Call a method of the protocol, and return its result."""
@@ -43,6 +44,19 @@ class Page:
                 assert "error" not in message, message
                 result: dict[str, Any] = message["result"]
                 return result
+            self.events.append(message)
+
+    def click(self, selector: str, *, x: float = 0.5, y: float = 0.5) -> None:
+        """Click with the mouse: into the middle of an element, or at so much of its width and height."""
+        place = self.evaluate(f"""(() => {{
+            const element = document.querySelector({json.dumps(selector)});
+            element.scrollIntoView({{block: 'center', behavior: 'instant'}});
+            const box = element.getBoundingClientRect();
+            return [box.x + box.width * {x}, box.y + box.height * {y}];
+        }})()""")
+        for kind in ("mousePressed", "mouseReleased"):
+            point = {"x": place[0], "y": place[1], "button": "left", "clickCount": 1}
+            self.call("Input.dispatchMouseEvent", type=kind, **point)
 
     @contextlib.contextmanager
     def other(self, url: str) -> Iterator["Page"]:

@@ -51,9 +51,9 @@ def reading(folder: Path, length: timedelta, *, sample_min: int = 1) -> Iterator
 
 
 @contextlib.contextmanager
-def served(data_dir: Path, cwd: Path) -> Iterator[tuple[str, Process]]:
+def served(data_dir: Path, cwd: Path, **settings: str) -> Iterator[tuple[str, Process]]:
     """Serve the pages over a lake, with the log in `cwd`; return the address that is printed, and the process."""
-    with started("notebooks", "--port", "0", "--data", str(data_dir), cwd=cwd) as server:
+    with started("notebooks", "--port", "0", "--data", str(data_dir), cwd=cwd, settings=settings) as server:
         found = server.wait_for(
             lambda: re.search(r"^pages: (http://\S+)$", server.output, re.MULTILINE), "the pages are not served"
         )

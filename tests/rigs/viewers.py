@@ -196,8 +196,9 @@ class Viewers:
         until(lambda: self.types(name)[-1:] in (["sessionComplete"], ["sessionEnd"]), lambda: self.said(name))
 
     def types(self, name: str) -> list[str]:
-        """Return the types of the events that the server accepted."""
-        return [said["event"]["eventType"] for said in self.said(name) if 200 <= said["status"] < 300]
+        """Return the types of the events that the server accepted, in the order of their times."""
+        events = [said["event"] for said in self.said(name) if 200 <= said["status"] < 300]
+        return [event["eventType"] for event in sorted(events, key=lambda event: event["playerTime"]["ts"])]
 
     def samples(self, name: str) -> list[Sample]:
         """Return what was sampled so far."""

@@ -37,7 +37,7 @@ def test_every_page_is_listed_with_its_question_and_opens(address: str) -> None:
     for path, file in pages().items():
         assert f'href="{path}/"' in listed
         assert question(file) in listed
-        assert httpx.get(f"{address}{path}/").status_code == 200
+        assert httpx.get(f"{address}{path}/", timeout=WITHIN_S).status_code == 200
 
 
 def test_the_demo_without_an_ingest_says_what_to_do(address: str) -> None:

@@ -37,6 +37,7 @@ PAGES = sorted(
         *PROJECT.glob("*.md"),
         PROJECT / "tests" / "README.md",
         *(PROJECT / "docs").glob("*.md"),
+        PROJECT / "clients" / "README.md",
         PROJECT / "clients" / "web" / "README.md",
         *(page for folder in FOLDERS for page in (PROJECT / folder).glob("*.md")),
     ]

@@ -14,7 +14,7 @@ import msgspec
 from eventlog import Record
 from schemas.client import UNKNOWN_CLIENT
 from schemas.faults import Fault
-from schemas.media import AHEAD_MS_MAX, PlainEvent, PlayerTime, check_event, check_plain_event
+from schemas.media import AHEAD_MS_MAX, PlainEvent, PlayerTime, Scalar, check_event, check_plain_event
 from schemas.paths import TOP_KEYS
 from schemas.records import (
     MEDIA,
@@ -37,7 +37,7 @@ NO_OFFSET = "receivedtime is no time with an offset"
 # A record reaches the log within the deadline of its append, seconds after its arrival. An ingest whose stamp is
 # further from the log's own clock has a wrong clock. Less than half of the shortest usual idle time (10 minutes).
 CLOCK_MS_MAX = 120_000
-SHARED_MAX, SHARED_BYTES_MAX = 10_000, 256  # texts of qoeData that are kept once, and how long they may be
+SHARED_MAX, SHARED_BYTES_MAX = 10_000, 256  # texts of qoeData that are checked once, and how long they may be
 INGEST_CLOCK, FUTURE_TS = "ingest_clock", "future_ts"
 Text = TypeVar("Text", str, str | None)
 RECORD_TYPES = {name: MEDIA + name for name in EVENT_TYPES}
@@ -59,8 +59,8 @@ class PlainEnvelope(Envelope, gc=False):
 _envelope = msgspec.json.Decoder(Envelope)
 _plain = msgspec.json.Decoder(PlainEnvelope)
 _json = msgspec.json.Decoder()
+_quality = msgspec.json.Decoder(dict[str, Scalar] | None)
 _encode = msgspec.json.Encoder().encode
-_shared = lru_cache(maxsize=SHARED_MAX)(bytes)  # equal bytes as one object
 
 
 def decode(record: Record) -> Event | Tracking | Bad:
@@ -69,6 +69,7 @@ def decode(record: Record) -> Event | Tracking | Bad:
     try:
         plain = _plain.decode(value)
         event_type = check_plain_event(plain.data)
+        qoe = _quality_of(bytes(plain.data.qoeData))
     except (msgspec.MsgspecError, Fault, UnicodeDecodeError, RecursionError, ValueError):
         return _decode_other(record)
     if (
@@ -80,7 +81,7 @@ def decode(record: Record) -> Event | Tracking | Bad:
     received_ms, is_clock_wrong = arrival(
         int(plain.receivedtime.timestamp() * 1000), appended_ms=record.appended_ms
     )
-    return _event(record, plain, plain.data, event_type, received_ms, is_clock_wrong=is_clock_wrong)
+    return _event(record, plain, plain.data, event_type, received_ms, qoe=qoe, is_clock_wrong=is_clock_wrong)
 
 
 def _decode_other(record: Record) -> Event | Tracking | Bad:
@@ -175,9 +176,17 @@ def _is_id(text: str) -> bool:
     return 0 < len(text) <= ID_CHARACTERS_MAX and "\0" not in text
 
 
-def _kept_once(text: bytes) -> bytes:
-    """Return the same object for equal JSON: players often send the same values with every event."""
-    return _shared(text) if len(text) <= SHARED_BYTES_MAX else text
+def _quality_of(text: bytes) -> bytes | None:
+    """Return qoeData as JSON of our own; None for none. Raises ValidationError unless all values are plain."""
+    return _shared_quality(text) if len(text) <= SHARED_BYTES_MAX else _check_quality(text)
+
+
+def _check_quality(text: bytes) -> bytes | None:
+    values = _quality.decode(text) if text else None
+    return None if values is None else _encode(values)
+
+
+_shared_quality = lru_cache(maxsize=SHARED_MAX)(_check_quality)
 
 
 def _printable(text: Text) -> Text:
@@ -211,11 +220,21 @@ def _media(record: Record, envelope: Envelope, received_ms: int, *, is_clock_wro
     check_event(data, now_ms=received_ms)
     other = {key: value for key, value in data.items() if key not in TOP_KEYS} or None
     known = {key: value for key, value in data.items() if key in TOP_KEYS}
+    qoe = known.pop("qoeData", None)
     plain = PlainEvent(**{**known, "playerTime": msgspec.convert(data["playerTime"], PlayerTime)})
     event_type = check_plain_event(plain)
     if not envelope.subject or envelope.type != RECORD_TYPES[event_type.name]:
         return _bad(record, "invalid_event", "subject or type does not fit the data", received_ms)
-    return _event(record, envelope, plain, event_type, received_ms, is_clock_wrong=is_clock_wrong, other=other)
+    return _event(
+        record,
+        envelope,
+        plain,
+        event_type,
+        received_ms,
+        qoe=None if qoe is None else _encode(qoe),
+        is_clock_wrong=is_clock_wrong,
+        other=other,
+    )
 
 
 def _event(
@@ -225,15 +244,19 @@ def _event(
     event_type: EventType,
     received_ms: int,
     *,
+    qoe: bytes | None,
     is_clock_wrong: bool,
     other: dict[str, Any] | None = None,
 ) -> Event:
-    """Return the event of a record that was checked; `other` are the keys that the protocol does not know."""
+    """Return the event of a record that was checked, with its qoeData as JSON.
+
+    `other` are the keys that the protocol does not know.
+    """
     flags = tuple(envelope.flags.split(",")) if envelope.flags else ()
     time, tracking, consent = data.playerTime, envelope.trackingsession, envelope.consent
     if is_clock_wrong:
         flags = reflagged(flags, ahead_ms=time.ts - received_ms)
-    params, qoe, metadata = data.params, data.qoeData, data.customMetadata
+    params, metadata = data.params, data.customMetadata
     # By place: by name it would take five times as long. Texts that many events say are kept once.
     return Event(
         envelope.id,
@@ -245,7 +268,7 @@ def _event(
         record.offset,
         time.playhead,
         None if params is None else _encode(params),
-        None if qoe is None else _kept_once(_encode(qoe)),
+        qoe,
         None if metadata is None else _encode(metadata),
         None if other is None else _encode(other),
         flags,

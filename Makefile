@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: help run demo pictures test test-fast test-long test-image check format lock notebooks recount soak bench bench-lake bench-upkeep bench-pages bench-readers truth stack client-types clean
+.PHONY: help run demo pictures test test-fast test-long test-image check format lock notebooks recount soak bench bench-lake bench-upkeep bench-pages bench-readers bench-client truth stack client-types clean
 
 help:  ## this list
 	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -82,6 +82,9 @@ bench-upkeep: .venv/.installed  ## MINUTES (10) of full load beside upkeep and b
 
 bench-pages: .venv/.installed  ## how long the pages take over the lake in DATA (data/demo), with Chromium
 	PYTHONPATH=tests $(RUN)/python tests/bench_pages.py --data $(or $(DATA),data/demo)
+
+bench-client: .venv/.installed  ## how near to what played is what the web client tells, in Chromium; VIEWINGS (30) of each kind
+	PYTHONPATH=tests $(RUN)/python tests/bench_client.py --viewings $(or $(VIEWINGS),30)
 
 truth: .venv/.installed  ## how far the numbers are from what viewers saw, by kind of session
 	PYTHONPATH=tests $(RUN)/python tests/truth.py --sessions $(or $(SESSIONS),20000) --seed $(or $(SEED),1)

@@ -20,6 +20,8 @@ const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 30_000;
 const EVENTS_WAITING_MAX = 1_000;
 const CLOCK_BACK_MS = 1_000;
+const LATE_MS_MIN = 100;
+const LATE_MS_MAX = 2_000;
 const LOOP_S = 1;
 const DAY_S = 86_400;
 
@@ -98,13 +100,13 @@ function increasingClock() {
   let ahead = 0;
   let wall = 0;
   let steady = 0;
-  return () => {
+  return (ago_ms = 0) => {
     const now = Date.now();
     const passed = performance.now() - steady;
     if (wall && now - wall < passed - CLOCK_BACK_MS) ahead += wall + passed - now;
     wall = now;
     steady += passed;
-    return (last = Math.max(last + 1, Math.round(now + ahead)));
+    return (last = Math.max(last + 1, Math.round(now + ahead - ago_ms)));
   };
 }
 
@@ -293,6 +295,18 @@ export function playhead(video, options) {
     seen = { head, at: performance.now(), rate: told === "play" && !video.paused ? video.playbackRate : 0 };
   }
 
+  /**
+   * Return how long ago, in ms, content began to move from where it stood, or came to stand at `head`.
+   *
+   * A page that is busy hears of it late, but where content is by then tells when it was.
+   */
+  function late_ms(/** @type {number} */ head) {
+    const passed_ms = performance.now() - seen.at;
+    const moved_ms = ((head - seen.head) * 1000) / video.playbackRate;
+    const ago_ms = told === "play" ? passed_ms - moved_ms : moved_ms;
+    return moved_ms >= 0 && ago_ms > LATE_MS_MIN && ago_ms <= Math.min(passed_ms, LATE_MS_MAX) ? ago_ms : 0;
+  }
+
   function headNow() {
     if (pod) return seen.head;
     return hasPlayed && !isLooping && (video.seeking || isTornDown) ? headBefore() : video.currentTime;
@@ -346,8 +360,8 @@ export function playhead(video, options) {
     return { eventType, playerTime: { playhead: asPlayhead(head), ts }, ...rest };
   }
 
-  /** @param {Made} made @param {number} head */
-  function tell([eventType, rest], head = headNow()) {
+  /** @param {Made} made @param {number} head where it happened @param {number} ago_ms when */
+  function tell([eventType, rest], head = headNow(), ago_ms = 0) {
     if (!session) return;
     const dropped = video instanceof HTMLVideoElement && video.getVideoPlaybackQuality?.().droppedVideoFrames;
     if (dropped) quality.droppedFrames = dropped;
@@ -355,12 +369,12 @@ export function playhead(video, options) {
     if (qoe !== toldQuality) rest = { ...rest, qoeData: { ...withPrefix("media.qoe.", quality), ...rest?.qoeData } };
     toldQuality = qoe;
     toldHead = head;
-    session.add(asEvent([eventType, rest], head, clock()), allThatIsOpen());
+    session.add(asEvent([eventType, rest], head, clock(ago_ms)), allThatIsOpen());
   }
 
-  function ping(/** @type {Partial<SentEvent>} */ rest = {}, head = headNow()) {
+  function ping(/** @type {Partial<SentEvent>} */ rest = {}, head = headNow(), ago_ms = 0) {
     pingedAt = Date.now();
-    tell(["ping", rest], head);
+    tell(["ping", rest], head, ago_ms);
   }
 
   // Sessions
@@ -456,6 +470,7 @@ export function playhead(video, options) {
     if (video.seeking && !isSeekSeen) seeLoop();
     isSeekSeen = video.seeking;
     if (isLooping) return;
+    if (video.seeking && !hasPlayed) see();
     const isWanted = !video.paused && !video.ended;
     if (told === "done" && isWanted) finish(seen.head);
     if (!session && isWanted) begin();
@@ -470,20 +485,23 @@ export function playhead(video, options) {
     const isPaused = video.paused && (!isTornDown || told === "pauseStart");
     const now = isPaused ? "pauseStart" : !isWaiting ? "play" : told ? "bufferStart" : "";
     if (!now || now === told) return;
-    const head = headNow();
+    let head = headNow();
+    const ago_ms = video.seeking || isTornDown || (told !== "play" && now !== "play") ? 0 : late_ms(head);
+    if (ago_ms && now === "play") head = seen.head;
     if (now === "play") pingedAt = Date.now();
     if (now === "pauseStart") pausedAt = Date.now();
+    const timeToStart_ms = Math.round(Date.now() - startedAt - ago_ms);
     const isFirst = now === "play" && !hasPlayed && !isResumed;
-    tell([now, isFirst ? { qoeData: { "media.qoe.timeToStart": Date.now() - startedAt } } : {}], head);
+    tell([now, isFirst ? { qoeData: { "media.qoe.timeToStart": timeToStart_ms } } : {}], head, ago_ms);
     told = now;
     hasPlayed ||= now === "play";
-    see(head);
+    see(isTornDown ? head : video.currentTime);
   }
 
   function complete() {
     const head = Number.isFinite(video.duration) ? video.duration : video.currentTime;
-    if (told !== "play") tell(["play"], head); // after a seek to the end
-    tell(["sessionComplete"], head);
+    if (told !== "play") tell([(told = "play")], head); // after a seek to the end
+    tell(["sessionComplete"], head, late_ms(head));
     told = "done";
     see();
   }
@@ -526,7 +544,8 @@ export function playhead(video, options) {
     const before = headBefore();
     if (video.loop && told === "play" && !pod && before >= video.duration - LOOP_S && video.currentTime < LOOP_S) {
       // Content began again: it was played to its end, and nobody sought.
-      ping({}, video.duration);
+      const passed_ms = Math.min(LATE_MS_MAX, (video.currentTime * 1000) / video.playbackRate);
+      ping({}, video.duration, passed_ms);
       ping({}, video.currentTime);
       isLooping = true;
       loopedAt = Date.now();

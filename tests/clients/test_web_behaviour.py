@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import pytest
-from rigs.browser import Page, chromium, opened
+from rigs.browser import chromium, opened
 from rigs.films import films
 from rigs.ingest import Ingest, running
 from rigs.relay import Relay, relay
-from rigs.viewers import Sample, Scene, Viewers, facts_of, told_of, truth_of
+from rigs.viewers import Sample, Scene, Viewers, facts_of, kept_samples, told_of, truth_of
 from rigs.waiting import until
 
 NEAR_S = 0.5
@@ -323,15 +323,7 @@ def _watched_until_closed(all_of: All, api: str, *, until_s: float) -> tuple[str
         page.wait(lambda page: page.evaluate(f"viewings.closed.video.currentTime > {until_s}"))
         session = viewers.session("closed")
         all_of.relays["cut"].is_down = True
-    kept = until(lambda: _kept(all_of.viewers.page))
-    return session, kept
-
-
-def _kept(page: Page) -> list[Sample] | None:
-    text = page.evaluate("localStorage.getItem('samples')")
-    kept: list[Sample] | None = (json.loads(text) if text else {}).get("closed")
-    page.evaluate("localStorage.removeItem('samples')") if kept else None
-    return kept
+    return session, until(lambda: kept_samples(all_of.viewers.page).get("closed"))
 
 
 def test_a_page_that_closes_ends_its_session(all_of: All) -> None:

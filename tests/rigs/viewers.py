@@ -118,6 +118,17 @@ def facts_of(ingest: Ingest, session: str) -> SessionFacts:
     return fold_all(events)
 
 
+def kept_samples(page: Page) -> dict[str, list[Sample]]:
+    """Return, once, the samples of the page before this one or of another of the same site, by viewing."""
+    text = page.evaluate("""(() => {
+        const kept = localStorage.getItem('samples');
+        localStorage.removeItem('samples');
+        return kept;
+    })()""")
+    kept: dict[str, list[Sample]] = json.loads(text) if text else {}
+    return kept
+
+
 class Scene(msgspec.Struct, frozen=True):
     """What a viewer does: the body of a function of `viewer` (`viewer.js`), the film, and more options of it."""
 

@@ -1,7 +1,7 @@
 """Every number of a session, counted from its labels and from the whole list of its events."""
 
+import re
 from collections.abc import Iterable
-from itertools import groupby
 from typing import Any
 
 from sessions.recount.claims import Piece
@@ -12,6 +12,8 @@ from sessions.recount.report import Report, Session, positive
 
 SEEK_MS = 2_000
 RANGES_MAX = 256
+# Of equal labels: one byte is a millisecond, and a session of hours has ten million.
+RUN = re.compile(b"|".join(re.escape(bytes([label])) + b"+" for label in (*range(len(LABELS)), NOTHING)))
 DURATIONS = frozenset(("startup_s", "join_s", "gap_s", "idle_s", "fast_forward_s", "ad_time_outside_breaks_s"))
 DURATIONS |= {f"{name}_time_s" for name in ("content", "ad", "media", "pause", "buffer", "rebuffer", "stall")}
 DURATIONS |= {"seek_buffer_time_s"}
@@ -102,11 +104,10 @@ class Recount:
         """Return what the session did, from when to when, whatever the playhead."""
         found: list[tuple[str, int, int]] = []
         at = self.events[0].ms + self.clock_offset()
-        for label, group in groupby(self.labels.labels):
-            until = at + sum(1 for _ in group)
+        for run in RUN.finditer(self.labels.labels):
+            label = self.labels.labels[run.start()]
             if label != NOTHING:
-                found.append((DOING[LABELS[label]], at, until))
-            at = until
+                found.append((DOING[LABELS[label]], at + run.start(), at + run.end()))
         return found
 
     # ---- counts

@@ -31,7 +31,30 @@ T = TypeVar("T")
 logger = structlog.get_logger(__name__)
 
 _REQUESTS = ("start_requests", "start_copies")
-MERGED = ("events", "tracking_events", "quarantine", "duplicates", "session_versions", *_REQUESTS)
+MERGED = (
+    "events",
+    "tracking_events",
+    "quarantine",
+    "quarantine_decisions",
+    "duplicates",
+    "gaps",
+    "removals",
+    "log_changes",
+    "session_versions",
+    *_REQUESTS,
+)
+# Never merged: each write replaces all of their rows, or those of a day.
+REPLACED = (
+    "column_meanings",
+    "event_types",
+    "last_upkeep",
+    "rolled_up",
+    "rolled_viewers",
+    "schema_number",
+    "session_flags",
+    "settled_sessions",
+    "settled_upto",
+)
 FILES_A_STEP = 100
 FILES_WORTH_MERGING = 20
 REQUESTS_KEPT = timedelta(hours=1)

@@ -22,8 +22,8 @@ from structlog.testing import capture_logs
 from lake.catalog import METADATA, Location, check_new, connect, location
 from lake.disk import flush
 from lake.orphans import MEMORY, twice_listed
-from lake.tables import initialize
-from lake.upkeep import Ages, Maintenance, maintain
+from lake.tables import initialize, sql_text
+from lake.upkeep import MERGED, REPLACED, Ages, Maintenance, maintain
 from lake.verify import verify
 from schemas.faults import NotReady
 from schemas.settings import Settings, read_settings
@@ -108,6 +108,21 @@ def test_merged_files_stay_for_an_hour_under_the_eyes_of_readers(tmp_path: Path)
         assert kept_up(lake.place, AS_SHIPPED, tmp_path / "orphans", after=later).files_deleted >= len(files)
         assert not any(file.exists() for file in files)
     assert lake.ask("SELECT count(*), sum(log_offset) FROM duplicates") == [(25, 300)]
+
+
+def test_every_table_that_grows_is_merged() -> None:
+    """A new one has to be named with those that are merged, or with those whose rows each write replaces."""
+    tables = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", sql_text("tables"))
+    assert sorted((*MERGED, *REPLACED)) == sorted(tables)
+
+
+def test_decisions_about_quarantined_records_are_merged(tmp_path: Path) -> None:
+    """Each replay or discard writes a file."""
+    lake = Lake(tmp_path)
+    decided = "INSERT INTO quarantine_decisions (log_partition, log_offset, decision) VALUES (0, {}, 'discarded')"
+    lake.do(*(decided.format(offset) for offset in range(25)))
+    assert kept_up(lake.place, AS_SHIPPED, tmp_path / "orphans").merged_tables == ["quarantine_decisions"]
+    assert lake.ask("SELECT count(*), sum(log_offset) FROM quarantine_decisions") == [(25, 300)]
 
 
 def test_no_snapshot_younger_than_an_hour_is_forgotten(tmp_path: Path) -> None:

@@ -277,7 +277,7 @@ def connect(
             connection.execute("SET enable_external_file_cache = false")
             connection.execute("SET allocator_background_threads = true")
         attached = _with_options(place, transaction_timeout_s, read_only=read_only)
-        _attach(connection, attached, read_only=read_only, create=create)
+        _attach(connection, attached, place, read_only=read_only, create=create)
         connection.execute(f"USE {NAME}")
     except (duckdb.Error, NotReady):
         connection.close()
@@ -285,9 +285,14 @@ def connect(
     return connection
 
 
-def _attach(connection: duckdb.DuckDBPyConnection, place: Location, *, read_only: bool, create: bool) -> None:
-    """Attach a lake; make it if there is none and `create`. Raises as `connect` does."""
-    attach = attach_sql(place, read_only=read_only)
+def _attach(
+    connection: duckdb.DuckDBPyConnection, attached: Location, place: Location, *, read_only: bool, create: bool
+) -> None:
+    """Attach the lake at `place`; make it if there is none and `create`. Raises as `connect` does.
+
+    `attached` is the place with the options of this connection.
+    """
+    attach = attach_sql(attached, read_only=read_only)
     try:
         connection.execute(attach[:-1] + ", CREATE_IF_NOT_EXISTS false)")
     except duckdb.InvalidInputException as error:

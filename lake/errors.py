@@ -42,6 +42,15 @@ _CURES = (
     ("No space left on device|Disk quota exceeded", "free some disk, or add one"),
     ("Permission denied", "let this user read and write there, or run as the user who made the lake"),
 )
+# A catalogue that lacks tables or is no database, or tables of another program with the names of DuckLake's.
+_DAMAGED = re.compile(
+    r"file is not a database|disk image is malformed|No snapshot found in DuckLake|"
+    r'\bducklake_\w+"? does not exist|Failed to load existing DuckLake: Referenced column'
+)
+DAMAGED = (
+    "the lake's catalogue is damaged, or belongs to another program: correct PLAYHEAD_LAKE_CATALOG or "
+    "PLAYHEAD_DATA_DIR, or make the lake again as docs/runbook.md says, Lose the lake"
+)
 
 
 def cause(error: Exception) -> str:
@@ -56,5 +65,7 @@ def cause(error: Exception) -> str:
 def with_cure(error: Exception) -> str:
     """Return the cause of an error, and what to do if that is known."""
     said = cause(error)
+    if _DAMAGED.search(said):
+        return f"{DAMAGED} ({said})"
     cure = next((cure for pattern, cure in _CURES if re.search(pattern, said)), None)
     return f"{said}: {cure}" if cure else said

@@ -1,9 +1,16 @@
-"""`playhead ingest --workers N`: several ingest processes that share a port; one that dies is replaced."""
+"""`playhead ingest --workers N`: several ingest processes that share a port; one that dies is replaced.
+
+Their metrics are one aggregate at the address where one ingest has its own. The processes serve theirs to this one
+only, at ports of the loopback.
+"""
 
 import asyncio
+import contextlib
+import socket
 import time
 from typing import Final
 
+import httpx
 import structlog
 import typer
 
@@ -11,12 +18,16 @@ from commands.children import die_with_parent, start_child, status_text, stopped
 from commands.ending import REFUSED
 from commands.ingest import why_not_bound
 from ingest.serve import bind
+from observability.aggregate import Aggregate
+from observability.port import Health, serving
 from schemas.settings import Settings
 
 AGAIN_S_MIN: Final = 0.5
 AGAIN_S_MAX: Final = 10.0
 LIVED_S: Final = 30.0  # a process that ends after this is replaced without a longer wait
 END_S_MAX: Final = 5.0  # beyond drain and shutdown timeout
+ANSWER_S_MAX: Final = 5.0  # of a process that is asked for its metrics or health
+HERE: Final = "127.0.0.1"
 
 logger = structlog.get_logger(__name__)
 
@@ -24,8 +35,7 @@ logger = structlog.get_logger(__name__)
 def run_ingests(settings: Settings, processes: int) -> None:
     """Serve with several processes until stopped; one that dies is replaced.
 
-    Each has a port of its own for metrics: PLAYHEAD_METRICS_PORT and those that follow, if that is set. Raises
-    NotReady if the port is in use, typer.Exit with the status of a process that must not go on.
+    Raises NotReady if a port is in use, typer.Exit with the status of a process that must not go on.
     """
     try:
         bind(settings).close()  # another program on it would get a part of the requests
@@ -42,9 +52,17 @@ class Ingests:
 
     def __init__(self, settings: Settings, processes: int) -> None:
         self._settings, self._processes = settings, processes
+        self._ports: dict[int, int] = {}  # of the metrics of each process that runs
+        self._metrics = Aggregate()
 
     async def run(self) -> None:
         """Keep all of them running until stopped. Raises typer.Exit if one must not go on when it first starts."""
+        health = Health(ready=self._why_none_is_ready, flow=self._why_not_all_are_ready, refresh=self._look)
+        with serving(self._settings, "ingest", self._metrics, health) as log_address:
+            log_address()
+            await self._keep_all()
+
+    async def _keep_all(self) -> None:
         stopping = asyncio.create_task(stopped_by_signals().wait())
         kept = [asyncio.create_task(self._keep(number, stopping)) for number in range(self._processes)]
         try:
@@ -74,8 +92,17 @@ class Ingests:
 
     async def _run_one(self, number: int, stopping: "asyncio.Task[bool]") -> int | None:
         """Run a process until it ends, or until `stopping` is done, and return its status."""
-        port = self._settings.metrics_port
-        own = {"metrics_port": port + number} if port else {}
+        own: dict[str, object] = {}
+        if self._settings.serves_metrics:
+            self._ports[number] = _free_port()
+            own = {"metrics_host": HERE, "metrics_port": self._ports[number]}
+        try:
+            return await self._run_with(own, stopping)
+        finally:
+            self._ports.pop(number, None)
+            self._metrics.ended(number)
+
+    async def _run_with(self, own: dict[str, object], stopping: "asyncio.Task[bool]") -> int | None:
         child = await start_child(
             self._settings.model_copy(update=own),
             "ingest",
@@ -92,3 +119,42 @@ class Ingests:
         if not ending.done():
             child.kill()
         return await ending
+
+    async def _look(self) -> list[str]:
+        """Ask each process for its metrics; of one that does not answer, those of before count."""
+        asked = dict(self._ports)
+        texts = await asyncio.gather(*(_get(port, "/metrics") for port in asked.values()))
+        for (number, port), (status, text) in zip(asked.items(), texts, strict=True):
+            if status == httpx.codes.OK and self._ports.get(number) == port:
+                self._metrics.saw(number, text)
+        return []
+
+    async def _why_not_all_are_ready(self) -> list[str]:
+        replies = await asyncio.gather(*(self._ask_ready(number) for number in range(self._processes)))
+        return [reply for reply in replies if reply]
+
+    async def _why_none_is_ready(self) -> list[str]:
+        wrong = await self._why_not_all_are_ready()
+        return wrong if len(wrong) == self._processes else []
+
+    async def _ask_ready(self, number: int) -> str | None:
+        if (port := self._ports.get(number)) is None:
+            return f"process {number} does not run"
+        status, text = await _get(port, "/health/ready")
+        return None if status == httpx.codes.OK else f"process {number}: {text}"
+
+
+async def _get(port: int, path: str) -> tuple[int | None, str]:
+    """Return status and body of a reply; no status, and why, if there is none."""
+    async with httpx.AsyncClient(timeout=ANSWER_S_MAX, trust_env=False) as client:
+        try:
+            reply = await client.get(f"http://{HERE}:{port}{path}")
+        except httpx.HTTPError as error:
+            return None, str(error) or type(error).__name__
+        return reply.status_code, reply.text
+
+
+def _free_port() -> int:
+    """Return a port of the loopback that is free now; a process that cannot have it is replaced, with another."""
+    with contextlib.closing(socket.create_server((HERE, 0))) as listener:
+        return int(listener.getsockname()[1])

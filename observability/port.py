@@ -12,14 +12,13 @@ import socketserver
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from observability.catalogue import Verb
-from observability.meter import Meter
 from schemas.faults import Fault, NotReady
 from schemas.settings import Settings
 
@@ -29,6 +28,13 @@ ANSWER_S_MAX: Final = 6.0  # of the event loop; a log has its own deadline, whic
 SENDER_S_MAX: Final = 5.0
 # What is wrong, a sentence each; nothing: all is well.
 Question = Callable[[], Awaitable[list[str]]]
+
+
+class Exporter(Protocol):
+    """What has metrics."""
+
+    def text(self) -> bytes:
+        """Return all of them in the text format of Prometheus."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -63,7 +69,7 @@ PATHS: Final = ("/metrics", *Health().questions())
 
 
 @contextlib.contextmanager
-def serving(settings: Settings, verb: Verb, meter: Meter, health: Health) -> Iterator[Callable[[], None]]:
+def serving(settings: Settings, verb: Verb, meter: Exporter, health: Health) -> Iterator[Callable[[], None]]:
     """Serve the port for the length of the block, in which the event loop of the caller has to run.
 
     The block is given a function that logs the address, to call when the process has started: one that cannot
@@ -100,7 +106,7 @@ def _bind(settings: Settings, verb: Verb) -> "_Server":
 
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
-    meter: Meter
+    meter: Exporter
     health: Health
     loop: asyncio.AbstractEventLoop
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from rigs.commands import SECRETS, Running, failed, playhead, started
 from rigs.ingest import session_start
 from rigs.waiting import until
@@ -35,13 +36,15 @@ def ports(pool: Running, event: str) -> list[int]:
     return [int(port) for port in re.findall(rf'"port": (\d+), "event": "{event}"', pool.output)]
 
 
-def received(pool: Running) -> list[float]:
-    """Return how many requests each process has received, by its metrics."""
-    found = []
-    for port in ports(pool, "metrics"):
-        text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
-        found.append(float(re.findall(r'^playhead_ingest_received_total{protocol="media"} (\S+)', text, re.M)[0]))
-    return found
+def metrics_of(port: int) -> str:
+    """Return the metrics at a port."""
+    return httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=20).text
+
+
+def received(port: int) -> float:
+    """Return how many requests a process has received, by the metrics at a port."""
+    text = metrics_of(port)
+    return float(re.findall(r'^playhead_ingest_received_total{protocol="media"} (\S+)', text, re.M)[0])
 
 
 def post(port: int) -> int:
@@ -50,14 +53,21 @@ def post(port: int) -> int:
 
 
 def test_processes_share_the_requests_and_end_together(pool: Running) -> None:
-    """Each gets some, each has a port of its own for metrics, and SIGTERM ends all of them well."""
+    """Each gets some, one port has the metrics of all, and SIGTERM ends all of them well."""
     first, second = ports(pool, "listening")
     assert first == second
     assert {post(first) for _ in range(40)} == {201}
-    assert len(set(ports(pool, "metrics"))) == 2
-    one, other = received(pool)
-    assert one + other == 40
-    assert min(one, other) > 0
+    together, *each = ports(pool, "metrics")
+    assert received(together) == sum(map(received, each)) == 40
+    assert min(map(received, each)) > 0
+    text = metrics_of(together)
+    assert re.findall(r"^playhead_ingest_(?:log_up|partitions) .*$", text, re.M) == [
+        "playhead_ingest_log_up 1.0",
+        "playhead_ingest_partitions 1.0",
+    ]
+    of_all, of_one = ({f.name for f in text_string_to_metric_families(one)} for one in (text, metrics_of(each[0])))
+    assert of_all == of_one, "it has the metrics of one process, and no others"
+    assert httpx.get(f"http://127.0.0.1:{together}/health/ready").json() == {"status": "ready", "wrong": []}
     children = pool.children()
     assert pool.end() == 0, pool.output
     assert not any(child.is_running() for child in children)
@@ -65,7 +75,10 @@ def test_processes_share_the_requests_and_end_together(pool: Running) -> None:
 
 
 def test_a_process_that_dies_is_replaced(pool: Running) -> None:
-    """It is logged with its cause, and the others serve meanwhile."""
+    """It is logged with its cause, the others serve meanwhile, and what it has counted stays counted."""
+    together = ports(pool, "metrics")[0]
+    assert {post(ports(pool, "listening")[0]) for _ in range(10)} == {201}
+    assert received(together) == 10
     victim = pool.children()[0]
     os.kill(victim.pid, signal.SIGKILL)
     pool.wait_for(lambda: len(ports(pool, "listening")) == 3)
@@ -73,6 +86,7 @@ def test_a_process_that_dies_is_replaced(pool: Running) -> None:
     assert (line["level"], line["how"]) == ("error", "killed by SIGKILL")
     assert victim.pid not in {child.pid for child in pool.children()}
     assert {post(ports(pool, "listening")[0]) for _ in range(10)} == {201}
+    assert received(together) == 20
 
 
 def test_no_process_outlives_the_first(pool: Running) -> None:

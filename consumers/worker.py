@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 import duckdb
 import structlog
 
+from consumers.alive import Alive
 from consumers.batch import Batch, DecodedChunk
 from consumers.closing import Limits
 from consumers.decisions import with_remedy
@@ -65,6 +66,7 @@ class Worker:
         self._kept: dict[int, HeldPartition] = {}  # released, in case they come back unchanged
         self._turn = asyncio.Lock()  # one transaction or load at a time works the lake
         self._committed_s = 0.0
+        self._alive = Alive(settings)
         self._log_clock = LogClock()
         self._log_outage = Outage("read")
         self._failures = 0
@@ -99,7 +101,7 @@ class Worker:
             reader = await self._open(stop)
             if reader is not None:
                 opened()
-                with kept_open(location(self._settings)):
+                with kept_open(location(self._settings)), self._alive.watched():
                     await self._work(reader, stop)
         finally:
             ending.cancel()
@@ -177,7 +179,7 @@ class Worker:
                 batch = reading.result()
                 reading = asyncio.create_task(read_batch())
                 await write_batch(batch)
-                self._touch_alive_file()
+                self._alive.touch()
                 if self._until_read and batch.is_stored(self._next_offsets()):
                     self._open_sessions_s = 0.0  # the last transaction writes them, whenever they were written
                     await write_batch(self._new_batch())
@@ -364,10 +366,6 @@ class Worker:
         for partition, held in self._held.items():
             if partition in self._halts or partition in self._heard:
                 self._lake.note_halt(held, self._halts.reason(partition), now=now)
-
-    def _touch_alive_file(self) -> None:
-        if self._settings.worker_alive_file is not None:
-            self._settings.worker_alive_file.touch()
 
     async def _wait_for_log(self, fault: LogUnavailable) -> None:
         self.metrics.failed("log")

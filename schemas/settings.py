@@ -1,7 +1,8 @@
 """Every setting, its default and its meaning; read from the environment once, by the command, and passed down.
 
 Names are `PLAYHEAD_` and the field's name in capitals. An unknown `PLAYHEAD_*` name is refused with the nearest
-known one. A secret may also come from the file that `<NAME>_FILE` names.
+known one. A secret may also come from the file that `<NAME>_FILE` names, but not from both. The file of a previous
+key may be empty: there is none then.
 """
 
 import difflib
@@ -28,6 +29,7 @@ SECRETS = (
     "lake_s3_secret_key",
     "notebooks_token",
 )
+PREVIOUS = ("mac_key_previous",)  # there is one only while keys are rotated
 OF_LOG = frozenset(("kafka_sasl_password",))
 OF_LAKE = frozenset(("lake_catalog_password", "lake_s3_secret_key"))
 # The secrets that each verb needs; as a child process it is given no others.
@@ -248,6 +250,9 @@ class Settings(BaseModel):
     )
     worker_upkeep_interval_s: float = Field(60.0, gt=0, description="Interval between rounds of upkeep")
     worker_alive_file: Path | None = Field(None, description="File that the worker touches while it works")
+    worker_hung_s: float = Field(
+        300.0, ge=0, description="A worker that makes no step for this long ends, to be started again; 0: never"
+    )
     session_idle_s: float = Field(600.0, gt=0, description="A session without events closes after this")
     session_stuck_s: float = Field(
         1800.0, gt=0, description="A session whose playhead does not move closes after this"
@@ -448,9 +453,14 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         if not name.startswith(PREFIX) or not text:
             continue
         field = name.removeprefix(PREFIX).lower()
-        if field.endswith("_file") and field.removesuffix("_file") in SECRETS:
+        secret = field.removesuffix("_file")
+        if field.endswith("_file") and secret in SECRETS:
+            if environment.get(name.removesuffix("_FILE")):
+                mistakes.append(f"{name.removesuffix('_FILE')} and {name} are both set: keep one")
+                continue
             try:
-                values[field.removesuffix("_file")] = _read_secret(Path(text))
+                if text := _read_secret(Path(text), may_be_empty=secret in PREVIOUS):
+                    values[secret] = text
             except NotReady as fault:
                 mistakes.append(f"{name}: {fault}")
         elif field in Settings.model_fields:
@@ -472,13 +482,13 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _read_secret(path: Path) -> str:
-    """Return the contents of a secret's file. Raises NotReady if it is empty or cannot be read."""
+def _read_secret(path: Path, *, may_be_empty: bool = False) -> str:
+    """Return the contents of a secret's file. Raises NotReady if it is empty and must not, or cannot be read."""
     try:
         text = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise NotReady(f"cannot read {path}: {getattr(error, 'strerror', 'not UTF-8')}") from None
-    if not text:
+    if not text and not may_be_empty:
         raise NotReady(f"{path} is empty")
     return text
 

@@ -105,6 +105,21 @@ def test_a_file_without_a_secret_is_refused(content: bytes | None, tmp_path: Pat
         read_settings({"PLAYHEAD_MAC_KEY_FILE": str(path)})
 
 
+def test_a_secret_comes_from_one_place(tmp_path: Path) -> None:
+    """The variable and its file are both set: nobody can know which one counts."""
+    (tmp_path / "secret").write_text(PLANTED)
+    both = {"PLAYHEAD_MAC_KEY": "another", "PLAYHEAD_MAC_KEY_FILE": str(tmp_path / "secret")}
+    with pytest.raises(NotReady) as refused:
+        read_settings(both)
+    assert str(refused.value) == "PLAYHEAD_MAC_KEY and PLAYHEAD_MAC_KEY_FILE are both set: keep one"
+
+
+def test_the_file_of_a_previous_key_may_be_empty(tmp_path: Path) -> None:
+    """A container gets the same files before, during and after a rotation."""
+    (tmp_path / "previous").touch()
+    assert read_settings({"PLAYHEAD_MAC_KEY_PREVIOUS_FILE": str(tmp_path / "previous")}).mac_key_previous is None
+
+
 def test_secrets_are_never_shown() -> None:
     """Not in a description, not in the settings' own text, not in the refusal of another setting."""
     given = {f"{PREFIX}{name.upper()}": PLANTED for name in SECRETS}

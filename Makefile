@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: help run demo pictures test test-fast test-long test-image check format lock notebooks recount soak bench bench-lake bench-upkeep bench-pages bench-readers bench-client truth stack client-types clean
+.PHONY: help run demo pictures test test-fast test-long test-image check format lock notebooks recount soak bench bench-lake bench-upkeep bench-pages bench-readers bench-client truth stack client-types secrets clean
 
 help:  ## this list
 	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -96,9 +96,12 @@ client-types: .venv/.installed  ## the .d.ts files of clients/web, made of the t
 	PYTHONPATH=tests $(RUN)/python -c 'from rigs.node_packages import *; run_node_tool("tsc", "--project", WEB, "--outDir", "build/types")'
 	cp build/types/*.d.ts clients/web/
 
-.env:  ## secrets for compose.yaml, made once
-	umask 077 && $(PYTHON) -c 'import secrets; [print(f"PLAYHEAD_{name}={secrets.token_urlsafe(32)}") for name in \
-		("API_KEYS", "MAC_KEY", "PSEUDONYM_KEY", "LAKE_CATALOG_PASSWORD")]' > $@.part && mv $@.part $@
+# Containers run as a user of their own, so the files may be read by all, in a folder that only its owner enters.
+secrets:  ## secrets for compose.yaml, files in secrets/, each made once
+	umask 077 && mkdir -p secrets && cd secrets && touch mac_key_previous && \
+	for name in api_keys mac_key pseudonym_key lake_catalog_password; do test -s $$name || \
+		{ $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(32))' > $$name.part && mv $$name.part $$name; }; \
+	done && chmod 444 *
 
 lock: $(UV)  ## resolve pyproject.toml into requirements.lock (names, versions, hashes; no addresses)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -30,6 +30,7 @@ from rigs.containers import has_container_engine
 from rigs.processes import Process
 from rigs.waiting import until
 
+VERSION = "17"  # of a container; compose.yaml has the same. The system's may be older: Debian 12 has 15
 UP_WITHIN_S = 30.0
 ADMITTED = "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 BINARIES = "usr/lib/postgresql/*/bin/initdb"
@@ -66,7 +67,7 @@ class ContainerServer:
             raise NoServer("no container engine answers")
         from testcontainers.postgres import PostgresContainer
 
-        self._container = PostgresContainer("postgres:17-alpine")
+        self._container = PostgresContainer(f"postgres:{VERSION}-alpine")
         self._container.start()
         host, port = self._container.get_container_host_ip(), self._container.get_exposed_port(5432)
         self.connection = f"host={host} port={port} user=test password=test dbname=test"

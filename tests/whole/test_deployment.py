@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import tomllib
+import xml.etree.ElementTree
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -26,8 +27,9 @@ import httpx
 import psutil
 import pytest
 import yaml
-from rigs.brokers import Broker, free_ports
+from rigs.brokers import POM, Broker, free_ports
 from rigs.commands import PLAYHEAD
+from rigs.postgres import VERSION
 from rigs.processes import Process, started
 from rigs.programs import tool
 from rigs.waiting import until
@@ -41,71 +43,88 @@ OURS = ("init", "ingest", "worker", "upkeep", "backup", "notebooks")
 TARGETS = ("ingest", "full")  # of the Containerfile
 USER = 10001
 TOOLS = ("buildah", "podman", "debootstrap")
-REQUIRED = re.compile(r"\$\{(\w+):\?[^}]*\}")
 OPTIONAL = re.compile(r"\$\{(\w+):-([^}]*)\}")
+MOUNTED = "/run/secrets/"
 
 
 @pytest.fixture
-def services() -> dict[str, Any]:
+def compose() -> dict[str, Any]:
+    """What compose.yaml says."""
+    compose: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    return compose
+
+
+@pytest.fixture
+def services(compose: dict[str, Any]) -> dict[str, Any]:
     """The services of compose.yaml."""
-    services: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    services: dict[str, Any] = compose["services"]
     return services
 
 
 @pytest.fixture
-def secrets(tmp_path: Path) -> dict[str, str]:
-    """What `make .env` makes."""
+def secrets(tmp_path: Path) -> dict[str, Path]:
+    """The files that `make secrets` makes, by their names."""
     shutil.copy(ROOT / "Makefile", tmp_path)
-    subprocess.run(["make", "--silent", ".env"], cwd=tmp_path, check=True)
-    assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
-    return dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines())
+    subprocess.run(["make", "--silent", "secrets"], cwd=tmp_path, check=True)
+    assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
+    return {path.name: path for path in (tmp_path / "secrets").iterdir()}
 
 
 @pytest.mark.parametrize("service", OURS)
 def test_every_variable_in_compose_is_a_setting(
-    service: str, services: dict[str, Any], secrets: dict[str, str]
+    service: str, services: dict[str, Any], secrets: dict[str, Path]
 ) -> None:
     """Each variable of our services is one that Playhead knows, with a value that it takes."""
     variables = {name: value for name, value in services[service]["environment"].items() if name != "HOME"}
     assert all(name.startswith("PLAYHEAD_") for name in variables)
-    filled = {
-        name: OPTIONAL.sub(r"\2", REQUIRED.sub(lambda match: secrets[match[1]], value))
-        for name, value in variables.items()
-    }
-    settings = read_settings(filled)
+    folder = next(iter(secrets.values())).parent
+    settings = read_settings({name: value.replace(MOUNTED, f"{folder}/") for name, value in variables.items()})
     if service not in ("upkeep", "backup", "notebooks"):
         assert settings.log == "kafka"
-    if service != "ingest":
+    if service == "ingest":
+        assert settings.keys_of_api()
+        assert len(settings.keys_of_mac()) == 1, "there is no previous key unless keys are rotated"
+    else:
         assert settings.lake_catalog_password is not None
         assert settings.lake_files == "/data/files"
 
 
-def test_no_password_has_a_default(services: dict[str, Any], secrets: dict[str, str]) -> None:
-    """Every secret in compose.yaml must be given, `make .env` gives all of them, and no two are alike."""
+def test_secrets_come_from_files(
+    compose: dict[str, Any], services: dict[str, Any], secrets: dict[str, Path]
+) -> None:
+    """`make secrets` makes all of them, no two alike; no service has one in its environment, nor one too many."""
+    assert compose["secrets"] == {name: {"file": f"secrets/{name}"} for name in secrets}
+    contents = {name: path.read_text().strip() for name, path in secrets.items()}
+    assert contents.pop("mac_key_previous") == ""
+    assert len({*contents.values()}) == len(contents) == 4
+    assert all(len(secret) >= 43 for secret in contents.values())
+    for name, service in services.items():
+        wanted = {value for value in service.get("environment", {}).values() if value.startswith(MOUNTED)}
+        assert wanted == {MOUNTED + secret for secret in service.get("secrets", [])}, name
+        given = {
+            variable for variable in service.get("environment", {}) if re.search("PASSWORD|KEY|SECRET", variable)
+        }
+        assert all(variable.endswith("_FILE") for variable in given), name
     text = (ROOT / "compose.yaml").read_text()
-    assert set(REQUIRED.findall(text)) == secrets.keys()
-    assert {name for name, _ in OPTIONAL.findall(text)} == {
-        "PLAYHEAD_HTTP_PORT",
-        "PLAYHEAD_NOTEBOOKS_PORT",
-        "PLAYHEAD_PROMETHEUS_PORT",
-        "PLAYHEAD_GRAFANA_PORT",
-        "PLAYHEAD_MAC_KEY_PREVIOUS",
-    }
-    assert len({*secrets.values()}) == len(secrets)
-    assert all(len(secret) >= 43 for secret in secrets.values())
-    for service in services.values():
-        for name, value in service["environment"].items():
-            if name.endswith("_PREVIOUS"):
-                assert value == f"${{{name}:-}}", "there is one only while keys are rotated"
-            elif re.search("PASSWORD|KEY(?!_ID)|SECRET", name):
-                assert REQUIRED.fullmatch(value), f"{name} has a default"
+    assert all(name.endswith(("_PORT", "_IMAGE")) for name, _ in OPTIONAL.findall(text))
 
 
-def test_env_is_kept_once_made(tmp_path: Path, secrets: dict[str, str]) -> None:
-    """`make .env` does not replace secrets that are in use."""
-    before = (tmp_path / ".env").read_text()
-    subprocess.run(["make", "--silent", ".env"], cwd=tmp_path, check=True)
-    assert (tmp_path / ".env").read_text() == before
+def test_secrets_are_kept_once_made(tmp_path: Path, secrets: dict[str, Path]) -> None:
+    """`make secrets` replaces none that are in use, and all users of a container can read them."""
+    before = {name: path.read_text() for name, path in secrets.items()}
+    subprocess.run(["make", "--silent", "secrets"], cwd=tmp_path, check=True)
+    assert {name: path.read_text() for name, path in secrets.items()} == before
+    assert {stat.S_IMODE(path.stat().st_mode) for path in secrets.values()} == {0o444}
+
+
+def test_broker_and_database_are_those_of_the_tests(services: dict[str, Any]) -> None:
+    """The broker's version is the same, and the database's that of the container which tests use."""
+    images = {name: OPTIONAL.sub(r"\2", service["image"]) for name, service in services.items()}
+    version = xml.etree.ElementTree.parse(POM).findtext(".//{*}dependency/{*}version")
+    assert images["kafka"] == f"apache/kafka:{version}"
+    assert images["postgres"] == f"postgres:{VERSION}"
+    others = {name for name, service in services.items() if not images[name].startswith("playhead")}
+    assert all(OPTIONAL.fullmatch(services[name]["image"]) for name in others), "a digest can be given"
 
 
 @pytest.mark.parametrize("service", OURS)

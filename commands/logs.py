@@ -1,13 +1,18 @@
-"""The log of a process: one JSON object per line on stderr, from every library, each field of bounded length."""
+"""The log of a process: one JSON object per line on stderr, from every library, each field of bounded length.
+
+Of an exception it has the class and the place and no message, since that may quote what was sent.
+"""
 
 import logging
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, MutableMapping
 from importlib.metadata import version
 from typing import Any, Final
 
 import structlog
 
 from schemas.settings import Settings, describe
+from schemas.trace import trace_of
 
 FIELD_CHARACTERS_MAX: Final = 4_000
 HEAD_CHARACTERS: Final = 1_000  # of a longer field; the rest is its end, where a traceback has its cause
@@ -24,7 +29,7 @@ def log_as_json(level: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        _trace,
     ]
     handler = logging.StreamHandler()
     handler.setFormatter(
@@ -55,6 +60,15 @@ def log_settings(settings: Settings, **more: object) -> None:
     given = {f"PLAYHEAD_{name.upper()}" for name in settings.model_fields_set}
     values = {row.variable: row.value for row in describe(settings) if row.variable in given}
     logger.info("settings", version=version("playhead"), settings=values, **more)
+
+
+def _trace(_logger: object, _name: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replace an exception by where it was raised."""
+    raised = fields.pop("exc_info", None)
+    error = sys.exc_info()[1] if raised is True else raised[1] if isinstance(raised, tuple) else raised
+    if isinstance(error, BaseException):
+        fields["exception"] = trace_of(error)
+    return fields
 
 
 def _bounded(_logger: object, _name: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:

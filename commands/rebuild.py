@@ -2,6 +2,8 @@
 
 import asyncio
 
+import uvloop
+
 from commands.children import stopped_by_signals
 from commands.init import make_log_and_lake
 from commands.progress import shown_statements
@@ -23,7 +25,7 @@ def rebuild_lake(settings: Settings, new_log: str | None) -> Folder | None:
     """
     found = newest(folder_of_backups(settings))
     backup = found[0] if found else None
-    asyncio.run(_rebuild(settings, backup, new_log))
+    uvloop.run(_rebuild(settings, backup, new_log))  # as the worker
     return backup
 
 

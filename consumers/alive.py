@@ -4,18 +4,16 @@ import contextlib
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import structlog
 
 from schemas.settings import Settings
+from schemas.trace import place_of
 
 HUNG_STATUS: Final = 4
 TICK_S: Final = 1.0
-FRAMES_MAX: Final = 8
 
 logger = structlog.get_logger(__name__)
 
@@ -57,12 +55,6 @@ class Alive:
 
 
 def _threads() -> dict[str, str]:
-    """Return where each thread is: functions and lines, and no values."""
+    """Return where each thread is, by its name."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    return {
-        names.get(ident, str(ident)): " < ".join(
-            f"{frame.name} ({Path(frame.filename).name}:{frame.lineno})"
-            for frame in reversed(traceback.extract_stack(top)[-FRAMES_MAX:])
-        )
-        for ident, top in sys._current_frames().items()
-    }
+    return {names.get(ident, str(ident)): place_of(frame) for ident, frame in sys._current_frames().items()}

@@ -12,8 +12,9 @@ from rich.text import Text
 
 from commands.as_json import print_json
 from commands.durations import parse_moment
+from commands.progress import Counted
 from commands.tables import print_table
-from consumers.replay import read_again, replay
+from consumers.replay import Replayed, read_again, replay
 from lake.catalog import connect, location
 from lake.quarantine import (
     DISCARDED,
@@ -106,7 +107,12 @@ async def print_replay(
     settings: Settings, choice: Choice, *, limit: int | None, is_dry: bool, as_json: bool
 ) -> None:
     """Replay the chosen records, and print what became of them."""
-    done = await replay(settings, choice, limit=limit, is_dry=is_dry)
+    with Counted("replay") as counted:
+
+        def note(done: Replayed) -> None:
+            counted.show(appended=done.appended, stored_already=done.stored, not_decoded=sum(done.bad.values()))
+
+        done = await replay(settings, choice, limit=limit, is_dry=is_dry, note=note)
     if as_json:
         print_json({**msgspec.structs.asdict(done), "dry_run": is_dry})
         return

@@ -6,7 +6,7 @@ import uvloop
 
 from commands.children import stopped_by_signals
 from commands.init import make_log_and_lake
-from commands.progress import shown_statements
+from commands.progress import shown_reading, shown_statements
 from consumers.decisions import accept_new_logs, other_logs, parse_partitions, with_remedy
 from consumers.worker import Worker
 from eventlog.adapters import create_log
@@ -43,4 +43,6 @@ async def _rebuild(settings: Settings, backup: Folder | None, new_log: str | Non
             await accept_new_logs(settings, others.keys())
     await make_log_and_lake(settings)
     collect_rarely()
-    await Worker(settings).run(stopped_by_signals(), until_read=True)
+    worker = Worker(settings)
+    async with shown_reading("rebuild", settings, worker.positions):
+        await worker.run(stopped_by_signals(), until_read=True)

@@ -5,6 +5,7 @@ from functools import partial
 
 from commands.children import stopped_by_signals
 from commands.logs import log_settings
+from commands.progress import shown_reading
 from commands.rounds import Rounds
 from commands.upkeep import start_upkeep
 from consumers.decisions import accept_gaps, accept_new_logs, parse_partitions
@@ -36,7 +37,8 @@ async def run_worker(
     worker = Worker(settings, upkeep=upkeep, meter=meter)
     health = Health(ready=worker.metrics.ready, flow=worker.metrics.flow)
     if until_read:
-        await worker.run(stopped_by_signals(), until_read=True)
+        async with shown_reading("worker", settings, worker.positions):
+            await worker.run(stopped_by_signals(), until_read=True)
         return
     with serving(settings, "worker", meter, health) as log_address:
         await worker.run(stopped_by_signals(), opened=log_address)

@@ -7,7 +7,7 @@ its event again; its id then makes it a duplicate. So each event counts once, an
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -75,11 +75,18 @@ def value_of(entry: Entry) -> bytes:
     return encode(fields)
 
 
-async def replay(settings: Settings, choice: Choice, *, limit: int | None, is_dry: bool) -> Replayed:
+async def replay(
+    settings: Settings,
+    choice: Choice,
+    *,
+    limit: int | None,
+    is_dry: bool,
+    note: Callable[[Replayed], None] = lambda _: None,
+) -> Replayed:
     """Append what can be decoded now of the chosen records, `limit` of them at most, and link old and new offsets.
 
-    `is_dry`: only count. Raises NotReady for refused bodies, or if the log is not the one that the lake has read;
-    LogUnavailable or duckdb.Error, after which the next replay continues.
+    `is_dry`: only count. `note` is told of each page. Raises NotReady for refused bodies, or if the log is not the
+    one that the lake has read; LogUnavailable or duckdb.Error, after which the next replay continues.
     """
     if choice.source == "ingest":
         raise NotReady(
@@ -101,6 +108,7 @@ async def replay(settings: Settings, choice: Choice, *, limit: int | None, is_dr
                 good = _good(page, done)[:left]
                 stored = await asyncio.to_thread(_stored, connection, good)
                 fresh = [each for each in good if each.event.event_id not in stored]
+                note(done)
                 done.stored += len(good) - len(fresh)
                 if writer is None:
                     done.appended += len(fresh)

@@ -347,6 +347,10 @@ class Worker:
         self._held.clear()
         self.metrics.start_again()
 
+    def positions(self) -> dict[int, int]:
+        """Return the next offset of the log of each partition that it holds."""
+        return {number: held.ledger.next_in_log for number, held in self._held.items()}
+
     def _next_offsets(self) -> dict[int, int]:
         return {number: held.ledger.next_offset for number, held in self._held.items()}
 

@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 
 import duckdb
+import structlog
 
 from lake import rollups, settled
 from lake.catalog import METADATA, NAME, Location, check_language, connect, quote
@@ -34,6 +35,8 @@ from lake.schema import (
 from schemas.faults import SchemaMismatch
 from schemas.vocabulary import EVENT_TYPES, EventType
 from sessions.rules import RULES
+
+logger = structlog.get_logger(__name__)
 
 _COLUMN = re.compile(r'^ {4}("?\w+"?) .*?-- (.+)$')
 _CREATE = re.compile(r"^CREATE (?:OR REPLACE )?(TABLE|VIEW) (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
@@ -146,6 +149,7 @@ def _migrate(connection: duckdb.DuckDBPyConnection, place: Location, partitions:
     refuse_newer(found, place)
     if found == SCHEMA:
         return
+    logger.info("lake is being migrated", from_schema=found, to_schema=SCHEMA)
     connection.execute("BEGIN")
     there = names_of_tables(connection)
     for statement in _statements(_shared_tables()):

@@ -129,6 +129,7 @@ class Load:
     ports: list[int]
     run: str = ""  # what the names of its sessions begin with
     acknowledged: int = 0
+    told_s: float = 0.0  # when that was last told
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     refusals: list[str] = field(default_factory=list)
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from soak.processes import Neighbour, Process, Running, running
 from soak.verdict import Verdict, check_apart, count_apart
 
 STALLED_S_MAX = 120.0  # a lake that gets no event for so long will not
+TOLD_EVERY_S = 30.0
 NOTICED_TIMEOUT_S = 30.0
 TOGETHER = 3  # processes that are told to end at the same moment
 
@@ -185,6 +187,9 @@ async def _wait_for(load: Load, acknowledged: int, processes: list[Process]) -> 
             stalled_s, last = time.monotonic(), load.acknowledged
         if time.monotonic() - stalled_s > 60:
             raise TimeoutError(f"nothing was acknowledged for 60 s, after {last} events")
+        if time.monotonic() - load.told_s > TOLD_EVERY_S:
+            load.told_s = time.monotonic()
+            print(f"{load.acknowledged:,} events are acknowledged", file=sys.stderr, flush=True)
         for process in processes:
             process.note_death()
         await asyncio.sleep(0.02)

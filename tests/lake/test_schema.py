@@ -18,11 +18,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from rigs.commands import SECRETS, playhead, started
+from rigs.commands import SECRETS, environment, playhead, started
 from rigs.lake import Lake
 from rigs.logs import writing
 from rigs.mortal import Mortal, dies_before, statements_of
 from rigs.postgres import Server, new_database
+from rigs.runbook import blocks, follow
 from rigs.waiting import until
 
 from consumers.decode import decode
@@ -161,6 +162,16 @@ def test_a_lake_of_schema_2_is_migrated_while_it_is_read(of_schema_2: Lake, tmp_
     assert number(lake) == SCHEMA
     assert columns(lake) == columns(Lake(tmp_path / "new", partitions=2))
     assert verify(lake.place).findings == []
+
+
+def test_a_lake_is_upgraded_as_the_runbook_says(of_schema_2: Lake, tmp_path: Path) -> None:
+    """Migrated, with what waited in the log."""
+    (commands,) = blocks("Upgrade")
+    settings = environment(settings_of(of_schema_2))
+    assert "all is well: every offset is stored exactly once" in follow(
+        commands, cwd=tmp_path, environment=settings
+    )
+    assert number(of_schema_2) == SCHEMA
 
 
 def test_a_backup_of_schema_2_is_restored_into_this_schema(of_schema_2: Lake, tmp_path: Path) -> None:

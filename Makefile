@@ -96,11 +96,16 @@ client-types: .venv/.installed  ## the .d.ts files of clients/web, made of the t
 	PYTHONPATH=tests $(RUN)/python -c 'from rigs.node_packages import *; run_node_tool("tsc", "--project", WEB, "--outDir", "build/types")'
 	cp build/types/*.d.ts clients/web/
 
-# Containers run as a user of their own, so the files may be read by all, in a folder that only its owner enters.
+# Containers run as a user of their own, so the files may be read by all, in a folder that only its owner enters. Those of
+# an .env, where releases before had them, are taken over.
 secrets:  ## secrets for compose.yaml, files in secrets/, each made once
 	umask 077 && mkdir -p secrets && cd secrets && touch mac_key_previous && \
 	for name in api_keys mac_key pseudonym_key lake_catalog_password; do test -s $$name || \
-		{ $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(32))' > $$name.part && mv $$name.part $$name; }; \
+		{ $(PYTHON) -c 'import secrets, sys, pathlib; env = pathlib.Path("../.env"); \
+			lines = env.read_text().splitlines() if env.exists() else []; \
+			kept = dict(line.split("=", 1) for line in lines if "=" in line); \
+			print(kept.get("PLAYHEAD_" + sys.argv[1].upper()) or secrets.token_urlsafe(32))' $$name > $$name.part && \
+		mv $$name.part $$name; }; \
 	done && chmod 444 *
 
 lock: $(UV)  ## resolve pyproject.toml into requirements.lock (names, versions, hashes; no addresses)

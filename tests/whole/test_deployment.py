@@ -78,7 +78,8 @@ def test_every_variable_in_compose_is_a_setting(
     variables = {name: value for name, value in services[service]["environment"].items() if name != "HOME"}
     assert all(name.startswith("PLAYHEAD_") for name in variables)
     folder = next(iter(secrets.values())).parent
-    settings = read_settings({name: value.replace(MOUNTED, f"{folder}/") for name, value in variables.items()})
+    filled = {name: OPTIONAL.sub(r"\2", value).replace(MOUNTED, f"{folder}/") for name, value in variables.items()}
+    settings = read_settings(filled)
     if service not in ("upkeep", "backup", "notebooks"):
         assert settings.log == "kafka"
     if service == "ingest":
@@ -115,6 +116,17 @@ def test_secrets_are_kept_once_made(tmp_path: Path, secrets: dict[str, Path]) ->
     subprocess.run(["make", "--silent", "secrets"], cwd=tmp_path, check=True)
     assert {name: path.read_text() for name, path in secrets.items()} == before
     assert {stat.S_IMODE(path.stat().st_mode) for path in secrets.values()} == {0o444}
+
+
+def test_secrets_of_an_env_file_are_taken_over(tmp_path: Path) -> None:
+    """Where releases before had them: another pseudonym key would make every viewer new."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / ".env").write_text("PLAYHEAD_PSEUDONYM_KEY=a=key=\nPLAYHEAD_LAKE_CATALOG_PASSWORD=word\n")
+    subprocess.run(["make", "--silent", "secrets"], cwd=tmp_path, check=True)
+    found = {
+        name: (tmp_path / "secrets" / name).read_text() for name in ("pseudonym_key", "lake_catalog_password")
+    }
+    assert found == {"pseudonym_key": "a=key=\n", "lake_catalog_password": "word\n"}
 
 
 def test_broker_and_database_are_those_of_the_tests(services: dict[str, Any]) -> None:

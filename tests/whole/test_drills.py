@@ -12,7 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
-from rigs.brokers import Broker
+from rigs import s3
+from rigs.brokers import Broker, free_ports
 from rigs.fleet import Feed, Fleet, feeding
 from rigs.postgres import Server
 from rigs.runbook import blocks, follow
@@ -30,8 +31,8 @@ EVENTS = 40  # at each time
 class Drill:
     """A fleet whose workers run only to read what there is, and all that its log has ever acknowledged."""
 
-    def __init__(self, ships: Fleet, *, is_many: bool, shell: dict[str, str]) -> None:
-        self.ships, self.is_many = ships, is_many
+    def __init__(self, ships: Fleet, *, server: Server | None, shell: dict[str, str]) -> None:
+        self.ships, self._server, self.is_many = ships, server, server is not None
         self.acknowledged: set[str] = set()
         self.tried: set[str] = set()
         self._shell = ships.environment | shell
@@ -71,13 +72,13 @@ class Drill:
         shutil.rmtree(self.ships.place.files)
         Path(self.ships.place.files).mkdir()
 
-    def lose_database(self, server: Server | None) -> None:
+    def lose_database(self) -> None:
         """Drop the database and its role, or delete the catalogue's file."""
-        if server is None:
+        if self._server is None:
             for file in Path(self.ships.place.catalog).parent.glob("catalog.sqlite*"):
                 file.unlink()
             return
-        with psycopg.connect(server.connection, autocommit=True) as connection:
+        with psycopg.connect(self._server.connection, autocommit=True) as connection:
             for name in ("playhead", "playhead_lost"):
                 connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
             connection.execute(b"DROP ROLE IF EXISTS playhead")
@@ -114,11 +115,37 @@ class Drill:
         shutil.rmtree(self.ships.folder / "files.lost", ignore_errors=True)
 
 
+@contextlib.contextmanager
+def kafka_and_postgresql(folder: Path, kafka: Broker, server: Server) -> Iterator[tuple[dict[str, str], ...]]:
+    """Give the settings of a lake in a database `playhead` whose backups are on S3, and those of psql."""
+    where = {
+        "host": "",
+        "port": "",
+        "user": "",
+        "password": "",
+        **psycopg.conninfo.conninfo_to_dict(server.connection),
+    }
+    (port,) = free_ports(1)
+    with s3.moto_server(folder, port):
+        yield (
+            {
+                "PLAYHEAD_LOG": "kafka",
+                "PLAYHEAD_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+                "PLAYHEAD_LAKE_FILES": str(folder / "files"),
+                "PLAYHEAD_LAKE_BACKUPS": f"s3://{s3.BUCKET}/backups",
+                **{f"PLAYHEAD_{name.upper()}": str(value) for name, value in s3.settings_of(port).items()},
+                "PLAYHEAD_LAKE_CATALOG": f"postgres:host={where['host']} port={where['port']} "
+                "user=playhead dbname=playhead",
+                "PLAYHEAD_LAKE_CATALOG_PASSWORD": PASSWORD,
+            },
+            {f"PG{name.upper()}": str(where[name]) for name in ("host", "port", "user", "password")},
+        )
+
+
 @pytest.fixture(scope="module", params=["one machine", "kafka and postgresql"])
 def drill(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
-    """A lake that is well, with a backup on another disk, and a log with more than both."""
+    """A lake that is well, with a backup on another disk or on S3, and a log with more than the backup."""
     folder = tmp_path_factory.mktemp("drill")
-    is_many = request.param != "one machine"
     changes = {
         "PLAYHEAD_LOG": "embedded",
         "PLAYHEAD_LOG_PARTITIONS": "2",
@@ -126,39 +153,27 @@ def drill(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         "PLAYHEAD_LAKE_FILES": "",
         "PLAYHEAD_LAKE_BACKUPS": str(folder / "other disk" / "backups"),
     }
-    shell = {}
-    if is_many:
-        kafka: Broker = request.getfixturevalue("kafka")
-        server: Server = request.getfixturevalue("postgres")
-        where = psycopg.conninfo.conninfo_to_dict(server.connection)
-        address = f"host={where['host']} port={where['port']}"
-        changes |= {
-            "PLAYHEAD_LOG": "kafka",
-            "PLAYHEAD_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-            "PLAYHEAD_LAKE_FILES": str(folder / "files"),
-            "PLAYHEAD_LAKE_CATALOG": f"postgres:{address} user=playhead dbname=playhead",
-            "PLAYHEAD_LAKE_CATALOG_PASSWORD": PASSWORD,
-        }
-        shell = {
-            name: str(where[key]) for name, key in (("PGHOST", "host"), ("PGPORT", "port"), ("PGUSER", "user"))
-        }
-        shell |= {"PGPASSWORD": str(where.get("password", ""))}
-        with psycopg.connect(server.connection, autocommit=True) as connection:
-            connection.execute(f"CREATE ROLE playhead LOGIN PASSWORD '{PASSWORD}'".encode())
-            connection.execute(b"CREATE DATABASE playhead OWNER playhead")
-    ships = Fleet(folder, changes)
-    partitions = asyncio.run(create_log(ships.settings))
-    initialize(ships.place, partitions=partitions)
-    made = Drill(ships, is_many=is_many, shell=shell)
-    made.feed()
-    made.run("worker", "--until-read")
-    made.run("backup")
-    made.feed()
-    made.run("worker", "--until-read")
-    yield made
-    ships.close()
-    if is_many:
-        made.lose_database(request.getfixturevalue("postgres"))
+    shell: dict[str, str] = {}
+    server: Server | None = None
+    with contextlib.ExitStack() as running:
+        if request.param != "one machine":
+            kafka: Broker = request.getfixturevalue("kafka")
+            server = request.getfixturevalue("postgres")
+            more, shell = running.enter_context(kafka_and_postgresql(folder, kafka, server))
+            changes |= more
+            follow(blocks("Lose the lake")[2].rpartition("mv ")[0], cwd=folder, environment=changes | shell)
+        ships = Fleet(folder, changes)
+        running.callback(ships.close)
+        initialize(ships.place, partitions=asyncio.run(create_log(ships.settings)))
+        made = Drill(ships, server=server, shell=shell)
+        made.feed()
+        made.run("worker", "--until-read")
+        made.run("backup")
+        made.feed()
+        made.run("worker", "--until-read")
+        yield made
+        if server is not None:
+            made.lose_database()
 
 
 def test_the_files_of_the_lake_are_lost(drill: Drill) -> None:
@@ -172,9 +187,9 @@ def test_the_files_of_the_lake_are_lost(drill: Drill) -> None:
     drill.forget_lost()
 
 
-def test_the_catalogue_is_lost(drill: Drill, request: pytest.FixtureRequest) -> None:
+def test_the_catalogue_is_lost(drill: Drill) -> None:
     """Its files are of no use without it; with PostgreSQL the server may be a new one."""
-    drill.lose_database(request.getfixturevalue("postgres") if drill.is_many else None)
+    drill.lose_database()
     drill.feed()
     drill.follow("Lose the lake", 2 if drill.is_many else 0)
     assert "all is well" in drill.follow("Lose the lake", 3)
@@ -192,14 +207,14 @@ def test_the_log_is_lost(drill: Drill) -> None:
     drill.run("verify")
 
 
-def test_all_is_lost_but_the_backup(drill: Drill, request: pytest.FixtureRequest) -> None:
+def test_all_is_lost_but_the_backup(drill: Drill) -> None:
     """What the backup has is there, and what is sent from now on; what came after the backup is lost."""
     drill.run("backup")
     backed_up = drill.events()
     drill.feed()
     after_backup = drill.acknowledged - backed_up
     drill.lose_log()
-    drill.lose_database(request.getfixturevalue("postgres") if drill.is_many else None)
+    drill.lose_database()
     drill.lose_files()
     if drill.is_many:
         drill.follow("Lose the lake", 2)

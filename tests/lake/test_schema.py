@@ -166,7 +166,7 @@ def test_a_lake_of_schema_2_is_migrated_while_it_is_read(of_schema_2: Lake, tmp_
 
 def test_a_lake_is_upgraded_as_the_runbook_says(of_schema_2: Lake, tmp_path: Path) -> None:
     """Migrated, with what waited in the log."""
-    (commands,) = blocks("Upgrade")
+    (commands,) = blocks("Upgrade to a new release")
     settings = environment(settings_of(of_schema_2))
     assert "all is well: every offset is stored exactly once" in follow(
         commands, cwd=tmp_path, environment=settings

@@ -19,10 +19,12 @@ const ANSWER_MS_MAX = 20_000;
 const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 30_000;
 const EVENTS_WAITING_MAX = 1_000;
+const KEPT_ALIVE_MAX = 60_000;
 const CLOCK_BACK_MS = 1_000;
 const LATE_MS_MIN = 100;
 const LATE_MS_MAX = 2_000;
 const LOOP_S = 1;
+const SAME_S = 0.001;
 const DAY_S = 86_400;
 
 /**
@@ -43,7 +45,7 @@ const DAY_S = 86_400;
  */
 /**
  * - `url`: the address of Playhead's ingest, such as `https://events.example`.
- * - `content`: what is played, or a function that says so at each start of a session.
+ * - `content`: what is played, or a function that says so whenever a viewing begins.
  * - `player`, `channel`: names of this player and of its site or app; by default `playhead.js` and the page's host.
  * - `params`: any other keys of the sessionStart, with their whole names (`analytics.reportSuite`).
  * - `consent`: true or false as the viewer decided; left out: not asked. `userId` is only sent if it is true.
@@ -123,7 +125,7 @@ function outbox(options, onLost) {
   const key = Math.random().toString(36).slice(2) + Math.random().toString(36).slice(2);
   /** @type {Record<string, string>} */
   const usual = options.apiKey ? { "X-API-Key": options.apiKey } : {};
-  const consent = options.consent;
+  const { consent } = options;
   const first = {
     ...usual,
     "Idempotency-Key": key,
@@ -192,7 +194,7 @@ function outbox(options, onLost) {
         method: "POST",
         body, // a text is sent as text/plain, which takes no preflight
         headers: isStart ? first : usual,
-        keepalive: true,
+        keepalive: body.length < KEPT_ALIVE_MAX, // a page that goes away lets it arrive
         signal: AbortSignal.timeout?.(ANSWER_MS_MAX),
       });
       const text = await reply.text();
@@ -518,7 +520,7 @@ export function playhead(video, options) {
         // A device that slept wakes up late: by then the server has ended the session itself.
         if (paused_ms > PAUSE_MS_MAX + 2 * RETRY_MS_MAX) session.close();
         interrupt();
-      } else if (!video.seeking && Math.abs(video.currentTime - toldHead) > 0.001) ping();
+      } else if (!video.seeking && Math.abs(headNow() - toldHead) > SAME_S) ping();
       return;
     }
     if (told === "done") return;
@@ -563,6 +565,12 @@ export function playhead(video, options) {
 
   function onPlaying() {
     isLooping = isTornDown = false;
+    sync();
+  }
+
+  function onEnded() {
+    // The page may have begun again by now, so `ended` of the element may be false.
+    if (session && !pod && told && told !== "done") complete();
     sync();
   }
 
@@ -682,10 +690,11 @@ export function playhead(video, options) {
 
   /** @type {[EventTarget, string, (event: any) => void][]} */
   const listeners = [
-    ...["play", "pause", "waiting", "seeking", "seeked", "canplay", "loadedmetadata", "ended"].map(
+    ...["play", "pause", "waiting", "seeking", "seeked", "canplay", "loadedmetadata"].map(
       (name) => /** @type {[EventTarget, string, () => void]} */ ([video, name, sync]),
     ),
     [video, "playing", onPlaying],
+    [video, "ended", onEnded],
     [video, "timeupdate", onTimeUpdate],
     [video, "ratechange", onRate],
     [video, "emptied", onEmptied],

@@ -14,7 +14,7 @@ from rigs.browser import chromium, opened
 from rigs.films import films
 from rigs.ingest import Ingest, running
 from rigs.relay import Relay, relay
-from rigs.viewers import Sample, Scene, Viewers, facts_of, kept_samples, told_of, truth_of
+from rigs.viewers import HLS, SHAKA, Sample, Scene, Viewers, facts_of, kept_samples, modules, told_of, truth_of
 from rigs.waiting import until
 
 NEAR_S = 0.5
@@ -30,6 +30,10 @@ ENDLESS = """attach: async (video) => {
     await new Promise((done) => buffer.addEventListener('updateend', done, { once: true }));
     media.duration = Infinity;
 }"""
+FAILS = """
+    viewer.video.autoplay = true;
+    await viewer.until(() => viewings.%s.said.some(({ event }) => event.eventType === 'error')); viewer.end();
+"""
 THROUGH_RELAYS = {
     "down": Scene("await viewer.play(); await viewer.at(7); viewer.end();"),
     "lost": Scene(
@@ -41,8 +45,8 @@ THROUGH_RELAYS = {
         viewer.player.chapter({ index: 1, offset: 0, length: 6, friendlyName: 'One' });
         viewer.player.state('mute', true);
         viewer.video.playbackRate = 1.25;
-        await viewer.until(() => window.isForgotten);
-        viewer.pause(); await viewer.pause_ms(200); await viewer.play(); await viewer.played(0.3); viewer.end();
+        viewer.pause(); await viewer.until(() => window.isForgotten);
+        await viewer.play(); await viewer.played(0.3); viewer.end();
     """),
 }
 DIRECTLY = {
@@ -81,6 +85,8 @@ DIRECTLY = {
         "viewer.video.autoplay = true; await viewer.until(() => viewings.broken.said.length > 1); viewer.end();",
         src="missing.webm",
     ),
+    "hls": Scene(FAILS % "hls", more=HLS.replace("film.m3u8", "missing.m3u8")),
+    "shaka": Scene(FAILS % "shaka", more=SHAKA.replace("film.m3u8", "broken.m3u8")),
 }
 pytestmark = pytest.mark.skipif(
     chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine"
@@ -115,7 +121,7 @@ def all_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[All]:
     with contextlib.ExitStack() as stack:
         ingest = stack.enter_context(running(folder / "data"))
         relays = {name: stack.enter_context(relay(ingest.url)) for name in (*THROUGH_RELAYS, "cut")}
-        site = stack.enter_context(films(ingest.url, *(each.url for each in relays.values())))
+        site = stack.enter_context(films(ingest.url, *(each.url for each in relays.values()), modules=modules()))
         page = stack.enter_context(opened(site, folder / "profile"))
         relays["down"].is_down, relays["lost"].loses_replies = True, 3
         viewers = Viewers(page, ingest.url)
@@ -168,7 +174,7 @@ def test_a_session_takes_one_preflight(all_of: All) -> None:
 def test_a_session_that_is_forgotten_goes_on_in_another(all_of: All) -> None:
     """After a 404: a start that says it resumes, what was open, and then the very event that was refused."""
     viewers, relay = all_of.viewers, all_of.relays["forgotten"]
-    until(lambda: "ping" in viewers.types("forgotten"))
+    until(lambda: {"ping", "pauseStart"} <= set(viewers.types("forgotten")))
     first = viewers.session("forgotten")
     relay.forgotten.add(first)
     viewers.page.evaluate("window.isForgotten = true")
@@ -181,9 +187,9 @@ def test_a_session_that_is_forgotten_goes_on_in_another(all_of: All) -> None:
     assert [event["eventType"] for event in events[:5]] == [
         "sessionStart",
         "chapterStart",
-        "play",
-        "stateStart",
         "pauseStart",
+        "stateStart",
+        "play",
     ]
     assert events[0]["params"]["media.resume"] is True
     assert events[0]["params"]["media.playbackRate"] == 1.25
@@ -282,6 +288,14 @@ def test_a_source_that_cannot_be_played_is_an_error(all_of: All) -> None:
     assert [error.error_id for error in facts.playback_errors] == ["MEDIA_ERR_SRC_NOT_SUPPORTED"]
     assert facts.is_failed
     assert not facts.is_started
+
+
+@pytest.mark.parametrize(("name", "said"), [("hls", "hls.js manifestLoadError"), ("shaka", "shaka 1001")])
+def test_adapters_tell_errors_that_end_playback(name: str, said: str, all_of: All) -> None:
+    """Of hls.js a playlist that is missing, of Shaka Player a segment."""
+    all_of.viewers.wait(name)
+    facts = facts_of(all_of.ingest, all_of.viewers.session(name))
+    assert [error.error_id for error in facts.playback_errors] == [said]
 
 
 def test_a_new_session_begins_after_a_long_pause_and_after_a_day(all_of: All) -> None:

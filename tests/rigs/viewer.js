@@ -13,7 +13,7 @@
     const video = document.createElement("video");
     Object.assign(video, { muted: true, loop, preload: "auto", width: 160 });
     document.body.append(video);
-    const viewing = (viewings[name] = { video, samples: [], said: [], isOver: false, error: null });
+    const viewing = (viewings[name] = { video, samples: [], said: [], endedAt: 0, isOver: false, error: null });
     const sample = () => {
       const { currentTime, paused, ended, playbackRate } = video;
       viewing.samples.push([performance.now(), currentTime, +paused, +ended, playbackRate]);
@@ -35,6 +35,7 @@
       end: () => {
         sample();
         clearInterval(timer);
+        viewing.endedAt = Date.now();
         player.end();
         video.pause();
       },

@@ -155,7 +155,7 @@ SHAKA = """attach: async (video, player) => {
     const player_of_shaka = new shaka.Player();
     watchShaka(player, player_of_shaka);
     await player_of_shaka.attach(video);
-    await player_of_shaka.load('/film.m3u8');
+    player_of_shaka.load('/film.m3u8');
 }"""
 PARTS = """
     await viewer.play(); await viewer.played(1.5);
@@ -204,7 +204,17 @@ class Viewers:
         self.page.wait(lambda page: page.evaluate(f"viewings[{json.dumps(name)}].isOver"))
         error = self.page.evaluate(f"viewings[{json.dumps(name)}].error")
         assert error is None, (name, error)
-        until(lambda: self.types(name)[-1:] in (["sessionComplete"], ["sessionEnd"]), lambda: self.said(name))
+        until(lambda: self._is_told(name), lambda: self.said(name))
+
+    def _is_told(self, name: str) -> bool:
+        """Return whether the server accepted an end that is no earlier than the viewing's."""
+        ended_ms = self.page.evaluate(f"viewings[{json.dumps(name)}].endedAt")
+        return any(
+            said["event"]["eventType"] == ("sessionEnd" if ended_ms else "sessionComplete")
+            and said["event"]["playerTime"]["ts"] >= ended_ms
+            for said in self.said(name)
+            if said["status"] == 204
+        )
 
     def types(self, name: str) -> list[str]:
         """Return the types of the events that the server accepted, in the order of their times."""

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes the films of this folder with ffmpeg: a test pattern with a tone, in public domain (CC0 1.0).
-# film.webm has 12 s, clip.webm 3 s; film.m3u8 is an HLS stream of 8 s in two qualities.
+# film.webm has 12 s, clip.webm 3 s; film.m3u8 is an HLS stream of 8 s in two qualities. The second segment of
+# broken.m3u8, which was written by hand, is missing.
 set -e
 cd "$(dirname "$0")"
 quietly="-y -loglevel error -bitexact"

@@ -17,6 +17,7 @@ from commands.options import settings_of_process as _settings
 from commands.unneeded import leave_out_unneeded
 from schemas.faults import NotReady
 from schemas.settings import Settings, describe
+from schemas.terminal import quantity
 
 if TYPE_CHECKING:
     from commands.connect import Reader
@@ -86,7 +87,7 @@ def topics(
     from commands.topics import make_topic
 
     there = asyncio.run(make_topic(_settings(), partitions, alter=alter))
-    print(f"the log has {there} partitions")  # noqa: T201
+    print(f"the log has {quantity(there, 'partition')}")  # noqa: T201
 
 
 @app.command()
@@ -227,7 +228,8 @@ def _write_history(settings: Settings, history: str, until: datetime | None, *, 
     plan = Plan(viewers=viewers, seed=seed, length_s=parse_duration_s(history), until=end)
     written = write_history(settings, plan, Console(stderr=True))
     print(  # noqa: T201
-        f"{written.requests:,} requests ({written.refused:,} refused) of {written.sessions:,} sessions "
+        f"{quantity(written.requests, 'request')} ({written.refused:,} refused) of "
+        f"{quantity(written.sessions, 'session')} "
         f"are in the log, after {written.took_s:.0f} s"
     )
 

@@ -17,7 +17,7 @@ from lake.one_session import Timeline, describe, timeline_of
 from schemas.faults import NotReady
 from schemas.records import SOURCE_MEDIA, encode, media_event
 from schemas.settings import Settings
-from schemas.terminal import printable
+from schemas.terminal import printable, quantity
 from sessions.event import Event
 
 SESSION_ID: Final = "check"
@@ -94,11 +94,11 @@ def _as_read(index: int, incoming: Incoming, now_ms: int) -> Event | None:
 def _described(checkup: Checkup) -> Iterator[str]:
     verdict = checkup.verdict
     refused = sum(not event.accepted for event in verdict.events)
-    yield f"{len(verdict.events)} events, {refused} of them would be refused"
+    yield f"{quantity(len(verdict.events), 'event')}: {refused or 'none'} would be refused"
     for remark in verdict.remarks:
         yield _line(remark)
     if verdict.left_off:
-        yield f"and {verdict.left_off} more remarks"
+        yield f"and {quantity(verdict.left_off, 'more remark')}"
     if checkup.session is not None:
         yield ""
         yield "As a session, if each had arrived when it happened (offset: the place in the file, from 0):"

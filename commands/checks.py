@@ -21,6 +21,7 @@ from schemas.faults import Fault, NotReady
 from schemas.ineffective import ineffective
 from schemas.named_keys import read_named_keys
 from schemas.settings import KEY_CHARACTERS_MIN, OWN_SECRETS, PREFIX, Settings
+from schemas.terminal import quantity
 
 if TYPE_CHECKING:
     from lake.catalog import Location
@@ -135,7 +136,7 @@ class Checkup:
             raise NotReady("\n".join(mistakes))
         if partitions is None:
             raise Skipped(self._setup.unknown or "nothing is known of it")
-        return f"{partitions} partitions" + (f"; {self._setup.unknown}" if self._setup.unknown else "")
+        return quantity(partitions, "partition") + (f"; {self._setup.unknown}" if self._setup.unknown else "")
 
     async def extensions(self) -> str:
         """DuckDB and its extensions are installed, in versions that fit."""
@@ -152,7 +153,7 @@ class Checkup:
 
         place = self._place()
         self._catalogue = await in_thread(lambda: ask_catalogue(_hurried(place), clock=self._clock))
-        return f"{place.catalog} has tables for {len(self._catalogue.partitions)} partitions"
+        return f"{place.catalog} has tables for {quantity(len(self._catalogue.partitions), 'partition')}"
 
     async def files(self) -> str:
         """One file of the lake can be read."""

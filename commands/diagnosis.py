@@ -9,6 +9,7 @@ from commands.durations import shown_s
 from lake.backup import is_overdue
 from lake.condition import Condition
 from lake.verify import Finding
+from schemas.terminal import quantity
 
 BEHIND_S = 10.0  # a worker commits every second
 CLOCKS_DIFFER_S = 2.0
@@ -123,10 +124,9 @@ def _of_partition(one: Partition, *, is_log_known: bool, is_lake_known: bool) ->
     if one.reader is None:
         yield Finding("no_worker", one.partition, "no worker reads it: start `playhead worker`")
     elif one.waits_s > BEHIND_S and not is_halted:
-        waiting = (
-            f"{one.waiting:,} records wait, the oldest for {shown_s(one.waits_s)}, though {one.reader} reads it"
-        )
-        yield Finding("behind", one.partition, f"{waiting}: look into its log, or start more workers")
+        waiting = f"{quantity(one.waiting, 'record', 'wait')}, the oldest for {shown_s(one.waits_s)}"
+        remedy = f"though {one.reader} reads it: look into its log, or start more workers"
+        yield Finding("behind", one.partition, f"{waiting}, {remedy}")
 
 
 def _of_ingest(ingest: Ingest) -> Iterator[Finding]:
@@ -150,7 +150,7 @@ def _of_lake(seen: Seen, lake: Condition) -> Iterator[Finding]:
         yield Finding(
             "quarantine",
             None,
-            f"{bad:,} records of the last hour cannot be decoded: see `playhead quarantine list`",
+            f"{quantity(bad, 'record')} of the last hour cannot be decoded: see `playhead quarantine list`",
         )
     retention = timedelta(seconds=seen.log_retention_s)
     watched_since = lake.oldest_snapshot_at or seen.at

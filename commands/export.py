@@ -8,6 +8,7 @@ from commands.progress import shown_statements
 from lake.catalog import location
 from lake.export import Choice, export
 from schemas.settings import Settings
+from schemas.terminal import quantity
 
 
 def export_sessions(
@@ -19,7 +20,8 @@ def export_sessions(
     choice = Choice(first, last, where)
     with shown_statements("export") as watch:
         done = export(location(settings), target, choice, now=now, overwrite=overwrite, watch=watch)
+    sessions, verb = quantity(done.rows["sessions"], "session"), "is" if done.rows["sessions"] == 1 else "are"
     print(  # noqa: T201
-        f"{done.rows['sessions']:,} sessions with {done.rows['events']:,} events are in {target}: "
+        f"{sessions} with {quantity(done.rows['events'], 'event')} {verb} in {target}: "
         f"{done.size_bytes / 1e6:,.1f} MB, of snapshot {done.snapshot}"
     )

@@ -26,6 +26,7 @@ from players.month.stories import Window
 from schemas.faults import LogUnavailable, NotReady
 from schemas.garbage import collect_rarely
 from schemas.settings import Settings
+from schemas.terminal import quantity
 
 PROXY: Final = "127.0.0.1"
 SHOWN_EVERY: Final = 5_000  # requests
@@ -213,5 +214,5 @@ def _progress(console: Console) -> Progress:
 
 
 def _show(progress: Progress, task: TaskID, sender: Sender, done_ms: int, at: datetime) -> None:
-    count = f"{sender.requests:,} requests, {sender.sessions:,} sessions"
+    count = f"{quantity(sender.requests, 'request')}, {quantity(sender.sessions, 'session')}"
     progress.update(task, completed=done_ms, day=f"{at:%a %d %b}", count=count)

@@ -30,6 +30,7 @@ from players.truth import (
     metrics_of,
     totals,
 )
+from schemas.terminal import quantity
 
 LOOK_AGAIN_S = 0.2
 REPLY_S_MAX = 5.0
@@ -175,9 +176,10 @@ def _table(truth: Truth, sessions: Sequence[LakeSession]) -> Iterator[str]:
 def _sums(truth: Truth, differences: int, of_others: Sequence[LakeSession], *, refused: int) -> Iterator[str]:
     """Return what the viewers did, and what others did, if anything; `refused` counts the others' alone."""
     yield (
-        f"truth: {truth.accepted} events accepted in {len(truth.sessions)} sessions, {truth.refused} refused, "
-        f"{truth.unknown} unknown; {differences} differences in the lake"
+        f"truth: {quantity(truth.accepted, 'event')} accepted in {quantity(len(truth.sessions), 'session')}, "
+        f"{truth.refused:,} refused, {truth.unknown:,} unknown; {quantity(differences, 'difference')} in the lake"
     )
     if of_others or refused:
         events = sum(session.events for session in of_others)
-        yield f"of others, not the viewers': {events} events in {len(of_others)} sessions, {refused} refused"
+        did = f"{quantity(events, 'event')} in {quantity(len(of_others), 'session')}"
+        yield f"of others, not the viewers': {did}, {refused:,} refused"

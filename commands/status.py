@@ -32,7 +32,7 @@ from lake.transaction import Ledger
 from lake.verify import Finding
 from schemas.faults import Fault, LogUnavailable, NotReady
 from schemas.settings import Settings
-from schemas.terminal import printable
+from schemas.terminal import printable, quantity
 
 LOOK_AGAIN_S = 2.0
 WIDTH_NO_TERMINAL = 200
@@ -225,15 +225,16 @@ def _age(seen: Seen, moment: datetime | None, otherwise: str) -> str:
 def _of_ingest(one: Ingest) -> str:
     refused = ", ".join(f"{code} {count:,}" for code, count in sorted(one.refused.items()))
     state = "ready" if one.fault is None else "not ready"
-    return f"{state}; {one.accepted:,} accepted, refused: {refused or 'none'}; {one.errors:,} internal errors"
+    errors = quantity(one.errors, "internal error")
+    return f"{state}; {one.accepted:,} accepted, refused: {refused or 'none'}; {errors}"
 
 
 def _of_lake(lake: Condition) -> str:
     foreign = f"; foreign schemas: {', '.join(lake.foreign_schemas)}" if lake.foreign_schemas else ""
     return (
-        f"schema {lake.schema}, {lake.open_sessions:,} open sessions, {lake.files:,} files of "
+        f"schema {lake.schema}, {quantity(lake.open_sessions, 'open session')}, {quantity(lake.files, 'file')} of "
         f"{decimal(lake.files_bytes)}, catalogue of {decimal(lake.catalogue_bytes)}, "
-        f"{lake.snapshots:,} snapshots{foreign}"
+        f"{quantity(lake.snapshots, 'snapshot')}{foreign}"
     )
 
 

@@ -35,7 +35,7 @@ from lake.verify import verify
 from players.truth import Truth, read_truth
 from schemas.faults import Fault, NotReady
 from schemas.settings import Settings
-from schemas.terminal import printable
+from schemas.terminal import printable, quantity
 
 READY_S_MAX = 20.0
 VIEWERS_END_S_MAX = 3.0
@@ -183,7 +183,7 @@ async def _play(settings: Settings, plan: Plan, console: Console, stage: Stage, 
         raise Failed("the lake is inconsistent; see `playhead verify`")
     if waiting:
         rest = "everything before them is right" if is_judged else "nothing was judged"
-        raise NotCaughtUp(f"not caught up: {waiting} records wait; {rest}")
+        raise NotCaughtUp(f"not caught up: {quantity(waiting, 'record', 'wait')}; {rest}")
     stage.say("All is well: every event of the log is in the lake exactly once.", style="green")
 
 
@@ -300,8 +300,9 @@ def _line(pulse: Pulse, per_s: float | None) -> str:
     rate = "" if per_s is None else f" ({per_s:.0f}/s)"
     age = "" if pulse.behind_s is None else f", newest event {max(pulse.behind_s, 0):.1f} s old"
     return (
-        f"{pulse.events} events{rate} in {pulse.sessions} sessions, {pulse.watching} being watched, "
-        f"{pulse.quarantined} quarantined, {pulse.duplicates} duplicates{age}"
+        f"{quantity(pulse.events, 'event')}{rate} in {quantity(pulse.sessions, 'session')}, "
+        f"{pulse.watching:,} being watched, "
+        f"{pulse.quarantined:,} quarantined, {quantity(pulse.duplicates, 'duplicate')}{age}"
     )
 
 

@@ -12,7 +12,7 @@ from lake.audit import audit
 from lake.catalog import location
 from lake.verify import verify
 from schemas.settings import Settings
-from schemas.terminal import printable
+from schemas.terminal import printable, quantity
 
 
 def print_verdict(settings: Settings, *, within_s: float | None, as_json: bool) -> bool:
@@ -31,12 +31,13 @@ def print_verdict(settings: Settings, *, within_s: float | None, as_json: bool) 
     for count in verdict.partitions:
         console.print(
             f"partition {count.partition}: offsets {count.first_offset} to {count.next_offset}: "
-            f"{count.events} events, {count.quarantined} quarantined, {count.duplicates} duplicates, "
+            f"{quantity(count.events, 'event')}, {count.quarantined:,} quarantined, "
+            f"{quantity(count.duplicates, 'duplicate')}, "
             f"{count.lost} lost, {count.removed} removed"
         )
     for one in waiting:
         if one.records:
-            console.print(f"partition {one.partition}: {one.records} records of the log wait")
+            console.print(f"partition {one.partition}: {quantity(one.records, 'record', 'wait')} in the log")
     for finding in findings:
         console.print(Text(finding.code, "red"), Text(printable(finding.where_and_what)))
     console.print("broken" if findings else "all is well: every offset is stored exactly once")
@@ -59,7 +60,8 @@ def print_recount(settings: Settings, *, sample: int, seed: int | None, as_json:
         text = printable(f"{name} is {one.lake} in the lake, recounted {one.recounted}")
         console.print(Text(text, "red"))
     console.print(
-        f"{found.recounted} closed sessions recounted (seed {seed}), {found.numbers} numbers, "
-        f"{len(found.differences)} differences; {found.passed_over} sessions passed over"
+        f"{quantity(found.recounted, 'closed session')} recounted (seed {seed}), "
+        f"{quantity(found.numbers, 'number')}, "
+        f"{quantity(len(found.differences), 'difference')}; {quantity(found.passed_over, 'session')} passed over"
     )
     return not found.differences

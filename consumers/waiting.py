@@ -15,6 +15,7 @@ from lake.errors import cause
 from lake.verify import Finding
 from schemas.faults import LogUnavailable, NotReady
 from schemas.settings import Settings
+from schemas.terminal import quantity
 
 LOOK_AGAIN_S = 0.2
 FAILURES_MAX = 5
@@ -82,14 +83,15 @@ def _findings(
     findings = []
     for one in waiting:
         standing = standings.get(one.partition)
+        they_wait = quantity(one.records, "record", "wait")
         if standing is None and one.records:
-            detail = f"{one.records} records wait, and the lake has no tables for the partition: `playhead init`"
+            detail = f"{they_wait}, and the lake has no tables for the partition: `playhead init`"
             findings.append(Finding("behind", one.partition, detail))
         elif standing is not None and not standing.is_halted and standing.next_offset > now_ends[one.partition]:
             end_offset = now_ends[one.partition]
             detail = f"the log ends at {end_offset}, but the lake has read up to {standing.next_offset}"
             findings.append(Finding("log_truncated", one.partition, detail))
         elif is_to_come(standing, one.end_offset):
-            detail = f"{one.records} records wait, after {within_s:g} s: is a worker running, and keeping up?"
+            detail = f"{they_wait}, after {within_s:g} s: is a worker running, and keeping up?"
             findings.append(Finding("behind", one.partition, detail))
     return findings

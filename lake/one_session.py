@@ -12,7 +12,7 @@ from lake.changes import History
 from lake.find import NoSuchSession, Version, find, read_row, read_versions
 from lake.history import read_histories
 from lake.quarantine import RefusedBody, read_refused
-from schemas.terminal import printable
+from schemas.terminal import printable, quantity
 from sessions.event import Event
 from sessions.facts import ClockSegment
 from sessions.fold import begun
@@ -160,10 +160,11 @@ def _described(timeline: Timeline) -> Iterator[str]:
         yield "a retried start, which does not count: another session was started by the same request"
     for version in timeline.versions:
         why = f" ({version.close_reason})" if version.close_reason else ""
-        upto = f"{version.events} events up to offset {version.as_of_offset - 1}"
+        upto = f"{quantity(version.events, 'event')} up to offset {version.as_of_offset - 1}"
         yield f"version {version.version}: {version.state}{why}, {upto}, {version.late_events} late"
     if timeline.events_after_close:
-        yield f"{timeline.events_after_close} events came when it was over and changed nothing: in no number"
+        late = quantity(timeline.events_after_close, "event")
+        yield f"{late} came when it was over and changed nothing: in no number"
     yield ""
     head = f"{'offset':>9} {'at s':>10} {'took ms':>8}  {'event':<16} {'playhead s':>10}  {'then':<10}"
     yield f"{head} what it changed"

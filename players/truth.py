@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from schemas.terminal import quantity
+
 Value = float | bool | dict[str, float] | None
 
 NEARLY_EQUAL = 0.0015
@@ -259,7 +261,8 @@ def _compare_counts(session: SessionTruth, row: LakeSession) -> list[Finding]:
         detail = f"{session.accepted - row.events} of {session.accepted} accepted events are not there"
         findings.append(Finding("lost", session.session_id, detail))
     if row.events > session.accepted + session.unknown:
-        detail = f"{row.events} events, but only {session.accepted} were accepted and {session.unknown} unknown"
+        taken = f"only {session.accepted} were accepted and {session.unknown} unknown"
+        detail = f"{quantity(row.events, 'event')}, but {taken}"
         findings.append(Finding("doubled", session.session_id, detail))
     if row.has_user_id is not None and row.events and row.has_user_id != session.has_user_id:
         detail = "has a user id that was denied or never given" if row.has_user_id else "lacks its user id"
@@ -324,7 +327,8 @@ def _compare_strangers(truth: Truth, strangers: Sequence[LakeSession]) -> list[F
         if unclaimed and row.events <= unclaimed[-1]:
             unclaimed.pop()
         else:
-            findings.append(Finding("invented", row.session_id, f"{row.events} events of a session nobody played"))
+            detail = f"{quantity(row.events, 'event')} of a session nobody played"
+            findings.append(Finding("invented", row.session_id, detail))
     return findings
 
 

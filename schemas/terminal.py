@@ -1,4 +1,4 @@
-"""Text from players and databases, made safe to print on a terminal."""
+"""Text for a terminal: what players and databases say, made safe to print, and numbers of things."""
 
 
 def printable(text: str) -> str:
@@ -17,3 +17,10 @@ def escaped(value: bytes) -> str:
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
+
+
+def quantity(number: int, thing: str, verb: str = "") -> str:
+    """Return a number of things as a person writes it: `1 event`, `2,000 events`; `1 record waits`."""
+    if number == 1:
+        return f"1 {thing} {verb}s" if verb else f"1 {thing}"
+    return f"{number:,} {thing}s {verb}" if verb else f"{number:,} {thing}s"

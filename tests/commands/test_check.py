@@ -66,5 +66,7 @@ def test_the_command_prints_both_and_its_status_says_whether_all_is_well(tmp_pat
     assert "content_time_s = 20" in done.stdout
     path.write_text(json.dumps([each for each in SESSION if each["eventType"] != "Play"]))
     assert playhead("check", str(path), cwd=tmp_path).returncode == 0
+    path.write_text(json.dumps(event("play")))
+    assert playhead("check", str(path), cwd=tmp_path).stdout.startswith("1 event: none would be refused\n")
     missing = playhead("check", str(tmp_path / "nothing"), cwd=tmp_path)
     assert (missing.returncode, "cannot be read" in missing.stderr) == (2, True)

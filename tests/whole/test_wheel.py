@@ -106,6 +106,7 @@ def test_the_wheel_has_types_and_sql_and_no_tests(wheel: Path) -> None:
     packages = {name.partition("/")[0] for name in names if name.endswith("/__init__.py")} - {"tests"}
     assert {f"{package}/py.typed" for package in packages} <= set(names)
     assert any(name.startswith("lake/sql/") and name.endswith(".sql") for name in names)
+    assert {f"notebooks/demo_files/{name}" for name in ("page.html", "page.js", "film.mp4")} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "notice.py"))]
 
 

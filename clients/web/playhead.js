@@ -287,6 +287,9 @@ export function playhead(video, options) {
 
   // Where content is
 
+  /** Whether the source was taken away; the element says so at once, and its events a moment later. */
+  const isWithoutSource = () => isTornDown || (hasPlayed && !video.readyState);
+
   /** Where content was before a seek, of which the element already shows the target. */
   function headBefore() {
     const moved_s = ((performance.now() - seen.at) / 1000) * seen.rate;
@@ -311,7 +314,7 @@ export function playhead(video, options) {
 
   function headNow() {
     if (pod) return seen.head;
-    return hasPlayed && !isLooping && (video.seeking || isTornDown) ? headBefore() : video.currentTime;
+    return isWithoutSource() || (hasPlayed && !isLooping && video.seeking) ? headBefore() : video.currentTime;
   }
 
   /** Return the playhead as the protocol has it: seconds of content, or, if it is live, of the viewer's day. */
@@ -466,8 +469,8 @@ export function playhead(video, options) {
 
   // What the element does
 
-  /** Tell what content does, if the server was told otherwise. */
-  function sync() {
+  /** Tell what content does, if the server was told otherwise. @param {unknown} [by] what asks for it */
+  function sync(by) {
     if (isGone || pod) return;
     if (video.seeking && !isSeekSeen) seeLoop();
     isSeekSeen = video.seeking;
@@ -482,13 +485,15 @@ export function playhead(video, options) {
       if (told) complete();
       return;
     }
-    const isWaiting = video.seeking || isTornDown || video.readyState < 3;
+    const isTorn = isWithoutSource();
+    if (isTorn && by !== tick) return; // another source begins another session; a repair is over in a moment
+    const isWaiting = video.seeking || isTorn || video.readyState < 3;
     // An element whose source is taken away says that it is paused.
-    const isPaused = video.paused && (!isTornDown || told === "pauseStart");
+    const isPaused = video.paused && (!isTorn || told === "pauseStart");
     const now = isPaused ? "pauseStart" : !isWaiting ? "play" : told ? "bufferStart" : "";
     if (!now || now === told) return;
     let head = headNow();
-    const ago_ms = video.seeking || isTornDown || (told !== "play" && now !== "play") ? 0 : late_ms(head);
+    const ago_ms = video.seeking || isTorn || (told !== "play" && now !== "play") ? 0 : late_ms(head);
     if (ago_ms && now === "play") head = seen.head;
     if (now === "play") pingedAt = Date.now();
     if (now === "pauseStart") pausedAt = Date.now();
@@ -497,7 +502,7 @@ export function playhead(video, options) {
     tell([now, isFirst ? { qoeData: { "media.qoe.timeToStart": timeToStart_ms } } : {}], head, ago_ms);
     told = now;
     hasPlayed ||= now === "play";
-    see(isTornDown ? head : video.currentTime);
+    see(isTorn ? head : video.currentTime);
   }
 
   function complete() {
@@ -513,7 +518,7 @@ export function playhead(video, options) {
     const now = Date.now();
     if (now - loopedAt > TICK_MS) isLooping = false;
     openIfKnown();
-    sync();
+    sync(tick);
     if (told === "pauseStart" && !pod) {
       const paused_ms = now - pausedAt;
       if (paused_ms >= PAUSE_MS_MAX) {
@@ -556,7 +561,7 @@ export function playhead(video, options) {
   }
 
   function onTimeUpdate() {
-    if (!video.seeking && !isTornDown && !pod) {
+    if (!video.seeking && !isWithoutSource() && !pod) {
       if (video.readyState > 2) isLooping = false;
       see();
     }

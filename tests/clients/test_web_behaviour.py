@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from rigs.browser import chromium, opened
 from rigs.films import films
-from rigs.ingest import Ingest, running
+from rigs.ingest import Ingest, event, running, session_start
 from rigs.relay import Relay, relay
 from rigs.viewers import HLS, SHAKA, Sample, Scene, Viewers, facts_of, kept_samples, modules, told_of, truth_of
 from rigs.waiting import until
@@ -34,20 +34,22 @@ FAILS = """
     viewer.video.autoplay = true;
     await viewer.until(() => viewings.%s.said.some(({ event }) => event.eventType === 'error')); viewer.end();
 """
+INTERRUPTED = """
+        await viewer.play(); await viewer.played(0.5);
+        viewer.player.chapter({ index: 1, offset: 0, length: 6, friendlyName: 'One' });
+        viewer.player.state('mute', true);
+        viewer.video.playbackRate = 1.25;
+        viewer.pause(); await viewer.until(() => window.isLost?.%s);
+        await viewer.play(); await viewer.played(0.3); viewer.end();
+"""
 THROUGH_RELAYS = {
     "down": Scene("await viewer.play(); await viewer.at(7); viewer.end();"),
     "lost": Scene(
         "await viewer.play(); await viewer.played(1); viewer.seek(8); await viewer.played(1); viewer.end();"
     ),
     "counted": Scene("await viewer.play(); await viewer.played(1); viewer.seek(8); await viewer.ended();"),
-    "forgotten": Scene("""
-        await viewer.play(); await viewer.played(0.5);
-        viewer.player.chapter({ index: 1, offset: 0, length: 6, friendlyName: 'One' });
-        viewer.player.state('mute', true);
-        viewer.video.playbackRate = 1.25;
-        viewer.pause(); await viewer.until(() => window.isForgotten);
-        await viewer.play(); await viewer.played(0.3); viewer.end();
-    """),
+    "forgotten": Scene(INTERRUPTED % "forgotten"),
+    "over": Scene(INTERRUPTED % "over"),
 }
 DIRECTLY = {
     "granted": Scene(SHORT, more="options: {consent: true, userId: 'u-1'}"),
@@ -100,6 +102,8 @@ class All(NamedTuple):
     site: str
     ingest: Ingest
     relays: dict[str, Relay]
+    ended: str
+    """The path of a session that has ended before all this."""
 
     def starts(self, name: str) -> list[dict[str, Any]]:
         """Return the params of the sessionStarts of a viewing that were accepted."""
@@ -120,6 +124,8 @@ def all_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[All]:
     folder = tmp_path_factory.mktemp("behaviour")
     with contextlib.ExitStack() as stack:
         ingest = stack.enter_context(running(folder / "data"))
+        ended, now_ms = ingest.start(session_start()), round(time.time() * 1000)
+        ingest.post(f"{ended}/events", event("sessionEnd", ts=now_ms))
         relays = {name: stack.enter_context(relay(ingest.url)) for name in (*THROUGH_RELAYS, "cut")}
         site = stack.enter_context(films(ingest.url, *(each.url for each in relays.values()), modules=modules()))
         page = stack.enter_context(opened(site, folder / "profile"))
@@ -129,7 +135,7 @@ def all_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[All]:
             viewers.view(name, relays[name].url, scene)
         for name, scene in DIRECTLY.items():
             viewers.view(name, ingest.url, scene)
-        yield All(viewers, site, ingest, relays)
+        yield All(viewers, site, ingest, relays, ended)
 
 
 def test_an_api_that_is_down_at_the_start_loses_nothing(all_of: All) -> None:
@@ -169,34 +175,6 @@ def test_a_session_takes_one_preflight(all_of: All) -> None:
     asked = [(each.method, each.path) for each in all_of.relays["counted"].asked]
     assert [path for method, path in asked if method == "OPTIONS"] == ["/api/v1/sessions"]
     assert len([path for method, path in asked if method == "POST"]) > 4
-
-
-def test_a_session_that_is_forgotten_goes_on_in_another(all_of: All) -> None:
-    """After a 404: a start that says it resumes, what was open, and then the very event that was refused."""
-    viewers, relay = all_of.viewers, all_of.relays["forgotten"]
-    until(lambda: {"ping", "pauseStart"} <= set(viewers.types("forgotten")))
-    first = viewers.session("forgotten")
-    relay.forgotten.add(first)
-    viewers.page.evaluate("window.isForgotten = true")
-    viewers.wait("forgotten")
-    said = viewers.said("forgotten")
-    refused = next(each["event"] for each in said if each["status"] == 404)
-    session = viewers.session("forgotten")
-    assert session != first
-    events = [record["data"] for record in all_of.ingest.events(session)]
-    assert [event["eventType"] for event in events[:5]] == [
-        "sessionStart",
-        "chapterStart",
-        "pauseStart",
-        "stateStart",
-        "play",
-    ]
-    assert events[0]["params"]["media.resume"] is True
-    assert events[0]["params"]["media.playbackRate"] == 1.25
-    assert events[1]["params"]["media.chapter.friendlyName"] == "One"
-    assert events[4] == refused
-    times = [event["playerTime"]["ts"] for event in events]
-    assert all(earlier < later for earlier, later in itertools.pairwise(times))
 
 
 def test_a_user_is_named_with_consent_alone(all_of: All) -> None:
@@ -241,10 +219,10 @@ def test_live_content_is_at_the_second_of_the_day(all_of: All) -> None:
     for name in ("live", "endless"):
         (params,) = all_of.starts(name)
         assert (params["media.contentType"], params["media.length"]) == ("live", 86_400)
-        for event in (said["event"] for said in all_of.viewers.said(name)):
-            happened = datetime.fromtimestamp(event["playerTime"]["ts"] / 1000)  # noqa: DTZ006  (the viewer's day)
+        for told in (said["event"]["playerTime"] for said in all_of.viewers.said(name)):
+            happened = datetime.fromtimestamp(told["ts"] / 1000)  # noqa: DTZ006  (the viewer's day)
             second = happened.hour * 3600 + happened.minute * 60 + happened.second
-            assert event["playerTime"]["playhead"] == pytest.approx(second, abs=2), event
+            assert told["playhead"] == pytest.approx(second, abs=2), told
     (radio,) = all_of.starts("radio")
     assert (radio["media.contentType"], radio["media.length"]) == ("radio", 0)
     assert facts_of(all_of.ingest, all_of.viewers.session("radio")).length_s is None
@@ -271,6 +249,7 @@ def test_another_source_is_another_session(all_of: All) -> None:
         said["event"] for said in all_of.viewers.said("another") if said["event"]["eventType"] == "sessionEnd"
     )
     assert end["playerTime"]["playhead"] == pytest.approx(1.0, abs=NEAR_S)
+    assert "bufferStart" not in all_of.viewers.types("another")
 
 
 def test_what_was_wrong_with_an_event_is_said(all_of: All) -> None:
@@ -355,3 +334,35 @@ def test_a_farewell_that_is_lost_costs_one_ping(all_of: All) -> None:
     told, truth = told_of(facts_of(all_of.ingest, session)), truth_of(samples)
     assert truth.content_s - PING_S - NEAR_S < told.content_s < truth.content_s
     assert told.content_s > PING_S - NEAR_S
+
+
+@pytest.mark.parametrize(("name", "status"), [("forgotten", 404), ("over", 410)])
+def test_a_session_that_the_server_does_not_take_goes_on_in_another(name: str, status: int, all_of: All) -> None:
+    """It is unknown, or has ended: a start that says it resumes, what was open, and then what was refused."""
+    viewers, relay = all_of.viewers, all_of.relays[name]
+    until(lambda: {"ping", "pauseStart"} <= set(viewers.types(name)))
+    first = viewers.session(name)
+    if status == 410:  # half a minute after its end a session takes nothing more
+        later = event("ping", ts=round(time.time() * 1000))
+        until(lambda: all_of.ingest.post(f"{all_of.ended}/events", later).status_code == status)
+    relay.renamed[first] = all_of.ended.rpartition("/")[2] if status == 410 else "0" * len(first)
+    viewers.page.evaluate(f"(window.isLost ??= {{}}).{name} = true")
+    viewers.wait(name)
+    said = viewers.said(name)
+    (refused,) = [each["event"] for each in said if each["status"] == status]
+    session = viewers.session(name)
+    assert session != first
+    events = [record["data"] for record in all_of.ingest.events(session)]
+    assert [event["eventType"] for event in events[:5]] == [
+        "sessionStart",
+        "chapterStart",
+        "pauseStart",
+        "stateStart",
+        "play",
+    ]
+    assert events[0]["params"]["media.resume"] is True
+    assert events[0]["params"]["media.playbackRate"] == 1.25
+    assert events[1]["params"]["media.chapter.friendlyName"] == "One"
+    assert events[4] == refused
+    times = [event["playerTime"]["ts"] for event in events]
+    assert all(earlier < later for earlier, later in itertools.pairwise(times))

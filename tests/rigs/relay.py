@@ -1,4 +1,4 @@
-"""What stands between a page and an ingest: it records requests, can be down, lose replies, forget sessions."""
+"""What stands between a page and an ingest: it records requests, can be down, lose replies, rename sessions."""
 
 import contextlib
 import threading
@@ -29,8 +29,8 @@ class Relay:
         self.upstream, self.url = upstream, ""
         self.is_down = False
         self.loses_replies = 0
-        self.forgotten: set[str] = set()
-        """Ids of sessions; the ingest gets another id in their place, which it does not know."""
+        self.renamed: dict[str, str] = {}
+        """Ids of sessions, and those that the ingest gets in their place: unknown ones, or of other sessions."""
         self.asked: list[Asked] = []
         self.client = httpx.Client(timeout=20)
 
@@ -59,8 +59,8 @@ def relay(upstream: str) -> Iterator[Relay]:
                 self.close_connection = True
                 return
             path = self.path
-            for session in state.forgotten:
-                path = path.replace(session, "0" * len(session))
+            for session, other in state.renamed.items():
+                path = path.replace(session, other)
             sent = {name: value for name, value in headers.items() if name not in OF_A_CONNECTION}
             reply = state.client.request(self.command, state.upstream + path, headers=sent, content=body)
             state.asked.append(Asked(self.command, self.path, headers, body, reply.status_code))

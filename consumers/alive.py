@@ -28,6 +28,7 @@ class Alive:
         self._file = settings.worker_alive_file
         self._hung_s = settings.worker_hung_s
         self._ticks = 0
+        self._waits = 0
 
     def touch(self) -> None:
         """Note a step."""
@@ -46,9 +47,19 @@ class Alive:
         finally:
             is_over.set()
 
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Make no step during the block: what another process does takes as long as it takes."""
+        self._waits += 1
+        try:
+            yield
+        finally:
+            self._waits -= 1
+            self._ticks = 0
+
     def _watch(self, is_over: threading.Event) -> None:
         while not is_over.wait(TICK_S):
-            self._ticks += 1
+            self._ticks = 0 if self._waits else self._ticks + 1
             if self._ticks * TICK_S > self._hung_s:
                 logger.critical("hung", without_step_s=self._hung_s, threads=_threads())
                 os._exit(HUNG_STATUS)

@@ -399,7 +399,8 @@ class Worker:
             begin = await self._upkeep() if self._upkeep is not None else None
             async with self._turn:
                 if begin is not None:
-                    await begin()
+                    with self._alive.waiting():
+                        await begin()
                 below = self._next_offsets()
             await self._expiry.drop_records(reader, below, self._held)
 

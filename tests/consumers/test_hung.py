@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+from rigs.commands import environment, playhead
 from rigs.fleet import feeding, fleet
 from rigs.postgres import SystemServer, new_database
+from rigs.processes import ROOT
 from rigs.waiting import until_async
 
 from consumers.alive import HUNG_STATUS
@@ -30,3 +34,36 @@ async def test_a_worker_that_hangs_ends_and_says_where(tmp_path: Path, own_postg
         assert any("lake_writer.py" in place or "transaction.py" in place for place in last["threads"].values())
         ships.start("worker", name="next")
         await until_async(lambda: ships.count() >= len(feed.acknowledged), "the next worker does not go on")
+
+
+UPKEEP_OF_SECONDS = """
+import asyncio, os
+from consumers.worker import Worker
+from schemas.settings import read_settings
+
+async def main():
+    stop = asyncio.Event()
+    async def begin():
+        await asyncio.sleep(3)
+        stop.set()
+    async def upkeep():
+        return begin
+    await Worker(read_settings(os.environ), upkeep=upkeep).run(stop)
+
+asyncio.run(main())
+"""
+
+
+def test_a_worker_that_waits_for_a_long_upkeep_has_not_hung(tmp_path: Path) -> None:
+    """A lake that is far behind takes minutes, in which the worker makes no step."""
+    settings = {"PLAYHEAD_WORKER_HUNG_S": "1", "PLAYHEAD_WORKER_UPKEEP_INTERVAL_S": "0.1"}
+    assert playhead("init", cwd=tmp_path, settings=settings).returncode == 0
+    done = subprocess.run(
+        [sys.executable, "-c", UPKEEP_OF_SECONDS],
+        cwd=tmp_path,
+        env={**environment(settings), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

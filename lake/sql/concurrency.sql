@@ -2,7 +2,8 @@
 
 -- For each minute from `since` up to `until`: sessions active within it, pauses included, and silence (spans unknown) left out; viewers active within it (a session without a user counts as one viewer); and the most sessions at one moment of it, of those whose main content played. Cost: 0.6 s, and 0.2 s for each week asked for.
 CREATE OR REPLACE MACRO concurrency_between(since, until) AS TABLE
--- An argument may be a subquery, which runs at each use, so each argument is used once.
+-- Sessions are chosen by `since` and `until` themselves: constants let the lake leave files out. A subquery, which an
+-- argument may also be, runs at each use, so all else takes them from `bounds`.
 WITH bounds AS MATERIALIZED (
     SELECT
         since_at, until_at, epoch_ms(since_at) // 60000 AS low, (epoch_ms(until_at) + 59999) // 60000 AS high
@@ -10,12 +11,14 @@ WITH bounds AS MATERIALIZED (
 ), chosen AS (
     SELECT
         session_id, coalesce(user_id, session_id) AS viewer, is_started, started_at, ended_at,
-        coalesce(list_filter(spans, lambda span: span.doing = 'unknown'), []) AS silences
-    FROM counted_sessions, bounds
-    WHERE ended_at >= since_at AND started_at < until_at
+        coalesce(list_filter(spans, lambda span: span.doing = 'unknown'), []) AS silences,
+        len(silences) = 0 AS is_whole,
+        is_whole AND user_id IS NULL AS is_alone
+    FROM counted_sessions
+    WHERE ended_at >= since::TIMESTAMPTZ AND started_at < until::TIMESTAMPTZ
 ), heard AS (
     SELECT
-        session_id, viewer, is_started,
+        session_id, viewer, is_started, is_whole, is_alone,
         unnest(list_prepend(
             epoch_ms(started_at), list_transform(silences, lambda span: epoch_ms(span.ended_at))
         )) AS heard_from_ms,
@@ -25,38 +28,39 @@ WITH bounds AS MATERIALIZED (
     FROM chosen
 ), active AS (
     SELECT
-        session_id, viewer, is_started,
+        session_id, viewer, is_started, is_whole, is_alone,
         greatest(heard_from_ms, low * 60000) AS from_ms,
-        least(heard_to_ms, high * 60000 - 1) AS to_ms
+        least(heard_to_ms, high * 60000 - 1) AS to_ms,
+        from_ms // 60000 AS first_minute,
+        to_ms // 60000 AS last_minute
     FROM heard, bounds
     WHERE heard_to_ms >= epoch_ms(since_at) AND heard_from_ms < epoch_ms(until_at) AND heard_to_ms >= heard_from_ms
-), by_session AS (
-    SELECT
-        from_ms // 60000 AS first_minute,
-        to_ms // 60000 AS last_minute,
-        max(to_ms // 60000) OVER (
+), apart AS (
+    -- Of each session, and of each viewer, the minutes that no earlier piece covers. Most have one piece.
+    SELECT first_minute, last_minute, 1 AS sessions, is_alone::INT AS viewers FROM active WHERE is_whole
+    UNION ALL
+    SELECT greatest(first_minute, coalesce(covered_minute, -1) + 1), last_minute, 1, 0
+    FROM (
+        SELECT first_minute, last_minute, max(last_minute) OVER (
             PARTITION BY session_id ORDER BY from_ms, to_ms ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS covered_minute
-    FROM active
-), by_viewer AS (
-    SELECT
-        from_ms // 60000 AS first_minute,
-        to_ms // 60000 AS last_minute,
-        max(to_ms // 60000) OVER (
+        FROM active
+        WHERE NOT is_whole
+    )
+    WHERE last_minute > coalesce(covered_minute, -1)
+    UNION ALL
+    SELECT greatest(first_minute, coalesce(covered_minute, -1) + 1), last_minute, 0, 1
+    FROM (
+        SELECT first_minute, last_minute, max(last_minute) OVER (
             PARTITION BY viewer ORDER BY from_ms, to_ms ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS covered_minute
-    FROM active
+        FROM active
+        WHERE NOT is_alone
+    )
+    WHERE last_minute > coalesce(covered_minute, -1)
 ), changes AS (
-    SELECT greatest(first_minute, coalesce(covered_minute, -1) + 1) AS minute, 1 AS sessions, 0 AS viewers
-    FROM by_session
-    WHERE last_minute > coalesce(covered_minute, -1)
-    UNION ALL
-    SELECT last_minute + 1, -1, 0 FROM by_session WHERE last_minute > coalesce(covered_minute, -1)
-    UNION ALL
-    SELECT greatest(first_minute, covered_minute + 1), 0, 1 FROM by_viewer
-    WHERE last_minute > coalesce(covered_minute, -1)
-    UNION ALL
-    SELECT last_minute + 1, 0, -1 FROM by_viewer WHERE last_minute > coalesce(covered_minute, -1)
+    SELECT first_minute AS minute, sessions, viewers FROM apart
+    UNION ALL SELECT last_minute + 1, -sessions, -viewers FROM apart
     UNION ALL SELECT unnest(range(low, high)), 0, 0 FROM bounds
 ), running AS (
     SELECT
@@ -86,22 +90,20 @@ ORDER BY minute;
 
 -- The last 24 hours of concurrency_between, up to the newest session. Cost: 0.6 s.
 CREATE OR REPLACE VIEW concurrency_by_minute AS
-FROM concurrency_between(
-    (SELECT max(ended_at) - INTERVAL 24 HOUR FROM counted_sessions), (SELECT max(ended_at) FROM counted_sessions)
-);
+WITH last AS MATERIALIZED (SELECT max(ended_at) AS ended_at FROM counted_sessions)
+FROM concurrency_between((SELECT ended_at - INTERVAL 24 HOUR FROM last), (SELECT ended_at FROM last));
 
 -- What the sessions active from `since` up to `until` did, of one content or channel if named: their spans, in order (place). from_ms, to_ms: when, by the true clock, milliseconds since 1970. doing: joining, playing, paused, buffering, stalled, idle, ad, ad_paused, ad_buffering, ad_outside, unknown (see sessions.spans). playhead_s, next_playhead_s: the playhead at its beginning and its end; null if unknown. Of a session that closed before schema 2 there are no spans. Cost: 0.5 s.
 CREATE OR REPLACE MACRO timeline_between(since, until, content := '', on_channel := '') AS TABLE
--- Other macros pass subqueries on their own tables `asked` and `schedule`, so no table here may have those names.
-WITH bounds AS MATERIALIZED (
-    SELECT since::TIMESTAMPTZ AS since_at, until::TIMESTAMPTZ AS until_at
-), chosen AS (
+-- Constants let the lake leave files out, so other macros pass their own arguments on. Where those are made of a table
+-- of theirs, it must not be named like one here.
+WITH chosen AS (
     SELECT
         session_id, content_id, coalesce(user_id, session_id) AS viewer, is_live, recorded_length_s, loops,
         unnest(range(1, len(spans) + 1)) AS place,
         unnest(spans) AS span
-    FROM counted_sessions, bounds
-    WHERE ended_at >= since_at AND started_at < until_at
+    FROM counted_sessions
+    WHERE ended_at >= since::TIMESTAMPTZ AND started_at < until::TIMESTAMPTZ
         AND (content = '' OR content_id = content)
         AND (on_channel = '' OR channel = on_channel)
 )
@@ -122,9 +124,7 @@ WITH asked AS MATERIALIZED (
     FROM (SELECT since::TIMESTAMPTZ AS since_at, until::TIMESTAMPTZ AS until_at)
 ), playing AS (
     SELECT greatest(from_ms, low_ms) AS since_ms, least(to_ms, high_ms) AS until_ms
-    FROM
-        timeline_between((SELECT since_at FROM asked), (SELECT until_at FROM asked), content := content),
-        asked
+    FROM timeline_between(since, until, content := content), asked
     WHERE doing = 'playing'
 ), cut AS (
     SELECT since_ms, until_ms, unnest(range(since_ms // 60000, (until_ms + 59999) // 60000)) AS minute
@@ -151,7 +151,8 @@ WITH schedule AS MATERIALIZED (
 ), playing AS (
     SELECT session_id, viewer, from_ms, to_ms
     FROM timeline_between(
-        (SELECT min(since_at) FROM schedule), (SELECT max(until_at) FROM schedule),
+        list_min(list_transform(slots, lambda slot: slot.since::TIMESTAMPTZ)),
+        list_max(list_transform(slots, lambda slot: slot.until::TIMESTAMPTZ)),
         content := content, on_channel := on_channel
     )
     WHERE doing = 'playing' AND to_ms > from_ms

@@ -175,7 +175,7 @@ WITH asked AS MATERIALIZED (
         lag(doing) OVER in_order = 'playing' AND lag(to_ms) OVER in_order = from_ms AS follows_play,
         lag(next_playhead_s) OVER in_order AS last_playhead_s,
         coalesce(bool_or(doing = 'playing') OVER so_far, false) AS was_started
-    FROM timeline_between((SELECT since_at FROM asked), (SELECT until_at FROM asked), content := content)
+    FROM timeline_between(since, until, content := content)
     WINDOW
         in_order AS (PARTITION BY session_id ORDER BY place),
         so_far AS (PARTITION BY session_id ORDER BY place ROWS UNBOUNDED PRECEDING)

@@ -350,12 +350,15 @@ def _views(partitions: int) -> str:
 def _young(table: str, name: str) -> str:
     """Return the query of a table's rows that upkeep has not settled, by the columns `name` of settled_upto.
 
-    Row ids say it exactly, since they stay when files are merged or rewritten. Only snapshot ids skip files.
+    Row ids say it exactly, since they stay when files are merged or rewritten. Only snapshot ids skip files. All
+    come from one subquery, which DuckDB runs once.
     """
-    return (
-        f"SELECT * FROM {table} WHERE rowid >= (SELECT coalesce(max({name}), 0) FROM settled_upto) "
-        f"AND snapshot_id > (SELECT coalesce(max({name}_snapshot), -1) FROM settled_upto)"
+    first = ", ".join(
+        f"{each}: coalesce(max({each}), 0), {each}_snapshot: coalesce(max({each}_snapshot), -1)"
+        for each in ("versions", "tracking", "copies")
     )
+    upto = f"(SELECT {{{first}}} FROM settled_upto)"
+    return f"SELECT * FROM {table} WHERE rowid >= {upto}.{name} AND snapshot_id > {upto}.{name}_snapshot"
 
 
 def _run(connection: duckdb.DuckDBPyConnection, text: str) -> None:

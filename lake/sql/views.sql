@@ -28,18 +28,16 @@ SELECT session_id, version - 1 AS version FROM open_sessions WHERE version > 1;
 
 -- Recent sessionStarts that are older than a minute, by the newest watermark, and which of them are copies (is_copy): the player did not hear that its start was taken, and sent the same request again (start_requests). A copy was not used (its session has no other event) and has a twin of the same request that was used, within a minute; there are never more copies than twins. If none of them was used, the first counts and the others are copies of it.
 CREATE OR REPLACE VIEW judged_starts AS
-WITH used AS (
-    SELECT session_id FROM young_versions
-    WHERE events > 1 AND session_id IN (SELECT session_id FROM start_requests)
-    UNION
-    SELECT session_id FROM open_sessions
-    WHERE events > 1 AND session_id IN (SELECT session_id FROM start_requests)
-), starts AS (
-    SELECT
-        session_id, request_hash, received_at,
-        session_id IN (SELECT session_id FROM used) AS is_used,
-        request_hash IN (SELECT request_hash FROM start_requests GROUP BY 1 HAVING count(*) > 1) AS is_repeated
+WITH requests AS MATERIALIZED (
+    SELECT session_id, request_hash, received_at, count(*) OVER (PARTITION BY request_hash) > 1 AS is_repeated
     FROM start_requests
+), used AS (
+    SELECT session_id FROM young_versions WHERE events > 1 AND session_id IN (SELECT session_id FROM requests)
+    UNION
+    SELECT session_id FROM open_sessions WHERE events > 1 AND session_id IN (SELECT session_id FROM requests)
+), starts AS (
+    SELECT *, session_id IN (SELECT session_id FROM used) AS is_used
+    FROM requests
     WHERE received_at <= (SELECT max(coalesce(watermark, partition_time)) FROM ledger) - INTERVAL 1 MINUTE
 ), steps AS (
     SELECT
@@ -86,7 +84,7 @@ FROM (
     SELECT *, false AS is_settled FROM young_versions
     UNION ALL BY NAME
     SELECT *, false AS is_settled FROM open_sessions ANTI JOIN (
-        SELECT session_id, version FROM young_versions SEMI JOIN open_sessions USING (session_id, version)
+        SELECT session_id, version FROM young_versions
     ) AS closed_since USING (session_id, version)
 ) AS every
 ANTI JOIN superseded_versions AS newer ON newer.session_id = every.session_id AND newer.version = every.version

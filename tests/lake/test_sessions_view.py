@@ -89,6 +89,29 @@ def test_a_question_about_a_day_reads_the_files_of_that_day(
     assert 0 < sum(scan.files for scan in found) <= every / 2
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "concurrency_between({})",
+        "timeline_between({})",
+        "audience_by_minute({})",
+        "seeks_between({})",
+        "programme_audience([{{programme: 'p', since: {}, until: {}}}])",
+    ],
+)
+def test_what_happened_on_a_day_is_read_from_the_files_of_that_day(lake: Lake, asked: str) -> None:
+    """The times that a macro is given reach the files, so a day costs the same in a lake of a month."""
+    times = ("TIMESTAMPTZ '2026-08-20 00:00:00+00'", "TIMESTAMPTZ '2026-08-21 00:00:00+00'")
+    (every,) = lake.ask("SELECT count(*) FROM ducklake_list_files('lake', 'session_versions')")[0]
+    named = asked.format(*times) if asked.count("{}") == 2 else asked.format(", ".join(times))
+    found = [scan for scan in scans(lake, f"SELECT count(*) FROM {named}") if "ended_at" in scan.filters]
+    (of_day,) = lake.ask(
+        f"SELECT count(*) FROM session_versions WHERE ended_at >= {times[0]} AND started_at < {times[1]}"
+    )[0]
+    assert sum(scan.rows for scan in found) <= of_day + 20
+    assert 0 < sum(scan.files for scan in found) <= every / 2
+
+
 def test_the_look_up_of_a_session_reads_the_files_of_its_time(lake: Lake) -> None:
     """An id begins with its time."""
     (every,) = lake.ask("SELECT count(*) FROM ducklake_list_files('lake', 'session_versions')")[0]

@@ -6,7 +6,6 @@ import os
 import secrets
 import signal
 import socket
-import threading
 from urllib.parse import urlencode
 
 import duckdb
@@ -42,6 +41,7 @@ def serve_notebooks(settings: Settings) -> None:
         printed["demo, to press play"] = address_of(host, port_of(listener), token, path="demo/")
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it has ended
         signal.signal(number, signal.SIG_IGN)
+    _warm_up()
     _Server(config, printed).run([listener])
     # marimo's threads wait for pages that may come back; a process that only reads has nothing to finish.
     os._exit(0)
@@ -74,7 +74,7 @@ def _warm_up() -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server that prints addresses when it answers, and then gets ready for its first page."""
+    """A server that prints addresses when it answers."""
 
     def __init__(self, config: uvicorn.Config, addresses: dict[str, str]) -> None:
         super().__init__(config)
@@ -84,4 +84,3 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         for name, address in self._addresses.items():
             print(f"{name}: {address}", flush=True)  # noqa: T201
-        threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()

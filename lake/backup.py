@@ -148,13 +148,13 @@ def drop_older(folder: F, *, keep: int, now: datetime) -> list[F]:
     A backup whose manifest cannot be read is kept, since it may be repairable.
     """
     complete, damaged = _look(folder)
+    old = {path for path, _ in complete[:-keep]}
     kept = {path for path, _ in complete[-keep:]} | damaged.keys()
-    for path, _ in complete[:-keep]:  # if killed while deleting, it must not look complete
+    for path in old:  # if killed while deleting, it must not look complete
         if isinstance(path, S3Folder):
             (path / MANIFEST).unlink()
         else:
             path.rename(path.with_name(path.name + UNFINISHED))
-    old = {path for path, _ in complete[:-keep]}
     dropped = [
         path
         for path in _entries(folder)
@@ -305,6 +305,6 @@ def _manifest(backup: Folder) -> Manifest:
     except msgspec.MsgspecError as error:
         raise NotReady(f"{backup} is not a complete backup: {error}") from error
     except OSError as error:
-        if isinstance(backup, S3Folder):  # there is none, or S3 does not answer: not a word on the backup
+        if isinstance(backup, S3Folder):  # no manifest, or no answer: says nothing of the backup
             raise
         raise NotReady(f"{backup} is not a complete backup: {error}") from error

@@ -30,7 +30,7 @@ from schemas.settings import environment_of, masked, read_settings
 
 METRICS = re.compile(r'"host": "(\S+)", "port": (\d+), "event": "metrics"')
 AGAIN_S_MIN, AGAIN_S_MAX = 1.0, 30.0
-LIVED_S = 30.0  # what ends after this is started again without a longer wait, and that is said anew
+LIVED_S = 30.0  # what ends after this is started again without a longer wait, which is said again
 
 
 class Kept:

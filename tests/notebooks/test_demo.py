@@ -65,7 +65,7 @@ def page(browser: Page, address: str) -> Page:
 
 
 def open_demo(page: Page, address: str) -> None:
-    """Open the page anew."""
+    """Open the page again."""
     page.call("Page.navigate", url=f"{address.partition('?')[0]}demo/")
     page.wait(lambda page: page.evaluate(IS_OPEN))
 

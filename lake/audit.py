@@ -57,9 +57,8 @@ def audit(place: Location, *, sample: int, seed: int, length_ms: int) -> Audit:
     The same seed draws the same sessions of the same lake; `length_ms` is the longest session that the settings
     allow.
     """
-    connection = connect(place, read_only=True, threads=2)
+    connection = connect(place, read_only=True, threads=2, one_snapshot=True)
     try:
-        connection.execute("BEGIN")
         rows = _draw(connection, sample, seed)
         histories: dict[str, History] = {}
         for partition in {row["log_partition"] for row in rows}:

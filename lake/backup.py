@@ -93,9 +93,8 @@ def _reaching(place: Location, folder: Folder) -> Location:
 
 
 def _write(place: Location, target: Folder, now: datetime, watch: Watch) -> Manifest:
-    connection = connect(place, read_only=True, threads=2)
+    connection = connect(place, read_only=True, threads=2, one_snapshot=True)
     try:
-        connection.execute("BEGIN")
         schema = schema_of(connection)
         refuse_newer(schema, place)
         rows = {table: _copy_out(connection, table, target / table, watch) for table in _tables(connection)}

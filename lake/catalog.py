@@ -242,8 +242,13 @@ def connect(
     memory: str = "1GB",
     threads: int = 1,
     transaction_timeout_s: float = 0.0,
+    one_snapshot: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """Open a lake and make it the default catalogue; times are UTC.
+
+    `one_snapshot`: a reader whose statements all see the lake as it is now. They must not be one transaction: over
+    SQLite, DuckDB then reads only those rows of the catalogue that were there at first, so a table whose files are
+    merged meanwhile is empty.
 
     PostgreSQL ends a transaction of this connection that is idle for `transaction_timeout_s` (0: never), since
     this process may be frozen while others wait for its locks.
@@ -278,6 +283,8 @@ def connect(
             connection.execute("SET allocator_background_threads = true")
         attached = _with_options(place, transaction_timeout_s, read_only=read_only)
         _attach(connection, attached, place, read_only=read_only, create=create)
+        if one_snapshot:
+            _keep_snapshot(connection, attached)
         connection.execute(f"USE {NAME}")
     except (duckdb.Error, NotReady):
         connection.close()
@@ -307,6 +314,15 @@ def _attach(
             raise _absent(place) from None
         check_new(place)
         connection.execute(attach)
+
+
+def _keep_snapshot(connection: duckdb.DuckDBPyConnection, attached: Location) -> None:
+    """Attach the lake again, as its newest snapshot has it."""
+    found = connection.execute(f"SELECT id FROM ducklake_current_snapshot('{NAME}')").fetchone()
+    assert found is not None
+    connection.execute(f"DETACH {NAME}")
+    attach = attach_sql(attached, read_only=True)
+    connection.execute(attach[:-1] + f", CREATE_IF_NOT_EXISTS false, SNAPSHOT_VERSION {found[0]})")
 
 
 def _absent(place: Location) -> NotReady:

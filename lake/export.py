@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import msgspec
 
-from lake.catalog import NAME, Location, connect, quote, transaction
+from lake.catalog import NAME, Location, connect, quote
 from lake.disk import flush
 from lake.draft import draft_of
 from lake.query import one_line
@@ -74,7 +74,7 @@ def export(
         made = draft / "new"
         made.mkdir()
         file = made / f"{target.stem}{FILE_SUFFIX}"
-        with contextlib.closing(connect(place, read_only=True, threads=2)) as connection:
+        with contextlib.closing(connect(place, read_only=True, threads=2, one_snapshot=True)) as connection:
             check_schema(connection, place)
             for statement in _preparations(file, draft):
                 connection.execute(statement)
@@ -125,7 +125,7 @@ def _preparations(file: Path, draft: Path) -> list[str]:
 def _copy(
     connection: duckdb.DuckDBPyConnection, choice: Choice, now: datetime, watch: Watch
 ) -> tuple[dict[str, int], int]:
-    """Copy tables in one transaction, and so from one snapshot; define views and macros over them."""
+    """Copy tables; define views and macros over them."""
     sessions = " AND ".join(["SELECT * FROM sessions WHERE true", *choice.conditions])
     rows: dict[str, int] = {}
 
@@ -134,19 +134,18 @@ def _copy(
             found = connection.execute(f"CREATE TABLE {_COPY}.main.{table} AS {query}").fetchone()
             rows[table] = found[0] if found else 0
 
-    with transaction(connection):
-        number = _number(connection)
-        try:
-            check(connection, sessions)
-            copied("sessions", sessions)
-        except duckdb.Error as error:
-            raise QueryRefused(one_line(error)) from error
-        copied("events", f"SELECT * FROM events {_of_copied(connection, choice)}")
-        named = f"WHERE tracking_session_id IN (SELECT tracking_session_id FROM {_COPY}.main.sessions)"
-        copied("tracking_sessions", f"SELECT * FROM tracking_sessions {named if choice.conditions else ''}")
-        for table in EXPLAINED:
-            copied(table, f"SELECT * FROM {table}")
-        _record(connection, choice, number, now)
+    number = _number(connection)
+    try:
+        check(connection, sessions)
+        copied("sessions", sessions)
+    except duckdb.Error as error:
+        raise QueryRefused(one_line(error)) from error
+    copied("events", f"SELECT * FROM events {_of_copied(connection, choice)}")
+    named = f"WHERE tracking_session_id IN (SELECT tracking_session_id FROM {_COPY}.main.sessions)"
+    copied("tracking_sessions", f"SELECT * FROM tracking_sessions {named if choice.conditions else ''}")
+    for table in EXPLAINED:
+        copied(table, f"SELECT * FROM {table}")
+    _record(connection, choice, number, now)
     connection.execute(f"USE {_COPY}.main")
     connection.execute(copied_definitions_sql())
     connection.execute(f"CHECKPOINT {_COPY}")
@@ -168,7 +167,7 @@ def _record(connection: duckdb.DuckDBPyConnection, choice: Choice, number: int, 
 
 
 def _number(connection: duckdb.DuckDBPyConnection) -> int:
-    """Return the number of the snapshot that this transaction reads."""
+    """Return the number of the snapshot that this connection reads."""
     found = connection.execute(f"SELECT id FROM ducklake_current_snapshot('{NAME}')").fetchone()
     return int(found[0]) if found else 0
 

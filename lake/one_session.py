@@ -1,5 +1,6 @@
 """One session as it happened: its events, gaps, flags, and how each number was computed."""
 
+import contextlib
 from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -7,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from lake.catalog import Location, connect, snapshot
+from lake.catalog import Location, connect
 from lake.changes import History
 from lake.find import NoSuchSession, Version, find, read_row, read_versions
 from lake.history import read_histories
@@ -65,16 +66,12 @@ def show(place: Location, prefix: str, *, length_ms: int) -> Timeline:
 
     `length_ms` is the longest session that the settings allow.
     """
-    connection = connect(place, read_only=True, threads=2)
-    try:
-        with snapshot(connection):
-            session_id, partition = find(connection, prefix)
-            history = read_histories(connection, [session_id], partition=partition)[session_id]
-            row = read_row(connection, session_id)
-            versions = read_versions(connection, session_id, partition)
-            refused = read_refused(connection, session_id)
-    finally:
-        connection.close()
+    with contextlib.closing(connect(place, read_only=True, threads=2, one_snapshot=True)) as connection:
+        session_id, partition = find(connection, prefix)
+        history = read_histories(connection, [session_id], partition=partition)[session_id]
+        row = read_row(connection, session_id)
+        versions = read_versions(connection, session_id, partition)
+        refused = read_refused(connection, session_id)
     if not history.events:
         raise NoSuchSession(f"the events of {session_id} were removed; its row is in `sessions`")
     timeline = timeline_of_history(history, partition, length_ms=length_ms, row=row)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import msgspec
 import psycopg
 import pytest
@@ -19,6 +20,7 @@ from rigs.brokers import free_ports
 from rigs.lake import Lake, make_spelled, playhead
 from structlog.testing import capture_logs
 
+from lake.backup import back_up
 from lake.catalog import METADATA, Location, check_new, connect, location
 from lake.disk import flush
 from lake.orphans import MEMORY, twice_listed
@@ -108,6 +110,33 @@ def test_merged_files_stay_for_an_hour_under_the_eyes_of_readers(tmp_path: Path)
         assert kept_up(lake.place, AS_SHIPPED, tmp_path / "orphans", after=later).files_deleted >= len(files)
         assert not any(file.exists() for file in files)
     assert lake.ask("SELECT count(*), sum(log_offset) FROM duplicates") == [(25, 300)]
+
+
+def test_a_backup_is_whole_though_files_are_merged_while_it_is_made(tmp_path: Path) -> None:
+    """Upkeep of the worker runs beside it; no table loses the rows of files that were merged before its turn."""
+    lake = Lake(tmp_path)
+    merged: list[str] = []
+
+    @contextlib.contextmanager
+    def upkeep_meanwhile(_connection: duckdb.DuckDBPyConnection, _table: str) -> Iterator[None]:
+        if not merged:
+            merged.extend(kept_up(lake.place, AS_SHIPPED, tmp_path / "orphans").merged_tables)
+        yield
+
+    with many_files(lake):
+        _, manifest = back_up(lake.place, tmp_path / "backups", now=datetime.now(UTC), watch=upkeep_meanwhile)
+    assert merged == ["duplicates"]
+    assert manifest.rows["duplicates"] == 25
+
+
+def test_a_reader_of_one_snapshot_sees_neither_merges_nor_what_is_written(tmp_path: Path) -> None:
+    """Statement by statement it sees the lake as it was."""
+    lake = Lake(tmp_path)
+    with many_files(lake), contextlib.closing(connect(lake.place, read_only=True, one_snapshot=True)) as reader:
+        assert reader.execute("SELECT count(*) FROM ledger").fetchone() == (1,)
+        assert kept_up(lake.place, AS_SHIPPED, tmp_path / "orphans").merged_tables == ["duplicates"]
+        insert(lake.place, 99)
+        assert reader.execute("SELECT count(*), max(log_offset) FROM duplicates").fetchone() == (25, 24)
 
 
 def test_every_table_that_grows_is_merged() -> None:

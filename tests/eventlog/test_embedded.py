@@ -119,7 +119,7 @@ async def test_nothing_is_acknowledged_into_a_file_that_nobody_will_find(
         for _ in range(3):
             with pytest.raises(LogUnavailable, match=r"another|no log"):
                 await writer.check()
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 6
         if is_made_again:
             assert await read_ends(settings) == {0: 0}
             async with writing(settings) as another:  # a restart: that is when it has been decided
@@ -151,7 +151,7 @@ async def test_a_reader_asks_its_owner_again_once_the_path_names_another_log(emb
         for _ in range(2):
             with pytest.raises(LogUnavailable):
                 await reader.read(records_max=10, timeout_s=30)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         await embedded.make()
         async with writing(settings) as writer:
             await append_all(writer, 2)

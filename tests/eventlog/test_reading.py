@@ -111,7 +111,7 @@ async def test_a_new_record_wakes_the_reader(real_rig: LogRig) -> None:
             [chunk] = await waiting
             waits_s.append(time.monotonic() - began)
             assert len(chunk.records) == 1
-    assert sorted(waits_s)[5] < 0.05
+    assert sorted(waits_s)[5] < 0.5
 
 
 async def test_a_gap_is_a_fault(rig: LogRig) -> None:

@@ -116,11 +116,11 @@ def test_an_ingest_that_stops_serves_until_its_drain_is_over(behind: Behind) -> 
     ingest = behind.ingests[0]
     ingest.process.send(15)
     try:
-        until(lambda: ingest.client.get("/health/ready").status_code == 503, within_s=1)
+        until(lambda: ingest.client.get("/health/ready").status_code == 503, within_s=DRAIN_S / 2)
         assert ingest.client.get("/health/ready").json() == {"status": "stopping"}
         assert ingest.ask("/health/ready").json()["wrong"] == ["the ingest is stopping"]
         assert ingest.ask("/health/flow").status_code == 200
-        until(lambda: ingest.client.get("/health/live").headers.get("connection") == "close", within_s=1)
+        until(lambda: ingest.client.get("/health/live").headers.get("connection") == "close", within_s=DRAIN_S / 2)
         reply = ingest.post("/api/v1/sessions", session_start())
         assert (reply.status_code, reply.headers["connection"]) == (201, "close")
     finally:

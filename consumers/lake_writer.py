@@ -11,7 +11,7 @@ from consumers.closing import Limits
 from consumers.held_partition import HeldPartition, PartitionChanges
 from consumers.memory import give_back
 from consumers.partition import PartitionSessions
-from lake.catalog import location, snapshot
+from lake.catalog import in_snapshot, location
 from lake.history import read_derived_ids, read_open_sessions, read_young_ids
 from lake.schema import check_schema, open_to_write, partitions_of
 from lake.tables import check_columns
@@ -82,23 +82,25 @@ class LakeWriter:
     ) -> HeldPartition:
         if partition not in partitions_of(connection):
             raise NotReady(f"the lake has no tables for partition {partition}; run `playhead init`")
-        with snapshot(connection):
-            check_schema(connection, self._place)
-            ledger = read_ledger(connection, partition)
-            if kept is not None and kept.ledger == ledger:
-                return kept
-            sessions = PartitionSessions(
-                partition, next_offset=ledger.next_offset, watermark_ms=ledger.time_ms, limits=self._limits
-            )
-            opened = read_open_sessions(
-                connection, partition=partition, open_as_of_offset=ledger.open_as_of_offset
-            )
-            sessions.restore(opened)
-            young, young_tracking = read_young_ids(connection, partition=partition, floor_ms=ledger.time_ms)
-            derived = read_derived_ids(connection, partition=partition)
-            sessions.remember(sessions=young, tracking=young_tracking, derived=derived)
-            give_back()
-            return HeldPartition(ledger, sessions)
+        return in_snapshot(connection, lambda: self._read(connection, partition, kept))
+
+    def _read(
+        self, connection: duckdb.DuckDBPyConnection, partition: int, kept: HeldPartition | None
+    ) -> HeldPartition:
+        check_schema(connection, self._place)
+        ledger = read_ledger(connection, partition)
+        if kept is not None and kept.ledger == ledger:
+            return kept
+        sessions = PartitionSessions(
+            partition, next_offset=ledger.next_offset, watermark_ms=ledger.time_ms, limits=self._limits
+        )
+        opened = read_open_sessions(connection, partition=partition, open_as_of_offset=ledger.open_as_of_offset)
+        sessions.restore(opened)
+        young, young_tracking = read_young_ids(connection, partition=partition, floor_ms=ledger.time_ms)
+        derived = read_derived_ids(connection, partition=partition)
+        sessions.remember(sessions=young, tracking=young_tracking, derived=derived)
+        give_back()
+        return HeldPartition(ledger, sessions)
 
     def has_moved(self, held: HeldPartition) -> bool:
         """Return whether the ledger row is not as this worker left it, as after `--accept-gap` or `--new-log`."""

@@ -5,7 +5,7 @@ from datetime import datetime
 import duckdb
 import msgspec
 
-from lake.catalog import snapshot
+from lake.catalog import in_snapshot
 
 # All records of both kinds between two positions, and of those the wanted ones. The lowest offset is there once
 # more, so that files are passed over by their statistics.
@@ -77,24 +77,26 @@ class Arrivals:
 
     def read(self) -> list[Arrival]:
         """Return what is wanted of all that has come since it was read last, in the order of arrival."""
-        with snapshot(self._connection):
-            ends = self._ends()
-            lows = {partition: self._next.get(partition, 0) for partition in ends}
-            moved = [partition for partition in ends if lows[partition] < ends[partition]]
-            if not moved:
-                return []
-            values = {
-                "partitions": moved,
-                "lows": [lows[partition] for partition in moved],
-                "highs": [ends[partition] for partition in moved],
-                "lowest": min(lows[partition] for partition in moved),
-                "sessions": sorted(self._sessions),
-            }
-            rows = self._connection.execute(_ARRIVALS, values | msgspec.structs.asdict(self._wanted)).fetchall()
-        self._next = ends
-        found = [Arrival(*row) for row in rows]
+        self._next, found = in_snapshot(self._connection, self._read)
         if self._wanted.content is not None:
             self._sessions |= {
                 each.session_id for each in found if each.content_id == self._wanted.content and each.session_id
             }
         return found
+
+    def _read(self) -> tuple[dict[int, int], list[Arrival]]:
+        """Return the ends of the partitions, and what is wanted of what they hold before them."""
+        ends = self._ends()
+        lows = {partition: self._next.get(partition, 0) for partition in ends}
+        moved = [partition for partition in ends if lows[partition] < ends[partition]]
+        if not moved:
+            return self._next, []
+        values = {
+            "partitions": moved,
+            "lows": [lows[partition] for partition in moved],
+            "highs": [ends[partition] for partition in moved],
+            "lowest": min(lows[partition] for partition in moved),
+            "sessions": sorted(self._sessions),
+        }
+        rows = self._connection.execute(_ARRIVALS, values | msgspec.structs.asdict(self._wanted)).fetchall()
+        return ends, [Arrival(*row) for row in rows]

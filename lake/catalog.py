@@ -5,7 +5,7 @@ import importlib.util
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import duckdb
 import msgspec
@@ -13,6 +13,8 @@ from pydantic import SecretStr
 
 from schemas.faults import NotReady
 from schemas.settings import PASSWORD, Settings
+
+T = TypeVar("T")
 
 NAME = "lake"
 OLDEST_DUCKDB = "1.5.2"  # the first that knows DuckLake 1.0, the format of the lake
@@ -246,9 +248,8 @@ def connect(
 ) -> duckdb.DuckDBPyConnection:
     """Open a lake and make it the default catalogue; times are UTC.
 
-    `one_snapshot`: a reader whose statements all see the lake as it is now. They must not be one transaction: over
-    SQLite, DuckDB then reads only those rows of the catalogue that were there at first, so a table whose files are
-    merged meanwhile is empty.
+    `one_snapshot`: a reader whose statements all see the lake as it is now. They must not be one transaction
+    (see `in_snapshot`).
 
     PostgreSQL ends a transaction of this connection that is idle for `transaction_timeout_s` (0: never), since
     this process may be frozen while others wait for its locks.
@@ -318,25 +319,40 @@ def _attach(
 
 def _keep_snapshot(connection: duckdb.DuckDBPyConnection, attached: Location) -> None:
     """Attach the lake again, as its newest snapshot has it."""
-    found = connection.execute(f"SELECT id FROM ducklake_current_snapshot('{NAME}')").fetchone()
-    assert found is not None
+    number = snapshot_number(connection)
     connection.execute(f"DETACH {NAME}")
     attach = attach_sql(attached, read_only=True)
-    connection.execute(attach[:-1] + f", CREATE_IF_NOT_EXISTS false, SNAPSHOT_VERSION {found[0]})")
+    connection.execute(attach[:-1] + f", CREATE_IF_NOT_EXISTS false, SNAPSHOT_VERSION {number})")
+
+
+def snapshot_number(connection: duckdb.DuckDBPyConnection) -> int:
+    """Return the number of the snapshot that a connection reads."""
+    ((number,),) = connection.execute(f"SELECT id FROM ducklake_current_snapshot('{NAME}')").fetchall()
+    return int(number)
 
 
 def _absent(place: Location) -> NotReady:
     return NotReady(f"there is no lake at {place.catalog}; `playhead init` makes one")
 
 
-@contextlib.contextmanager
-def snapshot(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Run the queries of a `with` block in one snapshot of the lake; what the block writes is rolled back."""
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        connection.execute("ROLLBACK")
+def in_snapshot(connection: duckdb.DuckDBPyConnection, read: Callable[[], T]) -> T:
+    """Return what `read` returns, whose queries see one snapshot of the lake; what it writes is rolled back.
+
+    It is called again if files were merged meanwhile. Over SQLite, a transaction that has not written reads only
+    those rows of the catalogue that were there at first: a table whose files were merged since is empty in it.
+    """
+    while True:
+        first = snapshot_number(connection)
+        connection.execute("BEGIN")
+        try:
+            found = read()
+        finally:
+            connection.execute("ROLLBACK")
+        merges = "snapshot_id > ? AND contains(changes_made, 'merge_adjacent')"
+        if not connection.execute(
+            f"SELECT 1 FROM {METADATA}.ducklake_snapshot_changes WHERE {merges} LIMIT 1", [first]
+        ).fetchall():
+            return found
 
 
 @contextlib.contextmanager

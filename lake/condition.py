@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import duckdb
 import msgspec
 
-from lake.catalog import NAME, Location, connect, snapshot
+from lake.catalog import NAME, Location, connect, in_snapshot
 from lake.one_row import read_one
 from lake.schema import SCHEMA, check_schema, partitions_of
 from lake.size import read_size
@@ -57,28 +57,32 @@ def read_condition(place: Location, *, clock: Callable[[], datetime]) -> Conditi
 
     Raises NotReady if there is no lake, SchemaMismatch, or duckdb.Error.
     """
-    with contextlib.closing(connect(place, read_only=True)) as lake, snapshot(lake):
-        check_schema(lake, place)
-        now = clock()
-        ahead = clock_ahead(lake, place, now)
-        partitions = partitions_of(lake)
-        size = read_size(lake, place)
-        ((open_sessions,),) = lake.execute("SELECT count(*) FROM open_sessions").fetchall()
-        return Condition(
-            schema=SCHEMA,
-            ledgers=dict(zip(partitions, read_ledgers(lake, partitions), strict=True)),
-            open_sessions=open_sessions,
-            quarantine=_quarantine(lake, now),
-            files=size.files,
-            files_bytes=size.files_bytes,
-            catalogue_bytes=size.catalogue_bytes,
-            snapshots=size.snapshots,
-            oldest_snapshot_at=size.oldest_snapshot_at,
-            upkeep=read_one(lake, "last_upkeep", LastUpkeep),
-            has_clock=place.kind == "postgres",
-            clock_ahead_s=ahead.total_seconds(),
-            foreign_schemas=_foreign_schemas(lake),
-        )
+    with contextlib.closing(connect(place, read_only=True)) as lake:
+        return in_snapshot(lake, lambda: _read(lake, place, clock))
+
+
+def _read(lake: duckdb.DuckDBPyConnection, place: Location, clock: Callable[[], datetime]) -> Condition:
+    check_schema(lake, place)
+    now = clock()
+    ahead = clock_ahead(lake, place, now)
+    partitions = partitions_of(lake)
+    size = read_size(lake, place)
+    ((open_sessions,),) = lake.execute("SELECT count(*) FROM open_sessions").fetchall()
+    return Condition(
+        schema=SCHEMA,
+        ledgers=dict(zip(partitions, read_ledgers(lake, partitions), strict=True)),
+        open_sessions=open_sessions,
+        quarantine=_quarantine(lake, now),
+        files=size.files,
+        files_bytes=size.files_bytes,
+        catalogue_bytes=size.catalogue_bytes,
+        snapshots=size.snapshots,
+        oldest_snapshot_at=size.oldest_snapshot_at,
+        upkeep=read_one(lake, "last_upkeep", LastUpkeep),
+        has_clock=place.kind == "postgres",
+        clock_ahead_s=ahead.total_seconds(),
+        foreign_schemas=_foreign_schemas(lake),
+    )
 
 
 def _quarantine(lake: duckdb.DuckDBPyConnection, now: datetime) -> list[Quarantined]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import msgspec
 
-from lake.catalog import NAME, Location, connect, quote
+from lake.catalog import Location, connect, quote, snapshot_number
 from lake.disk import flush
 from lake.draft import draft_of
 from lake.query import one_line
@@ -134,7 +134,7 @@ def _copy(
             found = connection.execute(f"CREATE TABLE {_COPY}.main.{table} AS {query}").fetchone()
             rows[table] = found[0] if found else 0
 
-    number = _number(connection)
+    number = snapshot_number(connection)
     try:
         check(connection, sessions)
         copied("sessions", sessions)
@@ -164,12 +164,6 @@ def _record(connection: duckdb.DuckDBPyConnection, choice: Choice, number: int, 
     }
     columns = ", ".join(f'${name} AS "{name}"' for name in values)
     connection.execute(f"CREATE TABLE {_COPY}.main.{RECORD} AS SELECT {columns}", values)
-
-
-def _number(connection: duckdb.DuckDBPyConnection) -> int:
-    """Return the number of the snapshot that this connection reads."""
-    found = connection.execute(f"SELECT id FROM ducklake_current_snapshot('{NAME}')").fetchone()
-    return int(found[0]) if found else 0
 
 
 def _of_copied(connection: duckdb.DuckDBPyConnection, choice: Choice) -> str:

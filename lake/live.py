@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import msgspec
 
-from lake.catalog import Location, connect, snapshot
+from lake.catalog import Location, connect, in_snapshot
 from lake.find import read_newest
 from lake.history import read_histories
 from lake.one_session import Timeline, timeline_of_history
@@ -43,19 +43,21 @@ class Live:
 
         Raises NotReady if there is no lake, or DuckDB's error.
         """
-        with self._turn:
-            with self._opened() as connection, snapshot(connection):
-                behind_s = newest_age_s(connection)
-                session = read_media_session(session_id)
-                if session is None:
-                    return Look(behind_s)
-                history = read_histories(connection, [session_id], partition=session.partition).get(session_id)
-                if history is None or not history.events:
-                    return Look(behind_s)
-                row = read_newest(connection, session_id, session.partition, columns)
-                refused = read_refused(connection, session_id)
-            timeline = timeline_of_history(history, session.partition, length_ms=self._length_ms, row=row)
-            return Look(behind_s, msgspec.structs.replace(timeline, refused=refused), row)
+        with self._turn, self._opened() as connection:
+            return in_snapshot(connection, lambda: self._look(connection, session_id, columns))
+
+    def _look(self, connection: duckdb.DuckDBPyConnection, session_id: str, columns: Sequence[str]) -> Look:
+        behind_s = newest_age_s(connection)
+        session = read_media_session(session_id)
+        if session is None:
+            return Look(behind_s)
+        history = read_histories(connection, [session_id], partition=session.partition).get(session_id)
+        if history is None or not history.events:
+            return Look(behind_s)
+        row = read_newest(connection, session_id, session.partition, columns)
+        refused = read_refused(connection, session_id)
+        timeline = timeline_of_history(history, session.partition, length_ms=self._length_ms, row=row)
+        return Look(behind_s, msgspec.structs.replace(timeline, refused=refused), row)
 
     def meanings(self) -> dict[str, str]:
         """Return what each column of `sessions` means. Raises as `look` does."""

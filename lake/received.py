@@ -6,7 +6,7 @@ from typing import Any
 import duckdb
 import msgspec
 
-from lake.catalog import quote, snapshot
+from lake.catalog import in_snapshot, quote
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -40,13 +40,15 @@ def read_received(
     of `columns` that are `moments` come in milliseconds since `moments_from_ms`.
     """
     since = f"received_at >= make_timestamptz({since_ms * 1000})"
-    with snapshot(lake):
-        return Received(
+    return in_snapshot(
+        lake,
+        lambda: Received(
             sessions=_sessions(lake, since, starts_since_ms, run_key, columns, moments, moments_from_ms),
             records=_count(lake, "events", since) + _count(lake, "tracking_events", since),
             duplicates=count_duplicates(lake),
             refused=_count(lake, "quarantine", f"source = 'ingest' AND {since}"),
-        )
+        ),
+    )
 
 
 def count_duplicates(lake: duckdb.DuckDBPyConnection) -> int:

@@ -16,7 +16,7 @@ import msgspec
 import pyarrow as pa
 import structlog
 
-from lake.catalog import Location, snapshot, transaction
+from lake.catalog import Location, in_snapshot, transaction
 from lake.disk import flush_new_files
 from lake.one_row import read_one, write_one
 from lake.rollups import (
@@ -106,15 +106,18 @@ def prepare(connection: duckdb.DuckDBPyConnection, *, days: int = DAYS_A_ROUND) 
     if not all(columns_in(connection, each) == columns(each) for each in ROLL_UPS):
         logger.warning("metrics differ from those of the roll-ups", remedy="run `playhead init`")
         return NOTHING
-    with snapshot(connection):
-        before = read_one(connection, STATE, State)
-        fresh = State(None, definition(), _one(connection, "SELECT count(*) FROM removals"))
-        is_first = before is None or (before.definition, before.removals) != (fresh.definition, fresh.removals)
-        state = fresh if before is None or is_first else before
-        as_of = _one(connection, "SELECT max(coalesce(watermark, partition_time)) FROM ledger")
-        if as_of is None:
-            return Round(before, [], is_first)
-        return Round(before, list(_steps(connection, state, as_of, days)), is_first)
+    return in_snapshot(connection, lambda: _prepare(connection, days))
+
+
+def _prepare(connection: duckdb.DuckDBPyConnection, days: int) -> Round:
+    before = read_one(connection, STATE, State)
+    fresh = State(None, definition(), _one(connection, "SELECT count(*) FROM removals"))
+    is_first = before is None or (before.definition, before.removals) != (fresh.definition, fresh.removals)
+    state = fresh if before is None or is_first else before
+    as_of = _one(connection, "SELECT max(coalesce(watermark, partition_time)) FROM ledger")
+    if as_of is None:
+        return Round(before, [], is_first)
+    return Round(before, list(_steps(connection, state, as_of, days)), is_first)
 
 
 def _steps(connection: duckdb.DuckDBPyConnection, state: State, as_of: datetime, days: int) -> Iterator[Rolled]:

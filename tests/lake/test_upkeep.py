@@ -21,7 +21,7 @@ from rigs.lake import Lake, make_spelled, playhead
 from structlog.testing import capture_logs
 
 from lake.backup import back_up
-from lake.catalog import METADATA, Location, check_new, connect, location
+from lake.catalog import METADATA, Location, check_new, connect, in_snapshot, location
 from lake.disk import flush
 from lake.orphans import MEMORY, twice_listed
 from lake.tables import initialize, sql_text
@@ -137,6 +137,22 @@ def test_a_reader_of_one_snapshot_sees_neither_merges_nor_what_is_written(tmp_pa
         assert kept_up(lake.place, AS_SHIPPED, tmp_path / "orphans").merged_tables == ["duplicates"]
         insert(lake.place, 99)
         assert reader.execute("SELECT count(*), max(log_offset) FROM duplicates").fetchone() == (25, 24)
+
+
+def test_who_reads_in_a_snapshot_reads_again_once_files_were_merged(tmp_path: Path) -> None:
+    """Else it would find none, as might a worker that takes over a partition beside an operator's upkeep."""
+    lake = Lake(tmp_path)
+    merged: list[list[str]] = []
+    with many_files(lake), contextlib.closing(connect(lake.place, read_only=True)) as reader:
+
+        def read() -> tuple[Any, ...] | None:
+            reader.execute("SELECT count(*) FROM ledger").fetchall()
+            if not merged:
+                merged.append(kept_up(lake.place, AS_SHIPPED, tmp_path / "orphans").merged_tables)
+            return reader.execute("SELECT count(*) FROM duplicates").fetchone()
+
+        assert in_snapshot(reader, read) == (25,)
+    assert merged == [["duplicates"]]
 
 
 def test_every_table_that_grows_is_merged() -> None:

@@ -271,8 +271,10 @@ def _copy_out(connection: duckdb.DuckDBPyConnection, table: str, target: Folder,
         target.mkdir()
     options = f"FORMAT parquet, FILE_SIZE_BYTES '{FILE_BYTES}', OVERWRITE_OR_IGNORE"
     with watch(connection, table):
-        connection.execute(f"COPY {table} TO {quote(str(target))} ({options})")
-    return _count(connection, table)
+        ((copied,),) = connection.execute(f"COPY {table} TO {quote(str(target))} ({options})").fetchall()
+    if (rows := _count(connection, table)) != copied:
+        raise NotReady(f"{copied} of {rows} rows of {table} were copied; make the backup again")
+    return rows
 
 
 def _copy_in(connection: duckdb.DuckDBPyConnection, table: str, source: Folder, rows: int) -> None:

@@ -11,7 +11,8 @@ import structlog
 from commands.children import run_child, status_text, stopped_by_signals
 from commands.logs import log_settings
 from commands.progress import shown_statements
-from lake.backup import Folder, back_up, check, drop_older, folder_of_backups, is_due, last_made_at
+from lake.backup import back_up, check, drop_older, folder_of_backups, is_due, last_made_at
+from lake.backup_folder import Folder
 from lake.behind import has_read_records
 from lake.catalog import location
 from lake.errors import cause

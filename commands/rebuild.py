@@ -10,7 +10,8 @@ from commands.progress import shown_reading, shown_statements
 from consumers.decisions import accept_new_logs, other_logs, parse_partitions, with_remedy
 from consumers.worker import Worker
 from eventlog.adapters import create_log
-from lake.backup import Folder, folder_of_backups, ledgers_of, newest, restore
+from lake.backup import folder_of_backups, ledgers_of, newest, restore
+from lake.backup_folder import Folder
 from lake.catalog import location
 from lake.transaction import Ledger
 from schemas.faults import NotReady

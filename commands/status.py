@@ -23,7 +23,8 @@ from commands.tables import table_of
 from consumers.decisions import with_remedy
 from eventlog import View
 from eventlog.adapters import open_inspector
-from lake.backup import Folder, folder_of_backups, last_made_at
+from lake.backup import folder_of_backups, last_made_at
+from lake.backup_folder import Folder
 from lake.catalog import Location, location
 from lake.condition import Condition, Quarantined, read_condition
 from lake.errors import with_cure

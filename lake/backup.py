@@ -8,18 +8,17 @@ log. The embedded log keeps what no backup holds.
 
 import contextlib
 import re
-import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import duckdb
 import msgspec
 
 from lake import settled
-from lake.catalog import S3, Location, check_s3_address, connect, connect_to_files, glob_literal, quote, s3_of
-from lake.disk import flush
-from lake.draft import UNFINISHED, draft_of, is_written
+from lake.backup_folder import Folder, LocalFolder
+from lake.catalog import Location, check_s3_address, connect, connect_to_files, glob_literal, quote, s3_of
+from lake.draft import UNFINISHED, draft_of
 from lake.errors import cause
 from lake.rollups import TABLES as ROLLED
 from lake.s3 import S3Folder
@@ -33,10 +32,8 @@ from schemas.settings import Settings
 MANIFEST = "manifest.json"
 FIRST_BACKUP_WITHIN = timedelta(hours=1)
 CLOCKS_DIFFER_MAX = timedelta(minutes=1)
-REMAINS_AGE = timedelta(days=1)  # S3 has no locks: what is incomplete and younger may be being written
 FILE_BYTES = "256MB"
 _TIME = "%Y%m%dT%H%M%S.%fZ"
-Folder = Path | S3Folder
 F = TypeVar("F", bound=Folder)
 _NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z(\.restored)?(\.unfinished)?")
 
@@ -56,7 +53,7 @@ class Manifest(msgspec.Struct, frozen=True):
 def folder_of_backups(settings: Settings) -> Folder:
     """Return where the settings want backups. Raises NotReady if that is no usable address."""
     if (folder := settings.local_backups) is not None:
-        return folder
+        return LocalFolder(folder)
     check_s3_address(settings.lake_backups, "PLAYHEAD_LAKE_BACKUPS")
     return S3Folder(settings.lake_backups, s3_of(settings))
 
@@ -67,29 +64,14 @@ def back_up(place: Location, folder: F, *, now: datetime, watch: Watch = unwatch
     Raises SchemaMismatch for a lake of a newer schema, whose backup would lack tables that this program does not
     know; OSError if the folder cannot be written.
     """
-    target = cast("F", folder / now.astimezone(UTC).strftime(_TIME))
-    if isinstance(target, S3Folder):
-        return target, _write_to_s3(place, target, now, watch)
-    with draft_of(target) as draft:
-        manifest = _write(place, draft, now, watch)
-        flush([draft, *draft.rglob("*")])
-        flush([draft.rename(target), target.parent])
-    return target, manifest
-
-
-def _write_to_s3(place: Location, target: S3Folder, now: datetime, watch: Watch) -> Manifest:
-    list(target.iterdir())  # what keeps us from S3 is said in its words, before the lake is read
-    try:
-        return _write(_reaching(place, target), target, now, watch)
-    except BaseException:
-        with contextlib.suppress(OSError):  # the first error counts; the remains are dropped later
-            target.rmtree()
-        raise
+    target = folder / now.astimezone(UTC).strftime(_TIME)
+    with target.drafted() as draft:
+        return target, _write(_reaching(place, draft), draft, now, watch)
 
 
 def _reaching(place: Location, folder: Folder) -> Location:
     """Return a lake whose connections also reach a folder."""
-    return msgspec.structs.replace(place, s3=folder.s3) if isinstance(folder, S3Folder) else place
+    return place if folder.s3 is None else msgspec.structs.replace(place, s3=folder.s3)
 
 
 def _write(place: Location, target: Folder, now: datetime, watch: Watch) -> Manifest:
@@ -150,35 +132,15 @@ def drop_older(folder: F, *, keep: int, now: datetime) -> list[F]:
     old = {path for path, _ in complete[:-keep]}
     kept = {path for path, _ in complete[-keep:]} | damaged.keys()
     for path in old:  # if killed while deleting, it must not look complete
-        if isinstance(path, S3Folder):
-            (path / MANIFEST).unlink()
-        else:
-            path.rename(path.with_name(path.name + UNFINISHED))
+        (path / MANIFEST).unlink()
     dropped = [
         path
-        for path in _entries(folder)
-        if _NAME.fullmatch(path.name) and path not in kept and (path in old or not _may_be_written(path, now))
+        for path in folder.entries()
+        if _NAME.fullmatch(path.name) and path not in kept and (path in old or not path.may_be_written(now))
     ]
     for path in dropped:
-        if isinstance(path, S3Folder):
-            path.rmtree()
-        else:
-            shutil.rmtree(path)
+        path.rmtree()
     return dropped
-
-
-def _may_be_written(path: Folder, now: datetime) -> bool:
-    """Return whether a process may be writing an incomplete backup."""
-    if isinstance(path, Path):
-        return is_written(path)
-    changed_at = path.changed_at()
-    return changed_at is not None and now - changed_at < REMAINS_AGE
-
-
-def _entries(folder: F) -> list[F]:
-    """Return what is in a folder, in the order of names; nothing if there is no such folder."""
-    found = folder.iterdir() if isinstance(folder, S3Folder) else folder.glob("*")
-    return cast("list[F]", sorted(found, key=str))
 
 
 def _look(folder: F) -> tuple[list[tuple[F, Manifest]], dict[F, NotReady]]:
@@ -188,8 +150,8 @@ def _look(folder: F) -> tuple[list[tuple[F, Manifest]], dict[F, NotReady]]:
     """
     complete: list[tuple[F, Manifest]] = []
     damaged: dict[F, NotReady] = {}
-    for path in _entries(folder):
-        if path.name.endswith(UNFINISHED) or (isinstance(path, Path) and not (path / MANIFEST).exists()):
+    for path in folder.entries():
+        if path.name.endswith(UNFINISHED):
             continue
         try:
             complete.append((path, _manifest(path)))
@@ -204,7 +166,7 @@ def _look(folder: F) -> tuple[list[tuple[F, Manifest]], dict[F, NotReady]]:
 def ledgers_of(backup: Folder) -> list[dict[str, Any]]:
     """Return the ledger rows in a backup, by column name."""
     pattern = quote(f"{glob_literal(str(backup))}/ledger_p*/*.parquet")
-    with contextlib.closing(connect_to_files(_s3_of(backup))) as connection:
+    with contextlib.closing(connect_to_files(backup.s3)) as connection:
         rows = connection.execute(f"FROM read_parquet({pattern}, union_by_name = true) ORDER BY log_partition")
         names = [column[0] for column in rows.description or []]
         return [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
@@ -246,8 +208,7 @@ def check(backup: Folder, *, remote_into: Path, watch: Watch = unwatched) -> Non
     A backup on S3 is restored into the folder `remote_into`. Raises NotReady if it cannot be restored, or is not
     complete.
     """
-    folder = backup.parent if isinstance(backup, Path) else remote_into
-    with draft_of(folder / f"{backup.name}.restored") as scratch:
+    with draft_of(backup.beside(remote_into) / f"{backup.name}.restored") as scratch:
         place = Location("sqlite", str(scratch / "catalog.sqlite"), str(scratch / "files"))
         try:
             restore(place, backup, watch=watch)
@@ -267,8 +228,7 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def _copy_out(connection: duckdb.DuckDBPyConnection, table: str, target: Folder, watch: Watch) -> int:
-    if isinstance(target, Path):
-        target.mkdir()
+    target.make()
     options = f"FORMAT parquet, FILE_SIZE_BYTES '{FILE_BYTES}', OVERWRITE_OR_IGNORE"
     with watch(connection, table):
         ((copied,),) = connection.execute(f"COPY {table} TO {quote(str(target))} ({options})").fetchall()
@@ -295,17 +255,9 @@ def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     return row[0] if row else 0
 
 
-def _s3_of(backup: Folder) -> S3 | None:
-    return backup.s3 if isinstance(backup, S3Folder) else None
-
-
 def _manifest(backup: Folder) -> Manifest:
-    """Return the manifest of a backup. Raises NotReady if it has none that can be read; on S3, OSError."""
+    """Return the manifest of a backup. Raises FileNotFoundError, or NotReady if it cannot be read."""
     try:
         return msgspec.json.decode((backup / MANIFEST).read_bytes(), type=Manifest)
     except msgspec.MsgspecError as error:
-        raise NotReady(f"{backup} is not a complete backup: {error}") from error
-    except OSError as error:
-        if isinstance(backup, S3Folder):  # no manifest, or no answer: says nothing of the backup
-            raise
         raise NotReady(f"{backup} is not a complete backup: {error}") from error

@@ -1,9 +1,10 @@
-"""A folder on S3, with the names of pathlib's methods, for what DuckDB does not do there: list and delete."""
+"""A folder on S3, as `backup_folder.py` wants one, for what DuckDB does not do there: list and delete."""
 
 import contextlib
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,6 +19,7 @@ SCHEME = "s3://"
 # Three tries of this end within the ten seconds that `playhead status` has.
 CONNECT_S_MAX = 2.0
 REPLY_S_MAX = 5.0
+SILENT_MAX = timedelta(days=1)  # there are no locks: a folder without a new file for so long is not being filled
 
 
 class S3Folder(msgspec.Struct, frozen=True):
@@ -36,11 +38,11 @@ class S3Folder(msgspec.Struct, frozen=True):
     def name(self) -> str:
         return self.address.rstrip("/").rpartition("/")[2]
 
-    def iterdir(self) -> Iterator["S3Folder"]:
-        """Return the folders in it; none if there is no such folder."""
+    def entries(self) -> list["S3Folder"]:
+        """Return the folders in it, in the order of names; none if there is no such folder."""
         from pyarrow.fs import FileType
 
-        return (self / found.base_name for found in self._found() if found.type == FileType.Directory)
+        return [self / name for name in sorted(f.base_name for f in self._found() if f.type == FileType.Directory)]
 
     def read_bytes(self) -> bytes:
         """Return the content of the file of this name."""
@@ -63,9 +65,28 @@ class S3Folder(msgspec.Struct, frozen=True):
         with self._said():
             _system(self.s3).delete_dir(self._key)
 
-    def changed_at(self) -> datetime | None:
-        """Return when the newest of its files was written; None if it has none."""
-        return max((found.mtime for found in self._found(recursive=True) if found.mtime), default=None)
+    def make(self) -> None:
+        """Do nothing: files need no folder to be written to."""
+
+    @contextlib.contextmanager
+    def drafted(self) -> Iterator["S3Folder"]:
+        """Give the folder itself; if the block fails, what was written is deleted as far as that is possible."""
+        self._found()  # what keeps us from S3 is said in its words, before anything is read to be written here
+        try:
+            yield self
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first error counts
+                self.rmtree()
+            raise
+
+    def may_be_written(self, now: datetime) -> bool:
+        """Return whether a process may be filling it: it has files, and the newest is not old."""
+        written = [found.mtime for found in self._found(recursive=True) if found.mtime]
+        return bool(written) and now - max(written) < SILENT_MAX
+
+    def beside(self, other: Path) -> Path:
+        """Return `other`: nothing of this machine lies beside it."""
+        return other
 
     @property
     def _key(self) -> str:

@@ -22,7 +22,6 @@ from rigs.waiting import until
 from eventlog.adapters import create_log
 from lake.backup import (
     MANIFEST,
-    Folder,
     Manifest,
     back_up,
     check,
@@ -34,6 +33,7 @@ from lake.backup import (
     newest,
     restore,
 )
+from lake.backup_folder import Folder, LocalFolder
 from lake.catalog import location
 from lake.draft import locked
 from lake.upkeep import Ages, maintain
@@ -75,9 +75,9 @@ def lake(tmp_path: Path) -> Lake:
 
 def test_tables_of_others_break_neither_verify_nor_backup_nor_upkeep(lake: Lake, tmp_path: Path) -> None:
     """In another schema or in ours, with our names or names with quotes; only ours are backed up."""
-    ours, before = back_up(lake.place, tmp_path / "before", now=NOON)
+    ours, before = back_up(lake.place, LocalFolder(tmp_path, "before"), now=NOON)
     lake.do(*FOREIGN)
-    path, manifest = back_up(lake.place, tmp_path / "backups", now=NOON)
+    path, manifest = back_up(lake.place, LocalFolder(tmp_path, "backups"), now=NOON)
     assert manifest == before
     assert sorted(entry.name for entry in path.iterdir()) == sorted(entry.name for entry in ours.iterdir())
     assert verify(lake.place).findings == []
@@ -117,9 +117,9 @@ def test_a_backup_that_fails_leaves_nothing(lake: Lake, tmp_path: Path) -> None:
     (path, *_) = sorted(Path(lake.place.files).glob("main/quarantine/*.parquet"))
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(duckdb.Error):
-        back_up(lake.place, tmp_path / "backups", now=NOON)
+        back_up(lake.place, LocalFolder(tmp_path, "backups"), now=NOON)
     assert list((tmp_path / "backups").iterdir()) == []
-    assert newest(tmp_path / "backups") is None
+    assert newest(LocalFolder(tmp_path, "backups")) is None
 
 
 def test_a_backup_without_room_says_so_and_leaves_nothing(lake: Lake, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_backup_without_room_says_so_and_leaves_nothing(lake: Lake, tmp_path: 
 
 def test_what_a_killed_backup_left_is_no_backup_and_is_dropped_by_the_next(lake: Lake, tmp_path: Path) -> None:
     """Killed while it writes, as by a power cut; the folder's name shows that it is unfinished."""
-    folder = tmp_path / "data" / "backups"
+    folder = LocalFolder(tmp_path, "data", "backups")
     rows = "SELECT 0, range, 'a', 'b' FROM range(3_000_000)"
     lake.do(f"INSERT INTO duplicates {rows}", "UPDATE ledger_p000 SET duplicates = 3_000_000")
     with playhead(lake.settings, "backup") as process:
@@ -157,7 +157,7 @@ def test_a_checked_backup_was_restored_and_leaves_nothing_beside_it(lake: Lake, 
     with playhead(lake.settings, "backup", "--checked", "--to", str(tmp_path / "elsewhere")) as process:
         assert process.wait(60) == 0
         said = process.output
-    found = newest(tmp_path / "elsewhere")
+    found = newest(LocalFolder(tmp_path, "elsewhere"))
     assert found is not None
     path, manifest = found
     assert list(path.parent.iterdir()) == [path]
@@ -167,7 +167,7 @@ def test_a_checked_backup_was_restored_and_leaves_nothing_beside_it(lake: Lake, 
 @pytest.mark.parametrize("part", ["a file of events", "half a file of events", "the rows of a ledger"])
 def test_a_backup_that_lacks_something_fails_its_check(lake: Lake, tmp_path: Path, part: str) -> None:
     """As if the disk had lost it since; what was restored for the check is deleted."""
-    path, _ = back_up(lake.place, tmp_path / "backups", now=NOON)
+    path, _ = back_up(lake.place, LocalFolder(tmp_path, "backups"), now=NOON)
     (file,) = sorted(path.glob("ledger_p000/*.parquet" if "ledger" in part else "events/*.parquet"))
     if "half" in part:
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
@@ -214,13 +214,13 @@ def test_an_old_backup_that_is_dropped_halfway_is_no_backup(
     def killed(path: Path) -> None:
         raise Killed
 
-    made = [back_up(lake.place, tmp_path, now=NOON + hours * HOUR)[0] for hours in range(3)]
+    made = [back_up(lake.place, LocalFolder(tmp_path), now=NOON + hours * HOUR)[0] for hours in range(3)]
     with monkeypatch.context() as patched:
-        patched.setattr("lake.backup.shutil.rmtree", killed)
+        patched.setattr("lake.backup_folder.shutil.rmtree", killed)
         with pytest.raises(Killed):
-            drop_older(tmp_path, keep=1, now=NOON)
+            drop_older(LocalFolder(tmp_path), keep=1, now=NOON)
     assert [path.parent for path in sorted(tmp_path.glob(f"2*Z/{MANIFEST}"))] == made[2:]
-    assert len(drop_older(tmp_path, keep=1, now=NOON)) == 2
+    assert len(drop_older(LocalFolder(tmp_path), keep=1, now=NOON)) == 2
     assert sorted(path for path in tmp_path.iterdir() if path.name.startswith("2")) == made[2:]
 
 
@@ -231,11 +231,11 @@ def test_a_backup_that_is_being_written_is_not_dropped(lake: Lake, tmp_path: Pat
     half_of_0_1_0 = tmp_path / "backups" / "20260101T090000.000000Z"
     for folder in (running, killed, half_of_0_1_0):
         (folder / "events").mkdir(parents=True)
-    path, _ = back_up(lake.place, tmp_path / "backups", now=NOON)
+    path, _ = back_up(lake.place, LocalFolder(tmp_path, "backups"), now=NOON)
     with locked(running):
-        assert drop_older(tmp_path / "backups", keep=2, now=NOON) == [half_of_0_1_0, killed]
+        assert drop_older(LocalFolder(tmp_path, "backups"), keep=2, now=NOON) == [half_of_0_1_0, killed]
     assert sorted((tmp_path / "backups").iterdir()) == [running, path]
-    assert drop_older(tmp_path / "backups", keep=2, now=NOON) == [running]
+    assert drop_older(LocalFolder(tmp_path, "backups"), keep=2, now=NOON) == [running]
 
 
 @pytest.mark.parametrize("name", ["0 my own", "2025", "20260101", "20260101T120000.000000Z-copy"])
@@ -243,15 +243,15 @@ def test_folders_that_are_no_backups_stay(lake: Lake, tmp_path: Path, name: str)
     """Other files in the folder of backups belong to somebody."""
     (tmp_path / "backups" / name).mkdir(parents=True)
     for hours in range(3):
-        back_up(lake.place, tmp_path / "backups", now=NOON + hours * HOUR)
-    assert len(drop_older(tmp_path / "backups", keep=1, now=NOON)) == 2
+        back_up(lake.place, LocalFolder(tmp_path, "backups"), now=NOON + hours * HOUR)
+    assert len(drop_older(LocalFolder(tmp_path, "backups"), keep=1, now=NOON)) == 2
     assert (tmp_path / "backups" / name).is_dir()
 
 
 @pytest.mark.parametrize("name", ['it\'s "quoted"', "a*b?[c]", "100% #1", "Zoë", " spaces "])
 def test_a_backup_is_restored_from_a_folder_of_any_name(lake: Lake, tmp_path: Path, name: str) -> None:
     """DuckDB takes some characters as patterns, and SQL takes others as quotes."""
-    path, manifest = back_up(lake.place, tmp_path / name / "backups", now=NOON)
+    path, manifest = back_up(lake.place, LocalFolder(tmp_path, name, "backups"), now=NOON)
     restored = location(Settings(data_dir=tmp_path / name))
     assert restore(restored, path) == manifest
     assert verify(restored).findings == []
@@ -265,11 +265,11 @@ def test_a_backup_is_due_when_none_is_younger_than_the_interval(lake: Lake, tmp_
     """Also if there are no backups, or only one from the future."""
 
     def due(now: datetime) -> bool:
-        return is_due(last_made_at(tmp_path / "backups", now=now), now=now, interval=HOUR)
+        return is_due(last_made_at(LocalFolder(tmp_path, "backups"), now=now), now=now, interval=HOUR)
 
     assert due(NOON)
-    back_up(lake.place, tmp_path / "backups", now=NOON)
-    back_up(lake.place, tmp_path / "backups", now=NOON + timedelta(days=365))
+    back_up(lake.place, LocalFolder(tmp_path, "backups"), now=NOON)
+    back_up(lake.place, LocalFolder(tmp_path, "backups"), now=NOON + timedelta(days=365))
     assert due(NOON - HOUR)
     assert not due(NOON + timedelta(minutes=59))
     assert due(NOON + HOUR)
@@ -277,26 +277,26 @@ def test_a_backup_is_due_when_none_is_younger_than_the_interval(lake: Lake, tmp_
 
 def test_a_backup_made_under_a_fast_clock_is_not_the_newest_for_ever(lake: Lake, tmp_path: Path) -> None:
     """How much of the log a backup holds decides which is restored and which are kept."""
-    fast, _ = back_up(lake.place, tmp_path / "backups", now=NOON + timedelta(days=365))
+    fast, _ = back_up(lake.place, LocalFolder(tmp_path, "backups"), now=NOON + timedelta(days=365))
     with lake.writer() as writer:
         write(writer, writer.load(0, None), [make_bad(offset=2)])
-    later, manifest = back_up(lake.place, tmp_path / "backups", now=NOON)
-    assert newest(tmp_path / "backups") == (later, manifest)
-    assert len(drop_older(tmp_path / "backups", keep=1, now=NOON)) == 1
+    later, manifest = back_up(lake.place, LocalFolder(tmp_path, "backups"), now=NOON)
+    assert newest(LocalFolder(tmp_path, "backups")) == (later, manifest)
+    assert len(drop_older(LocalFolder(tmp_path, "backups"), keep=1, now=NOON)) == 1
     assert (fast.exists(), later.exists()) == (False, True)
 
 
 def test_a_damaged_backup_hides_no_other_and_stays(lake: Lake, tmp_path: Path) -> None:
     """It is an error only if no other backup is left, since the log alone may not be enough."""
-    good, manifest = back_up(lake.place, tmp_path / "backups", now=NOON)
-    damaged, _ = back_up(lake.place, tmp_path / "backups", now=NOON + HOUR)
+    good, manifest = back_up(lake.place, LocalFolder(tmp_path, "backups"), now=NOON)
+    damaged, _ = back_up(lake.place, LocalFolder(tmp_path, "backups"), now=NOON + HOUR)
     (damaged / MANIFEST).write_bytes(b"{")
-    assert newest(tmp_path / "backups") == (good, manifest)
-    drop_older(tmp_path / "backups", keep=1, now=NOON)
+    assert newest(LocalFolder(tmp_path, "backups")) == (good, manifest)
+    drop_older(LocalFolder(tmp_path, "backups"), keep=1, now=NOON)
     assert (good.exists(), damaged.exists()) == (True, True)
     shutil.rmtree(good)
     with pytest.raises(NotReady, match="is not a complete backup"):
-        newest(tmp_path / "backups")
+        newest(LocalFolder(tmp_path, "backups"))
 
 
 def test_a_backup_is_overdue_when_none_is_younger_than_the_retention() -> None:
@@ -372,7 +372,7 @@ def test_up_backs_up_by_itself_and_keeps_as_many_as_are_set(tmp_path: Path) -> N
         "PLAYHEAD_LAKE_BACKUPS": str(tmp_path / "kept"),
     }
     with started("up", "--viewers", "3", "--port", "0", cwd=tmp_path, settings=settings) as running:
-        first = running.wait_for(lambda: newest(tmp_path / "kept"))
+        first = running.wait_for(lambda: newest(LocalFolder(tmp_path, "kept")))
         assert sum(first[1].next_offsets.values()) > 0
         running.wait_for(lambda: len({line for line in running.output.splitlines() if "rows are in" in line}) >= 4)
         assert running.end(signal.SIGINT, within_s=60) == 0

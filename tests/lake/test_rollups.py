@@ -14,6 +14,7 @@ from rigs.mortal import Mortal, dies_before
 
 from lake import rolling, rollups
 from lake.backup import back_up, restore
+from lake.backup_folder import LocalFolder
 from lake.catalog import Location, connect
 from lake.metrics import columns_sql, read_catalogue
 from lake.rollups import DIMENSIONS
@@ -262,7 +263,7 @@ def test_metrics_that_are_defined_otherwise_are_rolled_up_again(lake: RolledLake
 
 def test_a_restored_lake_is_rolled_up_by_its_own_upkeep(lake: RolledLake, tmp_path: Path) -> None:
     """A backup has no roll-ups, which another release might not read; all numbers are right at once."""
-    folder, manifest = back_up(lake.lake.place, tmp_path / "backups", now=datetime.now(UTC))
+    folder, manifest = back_up(lake.lake.place, LocalFolder(tmp_path, "backups"), now=datetime.now(UTC))
     assert not [table for table in manifest.rows if table.startswith("rolled")]
     place = Location("sqlite", str(tmp_path / "restored" / "catalog.sqlite"), str(tmp_path / "restored" / "files"))
     restore(place, folder)

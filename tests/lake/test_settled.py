@@ -21,6 +21,7 @@ from rigs.mortal import Mortal, dies_before, statements_of
 
 from lake import rolling
 from lake.backup import back_up, restore
+from lake.backup_folder import LocalFolder
 from lake.catalog import location
 from lake.schema import open_to_write
 from lake.settled import is_far_behind, reset, settle
@@ -147,7 +148,7 @@ def test_a_day_is_settled_an_hour_after_its_end_and_once(all_settled: Lake) -> N
 def test_a_restored_lake_settles_in_order_whatever_the_order_of_its_backup(lake: Lake, tmp_path: Path) -> None:
     """A backup is written by several threads, so a later version may come before an earlier one."""
     before = lake.ask(ROWS)
-    backup, _ = back_up(lake.place, tmp_path / "backups", now=NOW)
+    backup, _ = back_up(lake.place, LocalFolder(tmp_path, "backups"), now=NOW)
     saved = [str(file) for file in (backup / "session_versions").iterdir()]
     rows = duckdb.read_parquet(saved).order("version DESC, hash(session_id)").to_arrow_table()
     for file in saved:
@@ -345,7 +346,7 @@ def test_a_backup_leaves_out_what_is_settled_and_a_restored_lake_settles_it_agai
 ) -> None:
     """It is derived, and refers to rows of its own lake."""
     before = lake.ask(ROWS)
-    backup, manifest = back_up(lake.place, tmp_path / "backups", now=NOW)
+    backup, manifest = back_up(lake.place, LocalFolder(tmp_path, "backups"), now=NOW)
     assert "session_versions" in manifest.rows
     assert not {"settled_sessions", "settled_upto"} & manifest.rows.keys()
     other = tmp_path / "other"

@@ -21,6 +21,7 @@ from rigs.lake import Lake, make_spelled, playhead
 from structlog.testing import capture_logs
 
 from lake.backup import back_up
+from lake.backup_folder import LocalFolder
 from lake.catalog import METADATA, Location, check_new, connect, in_snapshot, location
 from lake.disk import flush
 from lake.orphans import MEMORY, twice_listed
@@ -124,7 +125,9 @@ def test_a_backup_is_whole_though_files_are_merged_while_it_is_made(tmp_path: Pa
         yield
 
     with many_files(lake):
-        _, manifest = back_up(lake.place, tmp_path / "backups", now=datetime.now(UTC), watch=upkeep_meanwhile)
+        _, manifest = back_up(
+            lake.place, LocalFolder(tmp_path, "backups"), now=datetime.now(UTC), watch=upkeep_meanwhile
+        )
     assert merged == ["duplicates"]
     assert manifest.rows["duplicates"] == 25
 

@@ -169,8 +169,9 @@ class JvmBroker:
             raise NoBroker(f"the broker did not come up: {error}") from error
 
     def _answers(self) -> bool:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=1):
-            return True
+        for port in (self.port, *self.ports.values()):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return True
 
     def is_alive(self) -> bool:
         """Return whether it runs."""

@@ -36,6 +36,12 @@ _VERSION_CHECK = f"""SET VARIABLE reads_playhead = if(
     true,
     error('DuckDB ' || version() || ' cannot read this lake, which needs {OLDEST_DUCKDB} or newer')
 );"""
+_MERGES_SINCE = f"""
+SELECT 1 FROM {METADATA}.ducklake_snapshot_changes
+WHERE (SELECT catalog_type = 'sqlite' FROM ducklake_settings('{NAME}'))
+    AND snapshot_id > ? AND contains(changes_made, 'merge_adjacent')
+LIMIT 1
+"""
 # The extension that each kind of catalogue needs besides `ducklake`, by its name in the package index.
 _SCANNERS = {"sqlite": "sqlite_scanner", "postgres": "postgres_scanner"}
 
@@ -338,8 +344,8 @@ def _absent(place: Location) -> NotReady:
 def in_snapshot(connection: duckdb.DuckDBPyConnection, read: Callable[[], T]) -> T:
     """Return what `read` returns, whose queries see one snapshot of the lake; what it writes is rolled back.
 
-    It is called again if files were merged meanwhile. Over SQLite, a transaction that has not written reads only
-    those rows of the catalogue that were there at first: a table whose files were merged since is empty in it.
+    Over SQLite it is called again if files were merged meanwhile: a transaction that has not written reads only
+    those rows of the catalogue that were there at first, so a table whose files were merged since is empty in it.
     """
     while True:
         first = snapshot_number(connection)
@@ -348,10 +354,7 @@ def in_snapshot(connection: duckdb.DuckDBPyConnection, read: Callable[[], T]) ->
             found = read()
         finally:
             connection.execute("ROLLBACK")
-        merges = "snapshot_id > ? AND contains(changes_made, 'merge_adjacent')"
-        if not connection.execute(
-            f"SELECT 1 FROM {METADATA}.ducklake_snapshot_changes WHERE {merges} LIMIT 1", [first]
-        ).fetchall():
+        if not connection.execute(_MERGES_SINCE, [first]).fetchall():
             return found
 
 

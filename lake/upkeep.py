@@ -1,7 +1,6 @@
-"""Maintenance of the lake: compacts small files, expires old snapshots, deletes unreferenced files.
+"""Maintenance of the lake: merges small files, expires old snapshots, deletes unreferenced files.
 
-It runs in short-lived processes (`playhead upkeep`), because DuckLake's maintenance calls leak memory. Ledger and
-open-session tables are never compacted, since each write replaces them whole.
+It runs in short-lived processes (`playhead upkeep`), because DuckLake's maintenance calls leak memory.
 """
 
 from collections.abc import Callable
@@ -16,9 +15,10 @@ import structlog
 
 from lake import rolling
 from lake.catalog import METADATA, NAME, Location, ask_postgres, transaction
-from lake.disk import flush, flush_new_files
+from lake.disk import flush_new_files
 from lake.errors import cause
-from lake.one_row import write_one
+from lake.merging import MERGED, merge
+from lake.one_row import read_one, write_one
 from lake.orphans import Sweep, name_of, names_in_use, shown, sweep
 from lake.schema import open_to_write
 from lake.settled import is_far_behind, settle
@@ -31,32 +31,6 @@ T = TypeVar("T")
 logger = structlog.get_logger(__name__)
 
 _REQUESTS = ("start_requests", "start_copies")
-MERGED = (
-    "events",
-    "tracking_events",
-    "quarantine",
-    "quarantine_decisions",
-    "duplicates",
-    "gaps",
-    "removals",
-    "log_changes",
-    "session_versions",
-    *_REQUESTS,
-)
-# Never merged: each write replaces all of their rows, or those of a day.
-REPLACED = (
-    "column_meanings",
-    "event_types",
-    "last_upkeep",
-    "rolled_up",
-    "rolled_viewers",
-    "schema_number",
-    "session_flags",
-    "settled_sessions",
-    "settled_upto",
-)
-FILES_A_STEP = 100
-FILES_WORTH_MERGING = 20
 REQUESTS_KEPT = timedelta(hours=1)
 CLOCKS_DIFFER_MAX = timedelta(minutes=1)
 
@@ -120,7 +94,9 @@ def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], da
         check_clock(connection, place, time)
         forgotten = _forget_requests(connection, place, time)
         settled = _if_readable("settled sessions", lambda: settle(connection, place, now=time), 0)
-        merged = [table for table in MERGED if _merge(connection, table, place)]
+        last = read_one(connection, "last_upkeep", LastUpkeep)
+        is_first = last is not None and last.finished_at.date() < time.date()
+        merged = [table for table in MERGED if merge(connection, table, place, is_first_of_day=is_first)]
         expired = _expire(connection, ages, time)
         deleted = _clean_up(connection, place, time - ages.grace)
         swept = sweep(
@@ -232,27 +208,6 @@ def _clean_up(connection: duckdb.DuckDBPyConnection, place: Location, older_than
             f"CALL ducklake_cleanup_old_files('{NAME}', older_than => ?::TIMESTAMPTZ)", [older_than]
         ).fetchall()
     )
-
-
-def _merge(connection: duckdb.DuckDBPyConnection, table: str, place: Location) -> bool:
-    before = _files(connection, table)
-    if len(before) < FILES_WORTH_MERGING:
-        return False
-    connection.execute(
-        f"CALL ducklake_merge_adjacent_files('{NAME}', '{table}', schema => 'main', "
-        f"max_compacted_files => {FILES_A_STEP})"
-    )
-    if place.is_local:
-        merged = _files(connection, table) - before
-        flush(merged | {str(Path(file).parent) for file in merged})
-    return True
-
-
-def _files(connection: duckdb.DuckDBPyConnection, table: str) -> set[str]:
-    rows = connection.execute(
-        f"SELECT data_file FROM ducklake_list_files('{NAME}', '{table}', schema => 'main')"
-    ).fetchall()
-    return {row[0] for row in rows}
 
 
 def _expire(connection: duckdb.DuckDBPyConnection, ages: Ages, now: datetime) -> int:

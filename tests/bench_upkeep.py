@@ -120,6 +120,7 @@ def _measure(folder: Path, minutes: int, backup_every: str) -> list[str]:
                 minute = _watch(settings, lake, [worker, backup], filler, port)
                 failed += minute.failed
                 print("  ".join(minute.row(number)), flush=True)
+            filler.resume()  # what is stopped does not end
         verified = _verified(environment)
         backup.end()
     said = (folder / "backup.out").read_text()

@@ -24,9 +24,10 @@ from lake.backup import back_up
 from lake.backup_folder import LocalFolder
 from lake.catalog import METADATA, Location, check_new, connect, in_snapshot, location
 from lake.disk import flush
+from lake.merging import MERGED, MIDDLE_BYTES, REPLACED, SMALL_BYTES, bytes_below
 from lake.orphans import MEMORY, twice_listed
 from lake.tables import initialize, sql_text
-from lake.upkeep import MERGED, REPLACED, Ages, Maintenance, maintain
+from lake.upkeep import Ages, Maintenance, maintain
 from lake.verify import verify
 from schemas.faults import NotReady
 from schemas.settings import Settings, read_settings
@@ -82,6 +83,11 @@ def many_files(lake: Lake, count: int = 25) -> Iterator[list[Path]]:
     """Write many small files into a table."""
     insert(lake.place, *range(count))
     yield list(Path(lake.place.files).glob("**/duplicates/*.parquet"))
+
+
+def files_of(lake: Lake, table: str) -> set[str]:
+    """Return the paths of the files that the newest snapshot of a table consists of."""
+    return {path for (path,) in lake.ask(f"SELECT data_file FROM ducklake_list_files('lake', '{table}')")}
 
 
 def plant(files: Path, name: str = ORPHAN, *, age: timedelta = timedelta(hours=25)) -> Path:
@@ -156,6 +162,38 @@ def test_who_reads_in_a_snapshot_reads_again_once_files_were_merged(tmp_path: Pa
 
         assert in_snapshot(reader, read) == (25,)
     assert merged == [["duplicates"]]
+
+
+def test_large_files_are_written_again_only_once_their_day_is_over(tmp_path: Path) -> None:
+    """Small ones are merged beside one of ten megabytes; the first round of the next day merges both."""
+    lake = Lake(tmp_path)
+    assert kept_up(lake.place, AS_SHIPPED, tmp_path / "orphans").merged_tables == []
+    lake.do("INSERT INTO duplicates SELECT 0, 1000 + range, uuid()::VARCHAR, 'b' FROM range(400_000)")
+    (large,) = files_of(lake, "duplicates")
+    with many_files(lake):
+        assert kept_up(lake.place, AS_SHIPPED, tmp_path / "orphans").merged_tables == ["duplicates"]
+        assert large in files_of(lake, "duplicates")
+        assert len(files_of(lake, "duplicates")) == 2
+    tomorrow = kept_up(lake.place, AS_SHIPPED, tmp_path / "orphans", after=timedelta(days=1))
+    assert tomorrow.merged_tables == ["duplicates"]
+    assert len(files_of(lake, "duplicates")) == 1
+    assert lake.ask("SELECT count(*) FROM duplicates") == [(400_025,)]
+
+
+@pytest.mark.parametrize("bytes_a_minute", [50_000, 500_000, 5_000_000, 50_000_000])
+def test_what_merging_writes_grows_with_what_arrives(bytes_a_minute: int) -> None:
+    """A day of a commit each second: a round writes the small files again, and each byte twice besides."""
+    files: list[int] = []
+    written, most = 0, 0
+    for minute in range(1, 24 * 60):
+        files += [bytes_a_minute // 60] * 60
+        most = max(most, len(files))
+        if (below := bytes_below(files, is_first_of_day=False)) is not None:
+            merged = [size for size in files if size < below]
+            files = [*(size for size in files if size >= below), sum(merged)]
+            written += sum(merged)
+        assert written <= minute * (SMALL_BYTES + 2 * bytes_a_minute) + MIDDLE_BYTES
+    assert most < 100 + 24 * 60 * bytes_a_minute / MIDDLE_BYTES
 
 
 def test_every_table_that_grows_is_merged() -> None:

@@ -101,7 +101,9 @@ class Process:
         return self.wait(within_s)
 
     def pause(self) -> None:
-        """SIGSTOP, and return when all of its threads have stopped."""
+        """SIGSTOP, and return when all of its threads have stopped, unless they had before."""
+        if self._child.status() == psutil.STATUS_STOPPED:
+            return
         self._child.suspend()
         os.waitpid(self.pid, os.WUNTRACED)
 

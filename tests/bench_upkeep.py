@@ -4,7 +4,7 @@
 
 One process appends to an embedded log as long as the worker is not far behind, the worker moves it into the lake
 and has upkeep each minute, and `playhead backup` makes checked backups. Every few seconds a question is asked.
-Prints a row for each minute. Exit status 1 if a commit, a question or a backup failed, or if `playhead verify`
+Prints a row for each minute. Snapshots and files are kept for minutes instead of an hour. Exit status 1 if a commit, a question or a backup failed, or if `playhead verify`
 finds anything at the end.
 """
 
@@ -39,6 +39,12 @@ from lake.condition import read_condition
 from schemas.settings import Settings, environment_of, read_settings
 
 ASK_EVERY_S = 4.0
+# Minutes instead of an hour, so that ten minutes show where sizes end.
+SHRUNK = {
+    "PLAYHEAD_WORKER_TRANSACTION_TIMEOUT_S": "60",
+    "PLAYHEAD_LAKE_SNAPSHOTS_KEPT_S": "180",
+    "PLAYHEAD_LAKE_FILES_KEPT_S": "120",
+}
 LAG_MAX = 300_000  # records; what is more takes the worker too long at the end
 COLUMNS = (
     "minute events/s commits between_p50_s longest_s failed files catalogue_MB lake_MB asked_p50_s asked_max_s"
@@ -96,7 +102,7 @@ def _measure(folder: Path, minutes: int, backup_every: str) -> list[str]:
     data = folder / "data"
     data.mkdir()
     settings = read_settings(
-        {**SECRETS, **PATIENT, "PLAYHEAD_DATA_DIR": str(data), "PLAYHEAD_METRICS_PORT": str(port)}
+        {**SECRETS, **PATIENT, **SHRUNK, "PLAYHEAD_DATA_DIR": str(data), "PLAYHEAD_METRICS_PORT": str(port)}
     )
     paths = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parent)}
     environment = {**paths, **environment_of(settings)}

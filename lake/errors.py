@@ -39,6 +39,10 @@ _CURES = (
         "start the S3 server, or correct PLAYHEAD_LAKE_S3_ENDPOINT",
     ),
     ("NoSuchBucket|NO_SUCH_BUCKET", "create this bucket, or correct its name in the setting"),
+    (
+        "No snapshot found at version",
+        "it expired while it was read: keep snapshots for longer than that takes (PLAYHEAD_LAKE_SNAPSHOTS_KEPT_S)",
+    ),
     ("No space left on device|Disk quota exceeded", "free some disk, or add one"),
     ("Permission denied", "let this user read and write there, or run as the user who made the lake"),
 )

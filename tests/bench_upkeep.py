@@ -4,8 +4,8 @@
 
 One process appends to an embedded log as long as the worker is not far behind, the worker moves it into the lake
 and has upkeep each minute, and `playhead backup` makes checked backups. Every few seconds a question is asked.
-Prints a row for each minute. Snapshots and files are kept for minutes instead of an hour. Exit status 1 if a commit, a question or a backup failed, or if `playhead verify`
-finds anything at the end.
+Prints a row for each minute. Snapshots and unreferenced files are kept for minutes instead of an hour. Exit status
+1 if a commit, a question or a backup failed, or if `playhead verify` finds anything at the end.
 """
 
 import argparse

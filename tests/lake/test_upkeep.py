@@ -24,6 +24,7 @@ from lake.backup import back_up
 from lake.backup_folder import LocalFolder
 from lake.catalog import METADATA, Location, check_new, connect, in_snapshot, location
 from lake.disk import flush
+from lake.errors import with_cure
 from lake.merging import MERGED, MIDDLE_BYTES, REPLACED, SMALL_BYTES, bytes_below
 from lake.orphans import MEMORY, twice_listed
 from lake.tables import initialize, sql_text
@@ -146,6 +147,18 @@ def test_a_reader_of_one_snapshot_sees_neither_merges_nor_what_is_written(tmp_pa
         assert kept_up(lake.place, AS_SHIPPED, tmp_path / "orphans").merged_tables == ["duplicates"]
         insert(lake.place, 99)
         assert reader.execute("SELECT count(*), max(log_offset) FROM duplicates").fetchone() == (25, 24)
+
+
+def test_a_snapshot_that_expires_while_it_is_read_is_an_error_that_says_so(tmp_path: Path) -> None:
+    """No table of it looks emptier than it was."""
+    lake = Lake(tmp_path)
+    with many_files(lake), contextlib.closing(connect(lake.place, read_only=True, one_snapshot=True)) as reader:
+        assert reader.execute("SELECT count(*) FROM duplicates").fetchone() == (25,)
+        insert(lake.place, 99)
+        kept_up(lake.place, SHRUNK, tmp_path / "orphans")
+        with pytest.raises(duckdb.Error) as raised:
+            reader.execute("SELECT count(*) FROM duplicates")
+    assert "expired while it was read" in with_cure(raised.value)
 
 
 def test_who_reads_in_a_snapshot_reads_again_once_files_were_merged(tmp_path: Path) -> None:

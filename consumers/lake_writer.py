@@ -11,9 +11,10 @@ from consumers.closing import Limits
 from consumers.held_partition import HeldPartition, PartitionChanges
 from consumers.memory import give_back
 from consumers.partition import PartitionSessions
-from lake.catalog import in_snapshot, location
+from lake.catalog import location
 from lake.history import read_derived_ids, read_open_sessions, read_young_ids
 from lake.schema import check_schema, open_to_write, partitions_of
+from lake.snapshot import in_snapshot
 from lake.tables import check_columns
 from lake.transaction import Ledger, commit, read_ledger, record_halt
 from schemas.faults import NotReady

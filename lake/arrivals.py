@@ -5,7 +5,7 @@ from datetime import datetime
 import duckdb
 import msgspec
 
-from lake.catalog import in_snapshot
+from lake.snapshot import in_snapshot
 
 # All records of both kinds between two positions, and of those the wanted ones. The lowest offset is there once
 # more, so that files are passed over by their statistics.

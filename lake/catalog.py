@@ -5,7 +5,7 @@ import importlib.util
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import duckdb
 import msgspec
@@ -13,8 +13,6 @@ from pydantic import SecretStr
 
 from schemas.faults import NotReady
 from schemas.settings import PASSWORD, Settings
-
-T = TypeVar("T")
 
 NAME = "lake"
 OLDEST_DUCKDB = "1.5.2"  # the first that knows DuckLake 1.0, the format of the lake
@@ -36,12 +34,6 @@ _VERSION_CHECK = f"""SET VARIABLE reads_playhead = if(
     true,
     error('DuckDB ' || version() || ' cannot read this lake, which needs {OLDEST_DUCKDB} or newer')
 );"""
-_MERGES_SINCE = f"""
-SELECT 1 FROM {METADATA}.ducklake_snapshot_changes
-WHERE (SELECT catalog_type = 'sqlite' FROM ducklake_settings('{NAME}'))
-    AND snapshot_id > ? AND contains(changes_made, 'merge_adjacent')
-LIMIT 1
-"""
 # The extension that each kind of catalogue needs besides `ducklake`, by its name in the package index.
 _SCANNERS = {"sqlite": "sqlite_scanner", "postgres": "postgres_scanner"}
 
@@ -255,7 +247,7 @@ def connect(
     """Open a lake and make it the default catalogue; times are UTC.
 
     `one_snapshot`: a reader whose statements all see the lake as it is now. They must not be one transaction
-    (see `in_snapshot`).
+    (see `snapshot.in_snapshot`).
 
     PostgreSQL ends a transaction of this connection that is idle for `transaction_timeout_s` (0: never), since
     this process may be frozen while others wait for its locks.
@@ -339,23 +331,6 @@ def snapshot_number(connection: duckdb.DuckDBPyConnection) -> int:
 
 def _absent(place: Location) -> NotReady:
     return NotReady(f"there is no lake at {place.catalog}; `playhead init` makes one")
-
-
-def in_snapshot(connection: duckdb.DuckDBPyConnection, read: Callable[[], T]) -> T:
-    """Return what `read` returns, whose queries see one snapshot of the lake; what it writes is rolled back.
-
-    Over SQLite it is called again if files were merged meanwhile: a transaction that has not written reads only
-    those rows of the catalogue that were there at first, so a table whose files were merged since is empty in it.
-    """
-    while True:
-        first = snapshot_number(connection)
-        connection.execute("BEGIN")
-        try:
-            found = read()
-        finally:
-            connection.execute("ROLLBACK")
-        if not connection.execute(_MERGES_SINCE, [first]).fetchall():
-            return found
 
 
 @contextlib.contextmanager

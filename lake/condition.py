@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 import duckdb
 import msgspec
 
-from lake.catalog import NAME, Location, connect, in_snapshot
+from lake.catalog import NAME, Location, connect
 from lake.one_row import read_one
 from lake.schema import SCHEMA, check_schema, partitions_of
 from lake.size import read_size
+from lake.snapshot import in_snapshot
 from lake.transaction import Ledger, read_ledgers
 from lake.upkeep import LastUpkeep, clock_ahead
 

@@ -8,12 +8,13 @@ from typing import Any
 import duckdb
 import msgspec
 
-from lake.catalog import Location, connect, in_snapshot
+from lake.catalog import Location, connect
 from lake.find import read_newest
 from lake.history import read_histories
 from lake.one_session import Timeline, timeline_of_history
 from lake.pulse import newest_age_s
 from lake.quarantine import read_refused
+from lake.snapshot import in_snapshot
 from schemas.ids import read_media_session
 
 

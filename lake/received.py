@@ -6,7 +6,8 @@ from typing import Any
 import duckdb
 import msgspec
 
-from lake.catalog import in_snapshot, quote
+from lake.catalog import quote
+from lake.snapshot import in_snapshot
 
 
 class Received(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ import msgspec
 import pyarrow as pa
 import structlog
 
-from lake.catalog import Location, in_snapshot, transaction
+from lake.catalog import Location, transaction
 from lake.disk import flush_new_files
 from lake.one_row import read_one, write_one
 from lake.rollups import (
@@ -31,6 +31,7 @@ from lake.rollups import (
     rows_sql,
     viewers_sql,
 )
+from lake.snapshot import in_snapshot
 
 logger = structlog.get_logger(__name__)
 

@@ -22,11 +22,12 @@ from structlog.testing import capture_logs
 
 from lake.backup import back_up
 from lake.backup_folder import LocalFolder
-from lake.catalog import METADATA, Location, check_new, connect, in_snapshot, location
+from lake.catalog import METADATA, Location, check_new, connect, location
 from lake.disk import flush
 from lake.errors import with_cure
 from lake.merging import MERGED, MIDDLE_BYTES, REPLACED, SMALL_BYTES, bytes_below
 from lake.orphans import MEMORY, twice_listed
+from lake.snapshot import in_snapshot
 from lake.tables import initialize, sql_text
 from lake.upkeep import Ages, Maintenance, maintain
 from lake.verify import verify

@@ -276,10 +276,12 @@ def connect(
         # It would go to standard output, between results. In Jupyter without ipywidgets it is off and fixed.
         if connection.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
             connection.execute("SET enable_progress_bar = false")
-        if not read_only:
-            # A writer reads files once, and should return freed memory to the system.
-            connection.execute("SET enable_external_file_cache = false")
+        if not read_only:  # it should return freed memory to the system
             connection.execute("SET allocator_background_threads = true")
+        if not read_only or one_snapshot or place.is_local:
+            # Who reads files once needs no cache, and files of this machine have the system's. DuckDB 1.5 may read
+            # garbage where its own drops a block that is being read (github.com/duckdb/duckdb/pull/22126).
+            connection.execute("SET enable_external_file_cache = false")
         attached = _with_options(place, transaction_timeout_s, read_only=read_only)
         _attach(connection, attached, place, read_only=read_only, create=create)
         if one_snapshot:

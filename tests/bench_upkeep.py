@@ -5,7 +5,7 @@
 One process appends to an embedded log as long as the worker is not far behind, the worker moves it into the lake
 and has upkeep each minute, and `playhead backup` makes checked backups. Every few seconds a question is asked.
 Prints a row for each minute. Snapshots and unreferenced files are kept for minutes instead of an hour. Exit status
-1 if a commit, a question or a backup failed, or if `playhead verify` finds anything at the end.
+1 if a commit, a question or a backup failed, or if `playhead verify` finds anything at the end: then all is kept.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import os
 import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -89,11 +90,12 @@ def main() -> None:
     options.add_argument("--backup", default="2m", help="time between two backups")
     chosen = options.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what it started ends too
-    with tempfile.TemporaryDirectory(prefix="playhead-bench-") as folder:
-        wrong = _measure(Path(folder), chosen.minutes, chosen.backup)
-    print(*wrong, sep="\n")
+    folder = Path(tempfile.mkdtemp(prefix="playhead-bench-"))
+    wrong = _measure(folder, chosen.minutes, chosen.backup)
     if wrong:
+        print(*wrong, f"what was made is in {folder}", sep="\n")
         sys.exit(1)
+    shutil.rmtree(folder)
 
 
 def _measure(folder: Path, minutes: int, backup_every: str) -> list[str]:

@@ -129,6 +129,12 @@ def test_init_is_safe_to_repeat_and_adds_partitions(filled: Lake, tmp_path: Path
     assert lake.ask("SELECT count(*) FROM ledger") == [(3,)]
 
 
+def test_files_of_this_machine_are_read_without_a_cache_of_duckdbs(tmp_path: Path) -> None:
+    """Short of memory it may read garbage, and the system has a cache of its own."""
+    lake = Lake(tmp_path)
+    assert lake.ask("SELECT current_setting('enable_external_file_cache')") == [(False,)]
+
+
 def test_a_fresh_lake_of_many_partitions_answers_at_once(tmp_path: Path) -> None:
     """A table without statistics costs a query of the catalogue per column: here 2.6 s, 0.1 s with them."""
     lake = Lake(tmp_path, partitions=8)

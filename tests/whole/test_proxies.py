@@ -108,7 +108,7 @@ async def test_no_request_fails_while_ingests_are_restarted_in_turn(behind: Behi
             assert [json.loads(line)["for_s"] for line in said.splitlines() if '"draining"' in line] == [DRAIN_S]
     for counted in (by_haproxy, by_nginx):
         assert counted.keys() == {"201", "204"}, counted
-        assert counted["204"] > 200
+        assert counted["204"] > 50
 
 
 def test_an_ingest_that_stops_serves_until_its_drain_is_over(behind: Behind) -> None:

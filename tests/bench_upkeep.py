@@ -13,7 +13,6 @@ import contextlib
 import itertools
 import os
 import re
-import shutil
 import signal
 import statistics
 import subprocess
@@ -90,12 +89,13 @@ def main() -> None:
     options.add_argument("--backup", default="2m", help="time between two backups")
     chosen = options.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what it started ends too
-    folder = Path(tempfile.mkdtemp(prefix="playhead-bench-"))
-    wrong = _measure(folder, chosen.minutes, chosen.backup)
+    with tempfile.TemporaryDirectory(prefix="playhead-bench-") as folder:
+        wrong = _measure(Path(folder), chosen.minutes, chosen.backup)
+        if wrong:
+            kept = Path(folder).rename(f"{folder}-failed")
+            print(*wrong, f"what was made is in {kept}", sep="\n")
     if wrong:
-        print(*wrong, f"what was made is in {folder}", sep="\n")
         sys.exit(1)
-    shutil.rmtree(folder)
 
 
 def _measure(folder: Path, minutes: int, backup_every: str) -> list[str]:

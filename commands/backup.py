@@ -40,7 +40,7 @@ def make_backup(settings: Settings, *, keep: int, checked: bool = False) -> tupl
         path, manifest = back_up(location(settings), folder, now=datetime.now(UTC), watch=watch)
     if checked:
         with shown_statements("restoring it for the check") as watch:
-            check(path, remote_into=settings.data_dir.resolve(), watch=watch)
+            check(path, data=settings.data_dir.resolve(), watch=watch)
     drop_older(folder, keep=keep, now=datetime.now(UTC))
     return path, sum(manifest.rows.values())
 

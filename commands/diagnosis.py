@@ -19,6 +19,7 @@ NO_TABLES = "the lake has no tables for it: run `playhead init`"
 UPKEEP_LATE = timedelta(minutes=10)
 FREE_PART_MIN = 0.05
 FREE_BYTES_MIN = 1 << 30
+CATALOGUE_LOG_BYTES_MAX = 200_000_000  # a commit adds about 0.1 MB; a backup of a large lake takes minutes
 
 
 class Partition(msgspec.Struct, frozen=True):
@@ -145,6 +146,14 @@ def _of_lake(seen: Seen, lake: Condition) -> Iterator[Finding]:
         age = shown_s((seen.at - upkeep_at).total_seconds())
         who = "the worker's log" if seen.has_own_upkeep else "the log of `playhead upkeep --every 60s`"
         yield Finding("upkeep_late", None, f"no round of upkeep was completed for {age}: {who} says why")
+    if lake.catalogue_log_bytes > CATALOGUE_LOG_BYTES_MAX:
+        pids = ", ".join(map(str, lake.held_by))
+        held = f"processes {pids} have" if pids else "no process of this machine has"
+        size = f"the catalogue's write-ahead log has {lake.catalogue_log_bytes // 1_000_000:,} MB"
+        remedy = "let them read their results to the end, or end them"
+        yield Finding(
+            "query_open", None, f"{size}, and grows while a query is open; {held} one open now: {remedy}"
+        )
     bad = sum(each.last_hour for each in lake.quarantine if each.source == "worker")
     if bad:
         yield Finding(

@@ -189,8 +189,8 @@ def restore(place: Location, backup: Folder, *, watch: Watch = unwatched) -> Man
     connection = open_to_write(place)
     try:
         connection.execute("BEGIN")
-        found = connection.execute("SELECT count(*), sum(next_offset) FROM ledger").fetchone()
-        if found is None or found[0] != len(manifest.next_offsets) or found[1] != 0:
+        found = connection.execute("SELECT count(*), sum(next_offset) FROM ledger").fetchall()
+        if found != [(len(manifest.next_offsets), 0)]:
             raise NotReady(f"there is a lake at {place.catalog} already; move it away to rebuild it")
         for table in _tables(connection):
             if table in manifest.rows and table != "schema_number":
@@ -202,14 +202,14 @@ def restore(place: Location, backup: Folder, *, watch: Watch = unwatched) -> Man
     return manifest
 
 
-def check(backup: Folder, *, remote_into: Path, watch: Watch = unwatched) -> None:
+def check(backup: Folder, *, data: Path, watch: Watch = unwatched) -> None:
     """Restore a backup into a lake beside it, verify that lake, and delete it: it takes as much room again.
 
-    A backup on S3 is restored into the folder `remote_into`. Raises NotReady if it cannot be restored, or is not
-    complete.
+    A backup on S3 is restored into the folder `data`, where queries also put what exceeds their memory. Raises
+    NotReady if it cannot be restored, or is not complete.
     """
-    with draft_of(backup.beside(remote_into) / f"{backup.name}.restored") as scratch:
-        place = Location("sqlite", str(scratch / "catalog.sqlite"), str(scratch / "files"))
+    with draft_of(backup.beside(data) / f"{backup.name}.restored") as scratch:
+        place = Location("sqlite", str(scratch / "catalog.sqlite"), str(scratch / "files"), spills=data)
         try:
             restore(place, backup, watch=watch)
             findings = verify(place).findings
@@ -251,8 +251,8 @@ def _copy_in(connection: duckdb.DuckDBPyConnection, table: str, source: Folder, 
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-    return row[0] if row else 0
+    ((rows,),) = connection.execute(f"SELECT count(*) FROM {table}").fetchall()
+    return int(rows)
 
 
 def _manifest(backup: Folder) -> Manifest:

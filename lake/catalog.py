@@ -11,6 +11,7 @@ import duckdb
 import msgspec
 from pydantic import SecretStr
 
+from lake.spill import spill_folder
 from schemas.faults import NotReady
 from schemas.settings import PASSWORD, Settings
 
@@ -52,7 +53,8 @@ class Location(msgspec.Struct, frozen=True):
     """Where a lake is: the kind and address of its catalogue, and the folder or s3:// address of its files.
 
     `catalog` contains no secret, because it is printed and DuckDB's errors quote it. `s3`: how connections reach
-    S3, if the files or others that they need are there.
+    S3, if the files or others that they need are there. `spills`: the folder for what exceeds a query's memory,
+    see `lake/spill.py`.
     """
 
     kind: Literal["sqlite", "postgres"]
@@ -60,6 +62,7 @@ class Location(msgspec.Struct, frozen=True):
     files: str
     password: SecretStr | None = None
     s3: S3 | None = None
+    spills: Path | None = None
 
     @property
     def uri(self) -> str:
@@ -77,17 +80,18 @@ def location(settings: Settings) -> Location:
     paths as text. The catalogue lists files relative to this path, so a lake made under another spelling still
     works.
     """
-    folder = (settings.data_dir / "lake").resolve()
-    files = _canonical(settings.lake_files or str(folder / "files"))
+    data = settings.data_dir.resolve()
+    files = _canonical(settings.lake_files or str(data / "lake" / "files"))
+    s3 = _s3(settings, files)
     if settings.lake_catalog == "sqlite":
-        return Location("sqlite", str(folder / "catalog.sqlite"), files, s3=_s3(settings, files))
+        return Location("sqlite", str(data / "lake" / "catalog.sqlite"), files, s3=s3, spills=data)
     kind, _, connection = settings.lake_catalog.partition(":")
     if kind != "postgres" or "=" not in connection or "://" in connection:
         raise NotReady("PLAYHEAD_LAKE_CATALOG must be `sqlite` or `postgres:host=... dbname=... user=...`")
     password = settings.lake_catalog_password
     if (found := PASSWORD.search(connection)) is not None:
         password = password or SecretStr(_unquoted(found[1]))
-    return Location("postgres", PASSWORD.sub("", connection).strip(), files, password, _s3(settings, files))
+    return Location("postgres", PASSWORD.sub("", connection).strip(), files, password, s3, data)
 
 
 def _canonical(files: str) -> str:
@@ -224,9 +228,20 @@ def _s3_secret_sql(s3: S3, *, reveal: Callable[[SecretStr], str]) -> str:
     return f"CREATE OR REPLACE SECRET ({', '.join(parts)})"
 
 
+def _duckdb(spills: Path | None, **config: str | int) -> duckdb.DuckDBPyConnection:
+    """Open DuckDB, which may load the extensions that are installed with it.
+
+    The installer has checked the hashes of the packages. Checking DuckDB's signatures too would cost 0.4 s of CPU
+    each time, and anyone who can change those files can change this one.
+    """
+    return duckdb.connect(
+        config={"allow_unsigned_extensions": True, "temp_directory": str(spill_folder(spills)), **config}
+    )
+
+
 def connect_to_files(s3: S3 | None) -> duckdb.DuckDBPyConnection:
     """Open DuckDB without a lake, for files of this machine or of S3; times are UTC."""
-    connection = duckdb.connect(config={"allow_unsigned_extensions": True})  # as `connect` does
+    connection = _duckdb(None)
     connection.execute("SET TimeZone = 'UTC'")
     if s3 is not None:
         connection.execute(f"LOAD {quote(extension_path('httpfs'))}")
@@ -260,11 +275,7 @@ def connect(
         if not create:
             raise _absent(place)
         check_new(place)
-    # The installer has checked the hashes of the packages. Checking DuckDB's signatures too would cost 0.4 s of
-    # CPU each time, and anyone who can change those files can change this one.
-    connection = duckdb.connect(
-        config={"threads": threads, "memory_limit": memory, "allow_unsigned_extensions": True}
-    )
+    connection = _duckdb(place.spills, threads=threads, memory_limit=memory)
     try:
         for extension in extensions(place):
             connection.execute(f"LOAD {quote(extension_path(extension))}")
@@ -274,7 +285,7 @@ def connect(
         connection.execute("SET ducklake_max_retry_count = 20")
         connection.execute("SET GLOBAL TimeZone = 'UTC'")  # of its cursors too
         # It would go to standard output, between results. In Jupyter without ipywidgets it is off and fixed.
-        if connection.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
+        if connection.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(True,)]:
             connection.execute("SET enable_progress_bar = false")
         if not read_only:  # it should return freed memory to the system
             connection.execute("SET allocator_background_threads = true")

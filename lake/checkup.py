@@ -71,11 +71,11 @@ def check_number(place: Location) -> None:
 def _newest_file(lake: duckdb.DuckDBPyConnection) -> tuple[str, str] | tuple[None, None]:
     tables = tables_of(lake)
     for table in [*(table for table in FIRST_TABLES if table in tables), *tables]:
-        row = lake.execute(
+        ((file,),) = lake.execute(
             f"SELECT max(data_file) FROM ducklake_list_files('{NAME}', '{table}', schema => 'main')"
-        ).fetchone()
-        if row and row[0] is not None:
-            return table, row[0]
+        ).fetchall()
+        if file is not None:
+            return table, file
     return None, None
 
 

@@ -1,6 +1,7 @@
 """What the lake knows of its own condition, for an operator: ledgers, files, catalogue, upkeep, clocks."""
 
 import contextlib
+import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -8,6 +9,7 @@ import duckdb
 import msgspec
 
 from lake.catalog import NAME, Location, connect
+from lake.held import held_by, log_bytes
 from lake.one_row import read_one
 from lake.schema import SCHEMA, check_schema, partitions_of
 from lake.size import read_size
@@ -36,6 +38,7 @@ class Condition(msgspec.Struct, frozen=True):
     `ledgers` are by partition, `files` and `files_bytes` those of the newest snapshot. `clock_ahead_s` is how far
     this machine's clock is ahead of PostgreSQL's. SQLite has no clock (`has_clock`): there the newest snapshot
     counts, which must not be in the future. `foreign_schemas` are those that somebody else made in the lake.
+    `catalogue_log_bytes` is SQLite's write-ahead log, part of `catalogue_bytes`; the processes `held_by` keep it.
     """
 
     schema: int
@@ -51,6 +54,8 @@ class Condition(msgspec.Struct, frozen=True):
     has_clock: bool
     clock_ahead_s: float
     foreign_schemas: list[str]
+    catalogue_log_bytes: int
+    held_by: list[int]
 
 
 def read_condition(place: Location, *, clock: Callable[[], datetime]) -> Condition:
@@ -83,6 +88,8 @@ def _read(lake: duckdb.DuckDBPyConnection, place: Location, clock: Callable[[], 
         has_clock=place.kind == "postgres",
         clock_ahead_s=ahead.total_seconds(),
         foreign_schemas=_foreign_schemas(lake),
+        catalogue_log_bytes=log_bytes(place),
+        held_by=[pid for pid in held_by(place) if pid != os.getpid()],
     )
 
 

@@ -131,8 +131,7 @@ def _copy(
 
     def copied(table: str, query: str) -> None:
         with watch(connection, table):
-            found = connection.execute(f"CREATE TABLE {_COPY}.main.{table} AS {query}").fetchone()
-            rows[table] = found[0] if found else 0
+            ((rows[table],),) = connection.execute(f"CREATE TABLE {_COPY}.main.{table} AS {query}").fetchall()
 
     number = snapshot_number(connection)
     try:
@@ -170,8 +169,10 @@ def _of_copied(connection: duckdb.DuckDBPyConnection, choice: Choice) -> str:
     """Return the condition for the events of the copied sessions, the first of which arrived at a known time."""
     if not choice.conditions:
         return ""
-    found = connection.execute(f"SELECT min(first_received_at)::VARCHAR FROM {_COPY}.main.sessions").fetchone()
-    since = "" if found is None or found[0] is None else f"received_at >= TIMESTAMPTZ {quote(found[0])} AND "
+    ((first,),) = connection.execute(
+        f"SELECT min(first_received_at)::VARCHAR FROM {_COPY}.main.sessions"
+    ).fetchall()
+    since = "" if first is None else f"received_at >= TIMESTAMPTZ {quote(first)} AND "
     return f"WHERE {since}session_id IN (SELECT session_id FROM {_COPY}.main.sessions)"
 
 

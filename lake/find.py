@@ -81,8 +81,9 @@ def _named_by(connection: duckdb.DuckDBPyConnection, tracking_session_id: str) -
 
 
 def read_row(connection: duckdb.DuckDBPyConnection, session_id: str) -> dict[str, Any]:
-    rows = connection.execute("SELECT * FROM sessions WHERE session_id = ?", [session_id])
-    return dict(zip([column[0] for column in rows.description or []], rows.fetchone() or (), strict=False))
+    found = connection.execute("SELECT * FROM sessions WHERE session_id = ?", [session_id])
+    names = [column[0] for column in found.description or []]
+    return {name: value for row in found.fetchall() for name, value in zip(names, row, strict=True)}
 
 
 def read_newest(
@@ -93,15 +94,15 @@ def read_newest(
     The view `sessions` has the same and its viewer, and takes four times as long to ask for one session.
     """
     named = ", ".join(columns)
-    row = connection.execute(
+    rows = connection.execute(
         f"SELECT {named} FROM ("
         f"SELECT version, as_of_offset, {named} FROM session_versions "
         "WHERE session_id = $id AND log_partition = $partition UNION ALL "
         f"SELECT version, as_of_offset, {named} FROM open_sessions_p{partition:03} WHERE session_id = $id"
         ") ORDER BY version DESC, as_of_offset DESC LIMIT 1",
         {"id": session_id, "partition": partition},
-    ).fetchone()
-    return dict(zip(columns, row or (), strict=False))
+    ).fetchall()
+    return {name: value for row in rows for name, value in zip(columns, row, strict=True)}
 
 
 def read_versions(connection: duckdb.DuckDBPyConnection, session_id: str, partition: int) -> list[Version]:

@@ -110,12 +110,11 @@ class StoredEvents:
         """Return the offset before which none of these sessions, which are not open, has an event."""
         between, ends = _between(session_ids, self._partition)
         with _wanted(self._connection, session_id=session_ids):
-            closed = self._connection.execute(
+            ((count, first_offset),) = self._connection.execute(
                 "SELECT count(DISTINCT session_id), min(coalesce(first_offset, 0)) FROM session_versions "
                 f"WHERE session_id IN (SELECT session_id FROM wanted) AND {between}",
                 ends,
-            ).fetchone()
-        count, first_offset = closed or (0, None)
+            ).fetchall()
         known = [] if first_offset is None else [int(first_offset)]
         return min(known if count == len(session_ids) else [*known, self._open_as_of_offset])
 
@@ -244,15 +243,15 @@ def _full_history(
 ) -> History:
     """Return the history of a session that may have more events than are folded; the others are counted."""
     where = f"log_partition = {partition} AND log_offset >= {first_offset} AND session_id = ?"
-    over = connection.execute(
+    (over,) = connection.execute(
         "SELECT count(*), max(log_offset), epoch_ms(arg_max(received_at, log_offset)), "
         f"coalesce(bool_or(consent = '{DENIED}'), false) FROM events WHERE {where} AND {_IS_OVER} "
         f"AND NOT {_IS_PASSED}",
         [session_id],
-    ).fetchone()
+    ).fetchall()
     rows = connection.execute(f"SELECT {_COLUMNS} FROM events WHERE {where} AND NOT {_IS_OVER}", [session_id])
     events = [_event(row) for row in _fetched(rows)]
-    return History(events, *(version or (0, -1, 0)), Over(*over) if over and over[0] else Over())
+    return History(events, *(version or (0, -1, 0)), Over(*over) if over[0] else Over())
 
 
 def _between(session_ids: Collection[str], partition: int, first_offset: int = 0) -> tuple[str, list[str | int]]:

@@ -10,8 +10,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 def read_one(connection: duckdb.DuckDBPyConnection, table: str, kind: type[T]) -> T | None:
     """Return the row, or None if the table is empty."""
-    row = connection.execute(f"SELECT {', '.join(kind.__struct_fields__)} FROM {table}").fetchone()
-    return kind(*row) if row else None
+    rows = connection.execute(f"SELECT {', '.join(kind.__struct_fields__)} FROM {table}").fetchall()
+    return kind(*rows[0]) if rows else None
 
 
 def write_one(connection: duckdb.DuckDBPyConnection, table: str, row: msgspec.Struct) -> None:

@@ -22,20 +22,19 @@ class Pulse(msgspec.Struct, frozen=True):
 
 def feel(connection: duckdb.DuckDBPyConnection) -> Pulse:
     """Return the pulse: totals from the ledger, the sessions being watched, and their contents."""
-    totals = connection.execute("SELECT sum(inserted), sum(quarantined), sum(duplicates) FROM ledger").fetchone()
+    ((events, quarantined, duplicates),) = connection.execute(
+        "SELECT sum(inserted), sum(quarantined), sum(duplicates) FROM ledger"
+    ).fetchall()
     watched = connection.execute(
         "SELECT coalesce(content_name, content_id, 'unknown') AS content, count(*) FROM open_now "
         "WHERE is_watching GROUP BY 1 ORDER BY 2 DESC, 1"
     ).fetchall()
-    sessions = connection.execute("SELECT count(*) FROM sessions").fetchone()
-    assert totals is not None
-    assert sessions is not None
-    events, quarantined, duplicates = totals
+    ((sessions,),) = connection.execute("SELECT count(*) FROM sessions").fetchall()
     return Pulse(
         events=events or 0,
         quarantined=quarantined or 0,
         duplicates=duplicates or 0,
-        sessions=sessions[0],
+        sessions=sessions,
         watching=sum(count for _, count in watched),
         contents=watched[:8],
         behind_s=newest_age_s(connection),
@@ -44,5 +43,5 @@ def feel(connection: duckdb.DuckDBPyConnection) -> Pulse:
 
 def newest_age_s(connection: duckdb.DuckDBPyConnection) -> float | None:
     """Return the age of the lake's newest event, seconds; None if it has none."""
-    row = connection.execute("SELECT epoch(now()) - epoch(max(partition_time)) FROM ledger").fetchone()
-    return None if row is None else row[0]
+    ((age_s,),) = connection.execute("SELECT epoch(now()) - epoch(max(partition_time)) FROM ledger").fetchall()
+    return None if age_s is None else float(age_s)

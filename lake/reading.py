@@ -144,8 +144,8 @@ def _is_set(connection: duckdb.DuckDBPyConnection, statement: str) -> bool:
     """Return whether a statement only sets what is set already."""
     if (match := _SET.fullmatch(statement)) is None:
         return False
-    found = connection.execute(f"SELECT current_setting('{match[1]}')::VARCHAR").fetchone()
-    return found is not None and found[0].lower() == match[2].lower()
+    ((found,),) = connection.execute(f"SELECT current_setting('{match[1]}')::VARCHAR").fetchall()
+    return str(found).lower() == match[2].lower()
 
 
 def check(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
@@ -174,8 +174,10 @@ def check(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
 
 def _tree(connection: duckdb.DuckDBPyConnection, statement: str) -> dict[str, Any]:
     """Return DuckDB's parse tree of a SELECT, or of what it treats as one, such as SHOW."""
-    row = connection.execute("SELECT json_serialize_sql($statement)", {"statement": statement}).fetchone()
-    tree: dict[str, Any] = json.loads(row[0] if row else "")
+    ((written,),) = connection.execute(
+        "SELECT json_serialize_sql($statement)", {"statement": statement}
+    ).fetchall()
+    tree: dict[str, Any] = json.loads(written)
     return tree
 
 

@@ -58,8 +58,8 @@ def count_duplicates(lake: duckdb.DuckDBPyConnection) -> int:
 
 
 def _count(lake: duckdb.DuckDBPyConnection, table: str, condition: str) -> int:
-    row = lake.execute(f"SELECT count(*) FROM {table} WHERE {condition}").fetchone()
-    return int(row[0]) if row else 0
+    ((rows,),) = lake.execute(f"SELECT count(*) FROM {table} WHERE {condition}").fetchall()
+    return int(rows)
 
 
 def _sessions(

@@ -251,8 +251,8 @@ def _write_day(connection: duckdb.DuckDBPyConnection, step: Rolled) -> list[str]
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str, values: object = None) -> Any:
-    row = connection.execute(query, values).fetchone()
-    return row[0] if row else None
+    rows = connection.execute(query, values).fetchall()
+    return rows[0][0] if rows else None
 
 
 def _start_of(day: date) -> datetime:

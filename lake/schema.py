@@ -41,8 +41,8 @@ def schema_of(connection: duckdb.DuckDBPyConnection) -> int:
     """Return the schema number of a lake that has tables."""
     if "schema_number" not in names_of_tables(connection):
         return 1
-    row = connection.execute("SELECT max(number) FROM schema_number").fetchone()
-    return row[0] if row and row[0] is not None else 1
+    ((number,),) = connection.execute("SELECT max(number) FROM schema_number").fetchall()
+    return 1 if number is None else int(number)
 
 
 def refuse_newer(found: int, place: Location) -> None:

@@ -99,7 +99,7 @@ def _verify_partition(
         findings.append(
             Finding("halted", partition, f"not read since {halted_at:%Y-%m-%d %H:%M:%S}: {halted_reason}")
         )
-    counted = connection.execute(
+    (counted,) = connection.execute(
         f"""
         SELECT count(*), count(DISTINCT log_offset), min(log_offset), max(log_offset) + 1,
             count(*) FILTER (kind = 'event'), count(*) FILTER (kind = 'quarantined'),
@@ -108,8 +108,7 @@ def _verify_partition(
         FROM ({_OFFSETS}) WHERE log_partition = ?
         """,
         [partition],
-    ).fetchone()
-    assert counted is not None
+    ).fetchall()
     total, distinct, lowest, highest, events, bad, double, gone, removed = counted
     counts.append(PartitionCount(partition, first, following, events, bad, double, gone, removed))
     if total and (lowest < first or highest > following):
@@ -151,19 +150,19 @@ def _doubles(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
         ("session_versions", "session_id, version"),
         ("settled_sessions", "session_id"),
     ):
-        row = connection.execute(
+        ((many, example),) = connection.execute(
             "SELECT count(*), min(id) FROM "
             f"(SELECT ({key})::VARCHAR AS id FROM {table} GROUP BY ALL HAVING count(*) > 1)"
-        ).fetchone()
-        if row and row[0]:
-            found = f"{row[0]} of {key} are stored twice in {table}, such as {row[1]}"
+        ).fetchall()
+        if many:
+            found = f"{many} of {key} are stored twice in {table}, such as {example}"
             findings.append(Finding("double", None, found))
     return findings
 
 
 def _miscounted_sessions(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
     """Compare each session with its stored events: those counted, and those listed as not counted."""
-    row = connection.execute(
+    ((many, example),) = connection.execute(
         """
         WITH stored AS (
             SELECT s.session_id, count(*) AS found
@@ -177,11 +176,10 @@ def _miscounted_sessions(connection: duckdb.DuckDBPyConnection) -> list[Finding]
             + coalesce(s.events_ignored, 0) + coalesce(s.events_over_limit, 0) <> coalesce(found, 0)
             AND NOT EXISTS (SELECT 1 FROM removals AS r WHERE r.log_partition = s.log_partition)
         """
-    ).fetchone()
-    if row and row[0]:
-        return [
-            Finding("session_count", None, f"{row[0]} sessions do not match their stored events, such as {row[1]}")
-        ]
+    ).fetchall()
+    if many:
+        found = f"{many} sessions do not match their stored events, such as {example}"
+        return [Finding("session_count", None, found)]
     return []
 
 

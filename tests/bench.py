@@ -430,7 +430,7 @@ def _now_ms() -> int:
 def _wait_written(lake: duckdb.DuckDBPyConnection, events: int, worker: Process) -> None:
     """Wait until so many events are in the lake, and the rows of all open sessions with them."""
     statement = "SELECT sum(inserted), sum(next_offset - open_as_of_offset) FROM ledger"
-    worker.wait_for(lambda: lake.execute(statement).fetchone() == (events, 0), within_s=3600)
+    worker.wait_for(lambda: lake.execute(statement).fetchall() == [(events, 0)], within_s=3600)
 
 
 def _peak_mb(pid: int) -> int:
@@ -470,8 +470,8 @@ def _has_all(lake: duckdb.DuckDBPyConnection, events: int) -> bool:
 
 def inserted(lake: duckdb.DuckDBPyConnection, at: str = "") -> int:
     """Return how many events workers have inserted, now or `at` a version."""
-    row = lake.execute(f"SELECT sum(inserted) FROM ledger {at}").fetchone()
-    return int(row[0] or 0) if row else 0
+    ((found,),) = lake.execute(f"SELECT sum(inserted) FROM ledger {at}").fetchall()
+    return int(found or 0)
 
 
 async def fill(settings: Settings, events: int) -> None:

@@ -43,6 +43,8 @@ LAKE = Condition(
     has_clock=False,
     clock_ahead_s=4.0,
     foreign_schemas=[],
+    catalogue_log_bytes=1_000,
+    held_by=[],
 )
 WELL = Seen(
     at=NOW,
@@ -100,6 +102,12 @@ def test_nothing_is_found_where_all_is_well() -> None:
         (but(upkeep=None), "upkeep_late", "for 60 min"),
         (but(quarantine=[Quarantined("worker", "not_json", 3, 9)]), "quarantine", "3 records of the last hour"),
         (but(backup_at=NOW - timedelta(days=8)), "backup_overdue", "run `playhead backup`"),
+        (
+            but(catalogue_log_bytes=300_000_000, held_by=[71, 85]),
+            "query_open",
+            "processes 71, 85 have one open now",
+        ),
+        (but(catalogue_log_bytes=300_000_000), "query_open", "no process of this machine has one open now"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -177,7 +177,7 @@ def test_a_backup_that_lacks_something_fails_its_check(lake: Lake, tmp_path: Pat
     else:
         file.unlink()
     with pytest.raises(NotReady, match=r"cannot be restored|not complete|damaged"):
-        check(path, remote_into=tmp_path)
+        check(path, data=tmp_path)
     assert list((tmp_path / "backups").iterdir()) == [path]
 
 

@@ -138,8 +138,8 @@ def test_a_backup_on_s3_that_lacks_something_fails_its_check(
     path, _ = back_up(lake.place, folder, now=NOON)
     change(port, path / "events" / "data_0.parquet", None)
     with pytest.raises(NotReady, match=r"cannot be restored|damaged"):
-        check(path, remote_into=tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+        check(path, data=tmp_path)
+    assert not list(tmp_path.glob("*.restored*"))
 
 
 def test_a_damaged_backup_on_s3_hides_no_other_and_stays(folder: S3Folder, port: int) -> None:

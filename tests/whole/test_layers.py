@@ -94,6 +94,16 @@ def test_sql_is_in_the_lake_alone() -> None:
     assert found == []
 
 
+def test_every_answer_of_the_lake_is_read_to_its_end() -> None:
+    """`fetchone` leaves the rest, and so the query, open: a SQLite catalogue's log grows then (`lake/held.py`)."""
+    found = [
+        str(path.relative_to(PROJECT))
+        for path in modules_outside("tests", *OWN_DATABASES)
+        if ").fetchone()" in path.read_text()
+    ]
+    assert found == []
+
+
 def imports_of(path: Path) -> set[str]:
     """Return the top-level modules that a module imports, wherever in it."""
     found = set()

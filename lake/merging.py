@@ -39,9 +39,9 @@ REPLACED = (
     "settled_upto",
 )
 SMALL_BYTES = 8_000_000  # of events, three times as many took 1.1 s to merge
-MIDDLE_BYTES = 64_000_000
+MIDDLE_BYTES = 32_000_000  # on one machine commits wait for a merge; one of 437 MB took 12 s
 SMALL_FILES = 20
-MIDDLE_FILES = 8
+MIDDLE_FILES = 4
 FILES_A_STEP = 100
 
 

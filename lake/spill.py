@@ -24,12 +24,14 @@ _NEW = "playhead-spilling-"  # until it is locked
 def spill_folder(parent: Path | None) -> Path:
     """Return where a new connection puts what exceeds its memory; DuckDB makes it on first use and deletes it.
 
-    It is in the folder of this process in `parent`, or in the system's folder for temporary files if there is no
-    such folder, or if this process may not write to it.
+    It is in the folder of this process in `parent`. If that cannot be made (there is no such folder, this process
+    may not write to it, its disk is full or has no locks), it is in the system's folder for temporary files.
     """
-    if parent is None or not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        parent = Path(tempfile.gettempdir())
-    return _folder_of_process(parent) / uuid.uuid4().hex
+    name = uuid.uuid4().hex
+    if parent is not None:
+        with contextlib.suppress(OSError):
+            return _folder_of_process(parent) / name
+    return _folder_of_process(Path(tempfile.gettempdir())) / name
 
 
 @functools.cache
@@ -40,7 +42,11 @@ def _folder_of_process(parent: Path) -> Path:
             if not is_written(left):
                 shutil.rmtree(left)
     made = Path(tempfile.mkdtemp(prefix=_NEW, dir=parent))
-    fcntl.flock(os.open(made, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX)
-    folder = made.rename(parent / made.name.replace(_NEW, PREFIX, 1))
+    try:
+        fcntl.flock(os.open(made, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX)
+        folder = made.rename(parent / made.name.replace(_NEW, PREFIX, 1))
+    except OSError:
+        made.rmdir()
+        raise
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

@@ -219,6 +219,7 @@ async def test_a_flood_of_bad_records_pauses_its_partition(tmp_path: Path, kafka
         await ends_well(again)
 
 
+@pytest.mark.timeout(600)
 async def test_partitions_are_added_under_load(tmp_path: Path, kafka: Broker, catalog: str) -> None:
     """New partitions are written and read without a restart, and sessions that run stay where they are."""
     async with fleet(tmp_path, bootstrap_servers=kafka.bootstrap_servers, catalog=catalog) as ships:

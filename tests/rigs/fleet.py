@@ -176,7 +176,7 @@ class Fleet:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=400,  # adding partitions to a lake that is written to took 110 s on slow cores
         )
         assert done.returncode == 0, f"{arguments} ended with {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout

@@ -243,11 +243,12 @@ async def lose(ships: Fleet, broker: Broker, *, records: int) -> tuple[int, int]
     return first, first + records - 1
 
 
-# What says when and by whom something was done, and not what came of it.
+# What says when and by whom something was done, and not what came of it. Which record is the mark depends on when
+# the log was last compared.
 STEPS = {
     "session_versions": "as_of, as_of_offset",
     "open_sessions": "as_of, as_of_offset",
-    "ledger": "commits, watermark, written_by, written_at",
+    "ledger": "commits, watermark, written_by, written_at, mark_offset, mark_appended_at, mark_digest",
 }
 
 

@@ -148,7 +148,9 @@ def _of_lake(seen: Seen, lake: Condition) -> Iterator[Finding]:
         yield Finding("upkeep_late", None, f"no round of upkeep was completed for {age}: {who} says why")
     if lake.catalogue_log_bytes > CATALOGUE_LOG_BYTES_MAX:
         pids = ", ".join(map(str, lake.held_by))
-        held = f"processes {pids} have" if pids else "no process of this machine has"
+        held = {0: "no process of this machine has", 1: f"process {pids} has"}.get(
+            len(lake.held_by), f"processes {pids} have"
+        )
         size = f"the catalogue's write-ahead log has {lake.catalogue_log_bytes // 1_000_000:,} MB"
         remedy = "let them read their results to the end, or end them"
         yield Finding(

@@ -1,7 +1,7 @@
 """Who keeps a query of the lake open: a SQLite catalogue's write-ahead log grows until it is closed.
 
 A query whose result was not read to its end keeps its snapshot, and so does a program that waits in the middle of
-one. SQLite begins its log anew only when no reader needs what is in it.
+one. SQLite starts its log over only when no reader needs what is in it.
 """
 
 import re

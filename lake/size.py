@@ -7,6 +7,7 @@ import duckdb
 import msgspec
 
 from lake.catalog import METADATA, NAME, Location, ask_postgres
+from lake.held import log_bytes
 
 
 class Size(msgspec.Struct, frozen=True):
@@ -33,6 +34,5 @@ def read_size(lake: duckdb.DuckDBPyConnection, place: Location) -> Size:
 
 def _catalogue_bytes(lake: duckdb.DuckDBPyConnection, place: Location) -> int:
     if place.kind == "sqlite":
-        files = [Path(place.catalog + ending) for ending in ("", "-wal")]
-        return sum(file.stat().st_size for file in files if file.exists())
+        return Path(place.catalog).stat().st_size + log_bytes(place)
     return int(ask_postgres(lake, "SELECT pg_database_size(current_database())"))

@@ -107,6 +107,7 @@ def test_nothing_is_found_where_all_is_well() -> None:
             "query_open",
             "processes 71, 85 have one open now",
         ),
+        (but(catalogue_log_bytes=300_000_000, held_by=[71]), "query_open", "process 71 has one open now"),
         (but(catalogue_log_bytes=300_000_000), "query_open", "no process of this machine has one open now"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -1,4 +1,4 @@
-"""A query that is kept open makes a SQLite catalogue's log grow: whose it is can be seen, and it is never ours."""
+"""A query that is left open makes a SQLite catalogue's log grow: its process is named, and never one of ours."""
 
 import contextlib
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from rigs.lake import Lake
-from rigs.processes import talking
+from rigs.processes import said, talking, tell
 
 from lake.catalog import connect, snapshot_number
 from lake.held import held_by
@@ -35,13 +35,10 @@ def test_a_process_that_keeps_a_query_open_is_named_until_it_has_read_the_result
     """One row of many is read, and then the others."""
     lake = Lake(tmp_path)
     with talking("-c", ANALYST, tmp_path) as analyst:
-        assert analyst.stdin is not None
-        assert analyst.stdout is not None
-        assert analyst.stdout.readline() == "read\n"
+        assert said(analyst) == "read"
         assert held_by(lake.place) == [analyst.pid]
-        analyst.stdin.write("\n")
-        analyst.stdin.flush()
-        assert analyst.stdout.readline() == "read\n"
+        tell(analyst)
+        assert said(analyst) == "read"
         assert held_by(lake.place) == []
 
 

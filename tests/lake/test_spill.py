@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from rigs.lake import Lake
-from rigs.processes import talking
+from rigs.processes import said, talking, tell
 
 from lake.reading import open_reader
 from lake.spill import PREFIX, spill_folder
@@ -37,19 +37,6 @@ def opened(lake: Lake) -> Iterator["subprocess.Popen[str]"]:
     with talking("-c", CHILD, lake.place.catalog, lake.place.files, str(lake.place.spills)) as process:
         assert said(process) == "open"
         yield process
-
-
-def tell(process: "subprocess.Popen[str]", name: str) -> None:
-    """Tell a process to sort."""
-    assert process.stdin is not None
-    process.stdin.write(f"{name}\n")
-    process.stdin.flush()
-
-
-def said(process: "subprocess.Popen[str]") -> str:
-    """Return the next line of what a process says; empty if it ended."""
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
 
 
 def test_processes_that_spill_at_once_do_not_read_each_other_s_rows(tmp_path: Path) -> None:

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from rigs.lake import Lake, playhead
+from rigs.lake import Lake, do, playhead
 from rigs.upkept import (
     AS_SHIPPED,
     NOTHING,
     SCHEDULED,
     SHRUNK,
-    do,
     insert,
     kept_up,
     live_files,

@@ -58,6 +58,14 @@ def make_spelled(place: Location) -> None:
         catalog.execute("UPDATE " + path.format("SET value = ?"), spelled)
 
 
+def do(place: Location, *statements: str) -> list[tuple[Any, ...]]:
+    """Change a lake by SQL, as nobody should; return the rows of the last statement."""
+    with contextlib.closing(connect(place, read_only=False)) as connection:
+        for statement in statements:
+            rows = connection.execute(statement).fetchall()
+        return rows
+
+
 class Lake:
     """A lake on SQLite in a folder of the test's own, of one partition or more."""
 
@@ -88,9 +96,7 @@ class Lake:
 
     def do(self, *statements: str) -> None:
         """Change the lake by SQL, as nobody should."""
-        with contextlib.closing(connect(self.place, read_only=False)) as connection:
-            for statement in statements:
-                connection.execute(statement)
+        do(self.place, *statements)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -156,3 +156,16 @@ def talking(*arguments: str | Path) -> Iterator["subprocess.Popen[str]"]:
         finally:
             process.kill()
             process.communicate()
+
+
+def tell(process: "subprocess.Popen[str]", line: str = "") -> None:
+    """Send a line to a process that `talking` started."""
+    assert process.stdin is not None
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
+
+
+def said(process: "subprocess.Popen[str]") -> str:
+    """Return the next line of a process that `talking` started; empty if it ended."""
+    assert process.stdout is not None
+    return process.stdout.readline().strip()

@@ -1,14 +1,13 @@
 """Rounds of upkeep on a lake, with ages of hours or of nothing, and files for it to merge and to find."""
 
-import contextlib
 import os
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-from lake.catalog import METADATA, Location, connect
+from lake.catalog import METADATA, Location
 from lake.upkeep import Ages, Maintenance, maintain
+from rigs.lake import do
 from schemas.settings import Settings
 
 AS_SHIPPED = Ages.of(Settings())
@@ -23,14 +22,6 @@ SCHEDULED = f"{METADATA}.ducklake_files_scheduled_for_deletion"
 def kept_up(place: Location, ages: Ages, folder: Path, *, after: timedelta = timedelta(seconds=1)) -> Maintenance:
     """Do a round of upkeep, as if some time had gone by."""
     return maintain(place, ages, orphans=folder, now=lambda: datetime.now(UTC) + after)
-
-
-def do(place: Location, *statements: str) -> list[tuple[Any, ...]]:
-    """Run statements on a lake; return the rows of the last."""
-    with contextlib.closing(connect(place, read_only=False)) as connection:
-        for statement in statements:
-            rows = connection.execute(statement).fetchall()
-        return rows
 
 
 def insert(place: Location, *offsets: int) -> None:

@@ -38,12 +38,16 @@ def _(mo, page):
 
 
 @app.cell
-def _(choice, figures, lake, mo, quality):
+def _(choice, cut_by, filters, lake, quality):
     # What is doubtful of the sessions that started in the period; retried starts are among them.
+    found = quality.found(lake, choice, by=filters.cut(cut_by.value))
+    return (found,)
+
+
+@app.cell
+def _(choice, figures, found, lake, mo, quality):
     # The period's numbers are the sums of its buckets.
-    by_time = quality.checked(lake, choice, by=choice.bucket)
-    now = quality.added(by_time)
-    (then,) = quality.checked(lake, choice.before())
+    now, then = quality.added(found.by_time), quality.checked(lake, choice.before())
 
     def share(label, meaning, part, whole="n", count=None):
         return figures.share(label, choice, now, then, part, whole, count, meaning=meaning)
@@ -61,7 +65,7 @@ def _(choice, figures, lake, mo, quality):
             ),
         ]
     )
-    return by_time, share
+    return (share,)
 
 
 @app.cell
@@ -93,11 +97,11 @@ def _(figures, mo, quality, share):
 
 
 @app.cell
-def _(by_time, choice, mo, pictures, quality, questions):
+def _(choice, found, mo, pictures, quality, questions):
     lines = {
         column: quality.CHECKS[column][0] for column in ("is_slow", "has_wrong_clock", "has_gap", "is_reopened")
     }
-    buckets = [{**row, **{column: row[column] / row["n"] for column in lines}} for row in by_time]
+    buckets = [{**row, **{column: row[column] / row["n"] for column in lines}} for row in found.by_time]
     mo.vstack(
         [
             mo.md("## Over time"),
@@ -113,10 +117,9 @@ def _(by_time, choice, mo, pictures, quality, questions):
 
 
 @app.cell
-def _(choice, lake, mo, pictures, quality):
+def _(found, mo, pictures):
     words = ["under 1 s", "1 to 10 s", "10 s to 1 min", "1 to 10 min", "10 min to 1 h", "over 1 h"]
-    delays = quality.delays(lake, choice)
-    counted = {row["place"]: row["sessions"] for row in delays}
+    counted = {row["place"]: row["sessions"] for row in found.delays}
     late = [{"delay": word, "sessions": counted.get(place, 0)} for place, word in enumerate(words)]
     mo.vstack(
         [
@@ -133,11 +136,8 @@ def _(choice, lake, mo, pictures, quality):
 
 
 @app.cell
-def _(choice, figures, lake, mo, pictures, quality):
-    of_sessions = quality.session_flags(lake, choice)
-    of_events = quality.event_flags(lake, choice)
-
-    def by_rule(found, what):
+def _(choice, figures, found, mo, pictures):
+    def by_rule(flags, what):
         enough = [
             {
                 "rule": row["flag"],
@@ -146,11 +146,11 @@ def _(choice, figures, lake, mo, pictures, quality):
                 what: row["found"],
                 "of": row["n"],
             }
-            for row in found
+            for row in flags
             if row["n"] >= choice.sample_min
         ]
         rules = {}
-        for row in found:
+        for row in flags:
             rule = rules.setdefault(
                 row["flag"], {"rule": row["flag"], what: 0, "meaning": row["meaning"] or "unknown"}
             )
@@ -168,9 +168,9 @@ def _(choice, figures, lake, mo, pictures, quality):
     mo.vstack(
         [
             mo.md("## Rules that decided, by player: share of its sessions"),
-            by_rule(of_sessions, "sessions"),
+            by_rule(found.session_flags, "sessions"),
             mo.md("## Flags of events, by player: share of its events"),
-            by_rule(of_events, "events"),
+            by_rule(found.event_flags, "events"),
             mo.md(f"Players with fewer than {choice.sample_min} sessions (or events) are in the tables only."),
         ]
     )
@@ -178,7 +178,7 @@ def _(choice, figures, lake, mo, pictures, quality):
 
 
 @app.cell
-def _(choice, cut_by, figures, filters, lake, mo, quality):
+def _(choice, cut_by, figures, found, mo, quality):
     parts = [
         {
             "value": row["value"],
@@ -188,7 +188,7 @@ def _(choice, cut_by, figures, filters, lake, mo, quality):
                 for name, (label, _) in quality.CHECKS.items()
             },
         }
-        for row in quality.checked(lake, choice, by=filters.cut(cut_by.value))
+        for row in found.by_value
     ]
     mo.vstack(
         [
@@ -250,9 +250,9 @@ def _(choice, figures, lake, mo, quality):
 
 
 @app.cell
-def _(choice, figures, lake, mo, page, quality):
+def _(choice, figures, found, lake, mo, page, quality):
     missing = quality.missing(lake)
-    cut = quality.capped(lake, choice)
+    cut = found.capped
     mo.vstack(
         [
             mo.md("## Gaps in the log, whatever the period"),

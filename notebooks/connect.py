@@ -4,6 +4,7 @@ import functools
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -49,6 +50,23 @@ def read(lake: Reader, statement: str, **values: object) -> pa.Table:
     """
     with lake.cursor() as cursor:
         return cursor.execute(statement, values or None).to_arrow_table()
+
+
+def read_each(
+    lake: Reader, chosen: str, questions: Mapping[str, str], **values: object
+) -> dict[str, list[dict[str, Any]]]:
+    """Answer several questions about the same rows, which are read once: return the rows of each, by its name.
+
+    `chosen` is the query of the rows, and the questions select from `chosen`. Each question of its own would cost
+    at least what finding the newest versions of sessions does.
+    """
+    answers = ", ".join(
+        "(SELECT list(answer ORDER BY place) FROM "
+        f"(SELECT answer, row_number() OVER () AS place FROM ({question}) AS answer)) AS {name}"
+        for name, question in questions.items()
+    )
+    (row,) = read(lake, f"WITH chosen AS MATERIALIZED ({chosen}) SELECT {answers}", **values).to_pylist()
+    return {name: row[name] or [] for name in questions}
 
 
 def newest_snapshot(lake: Reader) -> int:

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from lake.reading import Reader
-from notebooks.connect import read
+from notebooks.connect import read, read_each
 from notebooks.filters import UNKNOWN, Choice
 from sessions.timeline import FLAGS_MEAN
 
@@ -33,98 +35,111 @@ CHECKS = {
 LOST = ("is_startless", "has_gap")  # checks that a lost report explains
 DELAYS_S = (1, 10, 60, 600, 3600)
 CAPPED_MAX = 50
+# The columns that numbers of sessions are counted from, and these numbers.
+_COUNTED = f"{', '.join(CHECKS)}, state, close_reason, gap_s, started_at, ended_at, stored_events"
+_CHECKED = f"""
+    count(*) AS n, {", ".join(f"count(*) FILTER ({column}) AS {column}" for column in CHECKS)},
+    count(*) FILTER (state = 'final') AS closed,
+    count(*) FILTER (state = 'final' AND close_reason <> 'ended') AS unended,
+    sum(coalesce(gap_s, 0)) AS gap_s,
+    sum((epoch_ms(ended_at) - epoch_ms(started_at)) / 1000) AS length_s,
+    sum(stored_events)::BIGINT AS events
+"""
 
 
-def checked(lake: Reader, choice: Choice, *, by: str = "") -> list[dict[str, Any]]:
-    """Return how many of the chosen sessions (`n`, retried starts included) each check of `CHECKS` found.
+class Found(msgspec.Struct, frozen=True):
+    """What is doubtful of the sessions of a choice, retried starts included.
 
-    Also: `closed` ones, of which `unended` reported no end; `gap_s` of `length_s`, their time in seconds; and
-    `events`, which they sent. With `by`, an expression over `sessions_checked`, a row for each value.
+    `by_time`, by bucket of their start, and `by_value`, of what they are cut by, have for each `value` how many
+    sessions (`n`) each check of `CHECKS` found. Also: `closed` ones, of which `unended` reported no end; `gap_s` of
+    `length_s`, their time in seconds; and `events`, which they sent.
+
+    `delays`: how many sessions had a slowest event of each delay (`place` in `DELAYS_S`, or None), without
+    downloaded ones, which arrive late by design.
+
+    `session_flags`: how many sessions of each player have each flag (`found`), of how many (`n`), and its
+    `meaning`; `event_flags`: the same of their events.
+
+    `capped`: sessions of which not everything is kept or counted, the longest first, at most `CAPPED_MAX`.
     """
-    found = ", ".join(f"count(*) FILTER ({column}) AS {column}" for column in CHECKS)
-    text = f"""
+
+    by_time: list[dict[str, Any]]
+    by_value: list[dict[str, Any]]
+    delays: list[dict[str, Any]]
+    session_flags: list[dict[str, Any]]
+    event_flags: list[dict[str, Any]]
+    capped: list[dict[str, Any]]
+
+
+def found(lake: Reader, choice: Choice, *, by: str) -> Found:
+    """Return what is doubtful of the chosen sessions; `by` is an expression over `sessions_checked`."""
+    limits = ", ".join(str(limit * 1000) for limit in DELAYS_S)
+    answers = read_each(
+        lake,
+        f"""
         SELECT
-            {f"{by} AS value," if by else ""} count(*) AS n, {found},
-            count(*) FILTER (state = 'final') AS closed,
-            count(*) FILTER (state = 'final' AND close_reason <> 'ended') AS unended,
-            sum(coalesce(gap_s, 0)) AS gap_s,
-            sum((epoch_ms(ended_at) - epoch_ms(started_at)) / 1000) AS length_s,
-            sum(stored_events)::BIGINT AS events
+            session_id, flags, clock_spread_ms, is_downloaded, events_over_limit, player_name,
+            coalesce(player_name, '{UNKNOWN}') AS player, {choice.bucket} AS begins, {by} AS cut, {_COUNTED}
         FROM sessions_checked WHERE {choice.started()}
-    """
-    if by:
-        text += " GROUP BY value ORDER BY n DESC, value"
-    return read(lake, text, **choice.values()).to_pylist()
+        """,
+        {
+            "by_time": f"SELECT begins AS value, {_CHECKED} FROM chosen GROUP BY value ORDER BY value",
+            "by_value": f"SELECT cut AS value, {_CHECKED} FROM chosen GROUP BY value ORDER BY n DESC, value",
+            "delays": f"""
+                SELECT
+                    if(
+                        clock_spread_ms IS NULL, NULL,
+                        len(list_filter([{limits}], lambda ms: clock_spread_ms >= ms))
+                    ) AS place,
+                    count(*) AS sessions
+                FROM chosen WHERE NOT is_downloaded GROUP BY place ORDER BY place NULLS LAST
+            """,
+            "session_flags": """
+                SELECT flag, any_value(meaning) AS meaning, player, any_value(n) AS n, count(*) AS found
+                FROM (SELECT unnest(flags) AS flag, player FROM chosen WHERE len(flags) > 0)
+                JOIN (SELECT player, count(*) AS n FROM chosen GROUP BY player) USING (player)
+                LEFT JOIN session_flags USING (flag)
+                GROUP BY flag, player ORDER BY flag, player
+            """,
+            "event_flags": """
+                SELECT flag, player, any_value(n) AS n, count(*) AS found
+                FROM (
+                    SELECT unnest(flags) AS flag, session_id FROM events WHERE len(flags) > 0 AND received_at >= $since
+                )
+                JOIN (SELECT session_id, player FROM chosen) USING (session_id)
+                JOIN (SELECT player, sum(stored_events)::BIGINT AS n FROM chosen GROUP BY player) USING (player)
+                GROUP BY flag, player ORDER BY flag, player
+            """,
+            "capped": f"""
+                SELECT
+                    session_id AS session, player_name AS player, stored_events AS events,
+                    coalesce(events_over_limit, 0) AS "events not counted",
+                    list_filter([
+                        if(is_capped, 'lists', NULL),
+                        if(list_contains(flags, 'ranges_joined'), 'ranges joined', NULL)
+                    ], lambda what: what IS NOT NULL) AS "cut short"
+                FROM chosen WHERE is_capped OR events_over_limit > 0 OR list_contains(flags, 'ranges_joined')
+                ORDER BY events DESC, session LIMIT {CAPPED_MAX}
+            """,
+        },
+        **choice.values(),
+    )
+    answers["event_flags"] = [{**row, "meaning": FLAGS_MEAN.get(row["flag"])} for row in answers["event_flags"]]
+    return Found(**answers)
+
+
+def checked(lake: Reader, choice: Choice) -> dict[str, Any]:
+    """Return the numbers of `Found.by_time` of all chosen sessions together."""
+    text = f"SELECT {_CHECKED} FROM (SELECT {_COUNTED} FROM sessions_checked WHERE {choice.started()})"
+    (row,) = read(lake, text, **choice.values()).to_pylist()
+    return dict(row)
 
 
 def added(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return rows of `checked` by some value as its one row without: every number of them is a sum."""
+    """Return rows of `Found.by_time` as one: every number of them is a sum."""
     numbers = ("n", *CHECKS, "closed", "unended", "gap_s", "length_s", "events")
     every = list(parts)
     return {name: sum(row[name] for row in every) for name in numbers}
-
-
-def delays(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
-    """Return how many sessions had a slowest event of each delay (`place` in `DELAYS_S`, or None).
-
-    Downloaded sessions are left out: they arrive late by design.
-    """
-    limits = ", ".join(str(limit * 1000) for limit in DELAYS_S)
-    return read(
-        lake,
-        f"""
-        SELECT
-            if(clock_spread_ms IS NULL, NULL, len(list_filter([{limits}], lambda ms: clock_spread_ms >= ms)))
-                AS place,
-            count(*) AS sessions
-        FROM sessions_checked WHERE NOT is_downloaded AND {choice.started()}
-        GROUP BY place ORDER BY place NULLS LAST
-        """,
-        **choice.values(),
-    ).to_pylist()
-
-
-def session_flags(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
-    """Return how many of the chosen sessions of each player have each flag, of how many (`n`), and its meaning."""
-    return read(
-        lake,
-        f"""
-        WITH chosen AS (
-            SELECT flags, coalesce(player_name, '{UNKNOWN}') AS player
-            FROM sessions_checked WHERE {choice.started()}
-        ), players AS (
-            SELECT player, count(*) AS n FROM chosen GROUP BY player
-        ), flagged AS (
-            SELECT unnest(flags) AS flag, player FROM chosen WHERE len(flags) > 0
-        )
-        SELECT flag, any_value(meaning) AS meaning, player, any_value(n) AS n, count(*) AS found
-        FROM flagged JOIN players USING (player) LEFT JOIN session_flags USING (flag)
-        GROUP BY flag, player ORDER BY flag, player
-        """,
-        **choice.values(),
-    ).to_pylist()
-
-
-def event_flags(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
-    """Return how many events of the chosen sessions of each player have each flag, of how many (`n`)."""
-    rows = read(
-        lake,
-        f"""
-        WITH chosen AS (
-            SELECT session_id, stored_events, coalesce(player_name, '{UNKNOWN}') AS player
-            FROM sessions_checked WHERE {choice.started()}
-        ), players AS (
-            SELECT player, sum(stored_events)::BIGINT AS n FROM chosen GROUP BY player
-        ), flagged AS (
-            SELECT unnest(flags) AS flag, session_id FROM events WHERE len(flags) > 0 AND received_at >= $since
-        )
-        SELECT flag, player, any_value(n) AS n, count(*) AS found
-        FROM flagged JOIN chosen USING (session_id) JOIN players USING (player)
-        GROUP BY flag, player ORDER BY flag, player
-        """,
-        **choice.values(),
-    ).to_pylist()
-    return [{**row, "meaning": FLAGS_MEAN.get(row["flag"])} for row in rows]
 
 
 def refused(lake: Reader, since: datetime, until: datetime) -> list[dict[str, Any]]:
@@ -180,24 +195,4 @@ def missing(lake: Reader) -> list[dict[str, Any]]:
         WHERE halted_at IS NOT NULL
         ORDER BY 1, 2, 3 DESC
         """,
-    ).to_pylist()
-
-
-def capped(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
-    """Return sessions of which not everything is kept or counted, the longest first, at most `CAPPED_MAX`."""
-    return read(
-        lake,
-        f"""
-        SELECT
-            session_id AS session, player_name AS player, stored_events AS events,
-            coalesce(events_over_limit, 0) AS "events not counted",
-            list_filter([
-                if(is_capped, 'lists', NULL),
-                if(list_contains(flags, 'ranges_joined'), 'ranges joined', NULL)
-            ], lambda what: what IS NOT NULL) AS "cut short"
-        FROM sessions_checked
-        WHERE (is_capped OR events_over_limit > 0 OR list_contains(flags, 'ranges_joined')) AND {choice.started()}
-        ORDER BY events DESC, session LIMIT {CAPPED_MAX}
-        """,
-        **choice.values(),
     ).to_pylist()

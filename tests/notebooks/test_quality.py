@@ -28,10 +28,15 @@ def asked(odd: Lake) -> Iterator[tuple[Reader, Choice]]:
         yield found
 
 
+def found_by_player(lake: Reader, choice: Choice) -> quality.Found:
+    """Return what is found of the sessions, cut by their player."""
+    return quality.found(lake, choice, by="coalesce(player_name, 'unknown')")
+
+
 def test_each_doubt_is_found_where_it_is(asked: tuple[Reader, Choice]) -> None:
     """One session each; the late one is slow as well. The view `data_quality` counts the same."""
     lake, choice = asked
-    (found,) = quality.checked(lake, choice)
+    found = quality.checked(lake, choice)
     assert {column: found[column] for column in quality.CHECKS if found[column]} == {
         "is_reopened": 1,
         "is_slow": 2,
@@ -42,18 +47,19 @@ def test_each_doubt_is_found_where_it_is(asked: tuple[Reader, Choice]) -> None:
     }
     assert (found["n"], found["unended"], found["gap_s"]) == (len(TOLD), 5, 400)
     assert found["events"] == sum(map(len, TOLD.values()))
+    assert quality.added(found_by_player(lake, choice).by_time) == found
 
 
 def test_what_is_counted_is_what_the_view_counts(odd: Lake, asked: tuple[Reader, Choice]) -> None:
     """Both for sessions and for flags, by SQL of their own."""
     lake, choice = asked
-    (found,) = quality.checked(lake, choice)
+    found, each = quality.checked(lake, choice), found_by_player(lake, choice)
     counted = dict(odd.ask("SELECT \"check\", found FROM data_quality WHERE what = 'sessions'"))
     assert found["is_slow"] == counted["late uploads"]
     assert found["has_gap"] == counted["with unknown time"]
-    flags = {f"session flag {row['flag']}": row["found"] for row in quality.session_flags(lake, choice)}
+    flags = {f"session flag {row['flag']}": row["found"] for row in each.session_flags}
     assert flags == {name: count for name, count in counted.items() if name.startswith("session flag") and count}
-    of_events = {row["flag"]: row["found"] for row in quality.event_flags(lake, choice)}
+    of_events = {row["flag"]: row["found"] for row in each.event_flags}
     assert of_events == dict(odd.ask("SELECT flag, events FROM flagged_events"))
     assert of_events == {"repeat": 1}
 
@@ -61,7 +67,8 @@ def test_what_is_counted_is_what_the_view_counts(odd: Lake, asked: tuple[Reader,
 def test_every_flag_has_its_meaning(odd: Lake, asked: tuple[Reader, Choice]) -> None:
     """Also those of events."""
     lake, choice = asked
-    rows = [*quality.session_flags(lake, choice), *quality.event_flags(lake, choice)]
+    found = found_by_player(lake, choice)
+    rows = [*found.session_flags, *found.event_flags]
     assert rows
     assert all(row["meaning"] for row in rows)
 
@@ -69,7 +76,7 @@ def test_every_flag_has_its_meaning(odd: Lake, asked: tuple[Reader, Choice]) -> 
 def test_parts_by_player_add_up(asked: tuple[Reader, Choice]) -> None:
     """The one without a start has no player."""
     lake, choice = asked
-    parts = quality.checked(lake, choice, by="coalesce(player_name, 'unknown')")
+    parts = found_by_player(lake, choice).by_value
     assert {row["value"]: row["n"] for row in parts} == {"p": len(TOLD) - 1, "unknown": 1}
     assert sum(row["has_gap"] for row in parts) == 1
 
@@ -77,7 +84,8 @@ def test_parts_by_player_add_up(asked: tuple[Reader, Choice]) -> None:
 def test_delays_are_those_of_the_slowest_report(asked: tuple[Reader, Choice]) -> None:
     """Four at once, one after 1 s, one after 90 s, one after 50 minutes."""
     lake, choice = asked
-    assert {row["place"]: row["sessions"] for row in quality.delays(lake, choice)} == {0: 4, 1: 1, 3: 1, 4: 1}
+    delays = found_by_player(lake, choice).delays
+    assert {row["place"]: row["sessions"] for row in delays} == {0: 4, 1: 1, 3: 1, 4: 1}
 
 
 def test_what_was_refused_is_shown_without_what_it_holds(asked: tuple[Reader, Choice]) -> None:
@@ -109,9 +117,9 @@ def test_what_the_log_lost_is_listed(asked: tuple[Reader, Choice]) -> None:
 def test_a_session_that_is_not_kept_whole_is_listed(odd: Lake, asked: tuple[Reader, Choice]) -> None:
     """None here, until one reached a limit."""
     lake, choice = asked
-    assert quality.capped(lake, choice) == []
+    assert found_by_player(lake, choice).capped == []
     odd.do("UPDATE session_versions SET is_capped = true, events_over_limit = 7 WHERE session_id = 'plain'")
-    (row,) = quality.capped(lake, choice)
+    (row,) = found_by_player(lake, choice).capped
     assert (row["session"], row["events"], row["events not counted"], row["cut short"]) == (
         "plain",
         11,

@@ -39,10 +39,14 @@ def _(ads, mo, page):
 
 
 @app.cell
-def _(ads, choice, figures, lake, mo):
-    import html
+def _(ads, choice, lake, of):
+    delivered = ads.delivered(lake, choice, by=ads.OF[of.value])
+    return (delivered,)
 
-    differing = ads.most_aborted(lake, choice)
+
+@app.cell
+def _(delivered, figures, mo):
+    import html
 
     def sentence(worst):
         return mo.callout(
@@ -54,6 +58,7 @@ def _(ads, choice, figures, lake, mo):
             kind="warn",
         )
 
+    differing = delivered.most_aborted
     sentence(differing[0]) if differing else mo.md("No ads end early far more often than all others.")
     return (differing,)
 
@@ -77,9 +82,11 @@ def _(ads, choice, figures, lake, mo, questions):
     }
     counted = dict.fromkeys(of_ads, "ads_started") | dict.fromkeys(of_breaks, "ad_breaks")
     tiles = figures.metric_tiles(lake, choice, of_ads | of_breaks | of_time, of=counted)
-    filled, filled_then = ads.fill(lake, choice), ads.fill(lake, choice.before())
+    breaks = ads.breaks(lake, choice)
     fill_meaning = questions.meaning("ad_break_fill_ratio")
-    fill = figures.share("breaks filled", choice, filled, filled_then, "filled", "breaks", meaning=fill_meaning)
+    fill = figures.share(
+        "breaks filled", choice, breaks.now, breaks.then, "filled", "breaks", meaning=fill_meaning
+    )
     mo.vstack(
         [
             mo.md(f"## Ads of this period, and {choice.compared} (n: ads)"),
@@ -88,14 +95,13 @@ def _(ads, choice, figures, lake, mo, questions):
             figures.tiles(mo, [*(tiles[name] for name in of_breaks), fill]),
         ]
     )
-    return of_time, tiles
+    return breaks, of_time, tiles
 
 
 @app.cell
-def _(ads, choice, lake, mo, of, pictures, questions):
-    by_time = ads.completed_over_time(lake, choice, ads.OF[of.value])
-    drawn = [row for row in by_time if row["n"] >= choice.sample_min]
-    left_out = sum(row["n"] for row in by_time) - sum(row["n"] for row in drawn)
+def _(choice, delivered, mo, of, pictures, questions):
+    drawn = [row for row in delivered.over_time if row["n"] >= choice.sample_min]
+    left_out = sum(row["n"] for row in delivered.over_time) - sum(row["n"] for row in drawn)
     mo.vstack(
         [
             mo.hstack([mo.md("## Ads that completed, over time, by"), of], justify="start"),
@@ -121,8 +127,7 @@ def _(ads, choice, lake, mo, of, pictures, questions):
 
 
 @app.cell
-def _(ads, choice, differing, figures, lake, mo):
-    failing = ads.errors(lake, choice)
+def _(choice, delivered, differing, figures, mo):
     mo.vstack(
         [
             mo.md("## Which ads end without completion or skip, against all others"),
@@ -136,7 +141,7 @@ def _(ads, choice, differing, figures, lake, mo):
                         "first_at": choice.clock(row["first_at"]),
                         "last_at": choice.clock(row["last_at"]),
                     }
-                    for row in failing
+                    for row in delivered.errors
                 ],
                 empty="No player reported an error while an ad was open.",
                 page_size=10,
@@ -147,8 +152,8 @@ def _(ads, choice, differing, figures, lake, mo):
 
 
 @app.cell
-def _(ads, choice, figures, lake, mo, of, pictures, questions):
-    rows = ads.delivered(lake, choice, by=ads.OF[of.value])
+def _(ads, choice, delivered, figures, mo, of, pictures, questions):
+    rows = delivered.by_value
 
     def share(row, part, whole="n"):
         ratio = row[part] / row[whole] if row[whole] else None
@@ -209,9 +214,7 @@ def _(ads, choice, figures, lake, mo, of, pictures, questions):
 
 
 @app.cell
-def _(ads, choice, figures, lake, mo):
-    places = ads.breaks(lake, choice)
-
+def _(ads, breaks, choice, figures, mo):
     def place_of(minute):
         if minute is None:
             return "unknown"
@@ -235,7 +238,7 @@ def _(ads, choice, figures, lake, mo):
                         ),
                         "mean length": figures.figure(row["time_per_break_s"], "s"),
                     }
-                    for row in places
+                    for row in breaks.places
                 ],
                 empty="No recorded content of this period has an ad break.",
                 page_size=15,

@@ -172,16 +172,19 @@ def differing(
     `chosen` is the query of the rows. A score is the difference in standard errors of both shares; those below
     three are left out, and of combinations of the same rows all but the shortest.
     """
+    return read(lake, differing_sql(chosen, columns), sample_min=sample_min, **values).to_pylist()
+
+
+def differing_sql(chosen: str, columns: Sequence[str]) -> str:
+    """Return the query of `differing`; `$sample_min` is the least number of rows of a combination."""
     listed = ", ".join(columns)
-    return read(
-        lake,
-        f"""
-        WITH chosen AS ({chosen}), whole AS (
-            SELECT count(*) AS n, sum(suffers) AS suffering FROM chosen
+    return f"""
+        WITH judged AS ({chosen}), whole AS (
+            SELECT count(*) AS n, sum(suffers) AS suffering FROM judged
         ), combined AS (
             SELECT
                 {listed}, count(*) AS n, sum(suffers) AS suffering, grouping_id({listed}) AS kind
-            FROM chosen GROUP BY CUBE ({listed})
+            FROM judged GROUP BY CUBE ({listed})
             HAVING count(*) >= $sample_min AND grouping_id({listed}) < {2 ** len(columns) - 1}
         ), scored AS (
             SELECT
@@ -197,10 +200,7 @@ def differing(
         WHERE score >= {STANDARD_ERRORS_MIN}
         QUALIFY row_number() OVER (PARTITION BY n, share ORDER BY kind DESC) = 1
         ORDER BY score DESC, combination LIMIT 10
-        """,
-        sample_min=sample_min,
-        **values,
-    ).to_pylist()
+    """
 
 
 def audience(lake: Reader, choice: Choice, known_from: datetime, *, bucket_s: int = 0) -> pa.Table:

@@ -109,7 +109,7 @@ def test_what_is_played_next_has_its_name(asked: tuple[Reader, Choice]) -> None:
 def test_ads_are_counted_by_campaign_with_how_far_they_played(told: Lake, asked: tuple[Reader, Choice]) -> None:
     """Each of the bad campaign failed after a quarter; of the good one a skip, and a silence after 12 of 20 s."""
     lake, choice = asked
-    good, bad = ads.delivered(lake, choice, by="campaign_id")
+    good, bad = ads.delivered(lake, choice, by="campaign_id").by_value
     names = ("value", "n", "completed", "skipped", "aborted", "silent", "failed", "known", "1/4", "1/2", "3/4")
     assert [good[name] for name in names] == ["good", 14, 12, 1, 0, 1, 0, 14, 14, 13, 12]
     assert [bad[name] for name in names] == ["bad", 12, 0, 0, 12, 0, 12, 12, 12, 0, 0]
@@ -130,21 +130,23 @@ def test_ads_are_counted_by_campaign_with_how_far_they_played(told: Lake, asked:
 def test_the_failing_campaign_is_seen_over_time_and_against_all_others(asked: tuple[Reader, Choice]) -> None:
     """It completes nothing, and is the first of those that differ."""
     lake, choice = asked
-    over_time = ads.completed_over_time(lake, choice, "campaign_id")
+    delivered = ads.delivered(lake, choice, by="campaign_id")
+    over_time = delivered.over_time
     assert {row["completed"] for row in over_time if row["series"] == "bad"} == {0}
     assert all(row["completed"] == 1 for row in over_time[-4:-1] if row["series"] == "good")
-    worst = ads.most_aborted(lake, choice)[0]
+    worst = delivered.most_aborted[0]
     assert worst["combination"] == "bad"
     assert (worst["n"], worst["share"], worst["rest_share"]) == (12, 1, 1 / 14)
-    (error,) = ads.errors(lake, choice)
+    (error,) = delivered.errors
     assert (error["error"], error["campaign"], error["ads"]) == ("E", "bad", 12)
 
 
 def test_breaks_have_their_place_and_whether_they_were_filled_and_left(asked: tuple[Reader, Choice]) -> None:
     """One of fifteen is without an ad, and one was left in silence."""
     lake, choice = asked
-    assert ads.fill(lake, choice) == {"breaks": 15, "filled": 14}
-    (place,) = ads.breaks(lake, choice)
+    breaks = ads.breaks(lake, choice)
+    assert (breaks.now, breaks.then) == ({"breaks": 15, "filled": 14}, {"breaks": 0, "filled": 0})
+    (place,) = breaks.places
     assert (place["minute"], place["breaks"], place["empty"], place["completed"]) == (0, 15, 1, 14)
     (metrics,) = questions.metrics(lake, choice, ["ad_break_left_ratio"])
     assert metrics["ad_break_left_ratio"] == 1 / 15
@@ -153,6 +155,6 @@ def test_breaks_have_their_place_and_whether_they_were_filled_and_left(asked: tu
 def test_filters_leave_the_ads_of_what_they_name(asked: tuple[Reader, Choice]) -> None:
     """Only the film has ads."""
     lake, choice = asked
-    assert ads.delivered(lake, among(choice.until, content=["next"])) == []
-    (every,) = ads.delivered(lake, among(choice.until, content=["film", "next"]))
+    assert ads.delivered(lake, among(choice.until, content=["next"])).by_value == []
+    (every,) = ads.delivered(lake, among(choice.until, content=["film", "next"])).by_value
     assert every["n"] == sum(len(told.ads or ()) for told in TOLD)

@@ -146,17 +146,11 @@ def sequences(lake: Reader, choice: Choice, hours: int) -> list[dict[str, Any]]:
     return read(
         lake,
         f"""
-        WITH named AS (
-            SELECT content_id, arg_max(content_name, started_at) AS name
-            FROM counted_sessions WHERE started_at >= $since GROUP BY content_id
-        )
         SELECT
-            coalesce(one.name, pairs.content_id, '{UNKNOWN}') AS content,
-            coalesce(other.name, next_content_id, '{UNKNOWN}') AS next,
+            coalesce(content_name, content_id, '{UNKNOWN}') AS content,
+            coalesce(next_content_name, next_content_id, '{UNKNOWN}') AS next,
             sessions, viewers, next_ratio, gap_median_s, round(sessions / next_ratio)::BIGINT AS plays
-        FROM sequences_within({hours}, {ASKED}) AS pairs
-        LEFT JOIN named AS one ON one.content_id = pairs.content_id
-        LEFT JOIN named AS other ON other.content_id = next_content_id
+        FROM sequences_within({hours}, {ASKED})
         ORDER BY sessions DESC, content, next LIMIT {PAIRS_MAX}
         """,
         **choice.macro_values(),

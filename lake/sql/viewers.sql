@@ -87,19 +87,20 @@ SELECT
     cohort AS cohort_week, number AS week_number, viewers, sessions, content_time_s, cohort_viewers, retained_ratio
 FROM cohorts_by('week');
 
--- Sequences of content: what the same viewer played next, if it started within `hours` of the end of the previous; next_ratio is relative to all plays of the first. Repeats of the same content count too. Of plays that started from `since` up to `until`; filters as in metrics_by apply to these plays only; the next play may be of any content. Cost: 0.6 s.
+-- Sequences of content: what the same viewer played next, if it started within `hours` of the end of the previous; next_ratio is relative to all plays of the first. Names are those of the newest of these plays. Repeats of the same content count too. Of plays that started from `since` up to `until`; filters as in metrics_by apply to these plays only; the next play may be of any content. Cost: 0.6 s.
 CREATE OR REPLACE MACRO sequences_within(hours, since := '-infinity', until := 'infinity', filters := '{}') AS TABLE
 WITH plays AS (
     SELECT
         *,
         lead(content_id) OVER by_viewer AS next_content_id,
+        lead(content_name) OVER by_viewer AS next_content_name,
         lead(started_at) OVER by_viewer AS next_at
     FROM counted_sessions
     WHERE user_id IS NOT NULL AND is_started AND started_at >= since::TIMESTAMPTZ
     WINDOW by_viewer AS (PARTITION BY user_id ORDER BY started_at, session_id)
 ), followed AS (
     SELECT
-        user_id, content_id, ended_at, next_content_id, next_at,
+        user_id, content_id, content_name, ended_at, next_content_id, next_content_name, next_at,
         coalesce(epoch_ms(next_at) - epoch_ms(ended_at) <= hours * 3600000, false) AS is_followed
     FROM plays AS s
     WHERE s.started_at < until::TIMESTAMPTZ
@@ -109,6 +110,8 @@ WITH plays AS (
         content_id,
         if(is_followed, next_content_id, NULL) AS next_content_id,
         is_followed,
+        arg_max(content_name, ended_at) AS content_name,
+        arg_max(next_content_name, next_at) AS next_content_name,
         count(*) AS sessions,
         count(DISTINCT user_id) AS viewers,
         quantile_cont((epoch_ms(next_at) - epoch_ms(ended_at)) / 1000, 0.5) AS gap_median_s
@@ -116,7 +119,7 @@ WITH plays AS (
     GROUP BY ALL
 )
 SELECT
-    content_id, next_content_id, sessions, viewers, gap_median_s,
+    content_id, content_name, next_content_id, next_content_name, sessions, viewers, gap_median_s,
     sessions / sum(sessions) OVER (PARTITION BY content_id) AS next_ratio
 FROM pairs
 QUALIFY is_followed

@@ -6,7 +6,7 @@ import msgspec
 
 from lake.reading import Reader
 from notebooks import questions
-from notebooks.connect import read, read_each
+from notebooks.connect import read_each
 from notebooks.filters import ASKED, UNKNOWN, Choice
 
 # What ads are cut by: the word for it, and an expression over `ads_between`.

@@ -51,8 +51,8 @@ class Found(msgspec.Struct, frozen=True):
     """What is doubtful of the sessions of a choice, retried starts included.
 
     `by_time`, by bucket of their start, and `by_value`, of what they are cut by, have for each `value` how many
-    sessions (`n`) each check of `CHECKS` found. Also: `closed` ones, of which `unended` reported no end; `gap_s` of
-    `length_s`, their time in seconds; and `events`, which they sent.
+    sessions (`n`) each check of `CHECKS` found. Also: `closed` ones, of which `unended` reported no end; `gap_s`
+    of `length_s`, their time in seconds; and `events`, which they sent.
 
     `delays`: how many sessions had a slowest event of each delay (`place` in `DELAYS_S`, or None), without
     downloaded ones, which arrive late by design.
@@ -104,7 +104,8 @@ def found(lake: Reader, choice: Choice, *, by: str) -> Found:
             "event_flags": """
                 SELECT flag, player, any_value(n) AS n, count(*) AS found
                 FROM (
-                    SELECT unnest(flags) AS flag, session_id FROM events WHERE len(flags) > 0 AND received_at >= $since
+                    SELECT unnest(flags) AS flag, session_id FROM events
+                    WHERE len(flags) > 0 AND received_at >= $since
                 )
                 JOIN (SELECT session_id, player FROM chosen) USING (session_id)
                 JOIN (SELECT player, sum(stored_events)::BIGINT AS n FROM chosen GROUP BY player) USING (player)

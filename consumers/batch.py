@@ -11,6 +11,7 @@ from sessions.event import Bad, Event, Tracking
 
 BATCH_BYTES_MAX = 33_554_432
 RECORDS_READ_MAX = 10_000  # at a time
+INTERVALS_BEHIND = 5  # that a batch may take while the log already has all that it can hold
 
 
 class DecodedChunk(msgspec.Struct, frozen=True):
@@ -44,14 +45,16 @@ class DecodedChunk(msgspec.Struct, frozen=True):
 class Batch:
     """Decoded chunks that are committed together. Times are seconds of one monotonic clock.
 
-    A commit is due at once after a quiet time, and at the interval under load.
+    A commit is due at once after a quiet time, and at the interval under load. A worker that is so far behind that
+    the log has the rest of the batch already fills it: what a transaction costs is then shared by more records.
     """
 
     def __init__(self, *, records_max: int, interval_s: float, began_s: float) -> None:
         self.by_partition: dict[int, list[DecodedChunk]] = {}
         self._interval_s = interval_s
-        self._until_s = began_s + interval_s
+        self._began_s = began_s
         self._left = records_max
+        self._unread: dict[int, int] = {}  # records of the log after the last chunk, by partition
         self.records = 0
         self._size_bytes = 0
 
@@ -61,6 +64,7 @@ class Batch:
         self._left -= len(chunk.entries)
         self.records += len(chunk.entries)
         self._size_bytes += chunk.size_bytes
+        self._unread[chunk.partition] = chunk.end_offset - chunk.last.offset - 1 if chunk.last else 0
 
     @property
     def records_wanted(self) -> int:
@@ -76,7 +80,12 @@ class Batch:
         return self._left <= 0 or self._size_bytes >= BATCH_BYTES_MAX or now_s >= self._due_s(committed_s)
 
     def _due_s(self, committed_s: float) -> float:
-        return min(self._until_s, committed_s + self._interval_s) if self.records else self._until_s
+        until_s = self._began_s + self._interval_s
+        if not self.records:
+            return until_s
+        if sum(self._unread.values()) >= self._left:
+            return self._began_s + INTERVALS_BEHIND * self._interval_s
+        return min(until_s, committed_s + self._interval_s)
 
     def is_stored(self, next_offsets: Mapping[int, int]) -> bool:
         """Return whether the lake, which goes on at these offsets, has every partition to where the log ended."""

@@ -1,7 +1,6 @@
 """`playhead check`: what an ingest would say of the events in a file, and what they would do to their session."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -11,8 +10,10 @@ import msgspec
 from commands.as_json import print_json
 from consumers.decode import decode
 from eventlog import Record
+from ingest.bodies import BodyLimits, limits_of_events
 from ingest.incoming import Incoming
-from ingest.verdicts import Judge, Remark, Verdict, events_of
+from ingest.posts import posts_of
+from ingest.verdicts import Judge, Remark, Verdict
 from lake.one_session import Timeline, describe, timeline_of
 from schemas.faults import NotReady
 from schemas.records import SOURCE_MEDIA, encode, media_event
@@ -38,7 +39,11 @@ def print_check(settings: Settings, path: Path, *, as_json: bool) -> bool:
         raise NotReady(f"{path} cannot be read: {error.strerror}") from None
     now_ms = int(datetime.now(UTC).timestamp() * 1000)
     checkup = check_events(
-        body, strict=settings.strict, now_ms=now_ms, length_ms=int(settings.session_length_s * 1000)
+        body,
+        limits=limits_of_events(settings),
+        strict=settings.strict,
+        now_ms=now_ms,
+        length_ms=int(settings.session_length_s * 1000),
     )
     if as_json:
         print_json(checkup)
@@ -47,38 +52,20 @@ def print_check(settings: Settings, path: Path, *, as_json: bool) -> bool:
     return checkup.verdict.accepted
 
 
-def check_events(body: bytes, *, strict: bool, now_ms: int, length_ms: int) -> Checkup:
-    """Check one event, an array of events, or events in lines of their own. The time now is an argument.
-
-    Raises TooLarge for more events than an array may have.
-    """
-    parts: Sequence[bytes | msgspec.Raw] | None = events_of(body)
-    parts = _lines(body) if parts is None else parts
-    judge = Judge(strict=strict, now_ms=now_ms, is_session=parts is not None)
+def check_events(body: bytes, *, limits: BodyLimits, strict: bool, now_ms: int, length_ms: int) -> Checkup:
+    """Check one event, an array of events, or events in lines of their own. The time now is an argument."""
+    judge = Judge(posts_of(body, limits), strict=strict, now_ms=now_ms)
     events = []
-    for index, part in enumerate([body] if parts is None else parts):
-        incoming = judge.take(bytes(part))
-        event = None if incoming is None else _as_read(index, incoming, now_ms)
+    for index, incoming in enumerate(judge.each()):
+        event = None if incoming is None else _as_read(index, incoming)
         if event is not None:
             events.append(event)
     return Checkup(judge.verdict(), timeline_of(events, 0, length_ms=length_ms) if events else None)
 
 
-def _lines(body: bytes) -> Sequence[bytes] | None:
-    """Return events that have a line each; None if it is one document, which may be written over many lines."""
-    lines = [line for line in body.splitlines() if line.strip()]
-    if len(lines) < 2 or not all(line.lstrip().startswith(b"{") for line in lines):
-        return None
-    try:
-        json.loads(body)
-    except ValueError:
-        return lines
-    return None
-
-
-def _as_read(index: int, incoming: Incoming, now_ms: int) -> Event | None:
-    """Return an event as a worker reads it, if it had arrived when it happened."""
-    received_ms = min(incoming.ts_ms, now_ms)
+def _as_read(index: int, incoming: Incoming) -> Event | None:
+    """Return an event as a worker reads it that has arrived when it happened, be that in the future."""
+    received_ms = incoming.ts_ms
     envelope = media_event(
         incoming.event,
         event_id=f"{SESSION_ID}-{index}",
@@ -93,8 +80,7 @@ def _as_read(index: int, incoming: Incoming, now_ms: int) -> Event | None:
 
 def _described(checkup: Checkup) -> Iterator[str]:
     verdict = checkup.verdict
-    refused = sum(not event.accepted for event in verdict.events)
-    yield f"{quantity(len(verdict.events), 'event')}: {refused or 'none'} would be refused"
+    yield _summary(verdict)
     for remark in verdict.remarks:
         yield _line(remark)
     if verdict.left_off:
@@ -105,6 +91,20 @@ def _described(checkup: Checkup) -> Iterator[str]:
         yield from describe(checkup.session)
 
 
+def _summary(verdict: Verdict) -> str:
+    count = len(verdict.events)
+    if not count:
+        return "The file would be refused as a whole"
+    how = {
+        "one event": "",
+        "a live session": " of a live session, each posted by itself",
+        "an offline session": " of an offline session, posted as one array",
+    }[verdict.form]
+    refused = sum(not event.accepted for event in verdict.events)
+    return f"{quantity(count, 'event')}{how}: {refused or 'none'} would be refused"
+
+
 def _line(remark: Remark) -> str:
     level = {"error": "ERROR", "flag": "flag ", "note": "note "}[remark.level]
-    return f"{level} #{remark.event} {remark.pointer or '/'}  {remark.code}: {remark.message}"
+    whose = "all" if remark.event is None else f"#{remark.event}"
+    return f"{level} {whose} {remark.pointer or '/'}  {remark.code}: {remark.message}"

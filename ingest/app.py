@@ -20,12 +20,13 @@ from litestar.utils import normalize_path
 from eventlog import Writer
 from ingest import media, openapi, tracking
 from ingest.accept import ACCEPTED_TYPES, Accept
-from ingest.bodies import BodyLimits, Budget
+from ingest.bodies import BodyLimits, Budget, limits_of_events
 from ingest.cors import Cors, Protocol, protocol_of
 from ingest.documents import Documents
 from ingest.front import Front, Route
 from ingest.http import Disconnected, Reply, as_text, read_headers
 from ingest.identity import RefusedPseudonymizer, read_pseudonymizer
+from ingest.incoming import DOWNLOADED, EVENTS, SESSIONS
 from ingest.intake import TAKEN, Intake, Request
 from ingest.keys import HEADER, ApiKeys, read_api_keys
 from ingest.metrics import Metrics
@@ -123,11 +124,11 @@ def media_routes(of_media: media.Media, settings: Settings, keys: ApiKeys) -> li
     """Return the routes that take events; they need a key if a setting says so."""
     one_event = BodyLimits(settings.http_body_bytes_max)
     # The older form of an offline session is posted to /sessions, which therefore accepts as much as /downloaded.
-    arrays_too = BodyLimits(settings.http_body_bytes_max, settings.http_downloaded_bytes_max)
+    arrays_too = limits_of_events(settings)
     routes = [
-        Route("/api/v1/sessions", of_media.start_session, arrays_too),
-        Route("/api/v1/sessions/{session_id}/events", of_media.add_event, one_event),
-        Route("/api/v1/downloaded", of_media.store_downloaded, arrays_too),
+        Route(SESSIONS, of_media.start_session, arrays_too),
+        Route(EVENTS, of_media.add_event, one_event),
+        Route(DOWNLOADED, of_media.store_downloaded, arrays_too),
     ]
     if not settings.media_needs_key:
         return routes

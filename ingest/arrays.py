@@ -9,8 +9,8 @@ from typing import ClassVar, Final, TypeVar
 
 import msgspec
 
-from schemas.faults import InvalidEvent, NotJson, TooLarge
-from schemas.not_json import what_it_is
+from schemas.faults import InvalidEvent, TooLarge
+from schemas.not_json import no_json
 
 EVENTS_MAX: Final = 20_000
 SLICE_S: Final = 0.001
@@ -40,20 +40,25 @@ _index = re.compile(r"at `\$\[(\d+)\]`").search
 def cut(body: bytes) -> list[msgspec.Raw]:
     """Split an array into its events, each still JSON as it was sent. Neither strings nor depths are checked.
 
-    Raises NotJson, TooLarge if there are more than `EVENTS_MAX`, InvalidEvent if it is not an array of objects.
+    Raises NotJson, TooLarge if there are more than `EVENTS_MAX`, InvalidEvent if it is not an array of objects or
+    an empty one.
     """
     _Element.count = itertools.count()
     try:
         _count(body)
-        return _cut(body)
+        events = _cut(body)
     except _TooMany:
         raise TooLarge(f"Expected an array of at most {EVENTS_MAX} events") from None
     except msgspec.ValidationError as error:
         if (place := _index(str(error))) is None:
             raise InvalidEvent("Expected an array of events, the first a sessionStart") from None
-        raise InvalidEvent(f"event {place[1]}: Expected one event, a JSON object") from None
+        index = int(place[1])
+        raise InvalidEvent(f"event {index}: Expected one event, a JSON object", (index,)) from None
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-        raise NotJson(f"the body is not JSON: {what_it_is(body, error)}") from None
+        raise no_json(body, error) from None
+    if not events:
+        raise InvalidEvent("Expected an array of events, the first a sessionStart, got an empty one")
+    return events
 
 
 class Turns:

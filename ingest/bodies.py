@@ -16,6 +16,7 @@ from litestar.types import Receive, Scope
 
 from ingest.http import CUT_OFF, Disconnected
 from schemas.faults import Fault, NotJson, Overloaded, TooLarge
+from schemas.settings import Settings
 
 # A sender that gets a reply while it still sends may see a reset connection instead, so a refused body is read to
 # its end and discarded.
@@ -46,6 +47,11 @@ class BodyLimits(msgspec.Struct, frozen=True):
     def largest(self) -> int:
         """The larger of the two limits."""
         return max(self.event_bytes_max, self.array_bytes_max)
+
+
+def limits_of_events(settings: Settings) -> BodyLimits:
+    """Return the limits of the routes that take a sessionStart, or a whole offline session."""
+    return BodyLimits(settings.http_body_bytes_max, settings.http_downloaded_bytes_max)
 
 
 class Budget:
@@ -143,7 +149,7 @@ async def read_body(
                 if size > limits.event_bytes_max:
                     if len(parts) > 1 and len(parts[0]) < limits.event_bytes_max:
                         parts = [b"".join(parts)]
-                    _check_size(size, limits.largest if is_packed else limits.of(parts[0]))
+                    check_size(size, limits.largest if is_packed else limits.of(parts[0]))
             except (TooLarge, Overloaded) as fault:
                 refusal = fault
                 parts.clear()
@@ -158,7 +164,8 @@ async def read_body(
     raise Disconnected
 
 
-def _check_size(size: int, bytes_max: int, *, unpacked: str = "") -> None:
+def check_size(size: int, bytes_max: int, *, unpacked: str = "") -> None:
+    """Raise TooLarge for a body of more bytes than these."""
     if size > bytes_max:
         raise TooLarge(f"Expected a body of at most {bytes_max} bytes{unpacked}")
 
@@ -206,7 +213,7 @@ async def unpack(body: bytes, encoding: bytes, limits: BodyLimits, share: Share)
         parts.append(part)
         if size > bytes_max:
             bytes_max = limits.of(parts[0])
-            _check_size(size, bytes_max, unpacked=" unpacked")
+            check_size(size, bytes_max, unpacked=" unpacked")
         if size > ratio_bytes_max:
             raise TooLarge(f"Expected a body of at most {UNPACKED_RATIO_MAX} times its packed size")
         body = unpacker.unconsumed_tail

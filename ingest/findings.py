@@ -19,13 +19,12 @@ from schemas.media import (
     TS_MS_USUAL,
     TYPE_OF_KIND,
     PlayerTime,
-    at,
     fits,
     json_word,
     kind_word,
     misshapen,
 )
-from schemas.paths import TOP_KEYS, Path, quote
+from schemas.paths import TOP_KEYS, Path, at, quote
 from schemas.vocabulary import EVENT_TYPES, EventType, Kind, Param
 
 NAMED_MAX: Final = 8  # so many things are named in one refusal
@@ -33,7 +32,9 @@ NAMED_MAX: Final = 8  # so many things are named in one refusal
 OPTIONAL_PARTS: Final = ("params", "qoeData", "customMetadata")
 
 Level = Literal["error", "flag", "note"]
-Takes = Literal["a sessionStart", "any other event"]
+# What a place takes. /sessions: a live sessionStart, or an array that begins with an offline one; /downloaded: an
+# array that begins with any; /events, and an array after its first event: what is no sessionStart.
+Takes = Literal["a live sessionStart", "an offline sessionStart", "a sessionStart", "any other event"]
 
 WORDS_OF_KIND: Final[dict[Kind, str]] = {
     "string": "a string",
@@ -95,6 +96,41 @@ def refusal(found: Iterable[Finding], *, or_else: str) -> InvalidEvent:
     return InvalidEvent("; ".join([*named, *more]) or or_else)
 
 
+def misplaced(event: dict[str, Any], row: EventType, takes: Takes) -> Finding | None:
+    """Return why an event of this type is refused where this is taken; None if it is not."""
+    if takes == "any other event":
+        if row.starts:
+            message = "Expected any event but sessionStart here: post that to /api/v1/sessions"
+            return _error("path", ("eventType",), message)
+        return None
+    if not row.starts:
+        message = f"Expected sessionStart here, got {row.name}: post it to /events of its session"
+        return _error("path", ("eventType",), message)
+    path: Path = ("params", "media.downloaded")
+    is_offline = is_downloaded(event)
+    if takes == "a live sessionStart" and is_offline:
+        message = "Expected an array of events, as `media.downloaded` is true: the session is offline"
+        return _error("form", path, message)
+    if takes == "an offline sessionStart" and not is_offline:
+        message = (
+            "Expected `media.downloaded` to be true: an array is an offline session, and a live session is one "
+            "event in each POST"
+        )
+        return _error("form", path, message)
+    return None
+
+
+def is_downloaded(event: Any) -> bool:
+    """Return whether an event says that its session was played offline."""
+    return type(event) is dict and part_of(event, "params").get("media.downloaded") is True
+
+
+def part_of(event: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return one of an event's parts; an empty one if it is missing, or no object."""
+    part = event.get(name)
+    return part if type(part) is dict else {}
+
+
 def errors(event: Any, takes: Takes | None = None) -> Iterator[Finding]:
     """Yield what an event is refused for, the most important first."""
     if type(event) is not dict:
@@ -102,7 +138,9 @@ def errors(event: Any, takes: Takes | None = None) -> Iterator[Finding]:
         return
     if (other := _other_form(event)) is not None:
         yield _error("form", (), other)
-    row = yield from _event_type(event, takes)
+    row = yield from _event_type(event)
+    if row is not None and takes is not None and (wrong := misplaced(event, row, takes)) is not None:
+        yield wrong
     yield from _player_time(event)
     yield from _parts(event, row)
     for path, message in misshapen(event):
@@ -139,7 +177,7 @@ def _other_form(event: dict[str, Any]) -> str | None:
     return None
 
 
-def _event_type(event: dict[str, Any], takes: Takes | None) -> Generator[Finding, None, EventType | None]:
+def _event_type(event: dict[str, Any]) -> Generator[Finding, None, EventType | None]:
     name = event.get("eventType")
     path: Path = ("eventType",)
     if name is None:
@@ -155,10 +193,6 @@ def _event_type(event: dict[str, Any], takes: Takes | None) -> Generator[Finding
         meant = f": did you mean `{near}`?" if near else "."
         known = ", ".join(sorted(EVENT_TYPES, key=lambda known: known != near))
         yield _error("unknown_event_type", path, f"Unknown `eventType` {quote(name)}{meant} Known are {known}")
-    elif takes == "a sessionStart" and not row.starts:
-        yield _error("path", path, f"Expected sessionStart here, got {name}: post it to /events of its session")
-    elif takes == "any other event" and row.starts:
-        yield _error("path", path, "Expected any event but sessionStart here: post that to /api/v1/sessions")
     return row
 
 

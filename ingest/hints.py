@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ingest.findings import Finding
+from ingest.findings import Finding, part_of
 from ingest.nearest import KnownNames
 from schemas.paths import TOP_KEYS, Path, quote
 from schemas.vocabulary import DIMENSION_KEYS, EVENT_TYPES, QOE, EventType, Phase
@@ -30,12 +30,16 @@ _TOP: Final = KnownNames(TOP_KEYS)
 _TIME: Final = KnownNames(("playhead", "ts"))
 
 
-def unknown_keys(event: dict[str, Any], row: EventType) -> Iterator[Finding]:
-    """Yield each key that the protocol does not know; it is stored, and read by nothing here."""
+def unknown_keys(event: dict[str, Any], row: EventType | None) -> Iterator[Finding]:
+    """Yield each key that the protocol does not know; it is stored, and read by nothing here.
+
+    Without a row it is not known which `params` the event may have.
+    """
     yield from _unknown((), event, _TOP)
-    yield from _unknown(("playerTime",), event["playerTime"], _TIME)
-    yield from _unknown(("qoeData",), event.get("qoeData") or {}, _QOE)
-    yield from _unknown(("params",), event.get("params") or {}, _PARAMS[row.name])
+    yield from _unknown(("playerTime",), part_of(event, "playerTime"), _TIME)
+    yield from _unknown(("qoeData",), part_of(event, "qoeData"), _QOE)
+    if row is not None:
+        yield from _unknown(("params",), part_of(event, "params"), _PARAMS[row.name])
 
 
 def _unknown(path: Path, part: dict[str, Any], known: KnownNames) -> Iterator[Finding]:
@@ -54,7 +58,7 @@ def _unknown(path: Path, part: dict[str, Any], known: KnownNames) -> Iterator[Fi
 def units(event: dict[str, Any]) -> Iterator[Finding]:
     """Yield each number that is probably in another unit than the documented one."""
     for part, key, above, below, unit in UNITS:
-        value = (event.get(part) or {}).get(key)
+        value = part_of(event, part).get(key)
         if isinstance(value, int | float) and above < value < below:
             yield Finding(
                 "note", "unit", (part, key), f"Expected {unit}, {value:.10g} is an unlikely number of them"
@@ -79,7 +83,8 @@ class Order:
 
     def after(self, event: dict[str, Any], row: EventType) -> Iterator[Finding]:
         """Yield what is odd about the place of the next event."""
-        yield from self._times(event["playerTime"]["ts"])
+        if type(ts_ms := part_of(event, "playerTime").get("ts")) is int:
+            yield from self._times(ts_ms)
         if self._count == 0 and not row.starts:
             yield _order(("eventType",), "Expected a sessionStart first")
         if self._ended:

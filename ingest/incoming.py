@@ -1,14 +1,18 @@
-"""One event that may be stored, and the check that it has passed."""
+"""One event that may be stored, the check that it has passed, and the paths where events are posted."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from ingest.findings import Takes, errors, refusal
+from ingest.findings import Takes, errors, misplaced, refusal
 from ingest.oddities import STRICT_FLAGS, oddities
 from schemas.faults import InvalidEvent
 from schemas.media import check_event
 from schemas.vocabulary import EventType
+
+SESSIONS: Final = "/api/v1/sessions"
+EVENTS: Final = "/api/v1/sessions/{session_id}/events"
+DOWNLOADED: Final = "/api/v1/downloaded"
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -24,20 +28,15 @@ class Incoming(msgspec.Struct, frozen=True):
         ts_ms: int = self.event["playerTime"]["ts"]
         return ts_ms
 
-    @property
-    def is_downloaded(self) -> bool:
-        """Whether it begins an offline session."""
-        return self.event["params"].get("media.downloaded") is True
-
 
 def check(event: Any, *, strict: bool, takes: Takes, now_ms: int) -> Incoming:
-    """Check one decoded event. Raises InvalidEvent, which names all that is wrong with it."""
+    """Check one decoded event for a place that takes this. Raises InvalidEvent, which names all that is wrong."""
     try:
         event_type, flags = check_event(event, now_ms=now_ms)
     except InvalidEvent as fault:
         raise refusal(errors(event, takes), or_else=str(fault)) from None
-    if event_type.starts is not (takes == "a sessionStart"):
-        raise refusal(errors(event, takes), or_else="Expected another `eventType` here")
+    if (wrong := misplaced(event, event_type, takes)) is not None:
+        raise refusal(errors(event, takes), or_else=wrong.message)
     if strict and not STRICT_FLAGS.isdisjoint(flags):
         odd = (found for found in oddities(event, event_type, now_ms=now_ms) if found.code in STRICT_FLAGS)
         raise refusal(odd, or_else=f"Expected an event without the flags {', '.join(flags)}")

@@ -43,10 +43,6 @@ from schemas.settings import Settings
 TRACKING_HEADERS: Final = (b"x-jay-tracking", b"__secure-jay_tracking")
 NOT_VALID: Final = "tracking_not_valid"
 REFUSED_NAMED_MAX: Final = 4  # so many events of an array
-NOT_DOWNLOADED: Final = (
-    "Expected `media.downloaded` to be true - at `$.params`: an array is an offline session, and a live session "
-    "is one event in each POST"
-)
 
 
 class MediaRules(msgspec.Struct, frozen=True):
@@ -167,11 +163,9 @@ class Media:
         if request.body.lstrip()[:1] == b"[":
             return await self._store_offline(request, SOURCE_MEDIA)
         now_ms = _milliseconds(request)
-        incoming = check(read_json(request.body), strict=self._rules.strict, takes="a sessionStart", now_ms=now_ms)
-        if incoming.is_downloaded:
-            raise InvalidEvent(
-                "Expected an array of events, as `media.downloaded` is true: the session is offline"
-            )
+        incoming = check(
+            read_json(request.body), strict=self._rules.strict, takes="a live sessionStart", now_ms=now_ms
+        )
         session, event_id = self._new_session(request, now_ms)
         wrapped = self._wrap(incoming, request, session, event_id)
         wrapped.requesthashes = ",".join(request_hashes(self._rules.pseudonym_key, request))
@@ -282,16 +276,13 @@ class Media:
 
     def _check_each(self, events: Sequence[msgspec.Raw], request: Request, source: str) -> Iterator[Incoming]:
         """Check one event after the other. Raises NotJson or InvalidEvent, naming the first bad ones by index."""
-        if not events:
-            raise InvalidEvent("Expected an array of events, the first a sessionStart, got an empty one")
         now_ms = _milliseconds(request)
+        first: Takes = "an offline sessionStart" if source == SOURCE_MEDIA else "a sessionStart"
         refused: list[Refusal] = []
         for index, event in enumerate(events):
-            takes: Takes = "any other event" if index else "a sessionStart"
+            takes: Takes = "any other event" if index else first
             try:
                 incoming = check(read_json(bytes(event)), strict=self._rules.strict, takes=takes, now_ms=now_ms)
-                if index == 0 and source == SOURCE_MEDIA and not incoming.is_downloaded:
-                    raise InvalidEvent(NOT_DOWNLOADED)
             except (NotJson, InvalidEvent) as fault:
                 refused.append(type(fault)(f"event {index}: {fault}"))
                 if len(refused) == REFUSED_NAMED_MAX:

@@ -1,21 +1,20 @@
 """POST /validate: says all about events that somebody wants to have checked, and stores nothing."""
 
-from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
-import msgspec
 from litestar import Request as LitestarRequest
 from litestar import Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from ingest.arrays import Turns
-from ingest.bodies import BodyLimits
+from ingest.bodies import BodyLimits, limits_of_events
 from ingest.cors import ANY_PAGE
 from ingest.http import as_text
 from ingest.intake import Intake
+from ingest.posts import posts_of
 from ingest.replies import encode
-from ingest.verdicts import Judge, Verdict, events_of
+from ingest.verdicts import Judge, Verdict
 from schemas.faults import NoSuchRoute
 from schemas.settings import Settings
 
@@ -30,6 +29,7 @@ class Validation:
         self._is_on = settings.http_validate
         self._strict = settings.strict
         self._limits = BodyLimits(settings.http_body_bytes_max, ARRAY_BYTES_MAX)
+        self._of_routes = limits_of_events(settings)
         self._intake = intake
         self._turns = Turns()
 
@@ -47,20 +47,12 @@ class Validation:
         return handlers
 
     async def validate(self, request: LitestarRequest[Any, Any, Any]) -> Response[Verdict]:
-        """Return what becomes of one event (a JSON object), or of the events of one session (an array)."""
+        """Return what becomes of one event, or of those of one session: an array, or one event in each line."""
         async with self._intake.taken(request.scope, request.receive, self._limits) as taken:
             if not self._is_on:
                 raise NoSuchRoute("Validation is off; PLAYHEAD_HTTP_VALIDATE=on switches it on")
-            events = events_of(taken.body)
-            bodies: Sequence[bytes | msgspec.Raw] = [taken.body] if events is None else events
-            now_ms = int(taken.received.timestamp() * 1000)
-            judge = Judge(strict=self._strict, now_ms=now_ms, is_session=events is not None)
-            self._intake.charge(taken, max(0, len(bodies) - 1))
-            await self._turns.take(_judge_each(judge, bodies))
+            posts = posts_of(taken.body, self._of_routes)
+            judge = Judge(posts, strict=self._strict, now_ms=int(taken.received.timestamp() * 1000))
+            self._intake.charge(taken, max(0, len(posts.bodies) - 1))
+            await self._turns.take(judge.each())
             return Response(encode(judge.verdict()), media_type="application/json")  # type: ignore[arg-type]
-
-
-def _judge_each(judge: Judge, bodies: Sequence[bytes | msgspec.Raw]) -> Iterator[None]:
-    for body in bodies:
-        judge.take(bytes(body))
-        yield

@@ -1,41 +1,51 @@
 """What becomes of events that somebody wants to have checked: every error, flag and hint, and what was understood.
 
-The rules are those of events that are stored: `ingest.incoming.check` decides. Nothing here has effects.
+The rules are those of events that are stored: `ingest.incoming.check` decides, for the place to which each event
+would be posted. Nothing here has effects.
 """
 
+import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 
-from ingest.arrays import cut
+from ingest.bodies import check_size
 from ingest.findings import Finding, Level, Takes, errors
 from ingest.hints import Order, phases, units, unknown_keys
 from ingest.incoming import Incoming, check
 from ingest.oddities import STRICT_FLAGS, oddities
-from schemas.faults import InvalidEvent, NotJson
+from ingest.posts import Form, Posts
+from schemas.faults import Flaw, InvalidEvent, NotJson, Refusal, TooLarge
 from schemas.media import read_json
+from schemas.not_json import SEVERAL_DOCUMENTS
 from schemas.paths import Path, pointer
-from schemas.vocabulary import QOE, EventType
+from schemas.vocabulary import EVENT_TYPES, QOE, EventType
 
 FINDINGS_OF_EVENT_MAX: Final = 50
 FINDINGS_MAX: Final = 500
+# What a message about one event says to whoever has several checked.
+_MEANT: Final = {
+    SEVERAL_DOCUMENTS: "it is several JSON documents; send the events of a session as an array, or each in a line"
+}
+NOT_JUDGED: Final = "No event was judged, since they cannot be told apart: mend this, and check the array again"
 PHASES: Final = {"start": "starts", "complete": "is complete", "skip": "is skipped"}
 
 
 class Remark(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that is wrong or odd.
 
-    `level`: an `error` refuses the event, a `flag` is stored with it, a `note` changes nothing. `code` is the
-    flag, or the kind of mistake. `event` is the index of the event, `pointer` the place in what was sent
-    (RFC 6901).
+    `level`: an `error` refuses the event, a `flag` is stored with it (with a refused one once that is mended), a
+    `note` changes nothing. `code` is the flag, or the kind of mistake. `event` is the index of the event, null if
+    the whole body is refused. `pointer` is the place in what was sent (RFC 6901).
     """
 
     level: Level
     code: str
-    event: int
+    event: int | None
     pointer: str
     message: str
 
@@ -51,96 +61,112 @@ class Understood(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of one event; `understood` is null if it is refused."""
+    """What becomes of one event, and the path to post it to. A refused one has no path, and is not understood."""
 
     event: int
     accepted: bool
+    post_to: str | None
     flags: list[str]
     understood: Understood | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of all events. Of more remarks than 500, `left_off` is their number beyond."""
+    """What becomes of all events, as they would be posted. `left_off` is the number of remarks beyond 500.
+
+    `form`: one event, a live session, each event of which is posted by itself, or an offline session, one array.
+    """
 
     accepted: bool
+    form: Form
     events: list[EventVerdict]
     remarks: list[Remark]
     left_off: int
 
 
-def events_of(body: bytes) -> Sequence[msgspec.Raw] | None:
-    """Return the events of a body that is an array; None if it has to be judged whole. Raises TooLarge."""
-    if body.lstrip()[:1] != b"[":
-        return None
-    try:
-        return cut(body)
-    except (NotJson, InvalidEvent):
-        return None
-
-
 class Judge:
-    """Judges the events of one session, or a single one, in the order in which they come."""
+    """Judges the events of a body in the order in which they come, as the places do to which they are posted."""
 
-    def __init__(self, *, strict: bool, now_ms: int, is_session: bool) -> None:
+    def __init__(self, posts: Posts, *, strict: bool, now_ms: int) -> None:
+        self._posts = posts
         self._strict = strict
         self._now_ms = now_ms
-        self._is_session = is_session
+        self._is_session = posts.form != "one event"
         self._order = Order()
         self._events: list[EventVerdict] = []
         self._remarks: list[Remark] = []
         self._left_off = 0
 
-    def take(self, body: bytes) -> Incoming | None:
-        """Judge the next event, as it was sent; return it if it is accepted."""
+    def each(self) -> Iterator[Incoming | None]:
+        """Judge one event after the other; yield each that is accepted, None in the place of each that is not."""
+        for body in self._posts.bodies:
+            yield self._take(bytes(body))
+
+    def _take(self, body: bytes) -> Incoming | None:
         index = len(self._events)
-        found: list[Finding] = []
+        event, found = self._read(index, body)
+        takes = self._posts.takes(index, event)
         incoming = None
-        try:
-            event = read_json(body)
-            starts = type(event) is dict and event.get("eventType") == "sessionStart" and index == 0
-            takes: Takes = "a sessionStart" if starts else "any other event"
-            incoming = check(event, strict=self._strict, takes=takes, now_ms=self._now_ms)
-        except NotJson as fault:
-            found = [Finding("error", fault.code, (), str(fault))]
-        except InvalidEvent as fault:
-            found = list(itertools.islice(self._wrong(event, takes), FINDINGS_OF_EVENT_MAX))
-            found = found or [Finding("error", fault.code, (), str(fault))]
-        else:
-            found = list(itertools.islice(self._odd(incoming), FINDINGS_OF_EVENT_MAX))
-        for finding in found:
+        if not found:
+            try:
+                incoming = check(event, strict=self._strict, takes=takes, now_ms=self._now_ms)
+            except InvalidEvent as fault:
+                found = list(self._wrong(event, takes)) or [Finding("error", fault.code, (), str(fault))]
+        elif event is not UNSET:
+            places = {finding.path for finding in found}
+            found += [finding for finding in self._wrong(event, takes) if finding.path not in places]
+        if type(event) is dict:
+            found += self._odd(event, {finding.path for finding in found})
+        for finding in found[:FINDINGS_OF_EVENT_MAX]:
             self._remark(index, finding)
         self._events.append(
             EventVerdict(
                 event=index,
                 accepted=incoming is not None,
+                post_to=self._posts.path(takes) if incoming else None,
                 flags=incoming.flags if incoming else [],
                 understood=understood(incoming) if incoming else None,
             )
         )
         return incoming
 
+    def _read(self, index: int, body: bytes) -> tuple[Any, list[Finding]]:
+        """Return an event, and what is wrong with its bytes: then it is what they seem to mean, or UNSET."""
+        flaws = [flaw._replace(path=flaw.path[1:]) for flaw in self._posts.flaws if flaw.path[0] == index]
+        found = []
+        try:
+            check_size(len(body), self._posts.event_bytes_max)
+        except TooLarge as fault:
+            found.append(Finding("error", fault.code, (), str(fault)))
+        event: Any = UNSET
+        try:
+            event = read_json(body)
+        except NotJson as fault:
+            flaws += [flaw._replace(message=_MEANT.get(flaw.message, flaw.message)) for flaw in fault.flaws]
+            flaws = flaws or [Flaw(str(fault))]
+            if fault.mended is not None:
+                with contextlib.suppress(NotJson):
+                    event = read_json(fault.mended)
+        return event, found + [Finding("error", NotJson.code, flaw.path, flaw.message) for flaw in flaws]
+
     def _wrong(self, event: Any, takes: Takes) -> Iterator[Finding]:
-        wrong = list(itertools.islice(errors(event, takes), FINDINGS_OF_EVENT_MAX))
-        yield from wrong
-        if not wrong:  # it is refused because the ingest is strict
-            row = check(event, strict=False, takes=takes, now_ms=self._now_ms).event_type
-            for finding in oddities(event, row, now_ms=self._now_ms):
-                is_error = finding.code in STRICT_FLAGS
+        return itertools.islice(errors(event, takes), FINDINGS_OF_EVENT_MAX)
+
+    def _odd(self, event: dict[str, Any], wrong: Container[Path]) -> Iterator[Finding]:
+        """Yield what is odd, wherever nothing is wrong already."""
+        name = event.get("eventType")
+        row = EVENT_TYPES.get(name) if type(name) is str else None
+        order = list(self._order.after(event, row)) if self._is_session and row is not None else []
+        found = (oddities(event, row, now_ms=self._now_ms), unknown_keys(event, row), units(event), order)
+        for finding in itertools.islice(itertools.chain.from_iterable(found), FINDINGS_OF_EVENT_MAX):
+            if finding.path not in wrong:
+                is_error = self._strict and finding.code in STRICT_FLAGS
                 yield msgspec.structs.replace(finding, level="error") if is_error else finding
 
-    def _odd(self, incoming: Incoming) -> Iterator[Finding]:
-        event, row = incoming.event, incoming.event_type
-        yield from oddities(event, row, now_ms=self._now_ms)
-        yield from unknown_keys(event, row)
-        yield from units(event)
-        if self._is_session:
-            yield from self._order.after(event, row)
-
-    def _remark(self, index: int, finding: Finding) -> None:
+    def _remark(self, index: int | None, finding: Finding) -> None:
         if len(self._remarks) >= FINDINGS_MAX:
             self._left_off += 1
             return
-        path: Path = (index, *finding.path) if self._is_session else finding.path
+        path: Path = finding.path if index is None or not self._is_session else (index, *finding.path)
         remark = Remark(
             level=finding.level,
             code=finding.code,
@@ -151,16 +177,30 @@ class Judge:
         self._remarks.append(remark)
 
     def verdict(self) -> Verdict:
-        """Return what becomes of the events that were taken."""
+        """Return what becomes of the events that were judged."""
+        if self._posts.fault is not None:
+            self._remark_whole(self._posts.fault)
         if self._is_session and self._events:
             for finding in self._order.at_the_end():
                 self._remark(len(self._events) - 1, finding)
         return Verdict(
             accepted=bool(self._events) and all(event.accepted for event in self._events),
+            form=self._posts.form,
             events=self._events,
             remarks=self._remarks,
             left_off=self._left_off,
         )
+
+    def _remark_whole(self, fault: Refusal) -> None:
+        """Say why a body is refused as a whole, and that its events were not judged for that."""
+        flaws: Sequence[Flaw] = [Flaw(str(fault), fault.path if isinstance(fault, InvalidEvent) else ())]
+        if isinstance(fault, NotJson):
+            flaws = fault.flaws or flaws
+        found = [Finding("error", fault.code, flaw.path, flaw.message) for flaw in flaws]
+        if isinstance(fault, NotJson) or found[0].path:
+            found.append(Finding("note", "not_judged", (), NOT_JUDGED))
+        for finding in found:
+            self._remark(None, finding)
 
 
 def understood(incoming: Incoming) -> Understood:

@@ -26,7 +26,8 @@ A fault knows its code, its HTTP status and whether to retry. The code is the re
 metric's label and the reason in `quarantine`; `ingest/replies.py` alone turns a fault into a reply.
 """
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
 
 
 class Fault(Exception):  # noqa: N818  (`Fault` is the project's word)
@@ -52,16 +53,38 @@ class Refusal(Fault):
     status = 400
 
 
+class Flaw(NamedTuple):
+    """One thing that makes a body no JSON, and its place, () if that is not known.
+
+    `token` is where something stands in the place of a value, from and to, if that is what is wrong.
+    """
+
+    message: str
+    path: tuple[str | int, ...] = ()
+    token: tuple[int, int] | None = None
+
+
 class NotJson(Refusal):
-    """The body is not one JSON document in UTF-8."""
+    """The body is not one JSON document in UTF-8: for these flaws, if it was looked for them.
+
+    `mended` is what it would be without them, if they are all and each has a place.
+    """
 
     code = "not_json"
 
+    def __init__(self, message: str, flaws: Sequence[Flaw] = (), mended: bytes | None = None) -> None:
+        super().__init__(message)
+        self.flaws, self.mended = flaws, mended
+
 
 class InvalidEvent(Refusal):
-    """The body is JSON, but not an event of the Media Collection vocabulary."""
+    """The body is JSON, but not an event of the Media Collection vocabulary; `path` leads to one of several."""
 
     code = "invalid_event"
+
+    def __init__(self, message: str, path: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class InvalidTracking(Refusal):

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 
 from schemas.faults import InvalidEvent, NotJson
-from schemas.not_json import DEPTH_MAX, what_it_is
-from schemas.paths import TOP_KEYS, Path, dollar, quote
+from schemas.not_json import DEPTH_MAX, no_json
+from schemas.paths import TOP_KEYS, Path, at, quote
 from schemas.vocabulary import EVENT_TYPES, LIVE_CONTENT_TYPES, QOE, STATES_PARAMS, EventType, Kind, Param
 
 TS_MS_MAX = 4_102_444_800_000  # the year 2100: a later timestamp is a mistake, not a late event
@@ -214,7 +214,7 @@ def read_json(body: bytes) -> Any:
     try:
         return _decode(body)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-        raise NotJson(f"the body is not JSON: {what_it_is(body, error)}") from None
+        raise no_json(body, error) from None
 
 
 def _check_depth(body: bytes) -> None:
@@ -329,11 +329,6 @@ def is_past_end(playhead: float, params: dict[str, Any]) -> bool:
         return playhead > DAY_S  # live playheads are seconds of the day
     length = params.get("media.length")
     return isinstance(length, int | float) and 0 < length < playhead
-
-
-def at(message: str, path: Path) -> str:
-    """Return a message with its place, if that is not the whole document."""
-    return f"{message} - at `{dollar(path)}`" if path else message
 
 
 def json_word(value: Any) -> str:

@@ -6,10 +6,16 @@ It costs a look at the beginning of a body, and at no more than `SCANNED_BYTES_M
 import re
 from typing import Final
 
-from schemas.paths import Path, dollar
+import msgspec
+
+from schemas.faults import Flaw, NotJson
+from schemas.paths import Path, at
 
 SCANNED_BYTES_MAX: Final = 8_192
 DEPTH_MAX: Final = 16
+MENDED_BYTES_MAX: Final = 65_536  # a larger body is not read again to find more
+FLAWS_MAX: Final = 8
+SEVERAL_DOCUMENTS: Final = "it is several JSON documents; send one event in each POST"
 CONTEXT_BYTES: Final = 32
 
 _BEGINNINGS: Final = (
@@ -25,6 +31,7 @@ _BEGINNINGS: Final = (
     (b"--", "it looks like multipart/form-data; the body has to be the JSON itself"),
     (b"eyJ", "it looks like Base64; send the JSON as it is"),
 )
+_read_over = msgspec.json.Decoder(msgspec.Raw).decode  # makes no objects
 _zlib = re.compile(rb"x[\x01\x5e\x9c\xda]").match
 _form = re.compile(rb"[\w.+%\[\]-]{1,256}=").match
 _position = re.compile(r" \(byte (\d+)\)$").search
@@ -32,6 +39,7 @@ _token = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{},:]', re.DOTALL)
 _number = re.compile(rb"[+-]?(?:NaN|Infinity|inf\b|nan\b)")
 _number_form = re.compile(rb"[+-]?(?:0\d|\.\d|\d+\.(?!\d)|\+)")
 _word = re.compile(rb"[A-Za-z_$][\w$.]*+")
+_colon = re.compile(rb"[ \t\r\n]*:").match
 _huge_number = re.compile(rb"(?<![\d.])[\d.]++[eE]\+?\d{3,}|(?<!\d)\d{300,}")
 _surrogate = re.compile(rb"\\u[dD][89a-fA-F]")
 _WORDS: Final = {
@@ -43,22 +51,45 @@ _WORDS: Final = {
 }
 
 
-def what_it_is(body: bytes, error: Exception) -> str:
-    """Return what is wrong with a body that a JSON decoder refused with this error."""
+def no_json(body: bytes, error: Exception) -> NotJson:
+    """Return the refusal of a body that a JSON decoder refused with this error.
+
+    What stands in the place of a value (`NaN`, `undefined`) is named each time, by reading on as if it were 0.
+    """
+    flaws = [_flaw(body, error)]
+    mended: bytes | None = body
+    while mended is not None and (token := flaws[-1].token) is not None:
+        start, end = token
+        mended = mended[:start] + b"0".ljust(end - start) + mended[end:]
+        if len(flaws) == FLAWS_MAX or len(body) > MENDED_BYTES_MAX:
+            mended = None
+            break
+        try:
+            _read_over(mended)
+            break
+        except (msgspec.MsgspecError, RecursionError, ValueError) as another:
+            flaws.append(_flaw(mended, another))
+    if mended is body or any(flaw.token is None or not flaw.path for flaw in flaws):
+        mended = None
+    said = "; ".join(dict.fromkeys(at(flaw.message, flaw.path) for flaw in flaws))
+    return NotJson(f"the body is not JSON: {said}", flaws, mended)
+
+
+def _flaw(body: bytes, error: Exception) -> Flaw:
     text = body[:SCANNED_BYTES_MAX].lstrip(b" \t\r\n")
     if not text and len(body) <= SCANNED_BYTES_MAX:
-        return "it is empty; send one event, a JSON object"
+        return Flaw("it is empty; send one event, a JSON object")
     for beginning, meaning in _BEGINNINGS:
         if text.startswith(beginning):
-            return meaning
+            return Flaw(meaning)
     if _zlib(text):
-        return "it looks like zlib; send it unpacked, or as gzip with Content-Encoding: gzip"
+        return Flaw("it looks like zlib; send it unpacked, or as gzip with Content-Encoding: gzip")
     if b"\0" in text[:2]:
-        return "it looks like UTF-16 without its mark; send UTF-8"
+        return Flaw("it looks like UTF-16 without its mark; send UTF-8")
     if _form(text):
         has_json = b"%7B" in text or b"%7b" in text or b"{" in text
         inside = " with JSON in one of its fields" if has_json else ""
-        return f"it looks like a form{inside}; the body has to be the JSON itself"
+        return Flaw(f"it looks like a form{inside}; the body has to be the JSON itself")
     if isinstance(error, UnicodeDecodeError):
         return _not_utf8(body)
     reason = str(error).removeprefix("JSON is malformed: ")
@@ -67,57 +98,62 @@ def what_it_is(body: bytes, error: Exception) -> str:
     return _without_position(body, reason)
 
 
-def _not_utf8(body: bytes) -> str:
+def _not_utf8(body: bytes) -> Flaw:
     try:
         body.decode()
     except UnicodeDecodeError as error:
         position = error.start
     else:
-        return "it is not UTF-8"
+        return Flaw("it is not UTF-8")
     byte = body[position]
     around = body[max(0, position - 1) : position + 2]
     is_one_letter = byte >= 0xA0 and sum(part >= 0x80 for part in around) == 1
     looks = "looks like Latin-1 or Windows-1252" if is_one_letter else "is not UTF-8"
-    return f"byte {position} ({byte:02X}) {looks}; send UTF-8{_at(body, position)}"
+    return Flaw(f"byte {position} ({byte:02X}) {looks}; send UTF-8", place(body, position))
 
 
-def _at_byte(body: bytes, position: int, reason: str) -> str:
+def _at_byte(body: bytes, position: int, reason: str) -> Flaw:
     """Return what is wrong at a position, which may be one too far."""
-    where = _at(body, position)
     for start in (position - 1, position):
         if start >= 0 and (number := _number.match(body, start)):
-            return f"`{number[0].decode()}` is not a number in JSON; leave the key out, or send a number{where}"
+            message = f"`{number[0].decode()}` is not a number in JSON; leave the key out, or send a number"
+            return Flaw(message, place(body, position), number.span())
     rest = body[position : position + CONTEXT_BYTES]
     if reason.startswith("trailing characters"):
         if body[max(0, position - 1) : position + 1].lstrip()[:1] in (b"{", b"["):
-            return "it is several JSON documents; send one event in each POST"
-        return f"something follows the end of the JSON document, at byte {position - 1}"
+            return Flaw(SEVERAL_DOCUMENTS)
+        return Flaw(f"something follows the end of the JSON document, at byte {position - 1}")
+    if (word := _word.match(body, position)) and word[0] in _WORDS and not _colon(body, word.end()):
+        return Flaw(_WORDS[word[0]], place(body, position), word.span())
+    return Flaw(_what_is_there(body, position, rest, reason), place(body, position))
+
+
+def _what_is_there(body: bytes, position: int, rest: bytes, reason: str) -> str:
     if rest.startswith((b"//", b"/*", b"#")):
-        return f"JSON has no comments{where}"
+        return "JSON has no comments"
     if rest.startswith(b"'"):
-        return f"strings and keys have double quotation marks in JSON, not single ones{where}"
+        return "strings and keys have double quotation marks in JSON, not single ones"
     if reason.startswith("trailing comma"):
-        return f"JSON has no comma before `{rest[:1].decode()}`{where}"
+        return f"JSON has no comma before `{rest[:1].decode()}`"
     if rest and rest[0] < 0x20:
-        return f"a control character in a string has to be written as \\u{rest[0]:04x}{where}"
+        return f"a control character in a string has to be written as \\u{rest[0]:04x}"
     if _number_form.match(body, position) or reason.startswith("invalid number"):
-        return f"a number in JSON begins and ends with a digit, and not with an extra 0{where}"
+        return "a number in JSON begins and ends with a digit, and not with an extra 0"
     if "surrogate" in reason:
-        return f"half of a surrogate pair is not a character{where}"
-    if word := _word.match(rest):
-        return _WORDS.get(word[0], "strings and keys have double quotation marks in JSON") + where
-    return f"{reason}{where}"
+        return "half of a surrogate pair is not a character"
+    return "strings and keys have double quotation marks in JSON" if _word.match(rest) else reason
 
 
-def _without_position(body: bytes, reason: str) -> str:
+def _without_position(body: bytes, reason: str) -> Flaw:
     if "out of range" in reason:
         huge = _huge_number.search(body, 0, SCANNED_BYTES_MAX)
-        return f"a number is too large{_at(body, huge.start()) if huge else ''}"
+        return Flaw("a number is too large", place(body, huge.start()) if huge else ())
     if "truncated" in reason:
         if surrogate := _surrogate.search(body, 0, SCANNED_BYTES_MAX):
-            return f"half of a surrogate pair is not a character{_at(body, surrogate.start())}"
-        return f"it ends too early; an object, an array or a string is not closed{_at(body, len(body))}"
-    return reason
+            return Flaw("half of a surrogate pair is not a character", place(body, surrogate.start()))
+        message = "it ends too early; an object, an array or a string is not closed"
+        return Flaw(message, place(body, len(body)))
+    return Flaw(reason)
 
 
 def place(body: bytes, position: int) -> Path:
@@ -144,8 +180,3 @@ def place(body: bytes, position: int) -> Path:
                 return ()
             path.pop()
     return tuple(part for part in path if part is not None)
-
-
-def _at(body: bytes, position: int) -> str:
-    path = place(body, position)
-    return f" - at `{dollar(path)}`" if path else ""

@@ -59,11 +59,11 @@ def test_bad_json_is_a_400_on_every_route(ingest: Ingest, name: str) -> None:
 def test_the_message_names_the_field_and_what_was_expected(ingest: Ingest) -> None:
     """Who reads the 400 learns where to look."""
     for body, words in (
-        (CORPUS["ts as text"], ("an integer", "the string", "playerTime.ts")),
+        (CORPUS["ts as text"], ("an integer", "the string", "`/playerTime/ts`")),
         (CORPUS["state named by a number"], ("a string", "a number", "media.state.name")),
         (CORPUS["params missing"], ("params",)),
         (CORPUS["eventType unknown"], ("eventType", "sessionStart", "sessionBegin")),
-        (CORPUS["nested value"], ("params['x']", "object")),
+        (CORPUS["nested value"], ("'/params/x'", "object")),
     ):
         message = ingest.post("/api/v1/sessions", body).json()["message"]
         assert all(word in message for word in words), message

@@ -443,7 +443,7 @@ def test_a_timestamp_that_is_no_whole_number_is_refused(ingest: Ingest, ts: str)
     body = json.dumps(event("play")).replace("1700000001000", ts)
     reply = ingest.post(f"{ingest.start(session_start())}/events", body.encode())
     assert reply.status_code == 400
-    assert "$.playerTime.ts" in reply.json()["message"]
+    assert "`/playerTime/ts`" in reply.json()["message"]
 
 
 @pytest.mark.parametrize("bitrate", ["1.5", "1e300", "9007199254740994.0"])

@@ -61,20 +61,26 @@ MISTAKES: dict[str, tuple[str, Any, int, str]] = {
         STARTS,
         START_BYTES.replace(b"film-1", b"Caf\xe9 1"),
         400,
-        "(E9) looks like Latin-1 or Windows-1252; send UTF-8 - at `$.params.media.id`",
+        "(E9) looks like Latin-1 or Windows-1252; send UTF-8 - at `/params/media.id`",
     ),
     "NaN": (
         EVENTS,
         PLAY_BYTES.replace(b"1.0", b"NaN"),
         400,
-        "`NaN` is not a number in JSON; leave the key out, or send a number - at `$.playerTime.playhead`",
+        "`NaN` is not a number in JSON; leave the key out, or send a number - at `/playerTime/playhead`",
+    ),
+    "two that are no numbers": (
+        EVENTS,
+        PLAY_BYTES.replace(b"1.0", b"NaN").replace(b"1700000001000", b"undefined"),
+        400,
+        "at `/playerTime/playhead`; `undefined` is not JSON; leave the key out - at `/playerTime/ts`",
     ),
     "-Infinity": (EVENTS, PLAY_BYTES.replace(b"1.0", b"-Infinity"), 400, "`-Infinity` is not a number in JSON"),
     "undefined": (
         EVENTS,
         PLAY_BYTES.replace(b"1700000001000", b"undefined"),
         400,
-        "`undefined` is not JSON; leave the key out - at `$.playerTime.ts`",
+        "`undefined` is not JSON; leave the key out - at `/playerTime/ts`",
     ),
     "Python's None": (EVENTS, PLAY_BYTES.replace(b"1.0", b"None"), 400, "JSON has null"),
     "single quotation marks": (EVENTS, PLAY_BYTES.replace(b'"', b"'"), 400, "double quotation marks"),
@@ -86,7 +92,7 @@ MISTAKES: dict[str, tuple[str, Any, int, str]] = {
     "two documents": (EVENTS, PLAY_BYTES + b"\n" + PLAY_BYTES, 400, "several JSON documents; send one event in"),
     "something after the document": (EVENTS, PLAY_BYTES + b";", 400, "something follows the end"),
     "a number with a leading zero": (EVENTS, PLAY_BYTES.replace(b"1.0", b"01"), 400, "begins and ends with a"),
-    "a number out of range": (EVENTS, PLAY_BYTES.replace(b"1.0", b"1e999"), 400, "too large - at `$.playerTime.p"),
+    "a number out of range": (EVENTS, PLAY_BYTES.replace(b"1.0", b"1e999"), 400, "too large - at `/playerTime/p"),
     "half a surrogate pair": (STARTS, START_BYTES.replace(b"film-1", b"\\ud83d"), 400, "surrogate pair"),
     "JSON encoded twice": (
         EVENTS,
@@ -114,7 +120,7 @@ MISTAKES: dict[str, tuple[str, Any, int, str]] = {
         400,
         "got 'event_type': did",
     ),
-    "a number as type": (EVENTS, PLAY | {"eventType": 1}, 400, "Expected a string, got the number 1 - at `$.eve"),
+    "a number as type": (EVENTS, PLAY | {"eventType": 1}, 400, "Expected a string, got the number 1 - at `/eve"),
     # Time
     "no playerTime": (EVENTS, {"eventType": "play"}, 400, "Expected `playerTime`, an object of `playhead` (secon"),
     "playerTime spelt otherwise": (
@@ -139,7 +145,7 @@ MISTAKES: dict[str, tuple[str, Any, int, str]] = {
         EVENTS,
         player_time(ts="1700000001000"),
         400,
-        "leave out the quotation marks - at `$.playerTime.ts",
+        "leave out the quotation marks - at `/playerTime/ts",
     ),
     "a date": (EVENTS, player_time(ts="2026-01-01T00:00:00Z"), 400, "write `Date.now()`, not a date"),
     "a fraction": (EVENTS, player_time(ts=1_700_000_001_000.25), 400, "got the number 1700000001000.25: round it"),
@@ -147,9 +153,9 @@ MISTAKES: dict[str, tuple[str, Any, int, str]] = {
         EVENTS,
         player_time(ts=1_700_000_001_000_000),
         400,
-        "are these microseconds? - at `$.playerTi",
+        "are these microseconds? - at `/playerTi",
     ),
-    "a negative ts": (EVENTS, player_time(ts=-5), 400, "got the number -5 - at `$.playerTime.ts`"),
+    "a negative ts": (EVENTS, player_time(ts=-5), 400, "got the number -5 - at `/playerTime/ts`"),
     "a playhead that was NaN": (
         EVENTS,
         player_time(playhead=None),
@@ -174,7 +180,7 @@ MISTAKES: dict[str, tuple[str, Any, int, str]] = {
         STARTS,
         START | {"params": []},
         400,
-        "Expected an object, got an array - at `$.params`",
+        "Expected an object, got an array - at `/params`",
     ),
     "params encoded twice": (
         STARTS,
@@ -192,7 +198,7 @@ MISTAKES: dict[str, tuple[str, Any, int, str]] = {
         STARTS,
         START | {"params": {"media": {"id": "x"}}},
         400,
-        "got an object: write the names with a dot between them, as one key - at `$.params['media']`",
+        "got an object: write the names with a dot between them, as one key - at '/params/media'",
     ),
     "an array in metadata": (EVENTS, event("ping", customMetadata={"tags": ["a"]}), 400, "got an array"),
     "too many keys": (
@@ -328,9 +334,9 @@ def test_a_refusal_names_everything_at_once(send: Post, session: str) -> None:
     assert message(send(f"{session}/events", body)).split("; ") == [
         message(send(f"{session}/events", PLAY | {"eventType": "Play"})),
         message(send(f"{session}/events", player_time(playhead="1"))),
-        "Expected an integer, milliseconds since 1970, got the number 1.5 - at `$.playerTime.ts`",
-        "Expected an object, got an array - at `$.params`",
-        "Expected a string, number, boolean or null, got an object - at `$['x']`",
+        "Expected an integer, milliseconds since 1970, got the number 1.5 - at `/playerTime/ts`",
+        "Expected an object, got an array - at `/params`",
+        "Expected a string, number, boolean or null, got an object - at '/x'",
     ]
     much = event("ping", customMetadata={f"k{n}": [] for n in range(200)})
     assert message(send(f"{session}/events", much)).split("; ")[NAMED_MAX:] == ["and more"]

@@ -5,48 +5,80 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from rigs.events import any_event
 from rigs.ingest import SECRETS, event, session_start
 
 from eventlog.adapters import create_log, open_writer
 from ingest.app import build_app
+from ingest.bodies import BodyLimits
 from ingest.hints import UNITS
-from ingest.incoming import check
+from ingest.posts import Posts, posts_of
 from ingest.verdicts import FINDINGS_MAX, Judge
-from schemas.faults import InvalidEvent
-from schemas.media import check_event
 from schemas.settings import read_settings
 
+SESSIONS, DOWNLOADED = "/api/v1/sessions", "/api/v1/downloaded"
 NOW_MS = 1_700_000_000_000
 Json = dict[str, Any]
 Validate = Callable[..., httpx.Response]
 
 
+LIMITS = BodyLimits(65_536, 4_194_304)
+
+
+class Served:
+    """The application in this process, with validation on."""
+
+    def __init__(self, runner: asyncio.Runner, folder: Path, **settings: str) -> None:
+        named = {"DATA_DIR": str(folder), "HTTP_VALIDATE": "on", "REJECTED_PER_S": "0", **settings}
+        self.settings = read_settings({**SECRETS, **{f"PLAYHEAD_{name}": value for name, value in named.items()}})
+        self._runner = runner
+        runner.run(create_log(self.settings))
+        self._writer = runner.run(open_writer(self.settings))
+        app: Any = build_app(self.settings, self._writer).app
+        self._client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ingest")
+
+    def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
+        """Post a body: bytes as they are, anything else as JSON."""
+        content = body if isinstance(body, bytes) else json.dumps(body)
+        return self._runner.run(self._client.post(path, content=content, **options))
+
+    def stored(self) -> list[Json]:
+        """Return the records of its log."""
+        with contextlib.closing(sqlite3.connect(self.settings.data_dir / "log.sqlite")) as log:
+            return [json.loads(value) for (value,) in log.execute("SELECT value FROM records ORDER BY id")]
+
+    def close(self) -> None:
+        """End it."""
+        self._runner.run(self._client.aclose())
+        self._runner.run(self._writer.close())
+
+
 @pytest.fixture(scope="module")
 def validate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Validate]:
-    """The application in this process, with validation on; in the end its log holds nothing."""
-    named = {"DATA_DIR": str(tmp_path_factory.mktemp("validate")), "HTTP_VALIDATE": "on"}
-    settings = read_settings({**SECRETS, **{f"PLAYHEAD_{name}": value for name, value in named.items()}})
+    """A way to have events checked; in the end nothing is in the log."""
     with asyncio.Runner() as runner:
-        runner.run(create_log(settings))
-        writer = runner.run(open_writer(settings))
-        app: Any = build_app(settings, writer).app
-        client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ingest")
+        served = Served(runner, tmp_path_factory.mktemp("validate"))
+        yield partial(served.post, "/validate")
+        served.close()
+        assert served.stored() == []
 
-        def post(body: Any, **options: Any) -> httpx.Response:
-            content = body if isinstance(body, bytes) else json.dumps(body)
-            return runner.run(client.post("/validate", content=content, **options))
 
-        yield post
-        runner.run(client.aclose())
-        runner.run(writer.close())
-        with contextlib.closing(sqlite3.connect(settings.data_dir / "log.sqlite")) as log:
-            assert log.execute("SELECT count(*) FROM records").fetchone() == (0,)
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Served]]:
+    """An ingest as it is by default, and a strict one."""
+    with asyncio.Runner() as runner:
+        both = [Served(runner, tmp_path_factory.mktemp(strict), STRICT=strict) for strict in ("off", "on")]
+        yield both
+        for served in both:
+            served.close()
 
 
 def remarks(reply: httpx.Response, level: str | None = None) -> set[tuple[str, str]]:
@@ -95,16 +127,18 @@ def test_every_error_flag_key_and_unit_is_named_with_its_place(validate: Validat
     assert "did you mean `media.genre`?" in reply.text
     wrong = validate({"eventType": "Play", "playerTime": {"playhead": "1", "ts": 5}})
     assert remarks(wrong, "error") == {("unknown_event_type", "/eventType"), ("type", "/playerTime/playhead")}
-    assert wrong.json()["events"] == [{"event": 0, "accepted": False, "flags": [], "understood": None}]
+    refused: Json = {"event": 0, "accepted": False, "post_to": None, "flags": [], "understood": None}
+    assert wrong.json()["events"] == [refused]
 
 
 @pytest.mark.parametrize(("part", "key", "above", "below", "unit"), UNITS)
 def test_an_unlikely_unit_is_noted(part: str, key: str, above: float, below: float, unit: str) -> None:
     """Each, just beyond its limit, with the unit that is documented."""
-    judge = Judge(strict=False, now_ms=NOW_MS, is_session=False)
     odd = above + 1 if below == float("inf") else below - 1
     body = session_start() if "ad" not in key and "chapter" not in key else event("adStart", params={})
-    judge.take(json.dumps({**body, part: {**body.get(part, {}), key: odd}}).encode())
+    body = {**body, part: {**body.get(part, {}), key: odd}}
+    judge = Judge(posts_of(json.dumps(body).encode(), LIMITS), strict=False, now_ms=NOW_MS)
+    list(judge.each())
     noted = [remark for remark in judge.verdict().remarks if remark.code == "unit"]
     assert [(remark.pointer, unit in remark.message) for remark in noted][-1:] == [(f"/{part}/{key}", True)]
 
@@ -124,6 +158,7 @@ def test_the_events_of_a_session_are_judged_in_their_order(validate: Validate) -
         ("order", "/2/playerTime/ts"),
         ("order", "/2/eventType"),
         ("order", "/3/eventType"),
+        ("order", "/5/playerTime/ts"),
         ("order", "/5"),
     }
     assert remarks(reply, "error") == {
@@ -143,6 +178,65 @@ def test_what_is_not_an_event_is_an_answer_too(validate: Validate, body: bytes) 
     reply = validate(body)
     assert reply.json()["accepted"] is False
     assert reply.json()["remarks"][0]["level"] == "error"
+
+
+def test_an_event_that_is_refused_is_judged_to_its_end(validate: Validate) -> None:
+    """Beside its errors it has every flag, unknown key and unit, so that one round says it all."""
+    body = session_start(**{"media.length": 5_400_000, "media.genere": "x"})
+    body["playerTime"] = {"playhead": "0", "ts": 5}
+    del body["params"]["media.channel"]
+    reply = validate(body)
+    assert remarks(reply, "error") == {("type", "/playerTime/playhead")}
+    assert remarks(reply, "flag") == {("past_ts", "/playerTime/ts"), ("off_schema", "/params/media.channel")}
+    assert remarks(reply, "note") == {("unit", "/params/media.length"), ("unknown_key", "/params/media.genere")}
+    untyped = validate(body | {"eventType": "Start", "extra": 1, "customMetadata": {"a": 1}})
+    assert {
+        ("unknown_event_type", "/eventType"),
+        ("unknown_key", "/extra"),
+        ("off_schema", "/customMetadata/a"),
+        ("past_ts", "/playerTime/ts"),
+    } < remarks(untyped)
+
+
+def test_what_stands_in_the_place_of_numbers_is_named_each_time(validate: Validate) -> None:
+    """With its pointer, and the rest of the event is judged; in an array, the other events are."""
+    nan = json.dumps(event("play", extra=1)).replace("1.0", "NaN").replace("1700000001000", "undefined").encode()
+    found = {
+        ("not_json", "/playerTime/playhead"),
+        ("not_json", "/playerTime/ts"),
+        ("unknown_key", "/extra"),
+    }
+    assert remarks(validate(nan)) == found
+    array = validate(b"[" + json.dumps(session_start()).encode() + b"," + nan + b"]")
+    assert [each["accepted"] for each in array.json()["events"]] == [True, False]
+    assert remarks(array) == {*((code, "/1" + place) for code, place in found), ("order", "/1")}
+
+
+def test_an_array_that_cannot_be_divided_says_so(validate: Validate) -> None:
+    """The error has its place, as far as it is known, and a note says that no event was judged."""
+    for body, found in (
+        (b'[{"eventType": "play"}, {"a": 0x}]', ("not_json", "/1/a")),
+        (b'[{"eventType": "play"}, 1]', ("invalid_event", "/1")),
+    ):
+        reply = validate(body)
+        assert (reply.json()["accepted"], reply.json()["events"]) == (False, [])
+        assert remarks(reply) == {found, ("not_judged", "")}
+        assert {remark["event"] for remark in reply.json()["remarks"]} == {None}
+
+
+def test_an_empty_array_has_the_reason_of_the_routes(validate: Validate, both: list[Served]) -> None:
+    """It is refused with the message that a route gives."""
+    (remark,) = validate([]).json()["remarks"]
+    assert remark["message"] == both[0].post(SESSIONS, []).json()["message"]
+
+
+def test_events_in_lines_are_those_of_a_session(validate: Validate) -> None:
+    """As `playhead check` reads them; documents that are not in lines are told what to do here."""
+    lines = [session_start(), event("Play"), event("sessionEnd")]
+    reply = validate("\n".join(map(json.dumps, lines)).encode())
+    assert remarks(reply, "error") == {("unknown_event_type", "/1/eventType")}
+    joined = validate(b"".join(json.dumps(each).encode() for each in lines))
+    assert "as an array, or each in a line" in joined.json()["remarks"][0]["message"]
 
 
 def test_an_answer_is_bounded(validate: Validate) -> None:
@@ -169,22 +263,60 @@ def test_validation_is_off_by_default(tmp_path: Any) -> None:
     assert (reply.status_code, "PLAYHEAD_HTTP_VALIDATE" in reply.json()["message"]) == (404, True)
 
 
+good_events = st.sampled_from(
+    [
+        session_start(),
+        session_start(**{"media.downloaded": True}),
+        session_start(**{"media.downloaded": False}),
+        session_start(**{"media.downloaded": "true"}),
+        event("play"),
+        event("Play"),
+        event("sessionEnd"),
+        event("ping", customMetadata={"padding": "x" * 65_536}),
+    ]
+)
+
+
+@given(any_event | good_events | st.lists(good_events | any_event, max_size=4))
+def test_a_verdict_is_what_the_routes_decide(both: list[Served], body: Any) -> None:
+    """What is accepted is stored with the same flags, posted as the verdict says; no route takes the rest."""
+    for served in both:
+        reply = served.post("/validate", body)
+        if reply.status_code == 413:
+            assert served.post(
+                f"{served.post(SESSIONS, session_start()).headers['location']}/events", body
+            ).is_error
+            continue
+        verdict = reply.json()
+        has_errors = any(remark["level"] == "error" for remark in verdict["remarks"])
+        assert verdict["accepted"] is not has_errors
+        if verdict["form"] == "an offline session" or not verdict["events"]:
+            replies = [served.post(path, body) for path in (SESSIONS, DOWNLOADED)]
+            assert [each.status_code for each in replies] == [201 if verdict["accepted"] else 400] * 2
+            continue
+        events = [body] if verdict["form"] == "one event" else body
+        for one, judged in zip(events, verdict["events"], strict=True):
+            location = served.post(SESSIONS, session_start()).headers["location"]
+            paths = {f"{location}/events"}
+            if judged["event"] == 0:
+                paths.add(SESSIONS)
+            if not judged["accepted"]:
+                assert {served.post(path, one).status_code for path in paths} <= {400, 413}
+                continue
+            path = judged["post_to"].replace("/api/v1/sessions/{session_id}", location)
+            assert path in paths
+            assert served.post(path, one).is_success
+            assert served.stored()[-1].get("flags", "").split(",") == (judged["flags"] or [""])
+
+
 @given(any_event)
-def test_a_verdict_is_what_an_ingest_decides(body: Any) -> None:
-    """Of any event, strictly or not: accepted if it would be stored, with its flags; refused with a reason."""
-    starts = type(body) is dict and body.get("eventType") == "sessionStart"
+def test_each_flag_has_its_remark(body: Any) -> None:
+    """An event that is accepted has the remarks of its flags and no others; a refused one has an error."""
     for strict in (False, True):
-        judge = Judge(strict=strict, now_ms=NOW_MS, is_session=False)
-        judge.take(json.dumps(body).encode())
+        judge = Judge(Posts([json.dumps(body).encode()], "one event", 65_536), strict=strict, now_ms=NOW_MS)
+        (incoming,) = judge.each()
         verdict = judge.verdict()
-        takes: Any = "a sessionStart" if starts else "any other event"
-        try:
-            flags = check(json.loads(json.dumps(body)), strict=strict, takes=takes, now_ms=NOW_MS).flags
-        except InvalidEvent:
-            assert not verdict.accepted
-            assert any(remark.level == "error" for remark in verdict.remarks)
-        else:
-            assert verdict.accepted
-            assert verdict.events[0].flags == flags == check_event(body, now_ms=NOW_MS)[1]
-            assert {remark.code for remark in verdict.remarks if remark.level == "flag"} == set(flags)
-            assert not any(remark.level == "error" for remark in verdict.remarks)
+        assert verdict.accepted is (incoming is not None)
+        assert verdict.accepted is not any(remark.level == "error" for remark in verdict.remarks)
+        if incoming is not None:
+            assert {remark.code for remark in verdict.remarks if remark.level == "flag"} == set(incoming.flags)

@@ -233,7 +233,7 @@ def test_old_televisions_send_bodies_that_are_refused(week: Week) -> None:
     """Every refused body is one of theirs."""
     (refused,) = week.story("Televisions that were never updated")
     assert refused["reason"] == "invalid_event"
-    assert "playerTime.ts" in refused["detail"]
+    assert "`/playerTime/ts`" in refused["detail"]
     assert refused["bodies"] >= 10
 
 

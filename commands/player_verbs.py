@@ -28,7 +28,12 @@ def tail(
     event_type: Annotated[str | None, typer.Option("--type", help="Only events of this type.")] = None,
     flag: Annotated[str | None, typer.Option(help="Only events with this flag, such as off_schema.")] = None,
     refused: Annotated[bool, typer.Option("--refused", help="Only bodies that were refused.")] = False,
-    lines: Annotated[int, typer.Option(min=0, max=10_000, help="Begin with so many of the newest.")] = 10,
+    lines: Annotated[
+        int,
+        typer.Option(
+            min=0, max=10_000, help="Begin with the last so many that match, of the newest million records."
+        ),
+    ] = 10,
     as_json: Json = False,
     data: Data = None,
 ) -> None:

@@ -1,12 +1,13 @@
 """`playhead tail`: prints events and refused bodies as they come into the lake."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable
 from typing import Final
 
 from commands.as_json import print_json
-from lake.arrivals import Arrival, Arrivals, Wanted
+from lake.arrivals import BACK_RECORDS_MAX, Arrival, Arrivals, Wanted
 from lake.catalog import connect, location
 from lake.schema import check_schema
 from schemas.settings import Settings
@@ -25,12 +26,18 @@ def follow(
     rounds: int | None = None,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Print the newest `lines`, and then what comes, until stopped or for so many more rounds."""
+    """Print the newest `lines` that are wanted, and then what comes, until stopped or for so many more rounds."""
     place = location(settings)
     with contextlib.closing(connect(place, read_only=True, threads=1)) as connection:
         check_schema(connection, place)
-        arrivals = Arrivals(connection, wanted, back=lines)
-        found = arrivals.read()[-lines:] if lines else []
+        arrivals = Arrivals(connection, wanted)
+        newest = arrivals.newest(lines)
+        found = newest.found
+        if len(found) < lines and not newest.is_all:
+            print(  # noqa: T201
+                f"{len(found)} of the newest {BACK_RECORDS_MAX:,} records match; older ones were not looked at",
+                file=sys.stderr,
+            )
         while True:
             for arrival in found:
                 if as_json:

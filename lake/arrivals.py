@@ -1,6 +1,8 @@
 """What has come into the lake since a position of the log: events, and bodies that were refused."""
 
 from datetime import datetime
+from functools import partial
+from typing import Final
 
 import duckdb
 import msgspec
@@ -33,8 +35,13 @@ WHERE ($session IS NULL OR starts_with(session_id, $session))
     AND ($content IS NULL OR list_contains($sessions, session_id)
         OR session_id IN (SELECT session_id FROM batch WHERE content_id = $content)
         OR session_id IN (SELECT session_id FROM sessions WHERE content_id = $content))
-ORDER BY received_at, log_partition, log_offset
+ORDER BY received_at DESC, log_partition DESC, log_offset DESC
+LIMIT $most
 """
+
+BACK_RECORDS_MAX: Final = (
+    1_000_000  # so many of the newest records of the log are looked at, equally of each partition
+)
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -62,30 +69,48 @@ class Arrival(msgspec.Struct, frozen=True):
     detail: str | None
 
 
-class Arrivals:
-    """Follows a lake. It begins so many records before the end of what each partition has."""
+class Newest(msgspec.Struct, frozen=True):
+    """The newest arrivals that are wanted, and whether all of the lake was looked at for them."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, wanted: Wanted, *, back: int) -> None:
+    found: list[Arrival]
+    is_all: bool
+
+
+class Arrivals:
+    """Follows a lake: `newest` begins it."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, wanted: Wanted) -> None:
         self._connection = connection
         self._wanted = wanted
         self._sessions: set[str] = set()  # of the content, whose rows may not be written yet
-        self._next = {partition: max(0, end - back) for partition, end in self._ends().items()}
+        self._next: dict[int, int] = {}
 
     def _ends(self) -> dict[int, int]:
         rows = self._connection.execute("SELECT log_partition, next_offset FROM ledger").fetchall()
         return {partition: end for partition, end in rows if end is not None}
 
+    def newest(self, count: int) -> Newest:
+        """Return the last so many that are wanted, of the newest `BACK_RECORDS_MAX` records."""
+        ends = self._ends()
+        back = BACK_RECORDS_MAX // max(1, len(ends)) if count else 0
+        self._next = {partition: max(0, end - back) for partition, end in ends.items()}
+        is_all = not any(self._next.values())
+        return Newest(self._read_on(count) if count else [], is_all)
+
     def read(self) -> list[Arrival]:
         """Return what is wanted of all that has come since it was read last, in the order of arrival."""
-        self._next, found = in_snapshot(self._connection, self._read)
+        return self._read_on(None)
+
+    def _read_on(self, most: int | None) -> list[Arrival]:
+        self._next, found = in_snapshot(self._connection, partial(self._read, most))
         if self._wanted.content is not None:
             self._sessions |= {
                 each.session_id for each in found if each.content_id == self._wanted.content and each.session_id
             }
         return found
 
-    def _read(self) -> tuple[dict[int, int], list[Arrival]]:
-        """Return the ends of the partitions, and what is wanted of what they hold before them."""
+    def _read(self, most: int | None) -> tuple[dict[int, int], list[Arrival]]:
+        """Return the ends of the partitions, and what is wanted of what came before them; or the last of it."""
         ends = self._ends()
         lows = {partition: self._next.get(partition, 0) for partition in ends}
         moved = [partition for partition in ends if lows[partition] < ends[partition]]
@@ -97,6 +122,7 @@ class Arrivals:
             "highs": [ends[partition] for partition in moved],
             "lowest": min(lows[partition] for partition in moved),
             "sessions": sorted(self._sessions),
+            "most": most,
         }
         rows = self._connection.execute(_ARRIVALS, values | msgspec.structs.asdict(self._wanted)).fetchall()
-        return ends, [Arrival(*row) for row in rows]
+        return ends, [Arrival(*row) for row in reversed(rows)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from rigs.lake import Lake, write
-from rigs.session_model import NOON_MS, make_event, session_id
+from rigs.session_model import NOON_MS, make_event, make_tracking, session_id
 
 from commands.show import follow_session
 from commands.tail import follow
@@ -72,6 +72,48 @@ def test_what_comes_is_printed_in_order(
     """The newest two first, and then all that comes, each once; filters are for both."""
     follow(lake.settings, wanted, lines=2, as_json=True, rounds=1, wait=more(lake))
     assert [json.loads(line)["offset"] for line in capsys.readouterr().out.splitlines()] == offsets
+
+
+@pytest.mark.parametrize(
+    ("wanted", "offsets"),
+    [
+        (Wanted(), [57, 58, 59]),
+        (Wanted(flag="past_ts"), [1]),
+        (Wanted(session=OTHER), [0, 2, 3]),
+        (Wanted(content="match"), [0, 2, 3]),
+        (Wanted(event_type="pauseStart"), [1, 2]),
+        (Wanted(refused=True), [4]),
+    ],
+)
+def test_it_begins_with_the_last_that_match_however_much_came_since(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wanted: Wanted, offsets: list[int]
+) -> None:
+    """Filters are for what is stored too: the last lines are the last of those that match."""
+    lake = Lake(tmp_path)
+    rare = [
+        make(0, "sessionStart", OTHER),
+        make(1, "pauseStart", flags=("past_ts",)),
+        make(2, "pauseStart", OTHER),
+        make(3, "play", OTHER),
+        refused(4, None),
+    ]
+    with lake.writer() as writer:
+        pings = [make(offset, "ping") for offset in range(5, 60)]
+        created = [make_tracking(offset=offset) for offset in range(60, 70)]
+        write(writer, writer.load(0, None), [*rare, *pings, *created])
+    follow(lake.settings, wanted, lines=3, as_json=True, rounds=0)
+    assert [json.loads(line)["offset"] for line in capsys.readouterr().out.splitlines()] == offsets
+
+
+def test_it_says_how_far_back_it_has_looked(
+    lake: Lake, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If fewer match than were asked for, and there are older records."""
+    follow(lake.settings, Wanted(event_type="play"), lines=3, as_json=True, rounds=0)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("lake.arrivals.BACK_RECORDS_MAX", 1)
+    follow(lake.settings, Wanted(event_type="play"), lines=3, as_json=True, rounds=0)
+    assert "older ones were not looked at" in capsys.readouterr().err
 
 
 def test_a_line_is_for_a_person(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:

@@ -240,6 +240,33 @@ MISTAKES: dict[str, tuple[str, Any, int, str]] = {
         "Location of the reply to the sess",
     ),
     "a null id": ("/api/v1/sessions/null/events", PLAY, 404, "got 'null': the header Location"),
+    **{
+        f"a Location that was not read: {path}": (
+            path,
+            PLAY,
+            404,
+            "Location of the reply to the sessionStart was not",
+        )
+        for path in (
+            "/undefined/events",
+            "/null/events",
+            "/events",
+            "/player/undefined/events",
+            "/[object Object]/events",
+            "/api/v1/sessionsundefined/events",
+            "/api/v1/sessions/undefined",
+            "/api/v1/sessions/null",
+            "/undefined",
+            "/${location}/events",
+        )
+    },
+    "a path before Location": (
+        "/api/v1/sessions{session}/events",
+        PLAY,
+        404,
+        "Location already begins with /api/v1/s",
+    ),
+    "the root": ("/", START, 404, "a sessionStart is posted to /api/v1/sessions"),
     "an object as id": ("/api/v1/sessions/[object Object]/events", PLAY, 404, "'[object Object]': the header Loc"),
     "a whole Location as id": (
         "/api/v1/sessions/%2Fapi%2Fv1%2Fsessions%2Fx/events",

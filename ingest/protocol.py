@@ -3,7 +3,8 @@
 * A request that is not received in time ends: without a reply if its headers are incomplete, with one otherwise.
 * Headers are limited in size.
 * Replies keep the order of their requests, also if the last of them is malformed, too large or too slow: its
-  refusal waits for the replies before it, then the connection is closed.
+  refusal waits for the replies before it, then the connection is closed. A refusal that no route gives looks like
+  those of the routes, so that a browser shows it to its page.
 * What follows a CONNECT is discarded, and the connection ends with its reply. Any other Upgrade is ignored, as
   RFC 9110 allows: what follows is the next request.
 * A plain success is written at once, and the replies of a round of the event loop together (`outbox.py`).
@@ -22,27 +23,24 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from ingest.cors import Cors, protocol_of
 from ingest.deadline import Deadline
-from ingest.http import ANSWER, CUT_OFF, Reply, render_headers, send_reply
+from ingest.http import ANSWER, CUT_OFF, Reply, read_headers, render_headers, send_reply
 from ingest.outbox import BatchedTransport, Outbox
-from schemas.faults import BodyTooSlow, NotJson, Refusal
+from ingest.replies import refused
+from schemas.faults import BodyTooSlow, HeadersTooLarge, Malformed, NotJson, Refusal
 
 HEADERS_BYTES_MAX: Final = 32_768
 DISCARDED_BYTES_MAX: Final = 1_048_576
 SPARE_DESCRIPTORS: Final = 16
+CLOSE: Final = (b"connection", b"close")
 NOTICE_INTERVAL_S: Final = 60.0
 
 logger = structlog.get_logger(__name__)
 
 
-def _closing(status: int, text: bytes = b"") -> Reply:
-    about = [(b"content-type", b"text/plain; charset=utf-8")] if text else []
-    return Reply(status, [*about, (b"content-length", b"%d" % len(text)), (b"connection", b"close")], text)
-
-
-MALFORMED: Final = _closing(400, b"Invalid HTTP request received.")
-TOO_SLOW: Final = _closing(408)
-HEADERS_TOO_LARGE: Final = _closing(431)
+TOO_SLOW: Final = BodyTooSlow("The rest of the request did not arrive in time")
+HEADERS_TOO_LARGE: Final = HeadersTooLarge(f"Expected a path and headers of at most {HEADERS_BYTES_MAX} bytes")
 
 
 class Notice:
@@ -112,12 +110,18 @@ class Flow(FlowControl):
 
 
 class ConnectionProtocol(HttpToolsProtocol):
-    """One connection. `receive_timeout_s` counts from a request's first byte, or from the connection's start."""
+    """One connection. `receive_timeout_s` counts from a request's first byte, or from the connection's start.
+
+    `cors` is for refusals that no route gives.
+    """
 
     server_state: State
 
-    def __init__(self, receive_timeout_s: float, *arguments: Any, **options: Any) -> None:
+    def __init__(
+        self, receive_timeout_s: float, *arguments: Any, cors: Cors | None = None, **options: Any
+    ) -> None:
         super().__init__(*arguments, **options)
+        self._cors = cors or Cors()
         self._receive_timeout_s = receive_timeout_s
         self._deadline = Deadline(self.loop, self._give_up)
         self._is_idle = False  # the deadline is that of a connection between two requests
@@ -197,7 +201,7 @@ class ConnectionProtocol(HttpToolsProtocol):
         while True:
             if not isinstance(error, httptools.HttpParserUpgrade):
                 self.server_state.malformed.give()
-                self._end(MALFORMED)
+                self._end(Malformed(f"Expected a request in HTTP/1.1: {error}"))
                 return
             if not self._ignores_upgrade:
                 self._hang_up_after_reply()
@@ -242,7 +246,7 @@ class ConnectionProtocol(HttpToolsProtocol):
         if max(self._header_bytes, self._chunk_bytes) > HEADERS_BYTES_MAX:  # which may include some of the body
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > HEADERS_BYTES_MAX:
-                self.app = partial(answer, HEADERS_TOO_LARGE)
+                self.app = partial(answer, self._reply(HEADERS_TOO_LARGE))
         super().on_headers_complete()
         self._receiving = self.cycle
         # uvicorn notifies the connections it knows when it stops; one accepted at that moment would stay open for
@@ -260,11 +264,20 @@ class ConnectionProtocol(HttpToolsProtocol):
 
     # The end of a connection
 
-    def _end(self, reply: Reply) -> None:
-        """Send this reply to the request being received, after earlier replies; then close."""
+    def _reply(self, fault: Refusal) -> Reply:
+        """Return the reply of the protocol of the path, as far as path and origin are known."""
+        scope: Any = {"headers": self.headers if self._is_begun else []}
+        headers = read_headers(scope)
+        url = self.url if self._is_begun else b""
+        protocol = protocol_of(url.decode("latin-1")) if url else "media"
+        reply = refused(fault, protocol, headers, self._cors.headers(protocol, headers.get(b"origin")))
+        kept = [header for header in reply.headers if header != CLOSE]
+        return reply._replace(headers=[*kept, CLOSE])
+
+    def _end(self, fault: Refusal) -> None:
+        """Refuse the request being received, after earlier replies; then close."""
         if self._receiving is not None:  # it is already in the queue, and reads its body
-            fault = BodyTooSlow("The rest of the body did not arrive in time")
-            self._cut_off(fault if reply is TOO_SLOW else NotJson("The chunks of the body are malformed"))
+            self._cut_off(fault if fault is TOO_SLOW else NotJson("The chunks of the body are malformed"))
             return
         scope: Any = {"type": "http", "method": "GET", "http_version": "1.1", "headers": [], "state": {}}
         cycle = RequestResponseCycle(
@@ -280,7 +293,7 @@ class ConnectionProtocol(HttpToolsProtocol):
             keep_alive=False,
             on_response=self.on_response_complete,
         )
-        app: Any = partial(answer, reply)
+        app: Any = partial(answer, self._reply(fault))
         if self._is_answering:
             self.pipeline.appendleft((cycle, app))
         else:

@@ -21,6 +21,7 @@ import uvloop
 from eventlog import Writer
 from eventlog.adapters import open_writer
 from ingest.app import build_app, make_metrics
+from ingest.cors import Cors
 from ingest.keys import read_api_keys
 from ingest.metrics import Metrics
 from ingest.protocol import ConnectionProtocol, State
@@ -121,7 +122,7 @@ async def _serve_log(
         server = Server(
             uvicorn.Config(
                 ingest.app,
-                http=partial(ConnectionProtocol, settings.http_body_timeout_s),  # type: ignore[arg-type]
+                http=partial(ConnectionProtocol, settings.http_body_timeout_s, cors=Cors(settings.origins())),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="on",
                 log_config=None,

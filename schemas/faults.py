@@ -2,6 +2,7 @@
 
     Fault
     ├── Refusal                  the sender's mistake; retrying does not help
+    │   ├── Malformed            400  malformed
     │   ├── NotJson              400  not_json
     │   ├── InvalidEvent         400  invalid_event
     │   ├── InvalidTracking      400  tracking_not_valid
@@ -11,7 +12,8 @@
     │   ├── MethodNotAllowed     405  method_not_allowed
     │   ├── BodyTooSlow          408  body_too_slow
     │   ├── SessionOver          410  session_over
-    │   └── TooLarge             413  too_large
+    │   ├── TooLarge             413  too_large
+    │   └── HeadersTooLarge      431  headers_too_large
     ├── TooMany                  429  rate_limited      (retry)
     ├── Overloaded               503  overloaded        (retry)
     ├── LogUnavailable           503  log_unavailable   (retry)
@@ -51,6 +53,12 @@ class Refusal(Fault):
 
     code = "refused"
     status = 400
+
+
+class Malformed(Refusal):
+    """The request is not HTTP."""
+
+    code = "malformed"
 
 
 class Flaw(NamedTuple):
@@ -122,7 +130,7 @@ class MethodNotAllowed(Refusal):
 
 
 class BodyTooSlow(Refusal):
-    """The body did not arrive within the deadline."""
+    """The request did not arrive within the deadline."""
 
     code = "body_too_slow"
     status = 408
@@ -140,6 +148,13 @@ class TooLarge(Refusal):
 
     code = "too_large"
     status = 413
+
+
+class HeadersTooLarge(Refusal):
+    """The headers, the path among them, are larger than the limit."""
+
+    code = "headers_too_large"
+    status = 431
 
 
 class TooMany(Fault):

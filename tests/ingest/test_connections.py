@@ -75,6 +75,35 @@ def test_a_bad_request_alone_is_answered(ingest: Ingest, name: str) -> None:
     assert only.startswith(status)
 
 
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"X: " + b"x" * 40_000 + b"\r\n\r\n", "at most 32768 bytes"),
+        (b"X: " + b"x" * 200_000, "at most 32768 bytes"),
+        (b"Content-Length: abc\r\n\r\n", "Content-Length"),
+    ],
+)
+@pytest.mark.parametrize("origin", [b"", b"Origin: https://tv.example\r\n"])
+def test_a_page_can_read_why_its_request_was_no_request(
+    ingest: Ingest, raw: bytes, words: str, origin: bytes
+) -> None:
+    """In JSON and with the headers of CORS, as a route answers; a browser would show an error of CORS alone."""
+    reply = ingest.exchange(b"POST /api/v1/sessions HTTP/1.1\r\nHost: a\r\n" + origin + raw)
+    head, _, body = reply.partition(b"\r\n\r\n")
+    assert words in json.loads(body)["message"]
+    allowed = origin.removeprefix(b"Origin: ").strip() or b"*"
+    assert b"\r\naccess-control-allow-origin: " + allowed + b"\r\n" in head + b"\r\n"
+    assert (b"access-control-allow-credentials" in head) is (origin != b"")
+
+
+def test_bytes_that_are_no_request_are_answered_to_any_page(ingest: Ingest) -> None:
+    """Also behind a request of a page: its origin is not theirs."""
+    good = post(START, headers=b"Origin: https://tv.example\r\n")
+    bad = ingest.exchange(good + b"NONSENSE\r\n\r\n").rpartition(b"HTTP/1.1 ")[2]
+    assert b"\r\naccess-control-allow-origin: *\r\n" in bad
+    assert "Expected a request in HTTP/1.1" in json.loads(bad.partition(b"\r\n\r\n")[2])["message"]
+
+
 def test_a_second_request_that_stops_in_its_headers_loses_the_first_no_reply(ingest: Ingest) -> None:
     """The start is answered; of the request that never came, nothing is heard but the end of the connection."""
     assert statuses(ingest.exchange(post(START) + b"POST /api/v1/ses")) == [b"201"]

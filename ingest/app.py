@@ -100,7 +100,7 @@ def build_app(
         user_id_conflicts=metrics.user_id_conflicts,
     )
     documents = Documents(settings, intake)
-    of_validation = Validation(settings, intake)
+    of_validation = Validation(settings, intake, cors)
     handlers = [
         *of_tracking.handlers(),
         *service_handlers(writer, is_stopping),

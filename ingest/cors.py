@@ -4,6 +4,7 @@ A browser shows a reply to its page only if these headers are there, so a player
 if those have them too. A page's origin is repeated and credentials are allowed, because a preflight does not say
 whether credentials will come: `sendBeacon` always sends them. The media routes read no cookie. `null` is the
 origin of any sandboxed page, so it is never repeated; for media events it gets `*`, which allows no credentials.
+Validation of events is for the pages that may post them.
 """
 
 import re
@@ -13,7 +14,9 @@ from typing import Final, Literal, NamedTuple
 from ingest.http import Headers, Reply, render_headers
 from schemas.origins import is_origin
 
-Protocol = Literal["media", "tracking", "plain"]
+Protocol = Literal["media", "tracking", "validation", "plain"]
+VALIDATE: Final = "/validate"
+SCHEMAS: Final = "/api/v1/schemas"
 
 PREFLIGHT_AGE_S: Final = b"86400"
 COMMON_HEADERS: Final = (
@@ -57,7 +60,9 @@ def protocol_of(path: str) -> Protocol:
     """Return the protocol of what is at a path."""
     if path.startswith("/v1/"):
         return "tracking"
-    return "media" if path.startswith("/api/") and not path.startswith("/api/v1/schemas/") else "plain"
+    if path.startswith("/api/") and path != SCHEMAS and not path.startswith(f"{SCHEMAS}/"):
+        return "media"
+    return "validation" if path == VALIDATE else "plain"
 
 
 class _Page(NamedTuple):

@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import PathParameter
 
 from ingest import asyncapi
-from ingest.cors import ANY_PAGE
+from ingest.cors import ANY_PAGE, SCHEMAS
 from ingest.http import as_text
 from ingest.intake import Intake
 from ingest.replies import encode
@@ -70,8 +70,11 @@ class Documents:
             readable("/schema/page.js", include_in_schema=False)(self.script),
             readable("/schema/swagger-ui.css", include_in_schema=False)(self.style),
             readable("/schema/swagger-ui-bundle.js", include_in_schema=False)(self.bundle),
+            readable(SCHEMAS, operation_id="listSchemas", summary="Where the JSON Schema of each event type is")(
+                self.list_schemas
+            ),
             readable(
-                "/api/v1/schemas/{event_type:str}",
+                SCHEMAS + "/{event_type:str}",
                 operation_id="getSchema",
                 summary="The JSON Schema of an event type",
             )(self.get_schema),
@@ -101,6 +104,10 @@ class Documents:
     async def bundle(self) -> Response[bytes]:
         """Return Swagger UI's code."""
         return Response(_asset("swagger-ui-bundle.js"), media_type="text/javascript", headers=KEPT)
+
+    async def list_schemas(self) -> Response[dict[str, str]]:
+        """Return the path of each event type's JSON Schema."""
+        return Response({name: f"{SCHEMAS}/{name}" for name in EVENT_TYPES})
 
     async def get_schema(
         self, request: LitestarRequest[Any, Any, Any], event_type: EventTypeName

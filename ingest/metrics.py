@@ -10,7 +10,7 @@ from observability import catalogue
 from observability.meter import Meter
 from schemas.faults import LogUnavailable
 
-PROTOCOLS: Final[tuple[Protocol, ...]] = ("media", "tracking", "plain")
+PROTOCOLS: Final[tuple[Protocol, ...]] = ("media", "tracking", "validation", "plain")
 DROPPED_FOR: Final = ("rate", "backlog", "log")
 
 

@@ -17,15 +17,17 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, License, SecurityScheme
 
-from ingest.cors import Protocol
+from ingest.cors import Protocol, protocol_of
 from ingest.replies import MediaError, TrackingError, status_of
 from schemas.faults import (
     BodyTooSlow,
     Fault,
+    HeadersTooLarge,
     InvalidEvent,
     InvalidTracking,
     KeyRefused,
     LogUnavailable,
+    Malformed,
     NoSuchRoute,
     NotJson,
     Overloaded,
@@ -49,6 +51,7 @@ OTHERS: Final = [name for name, row in EVENT_TYPES.items() if not row.starts]
 LITESTARS_DESCRIPTION: Final = HTTPStatus.OK.description
 TAGS: Final = {"/api/": "Media events", "/v1/": "Tracking sessions", "/": "The service"}
 _BODY: Final = (NotJson, BodyTooSlow, TooLarge, TooMany, Overloaded, LogUnavailable)
+OF_EVERY_REQUEST: Final = (Malformed, HeadersTooLarge, Fault)
 FAULTS: Final[dict[str, tuple[type[Fault], ...]]] = {
     "startSession": (InvalidEvent, *_BODY),
     "addEvent": (InvalidEvent, UnknownSession, SessionOver, *_BODY),
@@ -59,6 +62,7 @@ FAULTS: Final[dict[str, tuple[type[Fault], ...]]] = {
     "showTrackingSession": (InvalidTracking, KeyRefused, TooMany),
     "deleteTrackingSession": (InvalidTracking, KeyRefused, TooMany, LogUnavailable),
     "ready": (LogUnavailable,),
+    "health": (LogUnavailable,),
 }
 
 
@@ -98,9 +102,7 @@ def _complete(operation: Json, path: str, more_faults: Sequence[type[Fault]]) ->
     """Add to an operation what only our code knows: the headers that it reads and sends, and its errors."""
     name = operation["operationId"].removesuffix("OfPlayout")
     added = ADDED.get(name, {})
-    protocol: Protocol = (
-        "media" if path.startswith("/api/") else "tracking" if path.startswith("/v1/") else "plain"
-    )
+    protocol = protocol_of(path)
     parameters = [*operation.get("parameters", []), *added.get("parameters", [])]
     operation |= {key: value for key, value in added.items() if key != "headers"}
     if parameters:
@@ -118,9 +120,9 @@ def _complete(operation: Json, path: str, more_faults: Sequence[type[Fault]]) ->
 
 
 def _errors(protocol: Protocol, faults: Iterable[type[Fault]]) -> Json:
-    """Return a reply for each status of these faults, and of unexpected errors."""
+    """Return a reply for each status of these faults, and of those that any request may meet."""
     by_status: dict[int, list[type[Fault]]] = {}
-    for fault in (*faults, Fault):
+    for fault in (*faults, *OF_EVERY_REQUEST):
         by_status.setdefault(status_of(fault, protocol), []).append(fault)
     return {str(status): _error(protocol, by_status[status]) for status in sorted(by_status)}
 

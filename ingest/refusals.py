@@ -1,7 +1,8 @@
 """Refused requests: counted, kept if they may have been events, and answered by their protocol."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 import structlog
 
@@ -15,6 +16,8 @@ from ingest.metrics import Metrics
 from ingest.replies import refused
 from schemas.faults import Fault, KeyRefused, MethodNotAllowed, Refusal
 from schemas.ids import verify_media_session
+
+KEPT_OF: Final[Container[Protocol]] = ("media", "tracking")
 
 logger = structlog.get_logger(__name__)
 
@@ -62,7 +65,7 @@ class Refusals:
         key_name = self._keys.name_of(headers.get(keys.HEADER))
         if key_name is not None:
             self._metrics.refused_of_key(key_name, fault.code)
-        if route is not None and protocol != "plain" and _is_kept(fault, method):
+        if route is not None and protocol in KEPT_OF and _is_kept(fault, method):
             self._accept.keep_refused(
                 fault,
                 body,

@@ -28,8 +28,7 @@ def service_handlers(writer: Writer, is_stopping: Callable[[], bool]) -> list[HT
     async def live() -> Health:
         return Health("live")
 
-    @readable("/health/ready", operation_id="ready", summary="Whether the log takes events")
-    async def ready() -> Response[Health]:
+    async def ask_log() -> Response[Health]:
         if is_stopping():
             return Response(Health("stopping"), status_code=503)
         await writer.check()
@@ -39,5 +38,11 @@ def service_handlers(writer: Writer, is_stopping: Callable[[], bool]) -> list[HT
     async def show_gpc_support() -> GpcSupport:
         return GpcSupport()
 
-    handlers: list[Any] = [live, ready, show_gpc_support]
+    summary = "Whether the log takes events"
+    handlers: list[Any] = [
+        live,
+        readable("/health/ready", operation_id="ready", summary=summary)(ask_log),
+        readable("/health", operation_id="health", summary=f"{summary}: the same as /health/ready")(ask_log),
+        show_gpc_support,
+    ]
     return handlers

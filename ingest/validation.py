@@ -1,6 +1,5 @@
 """POST /validate: says all about events that somebody wants to have checked, and stores nothing."""
 
-from functools import partial
 from typing import Any, Final
 
 from litestar import Request as LitestarRequest
@@ -9,7 +8,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from ingest.arrays import Turns
 from ingest.bodies import BodyLimits, limits_of_events
-from ingest.cors import ANY_PAGE
+from ingest.cors import VALIDATE, Cors
 from ingest.http import as_text
 from ingest.intake import Intake
 from ingest.posts import posts_of
@@ -18,14 +17,17 @@ from ingest.verdicts import Judge, Verdict
 from schemas.faults import NoSuchRoute
 from schemas.settings import Settings
 
-PATH: Final = "/validate"
 ARRAY_BYTES_MAX: Final = 1_048_576  # a session of a day
 
 
 class Validation:
-    """The handler. It is behind the same limits as what stores events."""
+    """The handler. It is behind the same limits as what stores events.
 
-    def __init__(self, settings: Settings, intake: Intake) -> None:
+    It needs no API key, also if events do: nothing is stored, and what it says is in the documents.
+    """
+
+    def __init__(self, settings: Settings, intake: Intake, cors: Cors) -> None:
+        self._cors = cors
         self._is_on = settings.http_validate
         self._strict = settings.strict
         self._limits = BodyLimits(settings.http_body_bytes_max, ARRAY_BYTES_MAX)
@@ -35,10 +37,9 @@ class Validation:
 
     def handlers(self) -> list[HTTPRouteHandler]:
         """Make the Litestar handlers."""
-        made = partial(post, response_headers=as_text([ANY_PAGE]))
         handlers: list[Any] = [
-            made(
-                PATH,
+            post(
+                VALIDATE,
                 status_code=200,
                 operation_id="validate",
                 summary="Check one event, or the events of one session; nothing is stored",
@@ -55,4 +56,6 @@ class Validation:
             judge = Judge(posts, strict=self._strict, now_ms=int(taken.received.timestamp() * 1000))
             self._intake.charge(taken, max(0, len(posts.bodies) - 1))
             await self._turns.take(judge.each())
-            return Response(encode(judge.verdict()), media_type="application/json")  # type: ignore[arg-type]
+            headers = as_text(self._cors.headers("validation", taken.headers.get(b"origin")))
+            body: Any = encode(judge.verdict())
+            return Response(body, media_type="application/json", headers=headers)

@@ -53,7 +53,11 @@ DISK_SIZE: Final = _gauge(EVERY, "disk_size_bytes", "bytes", "Size of the file s
 
 _I: Final[tuple[Verb, ...]] = ("ingest",)
 RECEIVED: Final = _counter(
-    _I, "ingest_received", "requests", "Requests whose head was read, by API (plain: everything else)", "protocol"
+    _I,
+    "ingest_received",
+    "requests",
+    "Requests whose head was read, by API (validation: /validate; plain: everything else)",
+    "protocol",
 )
 RECEIVED_BYTES: Final = _counter(
     _I, "ingest_received_bytes", "bytes", "Bodies of requests, as large as they are unpacked"

@@ -458,6 +458,18 @@ def test_an_array_costs_its_network_as_many_tokens_as_it_has_events(tmp_path: Pa
         assert ingest.post("/api/v1/sessions", session_start(), headers=headers).status_code == 429
 
 
+def test_checking_events_is_limited_as_storing_them_is(tmp_path: Path) -> None:
+    """By network and by API key, each event a token; only the rate of a media session has no part in it."""
+    settings = {"http_trusted_proxies": "127.0.0.1", "rate_network_per_s": 1, "rate_key_per_s": 0.05}
+    with running(tmp_path / "data", http_validate="on", **settings) as ingest:
+        for headers in ({"X-Forwarded-For": "192.0.2.1"}, {"X-API-Key": "string"}):
+            checked = ingest.post("/validate", array(OFFLINE, *[SMALLEST] * 2_000), headers=headers)
+            assert checked.status_code == 200
+            refused = ingest.post("/validate", session_start(), headers=headers)
+            assert (refused.status_code, int(refused.headers["retry-after"]) > 60) == (429, True)
+            assert ingest.post("/api/v1/sessions", session_start(), headers=headers).status_code == 429
+
+
 def rates(**settings: object) -> Rates:
     """Return the limits of some settings."""
     return Rates(read_settings({f"PLAYHEAD_{name.upper()}": str(value) for name, value in settings.items()}))

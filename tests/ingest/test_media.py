@@ -577,7 +577,8 @@ def test_an_origin_is_repeated_with_credentials_and_nothing_else_is(
 def test_origins_that_are_not_allowed_read_nothing_but_documents(tmp_path: Path) -> None:
     """With a list of origins, other pages get no permission of any API; their events are taken all the same."""
     tracking = "/v1/playouts/tracking/session"
-    with running(tmp_path / "data", http_origins="https://tv.example, https://b.example:8443") as ingest:
+    origins = "https://tv.example, https://b.example:8443"
+    with running(tmp_path / "data", http_origins=origins, http_validate="on") as ingest:
         for origin, is_allowed in (
             ("https://tv.example", True),
             ("https://b.example:8443", True),
@@ -591,6 +592,9 @@ def test_origins_that_are_not_allowed_read_nothing_but_documents(tmp_path: Path)
                 ingest.post("/api/v1/sessions", b"", headers=headers),
                 ingest.client.options("/api/v1/sessions", headers=headers),
                 ingest.post(tracking, b"", headers=headers),
+                ingest.post("/validate", session_start(), headers=headers),
+                ingest.post("/validate", b" " * 70_000, headers=headers),
+                ingest.client.options("/validate", headers=headers),
             ):
                 assert reply.headers.get(ALLOWED_ORIGIN) == (origin if is_allowed else None)
                 assert reply.headers.get(CREDENTIALS) == ("true" if is_allowed else None)
@@ -602,11 +606,19 @@ def test_origins_that_are_not_allowed_read_nothing_but_documents(tmp_path: Path)
 
 def test_documents_and_health_are_readable_from_any_page(ingest: Ingest) -> None:
     """With `*`, errors and preflights among them."""
-    for path in ("/schema", "/schema/openapi.json", "/asyncapi.json", "/health/ready", "/api/v1/schemas/nothing"):
+    schemas = ("/api/v1/schemas", "/api/v1/schemas/play", "/api/v1/schemas/nothing")
+    for path in ("/schema", "/schema/openapi.json", "/asyncapi.json", "/health", "/health/ready", *schemas):
         asks = {"Origin": "https://tv.example", "Access-Control-Request-Method": "GET"}
         for reply in (ingest.client.get(path, headers=asks), ingest.client.options(path, headers=asks)):
             assert (reply.headers[ALLOWED_ORIGIN], CREDENTIALS in reply.headers) == ("*", False)
             assert reply.status_code < 500
+
+
+def test_health_and_schemas_say_what_is_below_them(ingest: Ingest) -> None:
+    """The health of the log, and where the schema of each event type is."""
+    assert ingest.client.get("/health").json() == {"status": "ready"}
+    for name, path in ingest.client.get("/api/v1/schemas").json().items():
+        assert ingest.client.get(path).json()["properties"]["eventType"] == {"enum": [name]}
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD"])

@@ -91,7 +91,6 @@ def remarks(reply: httpx.Response, level: str | None = None) -> set[tuple[str, s
 def test_a_good_event_is_understood(validate: Validate) -> None:
     """When and where it happened, what it does, and which keys are read; nothing is remarked."""
     reply = validate(session_start(**{"media.name": "A film"}), headers={"Origin": "https://tv.example"})
-    assert reply.headers["access-control-allow-origin"] == "*"
     verdict = reply.json()
     assert (verdict["accepted"], verdict["remarks"], verdict["left_off"]) == (True, [], 0)
     (of_event,) = verdict["events"]
@@ -244,6 +243,23 @@ def test_an_answer_is_bounded(validate: Validate) -> None:
     many = validate([event(f"x{number}") for number in range(FINDINGS_MAX + 100)])
     assert (len(many.json()["remarks"]), many.json()["left_off"]) == (FINDINGS_MAX, 101)
     assert validate(b"[" + b" " * 2_000_000).status_code == 413
+
+
+def test_a_page_that_sends_credentials_reads_the_answer(validate: Validate) -> None:
+    """Its origin is repeated, as by the media routes, in refusals too."""
+    for body in (session_start(), b" " * 70_000):
+        headers = validate(body, headers={"Origin": "https://tv.example"}).headers
+        assert headers["access-control-allow-origin"] == "https://tv.example"
+        assert headers["access-control-allow-credentials"] == "true"
+
+
+def test_checking_needs_no_key(tmp_path: Path) -> None:
+    """Also where events need one: nothing is stored, and nothing said that the documents do not say."""
+    with asyncio.Runner() as runner:
+        served = Served(runner, tmp_path, MEDIA_NEEDS_KEY="on")
+        assert served.post(SESSIONS, session_start()).status_code == 401
+        assert served.post("/validate", session_start()).json()["accepted"] is True
+        served.close()
 
 
 def test_validation_is_off_by_default(tmp_path: Any) -> None:

@@ -17,10 +17,10 @@ PLACES: dict[str, dict[str, Any]] = {
 }
 
 
-def write_places(path: Path) -> Path:
+def write_places(path: Path, places: dict[str, dict[str, Any]] = PLACES) -> Path:
     """Write the file."""
     writer = MMDBWriter(6, "Places", languages=["en"], ipv4_compatible=True)
-    for network, record in PLACES.items():
+    for network, record in places.items():
         writer.insert_network(IPSet([network]), record)
     writer.to_db_file(str(path))
     return path

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from rigs.ingest import Ingest, event, running, session_start
+from rigs.places import PLACES, write_places
 from rigs.proxies import caddy, nginx
 
+SENDER = "127.0.0.5"  # an address of this machine that is no trusted proxy
 PAGE = {"Origin": "https://tv.example"}
 ALLOWED = "access-control-allow-origin"
 TRACKING = "/v1/playouts/tracking/session"
@@ -16,8 +18,11 @@ TRACKING = "/v1/playouts/tracking/session"
 
 @pytest.fixture(scope="module")
 def ingest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingest]:
-    """An ingest that trusts proxies of this machine."""
-    with running(tmp_path_factory.mktemp("https") / "data", http_trusted_proxies="127.0.0.1") as ingest:
+    """An ingest that trusts proxies of this machine, and knows where two addresses are."""
+    folder = tmp_path_factory.mktemp("https")
+    places = write_places(folder / "places.mmdb", PLACES | {f"{SENDER}/32": {"country": {"iso_code": "IS"}}})
+    settings = {"http_trusted_proxies": "127.0.0.1", "http_places_database": places}
+    with running(folder / "data", **settings) as ingest:
         yield ingest
 
 
@@ -54,6 +59,20 @@ def test_a_header_with_underscores_names_the_tracking_session(client: httpx.Clie
     client.cookies.clear()
     shown = client.get(TRACKING, headers={**key, "__Secure-jay_tracking": token})
     assert (shown.status_code, shown.json()) == (200, made.json())
+
+
+@pytest.mark.parametrize(
+    "claimed", [{}, {"X-Forwarded-For": "192.0.2.1"}], ids=["claims nothing", "claims another"]
+)
+def test_the_senders_own_address_gets_through(
+    client: httpx.Client, ingest: Ingest, claimed: dict[str, str]
+) -> None:
+    """Not the proxy's, and not what the sender claims: the country is that of the address it connects from."""
+    transport = httpx.HTTPTransport(verify=False, local_address=SENDER)
+    with httpx.Client(base_url=client.base_url, transport=transport, timeout=30) as sender:
+        start = sender.post("/api/v1/sessions", json=session_start(), headers=claimed)
+    (record,) = ingest.events(start.headers["location"])
+    assert record["country"] == "IS"
 
 
 def test_a_body_that_is_too_large_is_refused_by_the_ingest(client: httpx.Client) -> None:

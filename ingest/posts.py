@@ -1,5 +1,6 @@
 """How the events of a body would be posted: one alone, a live session one by one, an offline session whole."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -69,9 +70,10 @@ def _cut(body: bytes) -> tuple[Sequence[msgspec.Raw], Sequence[Flaw]]:
     try:
         return cut(body), ()
     except NotJson as fault:
-        if fault.mended is None:
-            raise
-        return cut(fault.mended), fault.flaws
+        if fault.mended is not None:
+            with contextlib.suppress(InvalidEvent):
+                return cut(fault.mended), fault.flaws
+        raise
 
 
 def _is_offline(event: msgspec.Raw) -> bool:

@@ -61,7 +61,7 @@ def no_json(body: bytes, error: Exception) -> NotJson:
     while mended is not None and (token := flaws[-1].token) is not None:
         start, end = token
         mended = mended[:start] + b"0".ljust(end - start) + mended[end:]
-        if len(flaws) == FLAWS_MAX or len(body) > MENDED_BYTES_MAX:
+        if len(flaws) == FLAWS_MAX or len(body) > MENDED_BYTES_MAX or start > SCANNED_BYTES_MAX:
             mended = None
             break
         try:

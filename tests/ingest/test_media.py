@@ -632,7 +632,7 @@ def test_another_method_is_not_allowed(ingest: Ingest, method: str) -> None:
 
 def test_an_unknown_path_is_refused_in_the_protocol_s_own_form(ingest: Ingest) -> None:
     """404 with a message, CORS headers included, also below a path that exists."""
-    for path in ("/", "/api/v1/nothing", "/api/v1/sessions/a/b/c", "/api/v1/sessionsx", "/health", "/x%00y"):
+    for path in ("/", "/api/v1/nothing", "/api/v1/sessions/a/b/c", "/api/v1/sessionsx", "/health/x", "/x%00y"):
         reply = ingest.client.get(path)
         assert reply.status_code == 404
         assert reply.json()["message"].startswith("Nothing lives at this path")

@@ -216,6 +216,7 @@ def test_an_array_that_cannot_be_divided_says_so(validate: Validate) -> None:
     for body, found in (
         (b'[{"eventType": "play"}, {"a": 0x}]', ("not_json", "/1/a")),
         (b'[{"eventType": "play"}, 1]', ("invalid_event", "/1")),
+        (b"[NaN]", ("not_json", "/0")),
     ):
         reply = validate(body)
         assert (reply.json()["accepted"], reply.json()["events"]) == (False, [])

@@ -168,7 +168,7 @@ class Media:
         )
         session, event_id = self._new_session(request, now_ms)
         wrapped = self._wrap(incoming, request, session, event_id)
-        wrapped.requesthashes = ",".join(request_hashes(self._rules.pseudonym_key, request))
+        self._note_start(wrapped, request)
         await self._accept.append(session.partition, wrapped)
         return created(session.id)
 
@@ -202,6 +202,10 @@ class Media:
             denied=request.denied,
             reads_texts=self._rules.pseudonymizer.has_to_read(request.body),
         )
+
+    def _note_start(self, start: Envelope, request: Request) -> None:
+        """Note by what this start would be known again."""
+        start.requesthashes = ",".join(request_hashes(self._rules.pseudonym_key, request))
 
     async def add_event(self, request: Request) -> Reply:
         """POST /api/v1/sessions/{session_id}/events: one event of any type but sessionStart."""
@@ -256,21 +260,24 @@ class Media:
         session = self._derive_session(b"offline\0" + digest)
         denied = request.denied or any(denials)
         reads_texts = pseudonymizer.has_to_read(request.body)
-        envelopes = (
-            envelope(
+
+        def wrap(index: int, incoming: Incoming) -> Envelope:
+            index_and_denial = index.to_bytes(4), *_denial(request)
+            wrapped = envelope(
                 incoming,
                 request,
                 self._rules,
                 source=source,
                 session_id=session.id,
-                event_id=derive_event_id(
-                    b"offline", session.id.encode(), digest, index.to_bytes(4), *_denial(request)
-                ),
+                event_id=derive_event_id(b"offline", session.id.encode(), digest, *index_and_denial),
                 denied=denied,
                 reads_texts=reads_texts,
             )
-            for index, incoming in enumerate(self._check_each(events, request, source))
-        )
+            if index == 0:  # it may have come alone before, and its reply was lost
+                self._note_start(wrapped, msgspec.structs.replace(request, body=bytes(events[0])))
+            return wrapped
+
+        envelopes = (wrap(*each) for each in enumerate(self._check_each(events, request, source)))
         await self._accept.append_all(session.partition, self._turns.groups(envelopes, TOGETHER_MAX))
         return created(session.id)
 

@@ -22,7 +22,7 @@
     is_started BOOLEAN,            -- main content played
     is_completed BOOLEAN,          -- sessionComplete was received
     is_resumed BOOLEAN,            -- the player reported that it resumes an earlier viewing
-    is_downloaded BOOLEAN,         -- watched offline and uploaded later
+    is_downloaded BOOLEAN,         -- told as a whole afterwards: watched offline, or while no ingest answered
     is_live BOOLEAN,               -- live content: playheads are seconds of the day
     is_failed BOOLEAN,             -- it ended with an error and did not play again
     is_capped BOOLEAN,             -- a list below reached its maximum length; further entries are only counted

@@ -330,6 +330,18 @@ def test_equal_bodies_without_a_key_are_events_of_their_own(ingest: Ingest) -> N
 OFFLINE = [session_start(**{"media.downloaded": True}), event("play"), event("ping"), event("sessionEnd")]
 
 
+def test_a_start_is_known_again_in_an_array(ingest: Ingest) -> None:
+    """A player whose start got no reply may tell the whole session later; its lone start is then a copy."""
+    start = msgspec.json.encode(session_start(**{"media.id": "told again"}))
+    alone = ingest.start(start)
+    array = b"[" + start + b", " + msgspec.json.encode(event("sessionEnd")) + b"]"
+    whole = ingest.post("/api/v1/downloaded", array).headers["location"]
+    other = ingest.start(session_start(**{"media.id": "another"}))
+    hashes = [ingest.events(path)[0]["requesthashes"] for path in (alone, whole, other)]
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert "requesthashes" not in ingest.events(whole)[1]
+
+
 @pytest.mark.parametrize("path", ["/api/v1/downloaded", "/api/v1/sessions"])
 def test_an_offline_session_comes_as_one_array(ingest: Ingest, path: str) -> None:
     """A whole session is stored in order; posting the same body again changes no id."""

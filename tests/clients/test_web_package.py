@@ -3,10 +3,13 @@
 import gzip
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 from rigs.node_packages import WEB, node_modules, run_node_tool
+from rigs.processes import ROOT
+from rigs.programs import tool
 
 BYTES_MAX = 5_000
 PACKAGE = json.loads((WEB / "package.json").read_text())
@@ -69,6 +72,16 @@ def test_package_and_source_have_one_version() -> None:
     assert PACKAGE["license"] == "Apache-2.0"
     assert all((WEB / name).exists() for name in PACKAGE["files"])
     assert {target.removeprefix("./") for target in PACKAGE["exports"].values()} < set(PACKAGE["files"])
+
+
+def test_the_package_has_its_licence_and_all_that_its_readme_links() -> None:
+    """Whoever installs it from npm has these files alone. The licence is that of all of Playhead."""
+    command = [tool("npm"), "pack", "--dry-run", "--json", "--ignore-scripts", "--offline"]
+    done = subprocess.run(command, cwd=WEB, capture_output=True, text=True, timeout=60, check=True)
+    packed = {file["path"] for file in json.loads(done.stdout)[0]["files"]}
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", (WEB / "README.md").read_text())
+    assert {"LICENSE", "playhead.js", *linked} <= packed
+    assert (WEB / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
 
 
 def test_the_client_needs_no_package() -> None:

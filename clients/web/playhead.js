@@ -121,16 +121,12 @@ function increasingClock() {
  * @param {(from: Outbox) => void} onLost called where the server does not know the session, or takes no more of it
  */
 function outbox(options, onLost) {
-  const url = options.url.replace(/\/+$/, "") + "/api/v1/sessions";
+  const api = options.url.replace(/\/+$/, "") + "/api/v1";
+  const url = api + "/sessions";
   const key = Math.random().toString(36).slice(2) + Math.random().toString(36).slice(2);
   /** @type {Record<string, string>} */
   const usual = options.apiKey ? { "X-API-Key": options.apiKey } : {};
-  const { consent } = options;
-  const first = {
-    ...usual,
-    "Idempotency-Key": key,
-    ...(consent == null ? {} : { "X-Consent": consent ? "granted" : "denied" }),
-  };
+  const first = { ...usual, "Idempotency-Key": key };
   let isSending = false;
   let isInFlight = false;
   let failures = 0;
@@ -160,14 +156,14 @@ function outbox(options, onLost) {
 
     /** Hand all that waits to the browser, as the page goes away: nothing can be sent again after this. */
     leave() {
-      const rest = self.waiting.slice(isInFlight ? 1 : 0);
+      const all = self.waiting.map(({ body }) => body);
+      const rest = all.slice(isInFlight ? 1 : 0);
       self.close();
-      const path = self.id ? `/${self.id}/events` : "";
-      for (const { body, event } of rest) {
-        if (!path && event.eventType !== "sessionStart") break; // without an answer there is no address for it
-        if (options.apiKey) fetch(url + path, { method: "POST", body, headers: usual, keepalive: true }).catch(() => {});
-        else navigator.sendBeacon(url + path, body);
-      }
+      if (self.id) for (const body of rest) sendLast(`${url}/${self.id}/events`, body);
+      // Without an answer events have no address. If the start was tried in vain, all goes as one array; should it have
+      // arrived, the server knows it again. One that was never tried goes alone, since an array counts as a download.
+      else if (failures) sendLast(`${api}/downloaded`, `[${all}]`);
+      else if (rest.length === all.length && all.length) sendLast(url, all[0]);
     },
 
     /** Forget all that waits. */
@@ -176,6 +172,12 @@ function outbox(options, onLost) {
       self.waiting = [];
     },
   };
+
+  /** Send something whose answer nobody will read. @param {string} to @param {string} body */
+  function sendLast(to, body) {
+    if (options.apiKey) fetch(to, { method: "POST", body, headers: usual, keepalive: true }).catch(() => {});
+    else navigator.sendBeacon(to, body);
+  }
 
   /** @param {Waiting} item @param {number} status @param {string} words */
   function say({ event }, status, words) {
@@ -385,11 +387,11 @@ export function playhead(video, options) {
   // Sessions
 
   function begin() {
+    content = typeof options.content === "function" ? options.content() : options.content;
     told = "";
     hasPlayed = false;
     toldRate = video.playbackRate;
     dayBegan_s = null;
-    content = typeof options.content === "function" ? options.content() : options.content;
     startedAt = pingedAt = Date.now();
     see();
     open(video.currentTime, clock());
@@ -402,9 +404,12 @@ export function playhead(video, options) {
     toldQuality = "{}";
     const begins = () => {
       if (made.isReady) return;
+      const { consent } = options;
       const { metadata } = content;
-      const params = startParams();
-      const event = asEvent(["sessionStart", { params, ...(metadata && { customMetadata: metadata }) }], head, ts);
+      // Consent is in the body, since a beacon has no headers.
+      const said = consent == null ? null : { consent: consent ? "granted" : "denied" };
+      const customMetadata = metadata || said ? { ...metadata, ...said } : undefined;
+      const event = asEvent(["sessionStart", { params: startParams(), customMetadata }], head, ts);
       made.waiting.unshift({ event, body: JSON.stringify(event), before: [] });
       made.open();
     };
@@ -731,11 +736,11 @@ export function playhead(video, options) {
       if (hasPlayed && was !== quality.bitrate) tell([was ? "bitrateChange" : "ping"]);
     },
     end() {
-      finish();
-      isGone = true;
       clearInterval(timer);
       for (const [target, name, does] of listeners) target.removeEventListener(name, does, true);
       handles.delete(video);
+      finish();
+      isGone = true;
     },
     get session() {
       return session && session.id;

@@ -1,4 +1,7 @@
-"""What stands between a page and an ingest: it records requests, can be down, lose replies, rename sessions."""
+"""What stands between a page and an ingest.
+
+It records requests, can be down, refuse, hang, lose replies, and rename sessions.
+"""
 
 import contextlib
 import threading
@@ -29,9 +32,14 @@ class Relay:
         self.upstream, self.url = upstream, ""
         self.is_down = False
         self.loses_replies = 0
+        self.hangs = 0
+        """So many POSTs are not answered before the relay ends, once none is refused."""
+        self.refusals: list[tuple[int, dict[str, str]]] = []
+        """Status and headers of the next answers to POSTs, which are not passed on."""
         self.renamed: dict[str, str] = {}
         """Ids of sessions, and those that the ingest gets in their place: unknown ones, or of other sessions."""
         self.asked: list[Asked] = []
+        self.ended = threading.Event()
         self.client = httpx.Client(timeout=20)
 
     def posts(self, path_end: str) -> list[Asked]:
@@ -58,11 +66,23 @@ def relay(upstream: str) -> Iterator[Relay]:
                 state.asked.append(Asked(self.command, self.path, headers, body, 0))
                 self.close_connection = True
                 return
+            if self.command == "POST" and state.hangs and not state.refusals:
+                state.hangs -= 1
+                state.asked.append(Asked(self.command, self.path, headers, body, 0))
+                state.ended.wait()
+                self.close_connection = True
+                return
             path = self.path
             for session, other in state.renamed.items():
                 path = path.replace(session, other)
             sent = {name: value for name, value in headers.items() if name not in OF_A_CONNECTION}
-            reply = state.client.request(self.command, state.upstream + path, headers=sent, content=body)
+            is_refused = self.command == "POST" and state.refusals
+            status, more = state.refusals.pop(0) if is_refused else (None, {})
+            # A page can read a refusal by the headers that the ingest's own have.
+            content = b"" if is_refused else body
+            reply = state.client.request(self.command, state.upstream + path, headers=sent, content=content)
+            reply.status_code = status or reply.status_code
+            reply.headers.update(more)
             state.asked.append(Asked(self.command, self.path, headers, body, reply.status_code))
             if self.command == "POST" and state.loses_replies:
                 state.loses_replies -= 1
@@ -95,4 +115,5 @@ def relay(upstream: str) -> Iterator[Relay]:
         try:
             yield state
         finally:
+            state.ended.set()
             server.shutdown()

@@ -36,7 +36,7 @@
         sample();
         clearInterval(timer);
         viewing.endedAt = Date.now();
-        player.end();
+        viewer.player.end();
         video.pause();
       },
       played: async (seconds) => {

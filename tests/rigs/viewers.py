@@ -199,11 +199,15 @@ class Viewers:
             }}); 0
         """)
 
-    def wait(self, name: str) -> None:
-        """Wait until a viewer has done everything, and the server has answered the last event."""
+    def wait_for_scene(self, name: str) -> None:
+        """Wait until a viewer has done everything."""
         self.page.wait(lambda page: page.evaluate(f"viewings[{json.dumps(name)}].isOver"))
         error = self.page.evaluate(f"viewings[{json.dumps(name)}].error")
         assert error is None, (name, error)
+
+    def wait(self, name: str) -> None:
+        """Wait until a viewer has done everything, and the server has answered the last event."""
+        self.wait_for_scene(name)
         until(lambda: self._is_told(name), lambda: self.said(name))
 
     def _is_told(self, name: str) -> bool:

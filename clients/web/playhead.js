@@ -264,6 +264,7 @@ export function playhead(video, options) {
   let isSeekSeen = false;
   let isTornDown = false;
   let isGone = false;
+  let isFaultSaid = false;
   let source = video.currentSrc;
   /** Where content was when it was last seen, at which time of the page, and whether it moved. */
   let seen = { head: 0, at: 0, rate: 0 };
@@ -386,8 +387,25 @@ export function playhead(video, options) {
 
   // Sessions
 
+  /** Return what is played; null if the page does not say it, or not where to tell it. */
+  function whatIsPlayed() {
+    let error;
+    try {
+      const { content, url } = options;
+      const played = typeof content === "function" ? content() : content;
+      if (new URL(url, location.href) && url && Object(played) === played) return played;
+    } catch (thrown) {
+      error = thrown;
+    }
+    if (!isFaultSaid) console.error("playhead: nothing is sent. Pass {url, content: {id, name}}; got", options, error ?? "");
+    isFaultSaid = true;
+    return null;
+  }
+
   function begin() {
-    content = typeof options.content === "function" ? options.content() : options.content;
+    const played = whatIsPlayed();
+    if (!played) return;
+    content = played;
     told = "";
     hasPlayed = false;
     toldRate = video.playbackRate;

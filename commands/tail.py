@@ -14,7 +14,7 @@ from schemas.settings import Settings
 from schemas.terminal import printable
 
 LOOK_AGAIN_S: Final = 1.0
-ID_CHARACTERS: Final = 24  # the beginnings of ids are times
+ID_CHARACTERS: Final = 24  # ids begin with a time, or with zeros and their partition
 
 
 def follow(

@@ -10,9 +10,10 @@ import pytest
 from rigs.lake import Lake, write
 from rigs.session_model import NOON_MS, make_event, make_tracking, session_id
 
-from commands.show import follow_session
+from commands.show import follow_session, print_session
 from commands.tail import follow
 from lake.arrivals import Wanted
+from schemas.ids import derive_media_session
 from sessions.event import Bad
 
 ONE, OTHER = session_id(1, NOON_MS), session_id(2, NOON_MS)
@@ -123,6 +124,20 @@ def test_a_line_is_for_a_person(lake: Lake, capsys: pytest.CaptureFixture[str]) 
     at = f"{datetime.fromtimestamp(NOON_MS / 1000, UTC):%H:%M:%S}.000"
     assert first.split() == [at, ONE[:24], "sessionStart", "0.000", "film"]
     assert third.split()[1:] == [ONE[:24], "REFUSED", "not_json:", "it", "is", "empty"]
+
+
+def test_what_is_printed_of_an_id_names_its_session(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also of ids that are made of a request, which all begin alike: those of the web client are."""
+    lake = Lake(tmp_path)
+    requests = [derive_media_session([b"key"], partitions=1, request=bytes([n])) for n in range(3)]
+    starts = [make(offset, "sessionStart", each.id) for offset, each in enumerate(requests)]
+    with lake.writer() as writer:
+        write(writer, writer.load(0, None), starts)
+    follow(lake.settings, Wanted(), lines=3, as_json=False, rounds=0)
+    printed = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
+    for begins, request in zip(printed, requests, strict=True):
+        print_session(lake.settings, begins, as_json=True)
+        assert json.loads(capsys.readouterr().out)["session_id"] == request.id
 
 
 def test_a_session_is_followed_until_it_is_over(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:

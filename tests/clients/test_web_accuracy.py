@@ -15,7 +15,7 @@ from rigs.viewers import SCENES, Truth, Viewers, facts_of, modules, told_of, tru
 NEAR_S = 0.25
 OUTLIERS_MAX = 1
 """Of 28 durations so many may be further off, as a machine that is busy may stop a page for a while."""
-OUTLIER_S_MAX = 1.0
+OUTLIER_S_MAX = 0.5
 pytestmark = pytest.mark.skipif(
     chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine"
 )

@@ -18,6 +18,8 @@ from rigs.viewers import HLS, SHAKA, Sample, Scene, Viewers, facts_of, kept_samp
 from rigs.waiting import until
 
 NEAR_S = 0.5
+OF_TRUTH_S = 0.3
+"""How far a single viewing may be from what really played, on a busy machine; of many 95 % are within 0.15 s."""
 PING_S = 10.0
 DOWN_S = 5.0
 SHORT = "await viewer.play(); await viewer.played(0.5); viewer.end();"
@@ -149,8 +151,8 @@ def test_an_api_that_is_down_at_the_start_loses_nothing(all_of: All) -> None:
     assert "Failed to fetch" in tries[0]["words"]
     truth = truth_of(all_of.viewers.samples("down"))
     told = told_of(facts_of(all_of.ingest, all_of.viewers.session("down")))
-    assert told.content_s == pytest.approx(truth.content_s, abs=NEAR_S)
-    assert told.unique_s == pytest.approx(truth.unique_s, abs=NEAR_S)
+    assert told.content_s == pytest.approx(truth.content_s, abs=OF_TRUTH_S)
+    assert told.unique_s == pytest.approx(truth.unique_s, abs=OF_TRUTH_S)
 
 
 def test_an_event_without_a_reply_is_sent_again_as_it_was(all_of: All) -> None:
@@ -324,8 +326,8 @@ def test_a_page_that_closes_ends_its_session(all_of: All) -> None:
     session, samples = _watched_until_closed(all_of, all_of.ingest.url, until_s=3)
     until(lambda: all_of.ingest.events(session)[-1]["data"]["eventType"] == "sessionEnd")
     told, truth = told_of(facts_of(all_of.ingest, session)), truth_of(samples)
-    assert told.content_s == pytest.approx(truth.content_s, abs=NEAR_S)
-    assert told.unique_s == pytest.approx(truth.unique_s, abs=NEAR_S)
+    assert told.content_s == pytest.approx(truth.content_s, abs=OF_TRUTH_S)
+    assert told.unique_s == pytest.approx(truth.unique_s, abs=OF_TRUTH_S)
 
 
 def test_a_farewell_that_is_lost_costs_one_ping(all_of: All) -> None:

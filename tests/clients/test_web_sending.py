@@ -26,6 +26,7 @@ LEAVERS = {
     "answered": Scene(PLAYING),
     "keyed": Scene(PLAYING, more="options: {apiKey: 'k-1'}"),
     "unanswered": Scene(PLAYING, more="options: {consent: false, content: {id: 'unanswered'}}"),
+    "keyed_unanswered": Scene(PLAYING, more="options: {apiKey: 'k-1'}"),
     "unheard": Scene(PLAYING, more="options: {content: {id: 'unheard'}}"),
     "hung": Scene(PLAYING),
     "early": Scene("viewer.play().catch(() => 0); await viewer.pause_ms(400);", "film.webm?held=20&after=0"),
@@ -178,7 +179,9 @@ def left(stage: Stage) -> Left:
         const later = setTimeout;
         window.setTimeout = (does, ms, ...rest) => ms >= 500 ? 0 : later(does, ms, ...rest)
     """
-    stage.relays["unanswered"].is_down = True
+    silent = "unanswered", "keyed_unanswered"
+    for name in silent:
+        stage.relays[name].is_down = True
     stage.relays["unheard"].loses_replies = 100
     stage.relays["hung"].hangs = 1
     with stage.page(before=patient) as viewers:
@@ -186,9 +189,10 @@ def left(stage: Stage) -> Left:
             viewers.view(name, stage.relays[name].url, scene)
         for name in LEAVERS:
             viewers.wait_for_scene(name)
-        until(lambda: viewers.said("unanswered") and viewers.said("unheard"))
+        until(lambda: all(viewers.said(name) for name in (*silent, "unheard")))
         until(lambda: "play" in viewers.types("answered") and "play" in viewers.types("keyed"))
-        stage.relays["unanswered"].is_down = False
+        for name in silent:
+            stage.relays[name].is_down = False
 
     def samples() -> dict[str, list[Sample]] | None:
         kept = kept_samples(stage.first.page)
@@ -214,6 +218,13 @@ def test_a_key_is_sent_with_everything(left: Left) -> None:
     assert len(posts) >= 3
     assert {each.headers.get("x-api-key") for each in posts} == {"k-1"}
     assert {each.status for each in posts} == {201, 204}
+
+
+def test_a_whole_session_is_told_with_the_key(left: Left) -> None:
+    """Though that takes a preflight as the page closes."""
+    (whole,) = until(lambda: left.posts("keyed_unanswered", "/downloaded"))
+    assert (whole.status, whole.headers["x-api-key"]) == (201, "k-1")
+    assert b"sessionEnd" in whole.body
 
 
 def test_a_session_whose_start_is_unanswered_is_told_as_the_page_closes(left: Left) -> None:

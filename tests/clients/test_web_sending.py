@@ -193,6 +193,7 @@ def left(stage: Stage) -> Left:
         until(lambda: "play" in viewers.types("answered") and "play" in viewers.types("keyed"))
         for name in silent:
             stage.relays[name].is_down = False
+        viewers.page.call("Page.navigate", url="about:blank")  # a page that is closed has half a second left
 
     def samples() -> dict[str, list[Sample]] | None:
         kept = kept_samples(stage.first.page)

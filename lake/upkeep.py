@@ -1,4 +1,4 @@
-"""Maintenance of the lake: merges small files, expires old snapshots, deletes unreferenced files.
+"""Maintenance of the lake: merges small files, expires old snapshots, deletes unreferenced files and statistics.
 
 It runs in short-lived processes (`playhead upkeep`), because DuckLake's maintenance calls leak memory.
 """
@@ -13,7 +13,7 @@ import duckdb
 import msgspec
 import structlog
 
-from lake import rolling
+from lake import rolling, statistics
 from lake.catalog import METADATA, NAME, Location, ask_postgres, transaction
 from lake.disk import flush_new_files
 from lake.errors import cause
@@ -109,6 +109,7 @@ def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], da
             interval=ages.orphans_interval,
         )
         days = rolling.write(connection, place, rolled)
+        statistics.forget(connection)
         took_s = monotonic() - began_s
         done = LastUpkeep(time + timedelta(seconds=took_s), took_s, process_name())
         with transaction(connection):

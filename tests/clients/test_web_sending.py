@@ -29,7 +29,6 @@ LEAVERS = {
     "keyed_unanswered": Scene(PLAYING, more="options: {apiKey: 'k-1'}"),
     "unheard": Scene(PLAYING, more="options: {content: {id: 'unheard'}}"),
     "hung": Scene(PLAYING),
-    "early": Scene("viewer.play().catch(() => 0); await viewer.pause_ms(400);", "film.webm?held=20&after=0"),
 }
 RELAYS = ("refusing", *LEAVERS)
 pytestmark = pytest.mark.skipif(
@@ -255,11 +254,3 @@ def test_a_start_that_is_under_way_is_not_sent_twice(left: Left) -> None:
     assert [(each.method, each.path) for each in left.stage.relays["hung"].asked if each.method == "POST"] == [
         ("POST", "/api/v1/sessions")
     ]
-
-
-def test_a_viewer_who_leaves_before_the_length_is_known_has_a_session(left: Left) -> None:
-    """Its start is sent as the page closes, and counts as any other."""
-    (start,) = until(lambda: left.posts("early", "/sessions"))
-    until(lambda: start.status == 201)
-    assert json.loads(start.body)["params"]["media.length"] == 0
-    assert left.posts("early", "/downloaded") == []

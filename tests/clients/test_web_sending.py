@@ -1,7 +1,6 @@
 """The client for web players in Chromium: how it sends, sends again, and says farewell."""
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple

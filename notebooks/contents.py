@@ -8,7 +8,7 @@ import msgspec
 
 from lake.metrics.intervals import measure_sql, share_bounds_sql
 from lake.reading import Reader
-from notebooks.connect import read
+from notebooks.connect import read, read_each
 from notebooks.filters import ASKED, Choice
 from notebooks.questions import STANDARD_ERRORS_MIN, definitions
 
@@ -142,37 +142,36 @@ def seeks(lake: Reader, choice: Choice, content: Content) -> tuple[dict[str, Any
     # The macro takes no filters.
     chosen = f"SELECT session_id FROM counted_sessions WHERE content_id = $content AND {choice.started()}"
     among = f"session_id IN ({chosen})" if choice.among else "true"
-    rows = read(
+    answers = read_each(
         lake,
-        f"""
-        WITH seeks AS MATERIALIZED (
-            SELECT * FROM seeks_between($since, $until, content := $content) WHERE {among}
-        ), whole AS (
-            SELECT
-                count(*) AS seeks, count(DISTINCT session_id) AS sessions,
-                count(*) FILTER (distance_s > 0) AS forward,
-                median(distance_s) FILTER (distance_s > 0) AS forward_s,
-                -median(distance_s) FILTER (distance_s < 0) AS backward_s
-            FROM seeks
-        ), buckets AS (
-            SELECT
-                floor(place_s / $bucket_s) * $bucket_s AS from_s,
-                count(*) FILTER (is_away) AS away, count(*) FILTER (NOT is_away) AS to_here
-            FROM (
-                SELECT from_s AS place_s, true AS is_away FROM seeks
-                UNION ALL
-                SELECT to_s, false FROM seeks
-            )
-            WHERE place_s IS NOT NULL GROUP BY 1
-        )
-        SELECT * FROM whole LEFT JOIN buckets ON true ORDER BY from_s
-        """,
+        f"SELECT * FROM seeks_between($since, $until, content := $content) WHERE {among}",
+        {
+            "whole": """
+                SELECT
+                    count(*) AS seeks, count(DISTINCT session_id) AS sessions,
+                    count(*) FILTER (distance_s > 0) AS forward,
+                    median(distance_s) FILTER (distance_s > 0) AS forward_s,
+                    -median(distance_s) FILTER (distance_s < 0) AS backward_s
+                FROM chosen
+            """,
+            "buckets": """
+                SELECT
+                    floor(place_s / $bucket_s) * $bucket_s AS from_s,
+                    count(*) FILTER (is_away) AS away, count(*) FILTER (NOT is_away) AS to_here
+                FROM (
+                    SELECT from_s AS place_s, true AS is_away FROM chosen
+                    UNION ALL
+                    SELECT to_s, false FROM chosen
+                )
+                WHERE place_s IS NOT NULL GROUP BY 1 ORDER BY 1
+            """,
+        },
         content=content.content_id,
         bucket_s=content.bucket_s,
         **choice.values(),
-    ).to_pylist()
-    by_bucket = [{name: row[name] for name in ("from_s", "away", "to_here")} for row in rows]
-    return rows[0], [row for row in by_bucket if row["from_s"] is not None]
+    )
+    (whole,) = answers["whole"]
+    return whole, answers["buckets"]
 
 
 def _values(choice: Choice, content: Content) -> dict[str, object]:

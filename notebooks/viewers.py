@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from lake.reading import Reader
-from notebooks.connect import read
+from notebooks.connect import read, read_each
 from notebooks.filters import ASKED, UNKNOWN, Choice
 
 NOT_KNOWN = "not known"
@@ -39,33 +39,29 @@ class Seen(msgspec.Struct, frozen=True):
 def seen(lake: Reader, choice: Choice) -> Seen:
     """Return the viewers of a choice, by `viewers_between`."""
     limits = ", ".join(str(limit) for limit, _ in HABITS if limit is not None)
-    (row,) = read(
+    answers = read_each(
         lake,
-        f"""
-        WITH seen AS MATERIALIZED (
-            FROM viewers_between($since, $until, filters := $filters)
-        ), statuses AS (
-            SELECT status, count(*) AS viewers FROM seen GROUP BY status
-        ), habits AS (
-            SELECT len(list_filter([{limits}], lambda most: sessions > most)) AS place, count(*) AS viewers
-            FROM seen WHERE sessions > 0 GROUP BY place
-        ), listed AS (
-            SELECT user_id AS viewer, status, sessions, sessions_before, content_time_s, first_seen, last_seen
-            FROM seen ORDER BY sessions DESC, sessions_before DESC, viewer LIMIT {LISTED_MAX}
-        )
-        SELECT
-            (SELECT list(each) FROM statuses AS each) AS statuses,
-            (SELECT list(each) FROM habits AS each) AS habits,
-            (SELECT list(each ORDER BY sessions DESC, sessions_before DESC, viewer) FROM listed AS each) AS listed
-        """,
+        "FROM viewers_between($since, $until, filters := $filters)",
+        {
+            "statuses": "SELECT status, count(*) AS viewers FROM chosen GROUP BY status",
+            "habits": f"""
+                SELECT len(list_filter([{limits}], lambda most: sessions > most)) AS place, count(*) AS viewers
+                FROM chosen WHERE sessions > 0 GROUP BY place
+            """,
+            "listed": f"""
+                SELECT
+                    user_id AS viewer, status, sessions, sessions_before, content_time_s, first_seen, last_seen
+                FROM chosen ORDER BY sessions DESC, sessions_before DESC, viewer LIMIT {LISTED_MAX}
+            """,
+        },
         **choice.macro_values(),
-    ).to_pylist()
-    statuses = {each["status"]: each["viewers"] for each in row["statuses"] or []}
-    counted = {each["place"]: each["viewers"] for each in row["habits"] or []}
+    )
+    statuses = {each["status"]: each["viewers"] for each in answers["statuses"]}
+    counted = {each["place"]: each["viewers"] for each in answers["habits"]}
     return Seen(
         {"new": 0, "returning": 0, "lapsed": 0} | statuses,
         [{"sessions": word, "viewers": counted.get(place, 0)} for place, (_, word) in enumerate(HABITS)],
-        row["listed"] or [],
+        answers["listed"],
     )
 
 

@@ -110,10 +110,10 @@ class Judge:
             try:
                 incoming = check(event, strict=self._strict, takes=takes, now_ms=self._now_ms)
             except InvalidEvent as fault:
-                found = list(self._wrong(event, takes)) or [Finding("error", fault.code, (), str(fault))]
+                found = _wrong(event, takes) or [Finding("error", fault.code, (), str(fault))]
         elif event is not UNSET:
             places = {finding.path for finding in found}
-            found += [finding for finding in self._wrong(event, takes) if finding.path not in places]
+            found += [finding for finding in _wrong(event, takes) if finding.path not in places]
         if type(event) is dict:
             found += self._odd(event, {finding.path for finding in found})
         for finding in found[:FINDINGS_OF_EVENT_MAX]:
@@ -147,9 +147,6 @@ class Judge:
                 with contextlib.suppress(NotJson):
                     event = read_json(fault.mended)
         return event, found + [Finding("error", NotJson.code, flaw.path, flaw.message) for flaw in flaws]
-
-    def _wrong(self, event: Any, takes: Takes) -> Iterator[Finding]:
-        return itertools.islice(errors(event, takes), FINDINGS_OF_EVENT_MAX)
 
     def _odd(self, event: dict[str, Any], wrong: Container[Path]) -> Iterator[Finding]:
         """Yield what is odd, wherever nothing is wrong already."""
@@ -201,6 +198,10 @@ class Judge:
             found.append(Finding("note", "not_judged", (), NOT_JUDGED))
         for finding in found:
             self._remark(None, finding)
+
+
+def _wrong(event: Any, takes: Takes) -> list[Finding]:
+    return list(itertools.islice(errors(event, takes), FINDINGS_OF_EVENT_MAX))
 
 
 def understood(incoming: Incoming) -> Understood:

@@ -39,9 +39,8 @@ ORDER BY received_at DESC, log_partition DESC, log_offset DESC
 LIMIT $most
 """
 
-BACK_RECORDS_MAX: Final = (
-    1_000_000  # so many of the newest records of the log are looked at, equally of each partition
-)
+# So many of the newest records of the log are looked at, equally many of each partition.
+BACK_RECORDS_MAX: Final = 1_000_000
 
 
 class Wanted(msgspec.Struct, frozen=True):

@@ -64,7 +64,7 @@ class Malformed(Refusal):
 class Flaw(NamedTuple):
     """One thing that makes a body no JSON, and its place, () if that is not known.
 
-    `token` is where something stands in the place of a value, from and to, if that is what is wrong.
+    `token` is the first byte of what is no value (`NaN`), and the byte after it, if that is what is wrong.
     """
 
     message: str

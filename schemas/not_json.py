@@ -54,7 +54,7 @@ _WORDS: Final = {
 def no_json(body: bytes, error: Exception) -> NotJson:
     """Return the refusal of a body that a JSON decoder refused with this error.
 
-    What stands in the place of a value (`NaN`, `undefined`) is named each time, by reading on as if it were 0.
+    Each `NaN` or `undefined` is named: reading goes on as if it were 0.
     """
     flaws = [_flaw(body, error)]
     mended: bytes | None = body

@@ -1,13 +1,12 @@
 """The client for web players in Chromium: what Playhead says of a viewing is what played."""
 
 import itertools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
-from rigs.browser import chromium, opened
+from rigs.browser import needs_chromium, opened
 from rigs.films import films
 from rigs.ingest import Ingest, running
 from rigs.viewers import SCENES, Truth, Viewers, facts_of, modules, told_of, truth_of
@@ -16,9 +15,7 @@ NEAR_S = 0.25
 OUTLIERS_MAX = 1
 """Of 28 durations so many may be further off, as a machine that is busy may stop a page for a while."""
 OUTLIER_S_MAX = 0.5
-pytestmark = pytest.mark.skipif(
-    chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine"
-)
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")

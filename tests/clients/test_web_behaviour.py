@@ -3,14 +3,13 @@
 import contextlib
 import itertools
 import json
-import os
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import pytest
-from rigs.browser import chromium, opened
+from rigs.browser import needs_chromium, opened
 from rigs.films import films
 from rigs.ingest import Ingest, event, running, session_start
 from rigs.relay import Relay, relay
@@ -92,9 +91,7 @@ DIRECTLY = {
     "hls": Scene(FAILS % "hls", more=HLS.replace("film.m3u8", "missing.m3u8")),
     "shaka": Scene(FAILS % "shaka", more=SHAKA.replace("film.m3u8", "broken.m3u8")),
 }
-pytestmark = pytest.mark.skipif(
-    chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine"
-)
+pytestmark = needs_chromium
 
 
 class All(NamedTuple):

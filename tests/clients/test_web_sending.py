@@ -1,12 +1,12 @@
 """The client for web players in Chromium: how it sends, sends again, and says farewell."""
 
 import contextlib
-import os
+import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from rigs.browser import chromium, opened
+from rigs.browser import needs_chromium, opened
 from rigs.films import films
 from rigs.ingest import Ingest, running
 from rigs.relay import Relay, relay
@@ -29,10 +29,9 @@ LEAVERS = {
     "unheard": Scene(PLAYING, more="options: {content: {id: 'unheard'}}"),
     "hung": Scene(PLAYING),
 }
-RELAYS = ("refusing", *LEAVERS)
-pytestmark = pytest.mark.skipif(
-    chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine"
-)
+EARLY = Scene("viewer.play().catch(() => 0); await viewer.pause_ms(400);", "film.webm?held=20&after=0")
+RELAYS = ("refusing", "early", *LEAVERS)
+pytestmark = needs_chromium
 
 
 class Stage(NamedTuple):
@@ -42,14 +41,6 @@ class Stage(NamedTuple):
     site: str
     ingest: Ingest
     relays: dict[str, Relay]
-
-    @contextlib.contextmanager
-    def page(self, *, before: str) -> Iterator[Viewers]:
-        """Open another page, on which this script has run, and close it."""
-        with self.first.page.other(self.site) as page:
-            viewers = Viewers(page, self.ingest.url)
-            page.evaluate(f"{before}; 0")
-            yield viewers
 
 
 class Left(NamedTuple):
@@ -103,7 +94,7 @@ def refused(stage: Stage) -> dict[str, Any]:
     relay.refusals.append((REFUSALS[-1], {"Retry-After": str(RETRY_AFTER_S)}))
     relay.hangs = 1
     accepted = "viewings.refused.said.some((said) => said.status === 201)"
-    with stage.page(before=hurried) as viewers:
+    with stage.first.beside(stage.site, before=hurried) as viewers:
         scene = f"await viewer.play(); await viewer.until(() => {accepted}); viewer.end();"
         viewers.view("refused", relay.url, Scene(scene))
         viewers.wait("refused")
@@ -159,7 +150,7 @@ def test_a_long_queue_takes_no_more_pings(stage: Stage) -> None:
         viewer.player.chapter({{ index: 1, offset: 0, length: 6 }});
         window.isUp = true; viewer.end();
     """
-    with stage.page(before=down) as viewers:
+    with stage.first.beside(stage.site, before=down) as viewers:
         viewers.view("queue", stage.ingest.url, Scene(scene))
         viewers.wait("queue")
         events = viewers.page.evaluate("bodies")
@@ -182,7 +173,7 @@ def left(stage: Stage) -> Left:
         stage.relays[name].is_down = True
     stage.relays["unheard"].loses_replies = 100
     stage.relays["hung"].hangs = 1
-    with stage.page(before=patient) as viewers:
+    with stage.first.beside(stage.site, before=patient) as viewers:
         for name, scene in LEAVERS.items():
             viewers.view(name, stage.relays[name].url, scene)
         for name in LEAVERS:
@@ -253,3 +244,16 @@ def test_a_start_that_is_under_way_is_not_sent_twice(left: Left) -> None:
     assert [(each.method, each.path) for each in left.stage.relays["hung"].asked if each.method == "POST"] == [
         ("POST", "/api/v1/sessions")
     ]
+
+
+def test_a_viewer_who_leaves_before_the_length_is_known_has_a_session(stage: Stage) -> None:
+    """Its start is sent as the page closes, and counts as any other."""
+    relay = stage.relays["early"]
+    with stage.first.beside(stage.site, before="0") as viewers:
+        viewers.view("early", relay.url, EARLY)
+        viewers.wait_for_scene("early")
+        viewers.page.call("Page.navigate", url=stage.site)  # within the site, where the page's process lives on
+        (start,) = until(lambda: relay.posts("/sessions"))
+        until(lambda: start.status == 201)
+    assert json.loads(start.body)["params"]["media.length"] == 0
+    assert relay.posts("/downloaded") == []

@@ -1,12 +1,11 @@
 """The client for web players in Chromium: what it tells of a viewing, when sessions end, what it says itself."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from rigs.browser import chromium, opened
+from rigs.browser import needs_chromium, opened
 from rigs.films import films
 from rigs.ingest import Ingest, running
 from rigs.viewers import Scene, Viewers, facts_of
@@ -42,9 +41,7 @@ WRONG = {
     "nowhere": "content: { id: 'film-1' }",
     "not an address": "url: 'http://', content: { id: 'film-1' }",
 }
-pytestmark = pytest.mark.skipif(
-    chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine"
-)
+pytestmark = needs_chromium
 
 
 class Stage(NamedTuple):
@@ -53,14 +50,6 @@ class Stage(NamedTuple):
     first: Viewers
     site: str
     ingest: Ingest
-
-    @contextlib.contextmanager
-    def page(self, *, before: str) -> Iterator[Viewers]:
-        """Open another page, on which this script has run, and close it."""
-        with self.first.page.other(self.site) as page:
-            viewers = Viewers(page, self.ingest.url)
-            page.evaluate(f"window.api = '{self.ingest.url}'; {before}; 0")
-            yield viewers
 
     def told(self, name: str) -> list[dict[str, Any]]:
         """Return the events of a viewing of the first page, in their order."""
@@ -87,7 +76,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         site = stack.enter_context(films(ingest.url))
         page = stack.enter_context(opened(site, folder / "profile"))
         viewers = Viewers(page, ingest.url)
-        page.evaluate(f"window.api = '{ingest.url}'; 0")
         for name, scene in SCENES.items():
             attach = scene.more.replace("attach: (video) => {", "attach: (video) => { video.src = 'film.webm';")
             viewers.view(name, ingest.url, Scene(scene.does, more=attach))
@@ -147,7 +135,7 @@ def visited(stage: Stage) -> dict[str, Any]:
         dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }));
         await viewer.played(0.5); viewer.end();
     """
-    with stage.page(before=before) as viewers:
+    with stage.first.beside(stage.site, before=before) as viewers:
         viewers.view("visited", stage.ingest.url, Scene(scene, more="options: { consent: true, userId: 'u-1' }"))
         viewers.wait("visited")
         sessions = list(dict.fromkeys(said["session"] for said in viewers.said("visited")))
@@ -192,7 +180,7 @@ def ahead(stage: Stage) -> Iterator[Viewers]:
         await viewer.play(); await viewer.played(0.5); viewer.end();
     """
     before = "window.ahead_ms = 0; const real = Date.now; Date.now = () => real() + ahead_ms"
-    with stage.page(before=before) as viewers:
+    with stage.first.beside(stage.site, before=before) as viewers:
         viewers.view("late", stage.ingest.url, Scene(late, "film.webm?held=15&after=0"))
         viewers.wait("late")
         viewers.view("slept", stage.ingest.url, Scene(slept))
@@ -228,7 +216,7 @@ def test_debug_prints_what_the_server_answers(stage: Stage) -> None:
         viewer.player.state(7, true); await viewer.until(() => printed.some(([kind]) => kind === 'warn'));
         viewer.end();
     """
-    with stage.page(before=before) as viewers:
+    with stage.first.beside(stage.site, before=before) as viewers:
         viewers.view("printed", stage.ingest.url, Scene(scene, more="options: { debug: true }"))
         viewers.wait_for_scene("printed")
         printed = viewers.page.evaluate("printed")
@@ -266,7 +254,7 @@ def wrong(stage: Stage) -> dict[str, Any]:
         }
     """
     each = ", ".join(f"watch({{ player: '{name}', {options} }})" for name, options in WRONG.items())
-    with stage.page(before=before) as viewers:
+    with stage.first.beside(stage.site, before=before) as viewers:
         sessions = viewers.page.evaluate(f"Promise.all([{each}])")
         found = {name: viewers.page.evaluate(name) for name in ("faults", "printed")}
         return {**found, "timers": viewers.page.evaluate("timers.size"), "sessions": sessions}
@@ -291,7 +279,7 @@ def test_content_that_is_known_later_begins_a_session_then(stage: Stage) -> None
         await viewer.play(); await viewer.played(0.5); window.film = { id: 'film-1' };
         await viewer.played(1); viewer.end();
     """
-    with stage.page(before="console.error = () => 0") as viewers:
+    with stage.first.beside(stage.site, before="console.error = () => 0") as viewers:
         viewers.view("later", stage.ingest.url, Scene(scene, more="options: { content: () => window.film }"))
         viewers.wait("later")
         start, *others = events_of(viewers, "later")

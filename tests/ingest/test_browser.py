@@ -1,14 +1,13 @@
 """A real browser at a real ingest: a page of another origin, with the headers that its instrumentation adds."""
 
 import json
-import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from rigs.browser import Page, chromium, opened
+from rigs.browser import Page, needs_chromium, opened
 from rigs.ingest import Ingest, event, running, session_start
 from rigs.waiting import until
 
@@ -23,9 +22,7 @@ INSTRUMENTATION = {
     "x-datadog-sampling-priority": "1",
     "x-datadog-trace-id": "2",
 }
-pytestmark = pytest.mark.skipif(
-    chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine"
-)
+pytestmark = needs_chromium
 
 
 class EmptyPage(BaseHTTPRequestHandler):

@@ -1,13 +1,12 @@
 """The OpenAPI document, and the page that shows it."""
 
-import os
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rigs.browser import Page, chromium, opened
+from rigs.browser import Page, needs_chromium, opened
 from rigs.ingest import Ingest, running
 
 from schemas import faults
@@ -103,7 +102,7 @@ def test_every_reference_of_the_document_leads_somewhere(document: Json) -> None
     assert found <= {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
 
 
-@pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine")
+@needs_chromium
 def test_a_person_reads_the_document_without_internet(ingest: Ingest, document: Json, tmp_path: Path) -> None:
     """A browser that finds no host but ours shows each operation at /schema, and asks nobody else for anything."""
     with opened(f"{ingest.url}/schema", tmp_path / "profile", hosts="127.0.0.1") as page:

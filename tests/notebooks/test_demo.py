@@ -1,22 +1,18 @@
 """The page `/demo`, in a real browser: what is played goes to a real ingest, and comes back from the lake."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from rigs.browser import Page, chromium, opened
+from rigs.browser import Page, needs_chromium, opened
 from rigs.pages import served
 from rigs.whole import Stack, running
 
 from notebooks.demo import COLUMNS, reached_from
 
-needs_a_browser = pytest.mark.skipif(
-    chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine"
-)
 PLAY = {"x": 0.06, "y": 0.83}  # where Chromium's own controls have their button
 IS_OPEN = "document.readyState === 'complete' && 'ready' in document.body.dataset"
 SHIFTS = """
@@ -99,7 +95,7 @@ def all_stored(page: Page, *types: str) -> bool:
     return [event for event, _ in shown] == list(types) and is_stored
 
 
-@needs_a_browser
+@needs_chromium
 def test_who_presses_play_sees_events_accepted_and_the_row_grow(page: Page, stack: Stack) -> None:
     """Each event is in the tables a moment after it was accepted; the row is that of `sessions`."""
     session = play(page)
@@ -120,7 +116,7 @@ def test_who_presses_play_sees_events_accepted_and_the_row_grow(page: Page, stac
     assert page.evaluate("document.getElementById('behind').textContent").endswith(" s old")
 
 
-@needs_a_browser
+@needs_chromium
 def test_ads_are_played_and_skipped_by_button(page: Page) -> None:
     """Content waits meanwhile, without a pause; the row counts each ad as it went."""
     play(page)
@@ -134,7 +130,7 @@ def test_ads_are_played_and_skipped_by_button(page: Page) -> None:
     assert float(cell(page, "ad_time_s")) > 5
 
 
-@needs_a_browser
+@needs_chromium
 def test_chapters_states_and_errors_are_told_by_button(page: Page) -> None:
     """Each press is an event, and a number of the row."""
     play(page)
@@ -146,7 +142,7 @@ def test_chapters_states_and_errors_are_told_by_button(page: Page) -> None:
     page.wait(lambda page: [cell(page, name) for name in counts] == ["2", "1", "1", "1"])
 
 
-@needs_a_browser
+@needs_chromium
 def test_a_refused_event_appears_with_the_server_s_words(page: Page, stack: Stack) -> None:
     """It is part of the session: the quarantine has it too."""
     session = play(page)
@@ -158,7 +154,7 @@ def test_a_refused_event_appears_with_the_server_s_words(page: Page, stack: Stac
     assert stack.until("SELECT 1 FROM quarantine WHERE session_id = ?", session)
 
 
-@needs_a_browser
+@needs_chromium
 @pytest.mark.parametrize("width", [390, 1440])
 def test_it_fits_phones_and_screens_and_nothing_jumps(page: Page, address: str, width: int) -> None:
     """While a session plays, no element moves that nobody moved; names of colours are words too."""
@@ -180,7 +176,7 @@ def test_it_fits_phones_and_screens_and_nothing_jumps(page: Page, address: str, 
     page.call("Emulation.clearDeviceMetricsOverride")
 
 
-@needs_a_browser
+@needs_chromium
 def test_it_asks_nobody_but_its_server_and_the_ingest_and_logs_no_error(page: Page, stack: Stack) -> None:
     """The page may reach no others: its policy forbids it."""
     play(page)
@@ -200,7 +196,7 @@ def said(page: Page, method: str) -> list[dict[str, Any]]:
     return [event["params"] for event in page.events if event["method"] == method]
 
 
-@needs_a_browser
+@needs_chromium
 def test_without_an_answer_the_page_says_what_to_do(page: Page, address: str) -> None:
     """The client may be missing, the ingest may be silent later, the lake too."""
     with blocked(page, "*/api/v1/sessions*"):

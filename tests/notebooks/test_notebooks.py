@@ -1,7 +1,6 @@
 """The notebooks, over a lake that real players filled: as scripts, and in a real browser."""
 
 import http.server
-import os
 import re
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from rigs.browser import Page, chromium, opened
+from rigs.browser import Page, needs_chromium, opened
 from rigs.commands import environment, playhead
 from rigs.lake import Lake, record_value, write_values
 from rigs.pages import CHARTS, EVERY, IS_SETTLED, served
@@ -80,7 +79,7 @@ def url(data_dir: Path, tmp_path: Path) -> Iterator[str]:
         yield f"{address}now/"
 
 
-@pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine")
+@needs_chromium
 def test_a_person_sees_what_is_watched_now_in_a_browser(url: str, data_dir: Path, tmp_path: Path) -> None:
     """Numbers, two charts that are drawn, and no error; from this machine alone."""
     lake = open_lake({}, data_dir)
@@ -105,7 +104,7 @@ def test_a_person_sees_what_is_watched_now_in_a_browser(url: str, data_dir: Path
         assert (tmp_path / "now.png").stat().st_size > 20_000
 
 
-@pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine")
+@needs_chromium
 def test_every_page_is_drawn_on_a_desk_and_on_a_phone(data_dir: Path, tmp_path: Path) -> None:
     """No cell fails, nothing is asked of another host, and a phone scrolls down, not sideways.
 
@@ -138,7 +137,7 @@ def test_every_page_is_drawn_on_a_desk_and_on_a_phone(data_dir: Path, tmp_path: 
                 assert {host for host in hosts if host} <= {"127.0.0.1"}
 
 
-@pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine")
+@needs_chromium
 def test_a_viewer_leads_to_its_sessions_and_an_address_to_one_of_them(data_dir: Path, tmp_path: Path) -> None:
     """The oldest of a viewer's sessions is below the others, and chosen as the address names it."""
     with open_lake({}, data_dir) as lake:
@@ -189,7 +188,7 @@ def stranger() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine")
+@needs_chromium
 def test_a_hostile_name_is_text_and_fetches_nothing(tmp_path: Path, stranger: str) -> None:
     """In tables, labels, legends and tooltips: the page asks no other host, and has no link to one."""
     names = {
@@ -230,7 +229,7 @@ ELEMENTS_OF_ADDRESSES = f"""
 """
 
 
-@pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine")
+@needs_chromium
 def test_numbers_charts_and_tables_change_in_place(tmp_path: Path) -> None:
     """While an open page changes, no frame lacks a picture or a table's rows, and nothing is greyed out."""
     lake = Lake(tmp_path / "data")

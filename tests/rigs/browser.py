@@ -4,12 +4,14 @@ import base64
 import contextlib
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from rigs.processes import started
@@ -20,6 +22,11 @@ def chromium() -> str | None:
     """Return the program, if this machine has one."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     return next((path for name in names if (path := shutil.which(name))), None)
+
+
+needs_chromium = pytest.mark.skipif(
+    chromium() is None and not os.environ.get("CI"), reason="no chromium on this machine"
+)
 
 
 class ScriptError(AssertionError):

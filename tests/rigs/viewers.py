@@ -1,7 +1,9 @@
 """Viewers in a real browser: what they do with a video, what really played, and what Playhead makes of it."""
 
+import contextlib
 import itertools
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -183,13 +185,24 @@ SCENES = {
 
 
 class Viewers:
-    """The viewers of one page, whose client is imported from an ingest."""
+    """The viewers of one page, whose client is imported from an ingest: `client` and `api` on the page."""
 
     def __init__(self, page: Page, ingest_url: str) -> None:
-        self.page, self._client = page, f"{ingest_url}/playhead.js"
+        self.page, self._ingest_url = page, ingest_url
         page.wait(lambda page: page.evaluate("document.title") == "films")
         page.evaluate(SCRIPT)
-        page.evaluate(f"import({json.dumps(self._client)}).then(module => {{ window.client = module; }})")
+        page.evaluate(f"""
+            window.api = {json.dumps(ingest_url)};
+            import({json.dumps(f"{ingest_url}/playhead.js")}).then(module => {{ window.client = module; }})
+        """)
+
+    @contextlib.contextmanager
+    def beside(self, site: str, *, before: str) -> Iterator["Viewers"]:
+        """Open another page of the site in the same browser, on which this script has run, and close it."""
+        with self.page.other(site) as page:
+            viewers = Viewers(page, self._ingest_url)
+            page.evaluate(f"{before}; 0")
+            yield viewers
 
     def view(self, name: str, api: str, scene: Scene) -> None:
         """Let a viewer watch a film, with the client telling this API of it."""

@@ -26,6 +26,7 @@ from eventlog.kafka.client import (
     client_options,
     why_unreachable,
 )
+from eventlog.outage import Outage
 from schemas.faults import Fault, LogUnavailable, TooLarge
 from schemas.settings import Settings
 
@@ -34,7 +35,9 @@ logger = structlog.get_logger(__name__)
 GROUP_RECORDS_MAX = 10_000
 BATCH_BYTES_MAX = 1_048_576
 RECORD_OVERHEAD_BYTES = 1_024  # room for a batch's own header and a record's lengths
-STUCK_S = 60.0
+# How long a batch may be under way before its producer is given up. Brokers leave out one that died after 9 s, and
+# whoever appended was refused long before.
+STUCK_S = 15.0
 
 
 class KafkaWriter:
@@ -188,13 +191,12 @@ class KafkaWriter:
 
     async def _make_another(self, old: AIOKafkaProducer) -> None:
         await _give_up(old)
+        outage = Outage("connect")
         while True:
             try:
                 producer = await self._started_producer()
             except Exception as error:  # noqa: BLE001  (logged; to give up here would be to give up for good)
-                logger.warning(
-                    "log producer not made", topic=self._topic, error=str(error) or type(error).__name__
-                )
+                outage.failed(str(error) or type(error).__name__, now_s=time.monotonic())
                 await asyncio.sleep(RETRY_S)
             else:
                 self._adopt(producer)
@@ -243,6 +245,9 @@ def batch_bytes_max(settings: Settings) -> int:
 async def _give_up(producer: AIOKafkaProducer) -> None:
     """Stop a producer that may not be able to: what it still holds fails, and no broker is waited for."""
     # stop() would wait until all batches are sent, which may be never. There is no public way to fail them.
+    # The sender may end with an error then, which aiokafka would stumble over: stop() reports it.
+    if (sender := producer._sender.sender_task) is not None:
+        sender.remove_done_callback(producer._sender._fail_all)
     accumulator = producer._message_accumulator
     retried = [batch for queue in accumulator._batches.values() for batch in queue]
     accumulator.fail_all(ProducerClosed())

@@ -22,6 +22,7 @@ from structlog.testing import capture_logs
 
 from eventlog import Record, Writer
 from eventlog.adapters import create_log, open_writer
+from eventlog.kafka.writer import STUCK_S
 from schemas.faults import Fault, LogUnavailable, TooLarge
 from schemas.settings import Settings
 
@@ -126,6 +127,27 @@ async def test_one_new_producer_for_all_partitions(mock_kafka: MockKafka) -> Non
             await asyncio.gather(*(until_taken(writer, partition, b"y") for partition in (0, 1)))
     of_producer = [entry["event"] for entry in logs if entry["event"].startswith("log producer")]
     assert of_producer == ["log producer failed", "log producer made"]
+
+
+async def test_a_batch_without_an_answer_does_not_hold_its_partition_for_ever(mock_kafka: MockKafka) -> None:
+    """A batch that brokers refuse again and again is given up with its producer; the next one is taken."""
+    settings = settings_of(mock_kafka, log_append_timeout_s=0.5)
+    with capture_logs() as logs:
+        async with writing(settings) as writer:
+            mock_kafka.fail(PRODUCE, *[19] * 10_000)
+            assert isinstance(await outcome(writer, 0, b"refused"), LogUnavailable)
+            await until_async(
+                lambda: (
+                    [entry["error"] for entry in logs if entry["event"] == "log producer failed"]
+                    == [f"KafkaError: no answer for {STUCK_S:g} s"]
+                ),
+                lambda: logs,
+                within_s=2 * STUCK_S,
+            )
+            mock_kafka.fail_no_more(PRODUCE)
+            after = await until_taken(writer, 0, b"after")
+    records = await all_records(settings, at_least=1)
+    assert [records[0, offset].value for offset in range(after + 1)] == [b"after"]
 
 
 async def test_brokers_down_for_two_seconds(mock_kafka: MockKafka) -> None:
@@ -376,7 +398,12 @@ async def test_the_broker_that_leads_is_killed(kafka_cluster: JvmCluster) -> Non
             async def is_written_on() -> bool:
                 return all(counts(taken)[p] > before[p] + 100 for p in range(3))
 
-            await until_async(is_written_on, "the others are not written on")
+            def how_things_are() -> str:
+                alive = [broker for broker in kafka_cluster.brokers.values() if broker.is_alive()]
+                said = "".join(f"\n{broker.port}: {broker.output[-1500:]}" for broker in alive)
+                return f"written since: {counts(taken) - before} of {before}; brokers alive: {len(alive)}{said}"
+
+            await until_async(is_written_on, how_things_are, within_s=120)
             is_over = True
         assert await leader_of(settings, 0) != leader
 

@@ -177,6 +177,11 @@ class JvmBroker:
         """Return whether it runs."""
         return self._process is not None and self._process.is_alive()
 
+    @property
+    def output(self) -> str:
+        """What it has written so far."""
+        return (self._folder / "broker.log").read_text(errors="replace")
+
     def kill(self) -> None:
         """Kill -9."""
         assert self._process is not None

@@ -34,6 +34,7 @@ def _library() -> ctypes.CDLL:
         "mock_cluster_bootstraps": (text, [pointer]),
         "mock_topic_create": (number, [pointer, text, number, number]),
         "mock_push_request_errors_array": (None, [pointer, short, ctypes.c_size_t, ctypes.POINTER(number)]),
+        "mock_clear_request_errors": (None, [pointer, short]),
         "mock_broker_set_down": (number, [pointer, ctypes.c_int32]),
         "mock_broker_set_up": (number, [pointer, ctypes.c_int32]),
         "mock_broker_set_rtt": (number, [pointer, ctypes.c_int32, number]),
@@ -83,6 +84,10 @@ class MockKafka:
         """Answer the next requests of this kind with these error codes."""
         errors = (ctypes.c_int * len(codes))(*codes)
         self._library.rd_kafka_mock_push_request_errors_array(self._cluster, request, len(codes), errors)
+
+    def fail_no_more(self, request: int) -> None:
+        """Answer requests of this kind truly again."""
+        self._library.rd_kafka_mock_clear_request_errors(self._cluster, request)
 
     def down(self) -> None:
         """Take all brokers down: connections break, new ones are refused."""

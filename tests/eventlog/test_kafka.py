@@ -272,7 +272,7 @@ async def is_disconnected(settings: Settings) -> None:
     def none_is_left() -> bool:
         return not any(line.raddr and line.raddr.port in ports for line in psutil.Process().net_connections("tcp"))
 
-    await until_async(none_is_left, "a connection to the broker is left", within_s=10)
+    await until_async(none_is_left, "a connection to the broker is left", within_s=30)
 
 
 async def is_refused(settings: Settings, *, why: str) -> None:

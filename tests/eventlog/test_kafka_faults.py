@@ -54,7 +54,7 @@ async def outcome(writer: Writer, partition: int, value: bytes) -> int | Fault:
         return fault
 
 
-async def until_taken(writer: Writer, partition: int, value: bytes, *, within_s: float = 20) -> int:
+async def until_taken(writer: Writer, partition: int, value: bytes, *, within_s: float = 60) -> int:
     """Append until it works, as clients do."""
     last: object = None
 

@@ -31,7 +31,7 @@ from rigs.processes import Process
 from rigs.waiting import until
 
 VERSION = "17"  # of a container; compose.yaml has the same. The system's may be older: Debian 12 has 15
-UP_WITHIN_S = 30.0
+UP_WITHIN_S = 60.0
 ADMITTED = "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 BINARIES = "usr/lib/postgresql/*/bin/initdb"
 

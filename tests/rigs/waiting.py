@@ -14,7 +14,7 @@ import psycopg
 T = TypeVar("T")
 Complaint = str | Callable[[], object]
 
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 # What a server says that does not answer just now; also a lake whose catalogue is locked for a moment.
 NOT_YET = (OSError, duckdb.Error, httpx.TransportError, psycopg.OperationalError)
 LOOK_S_MIN, LOOK_S_MAX = 0.01, 0.2

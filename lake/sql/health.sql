@@ -15,9 +15,10 @@ CREATE OR REPLACE MACRO drop_score(found, expected) AS if(
     expected >= 5, 2 * (sqrt(0.7 * expected + 0.375) - sqrt(found + 0.375)), NULL
 );
 
--- What arrived in each complete minute of `hours` hours from `since`, over all sessions and by value of each dimension: `all`, site, player_name, app_version (with the player's name), channel, cdn, device_type, country, content_id. Downloaded sessions are left out, and values that appear in fewer than 20 sessions (60 for a content). sessions: active in the minute, from their first event to their last. starts: sessions whose sessionStart arrived in the minute; startup_p95_s, failures_before_start and exits_before_start are of these, and an exit is known when its session closes, which may be 10 minutes later. failures_after_start: plays that an error ended, by the arrival of their last event. bufferings: sessions in which a rebuffering or stall began in the minute. hour_before, week_before: the same of the hour before the row's hour, and of the same hour a week before (sessions: in its average minute). score: how many standard errors the five minutes up to this one (of those asked for) are worse than both hours, by `worst`, their worst measure, of `sample` sessions; a value without a past is compared with all sessions of the hour. Starts are worse if they are fewer, except of a content or app version, whose time may be over. scores: the score of each measure. A quarter more and half a percentage point is no difference, and scores below 4 count as 0: chance. Null: too few sessions to say. Highest score first. Cost: 0.3 s for an hour.
+-- What arrived in each complete minute of `hours` hours from `since`, over all sessions and by value of each dimension: `all`, site, player_name, app_version (with the player's name), channel, cdn, device_type, country, content_id. Downloaded sessions are left out, those that first arrived more than a day before the hours compared, and values that appear in fewer than 20 sessions (60 for a content). sessions: active in the minute, from their first event to their last. starts: sessions whose sessionStart arrived in the minute; startup_p95_s, failures_before_start and exits_before_start are of these, and an exit is known when its session closes, which may be 10 minutes later. failures_after_start: plays that an error ended, by the arrival of their last event. bufferings: sessions in which a rebuffering or stall began in the minute. hour_before, week_before: the same of the hour before the row's hour, and of the same hour a week before (sessions: in its average minute). score: how many standard errors the five minutes up to this one (of those asked for) are worse than both hours, by `worst`, their worst measure, of `sample` sessions; a value without a past is compared with all sessions of the hour. Starts are worse if they are fewer, except of a content or app version, whose time may be over. scores: the score of each measure. A quarter more and half a percentage point is no difference, and scores below 4 count as 0: chance. Null: too few sessions to say. Highest score first. Cost: 0.3 s for an hour.
 CREATE OR REPLACE MACRO health_by_minute(since, hours := 1) AS TABLE
--- Conditions on arrival are written with `since` itself: constants let the lake leave files out.
+-- Conditions on arrival are written with `since` itself: constants let the lake leave files out. A late event makes the
+-- last arrival of its session late, so it takes the first one too to leave most of them out.
 WITH asked AS MATERIALIZED (
     SELECT
         epoch_ms(since::TIMESTAMPTZ) // 60000 AS low,
@@ -29,6 +30,7 @@ WITH asked AS MATERIALIZED (
         site, player_name, app_version, channel, cdn, device_type, country, content_id
     FROM newest_sessions
     WHERE last_received_at >= since::TIMESTAMPTZ - INTERVAL 1 HOUR
+        AND first_received_at >= since::TIMESTAMPTZ - INTERVAL 25 HOUR
         AND first_received_at < since::TIMESTAMPTZ + to_hours(hours)
         AND NOT is_downloaded AND NOT is_retried_start
     UNION ALL
@@ -40,6 +42,7 @@ WITH asked AS MATERIALIZED (
     FROM newest_sessions
     WHERE last_received_at >= since::TIMESTAMPTZ - INTERVAL 7 DAY
         AND last_received_at < since::TIMESTAMPTZ - INTERVAL 7 DAY + to_hours(hours + 6)
+        AND first_received_at >= since::TIMESTAMPTZ - INTERVAL 8 DAY
         AND first_received_at < since::TIMESTAMPTZ - INTERVAL 7 DAY + to_hours(hours)
         AND NOT is_downloaded AND NOT is_retried_start
 ), placed AS (
@@ -58,17 +61,14 @@ WITH asked AS MATERIALIZED (
 ), facts AS (
     SELECT
         era,
-        unnest([
-            {dimension: 'all', value: ''},
-            {dimension: 'site', value: coalesce(site, '')},
-            {dimension: 'player_name', value: coalesce(player_name, '')},
-            {dimension: 'app_version', value: concat_ws(' ', player_name, app_version)},
-            {dimension: 'channel', value: coalesce(channel, '')},
-            {dimension: 'cdn', value: coalesce(cdn, '')},
-            {dimension: 'device_type', value: coalesce(device_type, '')},
-            {dimension: 'country', value: coalesce(country, '')},
-            {dimension: 'content_id', value: coalesce(content_id, '')}
-        ], recursive := true),
+        coalesce(site, '') AS site,
+        coalesce(player_name, '') AS player_name,
+        concat_ws(' ', player_name, app_version) AS app_version,
+        coalesce(channel, '') AS channel,
+        coalesce(cdn, '') AS cdn,
+        coalesce(device_type, '') AS device_type,
+        coalesce(country, '') AS country,
+        coalesce(content_id, '') AS content_id,
         first_minute, last_minute, from_minute, to_minute, buffer_minutes,
         (has_start AND first_minute >= from_minute)::INT AS starts,
         if(starts = 1 AND is_started, startup_s, NULL) AS startup_s,
@@ -78,31 +78,50 @@ WITH asked AS MATERIALIZED (
     FROM placed
 ), changes AS (
     SELECT
-        era, dimension, value, greatest(first_minute, from_minute) AS minute, 1 AS more, starts, startup_s,
-        failures_before_start, exits_before_start, 0 AS failures_after_start, 0 AS bufferings
+        * EXCLUDE (first_minute, last_minute, from_minute, to_minute, buffer_minutes, failures_after_start),
+        unnest(
+            [
+                {minute: greatest(first_minute, from_minute), more: 1, begun: 1, failed: 0, buffered: 0},
+                {minute: if(failures_after_start = 1, last_minute, NULL), more: 0, begun: 0, failed: 1, buffered: 0},
+                {
+                    minute: if(last_minute + 1 < to_minute, last_minute + 1, NULL),
+                    more: -1, begun: 0, failed: 0, buffered: 0
+                }
+            ]
+            || list_transform(
+                buffer_minutes, lambda minute: {minute: minute, more: 0, begun: 0, failed: 0, buffered: 1}
+            ),
+            recursive := true
+        )
     FROM facts
-    UNION ALL
-    SELECT era, dimension, value, last_minute, 0, 0, NULL, 0, 0, 1, 0 FROM facts WHERE failures_after_start = 1
-    UNION ALL
-    SELECT era, dimension, value, last_minute + 1, -1, 0, NULL, 0, 0, 0, 0
-    FROM facts
-    WHERE last_minute + 1 < to_minute
-    UNION ALL
-    SELECT era, dimension, value, unnest(buffer_minutes), 0, 0, NULL, 0, 0, 0, 1
-    FROM facts
-    WHERE len(buffer_minutes) > 0
 ), cells AS (
     SELECT
-        era, dimension, value, minute,
+        era,
+        CASE 0
+            WHEN grouping(site) THEN 'site'
+            WHEN grouping(player_name) THEN 'player_name'
+            WHEN grouping(app_version) THEN 'app_version'
+            WHEN grouping(channel) THEN 'channel'
+            WHEN grouping(cdn) THEN 'cdn'
+            WHEN grouping(device_type) THEN 'device_type'
+            WHEN grouping(country) THEN 'country'
+            WHEN grouping(content_id) THEN 'content_id'
+            ELSE 'all'
+        END AS dimension,
+        coalesce(site, player_name, app_version, channel, cdn, device_type, country, content_id, '') AS value,
+        minute,
         sum(more) AS more,
-        sum(starts) AS starts,
-        sum(failures_before_start) AS failures_before_start,
-        sum(failures_after_start) AS failures_after_start,
-        sum(exits_before_start) AS exits_before_start,
-        sum(bufferings) AS bufferings,
-        list(startup_s) FILTER (WHERE startup_s IS NOT NULL) AS startups_s
+        sum(begun * starts) AS starts,
+        sum(begun * failures_before_start) AS failures_before_start,
+        sum(failed) AS failures_after_start,
+        sum(begun * exits_before_start) AS exits_before_start,
+        sum(buffered) AS bufferings,
+        list(startup_s) FILTER (WHERE begun = 1 AND startup_s IS NOT NULL) AS startups_s
     FROM changes
-    GROUP BY ALL
+    WHERE minute IS NOT NULL
+    GROUP BY era, minute, GROUPING SETS (
+        (), (site), (player_name), (app_version), (channel), (cdn), (device_type), (country), (content_id)
+    )
 ), axis AS (
     SELECT
         era, dimension, value,
@@ -252,7 +271,7 @@ LEFT JOIN (FROM counts_past WHERE era = 'week') AS week_before USING (dimension,
 asked
 ORDER BY score DESC NULLS LAST, minute, dimension, value;
 
--- The combinations of player, app version, CDN, country and content whose sessions differ most from all others, of those active in the `hours` hours from `since`; downloaded ones are left out. A column is null where the combination takes any value, and empty where the value is unknown; of combinations of the same sessions the shortest is shown. starts and sessions: of the combination. worst: the measure in which it is worst: failures_before_start and exits_before_start (of starts), failures_after_start and bufferings (sessions that rebuffered or stalled, of those that played), startup_p95_s (starts that took longer than 95 % of the others'). share: of the `sample` sessions, those that the measure counts. rest_share: the same of all other sessions. score: how many standard errors they differ, as in health_by_minute. Combinations that are not worse than the rest are left out. Highest score first. Cost: 0.3 s for an hour.
+-- The combinations of player, app version, CDN, country and content whose sessions differ most from all others, of those active in the `hours` hours from `since`; downloaded ones are left out, and those that first arrived more than a day before. A column is null where the combination takes any value, and empty where the value is unknown; of combinations of the same sessions the shortest is shown. starts and sessions: of the combination. worst: the measure in which it is worst: failures_before_start and exits_before_start (of starts), failures_after_start and bufferings (sessions that rebuffered or stalled, of those that played), startup_p95_s (starts that took longer than 95 % of the others'). share: of the `sample` sessions, those that the measure counts. rest_share: the same of all other sessions. score: how many standard errors they differ, as in health_by_minute. Combinations that are not worse than the rest are left out. Highest score first. Cost: 0.3 s for an hour.
 CREATE OR REPLACE MACRO health_by_combination(since, hours := 1) AS TABLE
 WITH heard AS (
     SELECT
@@ -272,6 +291,7 @@ WITH heard AS (
         if(is_started, startup_s, NULL) AS startup_s
     FROM newest_sessions
     WHERE last_received_at >= since::TIMESTAMPTZ
+        AND first_received_at >= since::TIMESTAMPTZ - INTERVAL 1 DAY
         AND first_received_at < since::TIMESTAMPTZ + to_hours(hours)
         AND NOT is_downloaded AND NOT is_retried_start
 ), judged AS (

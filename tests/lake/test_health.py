@@ -217,6 +217,22 @@ def test_few_sessions_do_not_score(usual: Service) -> None:
     assert usual.combinations() == []
 
 
+@pytest.mark.parametrize("hour", [EIGHT, EIGHT - WEEK], ids=["now", "a week before"])
+def test_a_session_of_another_day_that_gets_a_late_event_was_not_active_all_the_time(
+    usual: Service, hour: datetime
+) -> None:
+    """What a player reports days later makes nothing of the days between; two hours earlier it is one session."""
+    usual.hour(EIGHT)
+    before = usual.minutes()
+    usual.hour(hour - timedelta(days=2), sessions=300)
+    late = "UPDATE session_versions SET last_received_at = $1 WHERE first_received_at BETWEEN $2 AND $3"
+    usual.connection.execute(late, [hour + HOUR / 2, hour - 3 * HOUR * 24, hour - 24 * HOUR])
+    assert usual.minutes() == before
+    usual.hour(hour - 2 * HOUR, sessions=300)
+    usual.connection.execute(late, [hour + HOUR / 2, hour - 2 * HOUR, hour - HOUR])
+    assert usual.minutes() != before
+
+
 def put(service: Service, *sessions: dict[str, Any]) -> None:
     """Store sessions of 20:00, told by what differs from a play of ten seconds."""
     for number, told in enumerate(sessions):

@@ -130,8 +130,9 @@ class ConnectionProtocol(HttpToolsProtocol):
         self._is_deaf = False  # no further byte becomes a request
         self._ignores_upgrade = False
         self._discarded_bytes = 0
-        self._header_bytes = 0  # of the request being received, or more
-        self._chunk_bytes = 0
+        self._header_bytes = 0  # come of the request being received; without its first chunk if another began that
+        self._chunk_bytes = 0  # of the newest chunk
+        self._first_chunk_bytes = 0  # of the chunk in which that request began
         self._unclaimed_bytes = 0  # of the chunk, in which no request has begun yet
 
     # What the transport calls
@@ -238,12 +239,13 @@ class ConnectionProtocol(HttpToolsProtocol):
         self._deadline.clear()  # that of this one is counted from here
         # It is not known where in the chunk another request begins; later chunks are counted.
         self._header_bytes, self._unclaimed_bytes = self._unclaimed_bytes, 0
+        self._first_chunk_bytes = self._chunk_bytes
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._ignores_upgrade = True
             return
-        if max(self._header_bytes, self._chunk_bytes) > HEADERS_BYTES_MAX:  # which may include some of the body
+        if self._first_chunk_bytes + self._header_bytes > HEADERS_BYTES_MAX:  # more than there can be of headers
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > HEADERS_BYTES_MAX:
                 self.app = partial(answer, self._reply(HEADERS_TOO_LARGE))

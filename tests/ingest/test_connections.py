@@ -96,6 +96,16 @@ def test_a_page_can_read_why_its_request_was_no_request(
     assert (b"access-control-allow-credentials" in head) is (origin != b"")
 
 
+def test_headers_that_are_too_large_are_refused_however_they_come(ingest: Ingest) -> None:
+    """The most of them with the request before, and the rest when that is answered."""
+    large = post(START, headers=b"X: " + b"x" * 40_000 + b"\r\n")
+    with socket.create_connection(("127.0.0.1", ingest.port), timeout=10) as connection:
+        connection.sendall(post(START) + large[:20_000])
+        first = connection.recv(65_536)
+        connection.sendall(large[20_000:])
+        assert statuses(first + receive_all(connection)) == [b"201", b"431"]
+
+
 def test_bytes_that_are_no_request_are_answered_to_any_page(ingest: Ingest) -> None:
     """Also behind a request of a page: its origin is not theirs."""
     good = post(START, headers=b"Origin: https://tv.example\r\n")

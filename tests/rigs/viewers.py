@@ -124,7 +124,7 @@ def kept_samples(page: Page) -> dict[str, list[Sample]]:
     """Return, once, the samples of the page before this one or of another of the same site, by viewing."""
     text = page.evaluate("""(() => {
         const kept = localStorage.getItem('samples');
-        localStorage.removeItem('samples');
+        if (kept !== null) localStorage.removeItem('samples');  // else what another page keeps just now goes too
         return kept;
     })()""")
     kept: dict[str, list[Sample]] = json.loads(text) if text else {}

@@ -130,7 +130,7 @@ class ConnectionProtocol(HttpToolsProtocol):
         self._is_deaf = False  # no further byte becomes a request
         self._ignores_upgrade = False
         self._discarded_bytes = 0
-        self._header_bytes = 0  # come of the request being received; without its first chunk if another began that
+        self._header_bytes = 0  # of the request being received, but for a first chunk that it shares with another
         self._chunk_bytes = 0  # of the newest chunk
         self._first_chunk_bytes = 0  # of the chunk in which that request began
         self._unclaimed_bytes = 0  # of the chunk, in which no request has begun yet

@@ -38,7 +38,7 @@ def made(ingest: Ingest, name: str, *options: str) -> str:
     done = keys(ingest, "add", name, *options)
     assert done.returncode == 0, done.stderr
     key = done.stdout.strip()
-    until(lambda: 200 in (track(ingest, key), start(ingest, key) - 1), within_s=10)
+    until(lambda: 200 in (track(ingest, key), start(ingest, key) - 1), within_s=5)
     return key
 
 
@@ -59,7 +59,7 @@ def test_a_key_is_rotated_without_a_restart_and_without_a_refused_request(ingest
     assert (track(ingest, old), track(ingest, new)) == (200, 200)
     done = keys(ingest, "revoke", "web-2025")
     assert done.stdout == "web-2025 is revoked; ingests refuse it within a second\n"
-    until(lambda: track(ingest, old) == 401, within_s=10)
+    until(lambda: track(ingest, old) == 401, within_s=3)
     assert (track(ingest, new), start(ingest, new)) == (200, 201)
     counted = 'playhead_ingest_refused_of_key_total{code="key_refused",key="web-2025"}'
     assert ingest.count(counted) >= 1
@@ -109,12 +109,12 @@ def test_a_file_that_cannot_be_read_changes_nothing(ingest: Ingest) -> None:
         return fault in ingest.output
 
     file.write_bytes(b"{")
-    until(lambda: is_said("cannot be read"), within_s=10)
+    until(lambda: is_said("cannot be read"), within_s=5)
     file.unlink()
-    until(lambda: is_said("is gone"), within_s=10)
+    until(lambda: is_said("is gone"), within_s=5)
     file.write_bytes(whole)
     reads = ingest.output.count("named API keys read")
-    until(lambda: track(ingest, key) == 200 and ingest.output.count("named API keys read") > reads, within_s=10)
+    until(lambda: track(ingest, key) == 200 and ingest.output.count("named API keys read") > reads, within_s=5)
 
 
 def test_no_key_is_written_anywhere(ingest: Ingest) -> None:

@@ -54,7 +54,7 @@ async def outcome(writer: Writer, partition: int, value: bytes) -> int | Fault:
         return fault
 
 
-async def until_taken(writer: Writer, partition: int, value: bytes, *, within_s: float = 60) -> int:
+async def until_taken(writer: Writer, partition: int, value: bytes) -> int:
     """Append until it works, as clients do."""
     last: object = None
 
@@ -63,7 +63,7 @@ async def until_taken(writer: Writer, partition: int, value: bytes, *, within_s:
         last = await outcome(writer, partition, value)
         return None if isinstance(last, Fault) else (last,)
 
-    (offset,) = await until_async(taken, lambda: last, within_s=within_s)
+    (offset,) = await until_async(taken, lambda: last)
     return offset
 
 
@@ -346,9 +346,9 @@ async def test_a_broker_is_killed_and_comes_back(own_kafka: JvmBroker) -> None:
         assert isinstance(await outcome(writer, 0, b"down"), LogUnavailable)
         await asyncio.to_thread(own_kafka.start)
         ledger.positions[0] = 100
-        taken[await until_taken(writer, 0, b"after", within_s=60)] = b"after"
+        taken[await until_taken(writer, 0, b"after")] = b"after"
         while records[-1].value != b"after":
-            records += await read_records(reader, 1, within_s=60)
+            records += await read_records(reader, 1)
     assert [record.offset for record in records] == list(range(len(records)))
     assert {offset: records[offset].value for offset in taken} == taken
 
@@ -403,7 +403,7 @@ async def test_the_broker_that_leads_is_killed(kafka_cluster: JvmCluster) -> Non
                 said = "".join(f"\n{broker.port}: {broker.output[-1500:]}" for broker in alive)
                 return f"written since: {counts(taken) - before} of {before}; brokers alive: {len(alive)}{said}"
 
-            await until_async(is_written_on, how_things_are, within_s=120)
+            await until_async(is_written_on, how_things_are)
             is_over = True
         assert await leader_of(settings, 0) != leader
 

@@ -175,7 +175,7 @@ async def test_one_owner_at_a_time(real_rig: LogRig) -> None:
                 other.read(records_max=10, timeout_s=0.3), reader.read(records_max=10, timeout_s=0.3)
             )
         records = [record for chunk in chunks for record in chunk.records]
-        records += await read_records(other, 2 - len(records), within_s=60)
+        records += await read_records(other, 2 - len(records))
     assert [record.offset for record in records] == [3, 4]
     assert journal[:2] == ["first assigned 0", "first released 0"]
     assert journal[-2:] == ["second assigned 0", "second released 0"]
@@ -193,7 +193,7 @@ async def test_a_killed_reader_gives_way(real_rig: LogRig) -> None:
         async with reading(real_rig.settings()) as standby:
             assert await standby.read(records_max=10, timeout_s=0.3) == []
             await killed(process)
-            assert len(await read_records(standby, 5, within_s=60)) == 5
+            assert len(await read_records(standby, 5)) == 5
 
 
 class Member:

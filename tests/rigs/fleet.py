@@ -31,7 +31,7 @@ from lake.verify import verify
 from rigs.commands import PLAYHEAD
 from rigs.lake import Lake
 from rigs.processes import Process
-from rigs.waiting import until_async
+from rigs.waiting import WITHIN_S, until_async
 from schemas.faults import LogUnavailable
 from schemas.ids import mint_event_id, mint_media_session
 from schemas.records import encode, media_event
@@ -51,7 +51,7 @@ PARAMS = {
 HISTORY = "version, as_of, as_of_offset, late_events, state, close_reason"
 
 
-async def ends_well(process: Process, *, within_s: float = 30.0) -> None:
+async def ends_well(process: Process, *, within_s: float = 15.0) -> None:
     """Tell a process to end, which it must do well in time."""
     status = await asyncio.to_thread(process.end, within_s=within_s)
     assert status == 0, f"ended with {status}: {process.output[-2000:]}"
@@ -80,7 +80,7 @@ class Feed:
         self._stopped.set()
         await asyncio.gather(*self._tasks)
 
-    async def grow(self, events: int, *, within_s: float = 120.0) -> None:
+    async def grow(self, events: int, *, within_s: float = WITHIN_S) -> None:
         """Wait until so many more events were acknowledged."""
         wanted = len(self.acknowledged) + events
         await until_async(lambda: len(self.acknowledged) >= wanted, "the feed has stalled", within_s=within_s)
@@ -219,7 +219,7 @@ class Fleet:
         with contextlib.closing(connect(self.place, read_only=False)) as lake:
             lake.execute("CALL ducklake_expire_snapshots('lake', older_than => now()::TIMESTAMP)")
 
-    async def holds(self, events: int, *, within_s: float = 120.0) -> None:
+    async def holds(self, events: int, *, within_s: float = WITHIN_S) -> None:
         """Wait until the lake has so many events."""
         await until_async(
             lambda: self.count() >= events,
@@ -287,7 +287,7 @@ class Fleet:
                 or [(here[id], sessions[id]) for id in here if here[id] != sessions[id]][:1]
             )
 
-        await until_async(is_there, difference, within_s=60.0)
+        await until_async(is_there, difference)
 
     def _check_events(self, feed: Feed) -> None:
         with contextlib.closing(connect(self.place, read_only=True)) as lake:

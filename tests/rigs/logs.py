@@ -19,7 +19,7 @@ from eventlog.adapters import create_log, open_inspector, open_reader, open_writ
 from rigs.brokers import Broker, ContainerBroker, JvmBroker
 from rigs.mock_kafka import MockKafka
 from rigs.processes import talking
-from rigs.waiting import until_async
+from rigs.waiting import WITHIN_S, until_async
 from schemas.faults import LogUnavailable
 from schemas.settings import Settings
 
@@ -251,7 +251,7 @@ async def reading(settings: Settings, owner: Owner | None = None) -> AsyncIterat
         await reader.close()
 
 
-async def read_records(reader: Reader, count: int, *, within_s: float = 60.0) -> list[Record]:
+async def read_records(reader: Reader, count: int, *, within_s: float = WITHIN_S) -> list[Record]:
     """Read until there are `count` records; in each partition they are in order."""
     records: list[Record] = []
 
@@ -269,7 +269,7 @@ async def read_records(reader: Reader, count: int, *, within_s: float = 60.0) ->
     return records
 
 
-async def read_chunks(reader: Reader, partitions: int, *, within_s: float = 60.0) -> dict[int, Chunk]:
+async def read_chunks(reader: Reader, partitions: int, *, within_s: float = WITHIN_S) -> dict[int, Chunk]:
     """Read until the reader holds this many partitions; return its last chunk of each."""
 
     async def every() -> dict[int, Chunk] | None:

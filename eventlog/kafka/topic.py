@@ -14,7 +14,14 @@ import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import GroupCoordinatorNotAvailableError, NoError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    KafkaError,
+    NoError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+from aiokafka.protocol.metadata import MetadataRequest
 
 from eventlog import Setup
 from eventlog.kafka.client import UNREACHABLE, absent, client_options, why_unreachable
@@ -28,7 +35,7 @@ logger = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 REPLICAS_MAX = 3
-MADE_WITHIN_S = 20.0
+KNOWN_WITHIN_S = 20.0
 COORDINATOR_WITHIN_S = 10.0
 SETUP_WITHIN_S = 8.0
 IN_SYNC = "min.insync.replicas"
@@ -42,13 +49,17 @@ async def make_topic(settings: Settings, *, alter: bool = False) -> int:
     With `alter` it is given the settings that differ. Raises NotReady, naming each difference that is left.
     """
     async with _admin(settings) as admin:
-        topic = await _describe(admin, settings.kafka_topic)
-        if topic is None:
+        name = settings.kafka_topic
+        if found := await _describe(admin, name):
+            topic = await _until_known(admin, name, _leaders(found))  # perhaps somebody has just made it
+        else:
             await _create(admin, settings)
-            topic = await _until_made(admin, settings.kafka_topic, settings.log_partitions)
+            topic = await _until_known(admin, name, settings.log_partitions)
+        differences = await _differences(admin, settings, topic)
         if alter:
-            await _alter(admin, settings, topic)
-        await _compare(admin, settings, topic)
+            differences = await _alter(admin, settings, topic, differences)
+        if differences:
+            raise NotReady(_differ(name, differences))
         return len(topic["partitions"])
 
 
@@ -63,17 +74,13 @@ async def add_topic_partitions(settings: Settings, *, partitions: int) -> int:
             return count
         response = await admin.create_partitions({settings.kafka_topic: NewPartitions(total_count=partitions)})
         _accept(response, settings)
-        return len((await _until_made(admin, settings.kafka_topic, partitions))["partitions"])
+        return len((await _until_known(admin, settings.kafka_topic, partitions))["partitions"])
 
 
 async def read_topic_setup(settings: Settings) -> Setup:
     """Return how the topic is set up. Raises NotReady if the brokers refuse us, LogUnavailable if none answers."""
-    async with _admin(settings) as admin:
-        try:
-            async with asyncio.timeout(SETUP_WITHIN_S):
-                return await _setup(admin, settings)
-        except UNREACHABLE as error:
-            raise await why_unreachable(settings, error) from error
+    async with _admin(settings) as admin, asyncio.timeout(SETUP_WITHIN_S):
+        return await _setup(admin, settings)
 
 
 async def _setup(admin: AIOKafkaAdminClient, settings: Settings) -> Setup:
@@ -120,14 +127,8 @@ async def read_members(settings: Settings) -> dict[int, str]:
 
     Raises NotReady or LogUnavailable.
     """
-    async with _admin(settings) as admin:
-        try:
-            async with asyncio.timeout(COORDINATOR_WITHIN_S):
-                [response] = await _once_coordinated(
-                    partial(admin.describe_consumer_groups, [settings.kafka_group])
-                )
-        except UNREACHABLE as error:
-            raise await why_unreachable(settings, error) from error
+    async with _admin(settings) as admin, asyncio.timeout(COORDINATOR_WITHIN_S):
+        [response] = await _once_coordinated(partial(admin.describe_consumer_groups, [settings.kafka_group]))
     readers: dict[int, str] = {}
     for member in response.to_object()["groups"][0]["members"]:
         if member["member_assignment"]:
@@ -148,20 +149,21 @@ async def _once_coordinated(ask: Callable[[], Awaitable[T]]) -> T:
 
 @contextlib.asynccontextmanager
 async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Yield a client; whatever fails within for want of a broker's answer is raised as a fault with the reason."""
     admin = AIOKafkaAdminClient(**client_options(settings))
     try:
-        try:
-            await admin.start()
-        except UNREACHABLE as error:
-            raise await why_unreachable(settings, error) from error
+        await admin.start()
         yield admin
+    except UNREACHABLE as error:
+        raise await why_unreachable(settings, error) from error
     finally:
         await admin.close()
 
 
-async def _describe(admin: AIOKafkaAdminClient, name: str) -> dict[str, Any] | None:
-    """Return the brokers' description of the topic. It asks for all topics: asking for one might create it."""
-    for topic in await admin.describe_topics():
+async def _describe(admin: AIOKafkaAdminClient, name: str, broker: int | None = None) -> dict[str, Any] | None:
+    """Return a broker's description of the topic. It asks for all topics: asking for one might create it."""
+    reply = await admin._send_request(MetadataRequest(None), broker)
+    for topic in reply.to_object()["topics"]:
         if topic["topic"] == name and topic["partitions"]:
             return dict(topic)
     return None
@@ -189,18 +191,28 @@ def _accept(response: Any, settings: Settings) -> None:
             raise NotReady(f"topic {settings.kafka_topic} cannot be made so: {reason}")
 
 
-async def _until_made(admin: AIOKafkaAdminClient, name: str, partitions: int) -> dict[str, Any]:
-    """Wait until the brokers know all partitions and their leaders."""
+async def _until_known(admin: AIOKafkaAdminClient, name: str, led: int) -> dict[str, Any]:
+    """Wait until every broker knows so many partitions with a leader: each learns of them in its own time.
+
+    Whoever comes next may ask any of them. A broker that does not answer counts until the others leave it out.
+    """
     try:
-        async with asyncio.timeout(MADE_WITHIN_S):
+        async with asyncio.timeout(KNOWN_WITHIN_S):
             while True:
-                topic = await _describe(admin, name)
-                led = [partition for partition in topic["partitions"] if partition["leader"] >= 0] if topic else []
-                if topic and len(led) >= partitions:
-                    return topic
+                with contextlib.suppress(KafkaError):
+                    brokers = [broker["node_id"] for broker in (await admin.describe_cluster())["brokers"]]
+                    topics = [await _describe(admin, name, broker) for broker in brokers]
+                    known = [topic for topic in topics if topic and _leaders(topic) >= led]
+                    if known and len(known) == len(brokers):
+                        return known[0]
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        raise NotReady(f"topic {name} was made, but has no leaders after {MADE_WITHIN_S:g} s") from None
+        late = f"after {KNOWN_WITHIN_S:g} s not all brokers know {led} partitions of it with a leader"
+        raise NotReady(f"topic {name} is there, but {late}") from None
+
+
+def _leaders(topic: dict[str, Any]) -> int:
+    return sum(partition["leader"] >= 0 for partition in topic["partitions"])
 
 
 def _wanted(settings: Settings, copies: int) -> dict[str, str]:
@@ -216,11 +228,6 @@ def _wanted(settings: Settings, copies: int) -> dict[str, str]:
     }
 
 
-async def _compare(admin: AIOKafkaAdminClient, settings: Settings, topic: dict[str, Any]) -> None:
-    if differences := await _differences(admin, settings, topic):
-        raise NotReady(_differ(settings.kafka_topic, differences))
-
-
 def _differ(name: str, differences: Mapping[str, tuple[str, str]]) -> str:
     """Return the sentence for settings of a topic that differ: each with what it is and what it should be."""
     each = "; ".join(f"{one} is {found}, should be {wanted}" for one, (found, wanted) in differences.items())
@@ -229,31 +236,32 @@ def _differ(name: str, differences: Mapping[str, tuple[str, str]]) -> str:
     return f"topic {name} is not as the settings say: {each}. Change the settings, or {' and '.join(cures)}"
 
 
-async def _alter(admin: AIOKafkaAdminClient, settings: Settings, topic: dict[str, Any]) -> None:
-    """Give the topic the settings that differ, and wait until all brokers say so; others that it has stay.
+async def _alter(
+    admin: AIOKafkaAdminClient, settings: Settings, topic: dict[str, Any], differences: dict[str, tuple[str, str]]
+) -> dict[str, tuple[str, str]]:
+    """Give the topic the settings that differ; others that it has stay. Return what still differs.
 
     Raises NotReady if this process may not do that. The number of replicas is none of them.
     """
     name = settings.kafka_topic
-    differences = await _differences(admin, settings, topic)
-    differences.pop(COPIES, None)
-    if not differences:
-        return
+    changes = {one: change for one, change in differences.items() if one != COPIES}
+    if not changes:
+        return differences
     entries = await _describe_configs(admin, name, None)
     own = {entry["config_names"]: entry["config_value"] for entry in entries if entry["config_source"] == OF_TOPIC}
-    wanted = own | {one: value for one, (_, value) in differences.items()}  # what is left out would be unset
+    wanted = own | {one: value for one, (_, value) in changes.items()}  # what is left out would be unset
     [response] = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, wanted)])
     (answer,) = response.to_object()["resources"]
     error = for_code(answer["error_code"])
     if error is not NoError:
         reason = answer["error_message"] or error.__name__
         raise NotReady(f"topic {name} cannot be altered ({reason}): allow AlterConfigs on it")
-    logger.info("topic altered", topic=name, changes=differences)
-    until_s = time.monotonic() + MADE_WITHIN_S
+    logger.info("topic altered", topic=name, changes=changes)
+    until_s = time.monotonic() + KNOWN_WITHIN_S
     while True:
         left = await _differences(admin, settings, topic)
         if not left.keys() - {COPIES} or time.monotonic() > until_s:
-            return
+            return left
         await asyncio.sleep(0.05)
 
 

@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.protocol.metadata import MetadataRequest
 from rigs.brokers import JvmBroker, JvmCluster
 from rigs.ingest import Ingest, running, session_start
 from rigs.logs import Ledger, read_records, reading, writing
@@ -369,6 +370,31 @@ def counts(places: Collection[tuple[int, int]]) -> Counter[int]:
     return Counter(partition for partition, _ in places)
 
 
+async def topics_of(broker: JvmBroker) -> set[str]:
+    """Return the topics that a broker knows; the client might ask another, so it is told which."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)
+    await admin.start()
+    try:
+        node = next(each.nodeId for each in admin._client.cluster.brokers() if each.port == broker.port)
+        reply = await admin._send_request(MetadataRequest(None), node)
+        return {topic["topic"] for topic in reply.to_object()["topics"]}
+    finally:
+        await admin.close()
+
+
+async def test_a_topic_is_made_once_every_broker_knows_it(kafka_cluster: JvmCluster) -> None:
+    """One that is behind the others is waited for: whoever comes next may ask it, and would find no topic."""
+    for late in kafka_cluster.brokers.values():
+        topics = [settings_of(kafka_cluster, kafka_topic=f"{late.port}-{n}", log_partitions=3) for n in range(5)]
+        late.pause()
+        making = asyncio.gather(*map(create_log, topics))
+        await asyncio.wait({making}, timeout=1.0)
+        late.resume()
+        assert await making == [3] * len(topics)
+        for broker in kafka_cluster.brokers.values():
+            assert {topic.kafka_topic for topic in topics} <= await topics_of(broker)
+
+
 async def test_the_broker_that_leads_is_killed(kafka_cluster: JvmCluster) -> None:
     """Of three brokers one that leads is killed under load: another takes over, nothing acknowledged is lost."""
     settings = settings_of(kafka_cluster, log_partitions=3, log_append_timeout_s=2.0)
@@ -405,7 +431,11 @@ async def test_the_broker_that_leads_is_killed(kafka_cluster: JvmCluster) -> Non
 
             await until_async(is_written_on, how_things_are)
             is_over = True
-        assert await leader_of(settings, 0) != leader
+
+        async def is_led_by_another() -> bool:
+            return await leader_of(settings, 0) != leader
+
+        await until_async(is_led_by_another)
 
         async def all_is_read() -> bool:
             with contextlib.suppress(LogUnavailable):

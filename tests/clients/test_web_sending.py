@@ -21,13 +21,14 @@ EVENTS_WAITING_MAX = 1_000
 REFUSALS = [408, 408, 500, 503, 429]
 """Chromium itself repeats a request once that gets a 408 on a connection it had before."""
 PLAYING = "await viewer.play(); await viewer.played(2.3);"
+PAUSED = f"{PLAYING} viewer.pause();"  # a page that plays six films at once may be too slow with its last words
 LEAVERS = {
-    "answered": Scene(PLAYING),
-    "keyed": Scene(PLAYING, more="options: {apiKey: 'k-1'}"),
+    "answered": Scene(PAUSED),
+    "keyed": Scene(PAUSED, more="options: {apiKey: 'k-1'}"),
     "unanswered": Scene(PLAYING, more="options: {consent: false, content: {id: 'unanswered'}}"),
-    "keyed_unanswered": Scene(PLAYING, more="options: {apiKey: 'k-1'}"),
-    "unheard": Scene(PLAYING, more="options: {content: {id: 'unheard'}}"),
-    "hung": Scene(PLAYING),
+    "keyed_unanswered": Scene(PAUSED, more="options: {apiKey: 'k-1'}"),
+    "unheard": Scene(PAUSED, more="options: {content: {id: 'unheard'}}"),
+    "hung": Scene(PAUSED),
 }
 EARLY = Scene("viewer.play().catch(() => 0); await viewer.pause_ms(400);", "film.webm?held=20&after=0")
 RELAYS = ("refusing", "early", *LEAVERS)

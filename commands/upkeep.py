@@ -40,7 +40,7 @@ def do_round(settings: Settings, *, when_told: bool) -> None:
         files_deleted=done.files_deleted,
         orphans_set_aside=done.orphans.aside,
         orphans_deleted=done.orphans.deleted,
-        days_rolled_up=done.days_rolled_up,
+        periods_rolled_up=done.periods_rolled_up,
     )
 
 

@@ -20,10 +20,8 @@ VIEWERS = "rolled_viewers"
 DIMENSIONS = ("site", "player_name", "app_version", "channel", "device_type", "country")
 # The moment that places a session in the roll-ups: its start, or its arrival if the start is not plausible: no
 # wrong clock makes files of its own.
-PLACED_AT = (
-    "if(started_at BETWEEN first_received_at - INTERVAL 31 DAY AND first_received_at + INTERVAL 1 HOUR, "
-    "started_at, first_received_at)"
-)
+IS_PLAUSIBLE = "(started_at BETWEEN first_received_at - INTERVAL 31 DAY AND first_received_at + INTERVAL 1 HOUR)"
+PLACED_AT = f"if({IS_PLAUSIBLE}, started_at, first_received_at)"
 
 
 class RollUp(msgspec.Struct, frozen=True):
@@ -96,7 +94,9 @@ def table_sql(each: RollUp) -> str:
     rows = [f"    {name} {kind}, -- {meaning}" for name, (kind, _, meaning) in known.items()]
     rows += [f"    {name} {_type(name)}, -- {_meaning(name)}" for name in parts()]
     rows[-1] = rows[-1].replace(", -- ", " -- ", 1)
-    listed = "\n".join(["    rolled_day DATE, -- day whose roll-up the row belongs to", *rows])
+    listed = "\n".join(
+        ["    period_start TIMESTAMPTZ, -- start of the hour or day that the row was rolled up with", *rows]
+    )
     return f"""
 -- {each.meaning}, with a column for each part of a metric. sum: of values; n: sessions with a value; above, below:
 -- the two sums of a ratio; spread: a histogram, for percentiles. Written by upkeep alone.
@@ -108,12 +108,12 @@ CREATE TABLE IF NOT EXISTS {each.table} (
 
 def columns(each: RollUp) -> list[str]:
     """Return the columns of a roll-up."""
-    return ["rolled_day", *each.key, *each.facts, *parts()]
+    return ["period_start", *each.key, *each.facts, *parts()]
 
 
-def columns_in(connection: duckdb.DuckDBPyConnection, each: RollUp) -> list[str]:
-    """Return the columns that a lake's roll-up has."""
-    return [row[0] for row in connection.execute(f"DESCRIBE {each.table}").fetchall()]
+def columns_in(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    """Return the columns that a lake's table has."""
+    return [row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()]
 
 
 def _meaning(column: str) -> str:
@@ -136,23 +136,23 @@ def definition() -> str:
     """Return the hash of the SQL by which sessions are rolled up, and of the views below it."""
     folder = resources.files("lake").joinpath("sql")
     views = [folder.joinpath(f"{name}.sql").read_text() for name in ("views", "metrics")]
-    text = repr([*views, PLACED_AT, viewers_sql("true"), *(rows_sql(each) for each in ROLL_UPS)])
+    text = repr([*views, PLACED_AT, viewers_sql(), *(rows_sql(each) for each in ROLL_UPS)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def rows_sql(each: RollUp, condition: str = "true") -> str:
-    """Return the SELECT that rolls up the counted sessions that meet a condition."""
+def rows_sql(each: RollUp, condition: str = "true", *, source: str = "counted_sessions") -> str:
+    """Return the SELECT that rolls up the counted sessions, or those of another table, that meet a condition."""
     known = {name: sql for name, (_, sql, _) in {**each.key, **each.facts}.items()} | parts()
     columns = ",\n    ".join(f"{sql} AS {name}" for name, sql in known.items())
     keys = ", ".join(str(number) for number in range(1, len(each.key) + 1))
-    return f"SELECT\n    {columns}\nFROM counted_sessions\nWHERE {condition}\nGROUP BY {keys}"
+    return f"SELECT\n    {columns}\nFROM {source}\nWHERE {condition}\nGROUP BY {keys}"
 
 
-def viewers_sql(condition: str) -> str:
-    """Return the SELECT of the viewers of the counted sessions that meet a condition."""
+def viewers_sql(condition: str = "true", *, source: str = "counted_sessions") -> str:
+    """Return the SELECT of the viewers of these sessions."""
     return (
         f"SELECT DISTINCT {_DAY_SQL} AS day, content_id, md5_number_lower(user_id) AS viewer "
-        f"FROM counted_sessions WHERE user_id IS NOT NULL AND {condition}"
+        f"FROM {source} WHERE user_id IS NOT NULL AND {condition}"
     )
 
 

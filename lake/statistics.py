@@ -14,7 +14,7 @@ from lake.catalog import METADATA
 SKIPPED_BY = (
     *("session_id", "event_id", "tracking_session_id", "version", "log_partition", "log_offset"),
     *("started_at", "ended_at", "first_received_at", "last_received_at", "received_at", "client_ts", "as_of"),
-    *("settled_day", "settled_round", "rolled_day", "hour", "day"),
+    *("settled_day", "settled_round", "period_start", "hour", "day"),
 )
 
 

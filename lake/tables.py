@@ -300,11 +300,12 @@ def _quickly_bound(text: str) -> str:
 
 
 def _renew_rollups(connection: duckdb.DuckDBPyConnection) -> None:
-    """Recreate, empty, each roll-up whose columns are not those of today's metrics; upkeep fills them."""
-    for each in rollups.ROLL_UPS:
-        if rollups.columns_in(connection, each) != rollups.columns(each):
-            connection.execute(f"DROP TABLE {each.table}")
-            _run(connection, rollups.table_sql(each))
+    """Recreate the roll-ups, empty, if one has other columns than today's; upkeep fills them."""
+    wanted = [statement for statement in _statements(_shared_tables()) if _name_of(statement) in rollups.TABLES]
+    found = {(table, name) for table in rollups.TABLES for name in rollups.columns_in(connection, table)}
+    if found != _columns_of("\n".join(wanted)):
+        _run(connection, ";\n".join(f"DROP TABLE {table}" for table in rollups.TABLES) + ";")
+        _run(connection, ";\n".join(wanted))
 
 
 def copied_definitions_sql() -> str:

@@ -74,7 +74,7 @@ class Maintenance(msgspec.Struct, frozen=True):
     files_deleted: int
     orphans: Sweep
     requests_forgotten: int
-    days_rolled_up: int
+    periods_rolled_up: int
     sessions_settled: int
     took_s: float
     size: Size
@@ -108,7 +108,7 @@ def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], da
             kept=ages.orphans_aside,
             interval=ages.orphans_interval,
         )
-        days = rolling.write(connection, place, rolled)
+        periods = rolling.write(connection, place, rolled)
         statistics.forget(connection)
         took_s = monotonic() - began_s
         done = LastUpkeep(time + timedelta(seconds=took_s), took_s, process_name())
@@ -116,7 +116,7 @@ def maintain(place: Location, ages: Ages, *, orphans: Path, now: Callable[[], da
             write_one(connection, "last_upkeep", done)
             flush_new_files(place, ["last_upkeep"], since_ms=int(time.timestamp() * 1000))
         return Maintenance(
-            merged, expired, deleted, swept, forgotten, days, settled, took_s, read_size(connection, place)
+            merged, expired, deleted, swept, forgotten, periods, settled, took_s, read_size(connection, place)
         )
     finally:
         connection.close()

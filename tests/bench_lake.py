@@ -145,7 +145,7 @@ def _keep_up(place: Location, data: Path) -> int:
     ages = Ages.of(Settings(data_dir=data))
     for rounds in itertools.count(1):
         done = maintain(place, ages, orphans=data / "orphans", now=lambda: datetime.now(UTC))
-        if not done.sessions_settled and not done.days_rolled_up:
+        if not done.sessions_settled and not done.periods_rolled_up:
             return rounds
     raise AssertionError
 

@@ -26,6 +26,7 @@ from pathlib import Path
 import duckdb
 import httpx
 import msgspec
+import psutil
 from bench import inserted
 from bench_readers import PATIENT, commits_between
 from rigs.brokers import free_ports
@@ -47,12 +48,16 @@ SHRUNK = {
 }
 LAG_MAX = 300_000  # records; what is more takes the worker too long at the end
 COLUMNS = (
-    "minute events/s commits between_p50_s longest_s failed files catalogue_MB lake_MB asked_p50_s asked_max_s"
+    "minute events/s commits between_p50_s longest_s failed files catalogue_MB lake_MB asked_p50_s asked_max_s "
+    "upkeep_cpu_s"
 )
 
 
 class Minute(msgspec.Struct):
-    """What was seen in one minute. `failed` counts commits that were refused, and questions."""
+    """What was seen in one minute. `failed` counts commits that were refused, and questions.
+
+    `upkeep_cpu_s` is that of the rounds of upkeep that ended in it.
+    """
 
     commits: Sequence[tuple[datetime, int]]
     failed: int
@@ -60,6 +65,7 @@ class Minute(msgspec.Struct):
     catalogue_bytes: int
     files_bytes: int
     asked_s: list[float]
+    upkeep_cpu_s: float
 
     def row(self, number: int) -> list[str]:
         """Return the row of the table."""
@@ -79,6 +85,7 @@ class Minute(msgspec.Struct):
             f"{self.files_bytes / 1e6:.0f}",
             f"{statistics.median(self.asked_s):.2f}",
             f"{max(self.asked_s):.2f}",
+            f"{self.upkeep_cpu_s:.1f}",
         ]
 
 
@@ -147,7 +154,7 @@ def _watch(
 ) -> Minute:
     """Ask questions for a minute, and return what happened in it; keep the log filled."""
     since, until_s = datetime.now(UTC), time.monotonic() + 60
-    failed_before = _sum_of("worker_failures_total", port)
+    failed_before, cpu_before_s = _sum_of("worker_failures_total", port), _upkeep_cpu_s(processes[0])
     asked = []
     for one in ask_all(settings.data_dir, 10**6):
         asked.append(one)
@@ -167,7 +174,14 @@ def _watch(
         condition.catalogue_bytes,
         condition.files_bytes,
         [one.took_s for one in asked],
+        _upkeep_cpu_s(processes[0]) - cpu_before_s,
     )
+
+
+def _upkeep_cpu_s(worker: Process) -> float:
+    """Return the CPU of all rounds of upkeep that have ended: processes of the worker's, which has no others."""
+    times = psutil.Process(worker.pid).cpu_times()
+    return float(times.children_user + times.children_system)
 
 
 def _sum_of(metric: str, port: int) -> int:

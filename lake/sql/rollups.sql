@@ -14,7 +14,7 @@ SELECT coalesce(max(rolled_until), '-infinity') AS rolled_until
 FROM rolled_up
 WHERE definition = '{rolled_definition}' AND removals = (SELECT count(*) FROM removals);
 
--- Every metric by day of the session's start (UTC), from roll-ups: sums as in metrics_by_day, percentiles within 2 %. Sessions of the last two to three hours are read as they are now; changes to older ones, as late events make them, appear within an hour, and within a day if older than yesterday. Cost: that of the last hours' sessions.
+-- Every metric by day of the session's start (UTC), from roll-ups: sums as in metrics_by_day, percentiles within 2 %. Sessions of the last two to three hours are read as they are now; changes to older ones, as late events make them, appear before these are half as old again, and within a day. Cost: that of the last hours' sessions.
 CREATE OR REPLACE VIEW metrics_by_day_rolled AS
 {metrics_by_day_rolled};
 

@@ -130,14 +130,14 @@ CREATE TABLE IF NOT EXISTS rolled_up (
     removals BIGINT,               -- rows of the table removals at the time; after another removal all are rolled up again
     read_until BIGINT[],           -- next offset of each partition up to which versions of sessions were looked at
     looked_at TIMESTAMPTZ,         -- watermark of the lake when they were last looked at
-    due DATE[],                    -- days to be rolled up again, for versions that came later
-    due_tomorrow DATE[],           -- older days with such versions, which join `due` once a day
-    joined_at TIMESTAMPTZ          -- watermark of the lake when they last did
+    days_until TIMESTAMPTZ,        -- sessions placed before this are rolled up by the day, later ones by the hour
+    due TIMESTAMPTZ[],             -- starts of the hours and days to be rolled up, or rolled up again, now
+    touched TIMESTAMPTZ[]          -- starts of those that newer versions touch, and that become due later
 );
 
 -- Viewers rolled up by day and content: a row for each, by the hash of the pseudonym.
 CREATE TABLE IF NOT EXISTS rolled_viewers (
-    rolled_day DATE,               -- day whose roll-up the row belongs to
+    period_start TIMESTAMPTZ,      -- start of the hour or day that the row was rolled up with
     day DATE,                      -- day of the sessions' start (UTC)
     content_id VARCHAR,            -- sessions.content_id
     viewer UBIGINT                 -- lower half of the MD5 of sessions.user_id

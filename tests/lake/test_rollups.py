@@ -36,13 +36,19 @@ class RolledLake:
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
 
-    def round(self, *, days: int = 1_000) -> int:
-        """Do the roll-ups of one round; return how many days it rolled up."""
+    def round(self, *, periods: int = 1_000) -> int:
+        """Do the roll-ups of one round; return how many hours and days it rolled up."""
         with contextlib.closing(connect(self.lake.place, read_only=False)) as connection:
-            return rolling.write(connection, self.lake.place, rolling.prepare(connection, days=days))
+            return rolling.write(connection, self.lake.place, rolling.prepare(connection, periods=periods))
+
+    def settle(self) -> None:
+        """Do rounds until nothing is due, nor will be."""
+        while self.round():
+            pass
+        assert self.lake.ask("SELECT due, touched FROM rolled_up") == [([], [])]
 
     def later(self, **more: float) -> None:
-        """Let the log's time go by."""
+        """Let the log's time go by. A day later everything is rolled up by the day, which is faster."""
         passed = f"INTERVAL '{timedelta(**more).total_seconds()} seconds'"
         ledgers = [f"ledger_p{partition:03}" for partition in range(SHAPE.partitions)]
         self.lake.do(*(f"UPDATE {ledger} SET watermark = watermark + {passed}" for ledger in ledgers))
@@ -162,49 +168,73 @@ def test_a_dimension_that_is_not_rolled_up_is_an_error_that_lists_those_that_are
 
 
 def test_what_is_not_rolled_up_yet_comes_from_the_sessions(fresh: RolledLake) -> None:
-    """Before the first round, and after a round that rolled up one day of many."""
+    """Before the first round, and after rounds that rolled up one period of many."""
     exact = fresh.exact()
     fresh.check(exact)
-    assert fresh.round(days=1) == 1
+    assert fresh.round(periods=1) == 1
     fresh.check(exact)
-    assert fresh.round(days=1) == 1
+    assert fresh.round(periods=1) == 1
     fresh.check_days()
 
 
-def test_days_that_late_versions_touch_are_rolled_up_again(lake: RolledLake) -> None:
-    """Reopened sessions of yesterday count an hour later; other content and an earlier start leave no trace."""
+def test_hours_that_late_versions_touch_are_rolled_up_again(lake: RolledLake) -> None:
+    """Once they are half as old again; other content and an earlier start of reopened sessions leave no trace."""
     lake.reopen(
-        "started_at BETWEEN '2026-08-07 03:00:00+00' AND '2026-08-07 16:00:00+00' AND hash(session_id) % 5 = 0",
+        "started_at BETWEEN '2026-08-07 10:00:00+00' AND '2026-08-07 16:00:00+00' AND hash(session_id) % 5 = 0",
         content_time_s="content_time_s + 100",
         content_id="'another'",
         started_at="started_at - INTERVAL 1 HOUR",
         user_id="'somebody else'",
     )
-    assert lake.round() == 0  # not more often than once an hour
+    assert lake.round() == 0  # it looks once an hour
     lake.later(hours=1)
-    assert lake.round() > 0
+    assert 0 < lake.round() < 10
+    assert len(lake.lake.ask("SELECT unnest(touched) FROM rolled_up")) > 3
+    lake.later(hours=12)
+    lake.settle()
     lake.check()
 
 
 def test_older_days_are_rolled_up_again_once_a_day(lake: RolledLake) -> None:
-    """A day of last week is not rolled up again each hour for a few late sessions."""
+    """A day of last week is not rolled up again each hour for some late sessions, nor is yesterday a day later."""
     lake.reopen("started_at < '2026-08-05' AND hash(session_id) % 7 = 0", ad_time_s="ad_time_s + 1")
     lake.later(hours=1)
     lake.round()
-    (waiting,) = lake.lake.ask("SELECT due_tomorrow FROM rolled_up")[0]
-    assert waiting
+    waiting = lake.lake.ask("SELECT unnest(touched) FROM rolled_up")
+    assert (datetime(2026, 8, 4, tzinfo=UTC),) in waiting
+    of_yesterday = "SELECT DISTINCT period_start FROM rolled_hours WHERE period_start::DATE = '2026-08-07'"
+    assert len(lake.lake.ask(of_yesterday)) > 20
     lake.later(hours=24)
-    while lake.round():
-        pass
+    lake.settle()
     lake.check()
-    assert lake.lake.ask("SELECT due, due_tomorrow FROM rolled_up") == [([], [])]
+    assert lake.lake.ask(of_yesterday) == [(datetime(2026, 8, 7, tzinfo=UTC),)]
+
+
+def test_an_hour_that_changes_all_the_time_is_rolled_up_eight_times() -> None:
+    """At three hours of age, six times when it is half as old again, and with its day; then once a day."""
+    day, hour = datetime(2026, 8, 7, tzinfo=UTC), datetime(2026, 8, 7, 1, tzinfo=UTC)
+    state = rolling.State(
+        rolled_until=hour + timedelta(hours=1),
+        definition="",
+        removals=0,
+        looked_at=hour + timedelta(hours=3),
+        days_until=day - timedelta(days=1),
+    )
+    ages = []
+    for age in range(4, 24 * 4):
+        state = state.looking([hour], read_until=[], at=hour + timedelta(hours=age))
+        if (period := state.period(hour)).start in state.due:
+            state = state.rolled(period, period.end)
+            ages.append(age)
+    assert ages == [5, 7, 11, 16, 23, 35, 47, 71, 95]
+    assert state.period(hour) == rolling.Period(day, day + timedelta(days=1))
 
 
 def test_the_hours_that_pass_are_rolled_up(lake: RolledLake) -> None:
     """Two hours later, open sessions have closed, and what was live is rolled up."""
     (before,) = lake.lake.ask("SELECT rolled_until FROM rolled_up_until")[0]
     lake.later(hours=2)
-    assert lake.round() == 1
+    assert lake.round() >= 2
     assert lake.lake.ask("SELECT rolled_until FROM rolled_up_until") == [(before + timedelta(hours=2),)]
     lake.check_days()
 
@@ -215,8 +245,8 @@ def test_starts_that_turn_out_to_be_retries_leave_the_roll_ups(lake: RolledLake)
         "INSERT INTO start_copies SELECT session_id FROM sessions WHERE events = 1 AND NOT is_retried_start "
         "AND last_received_at > (SELECT max(watermark) - INTERVAL 4 HOUR FROM ledger)",
     )
-    lake.later(hours=1)
-    lake.round()
+    lake.later(hours=2)
+    lake.settle()
     lake.check_days()
 
 
@@ -225,10 +255,10 @@ def test_viewers_follow_what_tracking_sessions_say_later(lake: RolledLake) -> No
     lake.lake.do(
         "INSERT INTO tracking_events BY NAME SELECT * REPLACE ('late-' || event_id AS event_id, "
         "'denied' AS consent, NULL AS user_id, 10_000_000 + log_offset AS log_offset) FROM tracking_events "
-        "WHERE event_type = 'created' AND started_at >= '2026-08-07 01:00:00+00'"
+        "WHERE event_type = 'created' AND started_at >= '2026-08-07 15:00:00+00'"
     )
-    lake.later(hours=1)
-    lake.round()
+    lake.later(hours=12)
+    lake.settle()
     lake.check_days()
 
 
@@ -240,6 +270,7 @@ def test_what_is_removed_does_not_count_from_then_on(lake: RolledLake) -> None:
     )
     exact = lake.exact()
     lake.check(exact)
+    lake.later(days=1)
     assert lake.round() > SHAPE.days
     lake.check(exact)
     assert lake.lake.ask("SELECT rolled_until > '2026-08-07' FROM rolled_up_until") == [(True,)]
@@ -254,9 +285,11 @@ def test_metrics_that_are_defined_otherwise_are_rolled_up_again(lake: RolledLake
         "UPDATE definitions SET sha256 = 'of another release'",
     )
     assert lake.round() == 0  # it waits for `init`
+    lake.lake.do("ALTER TABLE rolled_up RENAME COLUMN touched TO due_tomorrow")
     initialize(lake.lake.place, partitions=SHAPE.partitions)
     exact = lake.exact()
     lake.check(exact)
+    lake.later(days=1)
     assert lake.round() > SHAPE.days
     lake.check(exact)
 
@@ -269,6 +302,7 @@ def test_a_restored_lake_is_rolled_up_by_its_own_upkeep(lake: RolledLake, tmp_pa
     restore(place, folder)
     lake.lake.place = place
     lake.check_days()
+    lake.later(days=1)
     assert lake.round() > SHAPE.days
     lake.check()
 
@@ -284,15 +318,15 @@ def test_the_value_of_a_bucket_is_near_every_value_in_it(lake: RolledLake) -> No
 
 
 def test_upkeep_rolls_up_what_is_there(fresh: RolledLake, tmp_path: Path) -> None:
-    """The same round that merges and expires, a few days at a time."""
+    """The same round that merges and expires, a few periods at a time."""
     place = fresh.lake.place
     done = maintain(place, Ages.of(Settings()), orphans=tmp_path / "orphans", now=lambda: datetime.now(UTC))
-    assert done.days_rolled_up == rolling.DAYS_A_ROUND
+    assert done.periods_rolled_up == rolling.PERIODS_A_ROUND
     fresh.check_days()
 
 
-def test_a_day_is_replaced_without_delete_files(lake: RolledLake) -> None:
-    """Readers of a table with delete files pay for them; a day has files of its own, which go whole."""
+def test_a_period_is_replaced_without_delete_files(lake: RolledLake) -> None:
+    """Readers of a table with delete files pay for them; a period has files of its own, which go whole."""
     lake.later(hours=2)
     lake.round()
     lake.later(hours=2)
@@ -302,10 +336,10 @@ def test_a_day_is_replaced_without_delete_files(lake: RolledLake) -> None:
         assert lake.lake.ask(f"SELECT count(*) FROM {files} WHERE delete_file IS NOT NULL") == [(0,)], table
 
 
-def roll_up_a_day(mortal: Mortal, place: Location) -> None:
-    """Do a round in which one day is rolled up, and count the statements that write."""
+def roll_up_a_period(mortal: Mortal, place: Location) -> None:
+    """Do a round in which one period is rolled up, and count the statements that write."""
     with contextlib.closing(connect(place, read_only=False)) as connection:
-        prepared = rolling.prepare(connection, days=1)
+        prepared = rolling.prepare(connection, periods=1)
         with mortal:
             rolling.write(connection, place, prepared)
 
@@ -315,10 +349,10 @@ def test_a_kill_at_any_statement_leaves_right_answers(fresh: RolledLake, rounds_
     """Rounds are killed two statements later each time, until one gets through; the first has two transactions."""
     columns = "day, known_viewers, sessions, content_time_s, rebuffer_ratio_mux, startup_s_median_mux"
     for _ in range(rounds_before):
-        fresh.round(days=1)
+        fresh.round(periods=1)
     exact = fresh.rows(f"SELECT {columns} FROM metrics_by_day", 1)
     for killed in range(rounds_before, 100, 2):
-        is_killed = dies_before(killed, roll_up_a_day, fresh.lake.place)
+        is_killed = dies_before(killed, roll_up_a_period, fresh.lake.place)
         same(fresh.rows(f"SELECT {columns} FROM metrics_by_day_rolled", 1), exact)
         if not is_killed:
             break

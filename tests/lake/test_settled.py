@@ -194,8 +194,8 @@ def test_roll_ups_wait_until_a_lake_far_behind_is_settled(lake: Lake, tmp_path: 
         reset(connection)
     maintained = partial(maintain, lake.place, Ages.of(Settings()), orphans=tmp_path / "orphans")
     with patch("lake.upkeep.is_far_behind", partial(is_far_behind, sessions_max=10)):
-        assert maintained(now=lambda: datetime.now(UTC)).days_rolled_up == 0
-    assert maintained(now=lambda: datetime.now(UTC)).days_rolled_up > 0
+        assert maintained(now=lambda: datetime.now(UTC)).periods_rolled_up == 0
+    assert maintained(now=lambda: datetime.now(UTC)).periods_rolled_up > 0
 
 
 def test_what_is_settled_is_no_longer_read_from_the_versions(lake: Lake) -> None:

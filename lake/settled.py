@@ -78,6 +78,20 @@ def reset(connection: duckdb.DuckDBPyConnection) -> None:
     write_one(connection, "settled_upto", Upto())
 
 
+def unsettled_sql(table: str, name: str) -> str:
+    """Return the query of a table's rows that upkeep has not settled, by the columns `name` of settled_upto.
+
+    Row ids say it exactly, since they stay when files are merged or rewritten. Only snapshot ids skip files. All
+    come from one subquery, which DuckDB runs once.
+    """
+    first = ", ".join(
+        f"{each}: coalesce(max({each}), 0), {each}_snapshot: coalesce(max({each}_snapshot), -1)"
+        for each in ("versions", "tracking", "copies")
+    )
+    upto = f"(SELECT {{{first}}} FROM settled_upto)"
+    return f"SELECT * FROM {table} WHERE rowid >= {upto}.{name} AND snapshot_id > {upto}.{name}_snapshot"
+
+
 def is_far_behind(connection: duckdb.DuckDBPyConnection, *, sessions_max: int = SESSIONS_A_ROUND) -> bool:
     """Return whether more is to be settled than a round settles."""
     upto, day = _upto(connection), _day_over(connection)

@@ -301,11 +301,11 @@ def _quickly_bound(text: str) -> str:
 
 def _renew_rollups(connection: duckdb.DuckDBPyConnection) -> None:
     """Recreate the roll-ups, empty, if one has other columns than today's; upkeep fills them."""
-    wanted = [statement for statement in _statements(_shared_tables()) if _name_of(statement) in rollups.TABLES]
+    wanted = ";".join(text for text in _statements(_shared_tables()) if _name_of(text) in rollups.TABLES)
     found = {(table, name) for table in rollups.TABLES for name in rollups.columns_in(connection, table)}
-    if found != _columns_of("\n".join(wanted)):
-        _run(connection, ";\n".join(f"DROP TABLE {table}" for table in rollups.TABLES) + ";")
-        _run(connection, ";\n".join(wanted))
+    if found != _columns_of(wanted):
+        connection.execute("".join(f"DROP TABLE {table};" for table in rollups.TABLES))
+        _run(connection, wanted)
 
 
 def copied_definitions_sql() -> str:
@@ -344,22 +344,8 @@ def _views(partitions: int) -> str:
         ("tracking", "tracking_events"),
         ("copies", "start_copies"),
     ):
-        text = text.replace(f"{{young_{name}}}", _young(table, name))
+        text = text.replace(f"{{young_{name}}}", settled.unsettled_sql(table, name))
     return text
-
-
-def _young(table: str, name: str) -> str:
-    """Return the query of a table's rows that upkeep has not settled, by the columns `name` of settled_upto.
-
-    Row ids say it exactly, since they stay when files are merged or rewritten. Only snapshot ids skip files. All
-    come from one subquery, which DuckDB runs once.
-    """
-    first = ", ".join(
-        f"{each}: coalesce(max({each}), 0), {each}_snapshot: coalesce(max({each}_snapshot), -1)"
-        for each in ("versions", "tracking", "copies")
-    )
-    upto = f"(SELECT {{{first}}} FROM settled_upto)"
-    return f"SELECT * FROM {table} WHERE rowid >= {upto}.{name} AND snapshot_id > {upto}.{name}_snapshot"
 
 
 def _run(connection: duckdb.DuckDBPyConnection, text: str) -> None:

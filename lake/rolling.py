@@ -161,17 +161,17 @@ def _steps(connection: duckdb.DuckDBPyConnection, state: State, as_of: datetime,
     until = (as_of - LIVE).replace(minute=0, second=0, microsecond=0)
     sessions = 0.0
     for _ in range(periods):
-        piece = _next_piece(connection, state, until)
-        if piece is None or sessions >= SESSIONS_A_ROUND:
+        found = _next_period(connection, state, until)
+        if found is None or sessions >= SESSIONS_A_ROUND:
             return
-        period, its_until = piece
+        period, its_until = found
         rows = _rows(connection, period.start, its_until)
         state = state.rolled(period, its_until)
         yield Rolled(state, period, rows)
         sessions += sum(filter(None, rows[HOURS.table]["sessions_sum"].to_pylist()))
 
 
-def _next_piece(
+def _next_period(
     connection: duckdb.DuckDBPyConnection, state: State, until: datetime
 ) -> tuple[Period, datetime] | None:
     """Return the next period, and how far: first the oldest that is not rolled up yet, then those due again."""

@@ -96,7 +96,7 @@ def initialize(place: Location, *, partitions: int, migrate: bool = True) -> Non
             _take_steps(connection, range(2, SCHEMA + 1), partitions)
             if "definitions" in leftovers:
                 _comment(connection, sql_text("definitions"))
-        _run(connection, tables)
+        connection.execute(tables)
         first_columns = _FIRST_COLUMN.findall(tables)
         for table, column in first_columns:
             connection.execute(f"INSERT INTO {table} ({column}) VALUES (NULL)")
@@ -108,14 +108,7 @@ def initialize(place: Location, *, partitions: int, migrate: bool = True) -> Non
             _fill_event_types(connection)
             settled.start(connection)
             _number(connection)
-        for number in new:
-            _run(connection, _of_partition(sql_text("ledger"), number))
-            connection.execute(
-                f"INSERT INTO ledger_p{number:03} BY NAME SELECT ? AS log_partition, 0 AS first_offset, "
-                "0 AS next_offset, 0 AS inserted, 0 AS duplicates, 0 AS quarantined, 0 AS lost, "
-                "0 AS open_as_of_offset, 0 AS commits",
-                [number],
-            )
+        _comment(connection, tables + _start_ledgers(connection, new))
         settled.choose_format(connection)
         _define(connection, max(partitions, known))
         connection.execute("COMMIT")
@@ -124,6 +117,20 @@ def initialize(place: Location, *, partitions: int, migrate: bool = True) -> Non
             connection.execute(f"CALL ducklake_cleanup_old_files('{NAME}', cleanup_all => true)")
     finally:
         connection.close()
+
+
+def _start_ledgers(connection: duckdb.DuckDBPyConnection, partitions: Iterable[int]) -> str:
+    """Create the ledgers of these partitions; return the SQL, whose comments they do not have yet."""
+    text = "".join(_of_partition(sql_text("ledger"), number) for number in partitions)
+    connection.execute(text)
+    for number in partitions:
+        connection.execute(
+            f"INSERT INTO ledger_p{number:03} BY NAME SELECT ? AS log_partition, 0 AS first_offset, "
+            "0 AS next_offset, 0 AS inserted, 0 AS duplicates, 0 AS quarantined, 0 AS lost, "
+            "0 AS open_as_of_offset, 0 AS commits",
+            [number],
+        )
+    return text
 
 
 def _with_session_columns(name: str) -> str:
@@ -355,7 +362,12 @@ def _run(connection: duckdb.DuckDBPyConnection, text: str) -> None:
 
 
 def _comment(connection: duckdb.DuckDBPyConnection, text: str) -> None:
-    """Give tables, views and columns that exist the comments of these CREATE statements, where theirs differ."""
+    """Give tables, views and columns that exist the comments of these CREATE statements, where theirs differ.
+
+    To know those that they have, DuckDB binds every view, which takes half a second.
+    """
+    if not text:
+        return
     there = _comments(connection)
     statements: list[str] = []
     above: list[str] = []

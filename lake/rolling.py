@@ -3,8 +3,8 @@
 Sessions of today and yesterday are rolled up by the hour, older ones by the day. A period is replaced whole, in
 one transaction with the state that says how far sessions are rolled up: a process that is killed leaves either the
 old rows or the new ones. A round first computes its periods, in one snapshot, while workers commit; it writes them
-later, in its turn. Periods that newer versions of sessions touch are rolled up again: an hour once it is half as
-old again as when that was last looked at, a day once a day.
+later, in its turn. Periods that newer versions of sessions touch are rolled up again: an hour at most once while
+it becomes half as old again, a day at most once a day.
 """
 
 import math
@@ -176,7 +176,9 @@ def _next_period(
 ) -> tuple[Period, datetime] | None:
     """Return the next period, and how far: first the oldest that is not rolled up yet, then those due again."""
     since = state.rolled_until or _EPOCH
-    oldest = _oldest(connection, since, min(since + _DAY, until)) or _oldest(connection, since, until)
+    oldest = _oldest(connection, since, min(since + _DAY, until))
+    if oldest is None and since + _DAY < until:  # nothing for a day
+        oldest = _oldest(connection, since + _DAY, until)
     if oldest is not None:
         period = state.period(oldest)
         return period, min(period.end, until)

@@ -16,7 +16,7 @@ from rigs.browser import opened
 from rigs.films import films
 from rigs.ingest import Ingest, running
 from rigs.relay import relay
-from rigs.viewers import SCENES, Scene, Truth, Viewers, facts_of, kept_samples, modules, told_of, truth_of
+from rigs.viewers import SCENES, Scene, Truth, Viewers, facts_of, modules, told_of, truth_of
 from rigs.waiting import until
 
 from sessions.facts import SessionFacts
@@ -78,10 +78,11 @@ def main() -> int:
         site = stack.enter_context(films(ingest.url, between.url, modules=modules()))
         page = stack.enter_context(opened(site, folder / "profile"))
         closed: list[str] = []
+        before = None
         for number in range(viewings // AT_ONCE + 1):
             viewers = Viewers(page, ingest.url)
-            if closed:
-                of_closed = until(lambda: kept_samples(page))
+            if before:
+                of_closed = before.kept_samples(page)
                 for n, session in enumerate(closed):
                     errors.add("closed", truth_of(of_closed[f"closed {n}"]), told_of(ended(ingest, session)))
             if number == viewings // AT_ONCE:
@@ -103,6 +104,7 @@ def main() -> int:
             closed = [viewers.session(f"closed {n}") for n in range(AT_ONCE)]
             page.evaluate("document.title = 'left'")
             page.call("Page.navigate", url=f"{site}?again={number}")
+            before = viewers
     print("p95 (greatest) of the error, ms")
     print(errors.table())
     print(f"wrong counts: {', '.join(errors.wrong) or 'none'}")

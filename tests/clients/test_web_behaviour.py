@@ -13,7 +13,7 @@ from rigs.browser import needs_chromium, opened
 from rigs.films import films
 from rigs.ingest import Ingest, event, running, session_start
 from rigs.relay import Relay, relay
-from rigs.viewers import HLS, SHAKA, Sample, Scene, Viewers, facts_of, kept_samples, modules, told_of, truth_of
+from rigs.viewers import HLS, SHAKA, Sample, Scene, Viewers, facts_of, modules, told_of, truth_of
 from rigs.waiting import until
 
 NEAR_S = 0.5
@@ -315,7 +315,7 @@ def _watched_until_closed(all_of: All, api: str, *, until_s: float) -> tuple[str
         page.wait(lambda page: page.evaluate(f"viewings.closed.video.currentTime > {until_s}"))
         session = viewers.session("closed")
         all_of.relays["cut"].is_down = True
-    return session, until(lambda: kept_samples(all_of.viewers.page).get("closed"))
+    return session, viewers.kept_samples(all_of.viewers.page)["closed"]
 
 
 def test_a_page_that_closes_ends_its_session(all_of: All) -> None:

@@ -10,7 +10,7 @@ from rigs.browser import needs_chromium, opened
 from rigs.films import films
 from rigs.ingest import Ingest, running
 from rigs.relay import Relay, relay
-from rigs.viewers import Sample, Scene, Viewers, facts_of, kept_samples, told_of, truth_of
+from rigs.viewers import Sample, Scene, Viewers, facts_of, told_of, truth_of
 from rigs.waiting import until
 
 OF_TRUTH_S = 0.3
@@ -174,22 +174,21 @@ def left(stage: Stage) -> Left:
         stage.relays[name].is_down = True
     stage.relays["unheard"].loses_replies = 100
     stage.relays["hung"].hangs = 1
+
+    def said() -> dict[str, object]:
+        return {name: viewers.said(name) for name in LEAVERS}
+
     with stage.first.beside(stage.site, before=patient) as viewers:
         for name, scene in LEAVERS.items():
             viewers.view(name, stage.relays[name].url, scene)
         for name in LEAVERS:
             viewers.wait_for_scene(name)
-        until(lambda: all(viewers.said(name) for name in (*silent, "unheard")))
-        until(lambda: "play" in viewers.types("answered") and "play" in viewers.types("keyed"))
+        until(lambda: all(viewers.said(name) for name in (*silent, "unheard")), said)
+        until(lambda: "play" in viewers.types("answered") and "play" in viewers.types("keyed"), said)
         for name in silent:
             stage.relays[name].is_down = False
-        viewers.page.call("Page.navigate", url="about:blank")  # a page that is closed has half a second left
-
-    def samples() -> dict[str, list[Sample]] | None:
-        kept = kept_samples(stage.first.page)
-        return kept if kept.keys() == LEAVERS.keys() else None  # otherwise they are of the page before
-
-    return Left(stage, until(samples))
+        viewers.page.call("Page.navigate", url="about:blank")
+        return Left(stage, viewers.kept_samples(stage.first.page))  # a page that is closed has half a second left
 
 
 def test_a_farewell_is_a_text(left: Left) -> None:

@@ -53,9 +53,11 @@
       .finally(() => (viewing.isOver = true));
     return viewing;
   };
-  // As the page goes away, its samples are kept for the next page.
+  // As the page goes away, its samples are kept for other pages, in a place that is this page's alone: what one page
+  // keeps or removes just as another does may be lost.
+  window.keptAs = `samples of ${performance.timeOrigin}`;
   addEventListener("pagehide", () => {
     const kept = Object.entries(viewings).map(([name, { samples }]) => [name, samples]);
-    localStorage.setItem("samples", JSON.stringify(Object.fromEntries(kept)));
+    localStorage.setItem(keptAs, JSON.stringify(Object.fromEntries(kept)));
   });
 })();

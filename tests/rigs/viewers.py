@@ -120,17 +120,6 @@ def facts_of(ingest: Ingest, session: str) -> SessionFacts:
     return fold_all(events)
 
 
-def kept_samples(page: Page) -> dict[str, list[Sample]]:
-    """Return, once, the samples of the page before this one or of another of the same site, by viewing."""
-    text = page.evaluate("""(() => {
-        const kept = localStorage.getItem('samples');
-        if (kept !== null) localStorage.removeItem('samples');  // else what another page keeps just now goes too
-        return kept;
-    })()""")
-    kept: dict[str, list[Sample]] = json.loads(text) if text else {}
-    return kept
-
-
 class Scene(msgspec.Struct, frozen=True):
     """What a viewer does: the body of a function of `viewer` (`viewer.js`), the film, and more options of it."""
 
@@ -191,6 +180,7 @@ class Viewers:
         self.page, self._ingest_url = page, ingest_url
         page.wait(lambda page: page.evaluate("document.title") == "films")
         page.evaluate(SCRIPT)
+        self._kept_as: str = page.evaluate("keptAs")
         page.evaluate(f"""
             window.api = {json.dumps(ingest_url)};
             import({json.dumps(f"{ingest_url}/playhead.js")}).then(module => {{ window.client = module; }})
@@ -242,6 +232,13 @@ class Viewers:
         """Return what was sampled so far."""
         found: list[Sample] = self.page.evaluate(f"viewings[{json.dumps(name)}].samples")
         return found
+
+    def kept_samples(self, page: Page) -> dict[str, list[Sample]]:
+        """Wait until this page has gone away, and return its samples by viewing; `page` shows the same site."""
+        kept_there = f"localStorage.getItem({json.dumps(self._kept_as)})"
+        text = until(lambda: page.evaluate(kept_there), "no samples kept")
+        kept: dict[str, list[Sample]] = json.loads(text)
+        return kept
 
     def said(self, name: str) -> list[dict[str, Any]]:
         """Return each answer of the server so far, as `debug` gets it."""

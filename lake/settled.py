@@ -9,7 +9,8 @@ not settled yet, so it is right at any time, and whatever a killed round leaves.
 Only upkeep writes these tables. They are derived: `reset` empties them, and the next rounds fill them again.
 """
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from importlib import resources
 from pathlib import Path
 
 import duckdb
@@ -55,6 +56,11 @@ class Upto(msgspec.Struct, frozen=True):
     copies_snapshot: int = -1
 
 
+def young_sql() -> str:
+    """Return `sql/young.sql`: the views of what is not settled, with the columns of `settled_upto` in braces."""
+    return resources.files("lake").joinpath("sql", "young.sql").read_text()
+
+
 def start(connection: duckdb.DuckDBPyConnection) -> None:
     """Put the row into `settled_upto` that says that nothing is settled, if it has none."""
     if read_one(connection, "settled_upto", Upto) is None:
@@ -76,20 +82,48 @@ def reset(connection: duckdb.DuckDBPyConnection) -> None:
     """Forget what is settled; the next rounds settle it again. Whoever deletes rows of sessions must call this."""
     connection.execute("DELETE FROM settled_sessions")
     write_one(connection, "settled_upto", Upto())
+    define_young(connection)
 
 
-def unsettled_sql(table: str, name: str) -> str:
-    """Return the query of a table's rows that upkeep has not settled, by the columns `name` of settled_upto.
+def define_young(connection: duckdb.DuckDBPyConnection, since: datetime | None = None) -> None:
+    """Create the views of what is not settled, by the row of `settled_upto`.
 
-    Row ids say it exactly, since they stay when files are merged or rewritten. Only snapshot ids skip files. All
-    come from one subquery, which DuckDB runs once.
+    Row ids say it exactly, since they stay when files are merged or rewritten. But no file is skipped by them, and
+    by snapshot ids only once it is open. So `since` bounds versions by a column of which the catalogue knows the
+    least and the greatest of each file: no version that is not settled, now or later, is as of an earlier time.
+    None: nobody knows such a time.
     """
-    first = ", ".join(
-        f"{each}: coalesce(max({each}), 0), {each}_snapshot: coalesce(max({each}_snapshot), -1)"
-        for each in ("versions", "tracking", "copies")
+    bound = "true" if since is None else f"as_of >= TIMESTAMPTZ '{since.astimezone(UTC)}'"
+    connection.execute(
+        young_sql().format_map(msgspec.structs.asdict(_upto(connection)) | {"versions_since": bound})
     )
-    upto = f"(SELECT {{{first}}} FROM settled_upto)"
-    return f"SELECT * FROM {table} WHERE rowid >= {upto}.{name} AND snapshot_id > {upto}.{name}_snapshot"
+
+
+def drop_bound(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let versions of any time follow: the time of a partition goes back in this transaction."""
+    write_one(connection, "settled_upto", _upto(connection))  # conflicts with a round that settles meanwhile
+    ((text,),) = connection.execute(
+        "SELECT sql FROM duckdb_views() WHERE database_name = ? AND view_name = 'young_versions'", [NAME]
+    ).fetchall()
+    if "as_of" in text:
+        define_young(connection)
+
+
+def _earliest(connection: duckdb.DuckDBPyConnection, upto: Upto) -> datetime | None:
+    """Return a time that no version that is not settled is as of before, now or later; None if nobody knows one.
+
+    Partitions go on from the time in their ledgers: see `drop_bound` where one does not.
+    """
+    ((found,),) = connection.execute(
+        f"""
+        SELECT nullif(least(min(partition_time), (
+            SELECT if(bool_or(as_of IS NULL), '-infinity', min(as_of)) FROM {_young(upto)}
+        )), '-infinity')
+        FROM ledger HAVING count(partition_time) = count(*)
+        """
+    ).fetchall() or [(None,)]
+    earliest: datetime | None = found
+    return earliest
 
 
 def is_far_behind(connection: duckdb.DuckDBPyConnection, *, sessions_max: int = SESSIONS_A_ROUND) -> bool:
@@ -129,6 +163,7 @@ def _settle(connection: duckdb.DuckDBPyConnection, sessions_max: int) -> int:
         written += _replace_day(connection, touched, before, after)
     after = msgspec.structs.replace(after, **_passed_copies(connection, before))
     write_one(connection, "settled_upto", after)
+    define_young(connection, _earliest(connection, after))
     for table in ("ripe", "tracking", "ripe_tracking", "touched"):
         connection.execute(f"DROP TABLE temp.{table}")
     return written

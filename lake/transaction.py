@@ -16,6 +16,7 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
+from lake import settled
 from lake.catalog import Location, transaction
 from lake.changes import Changes, OpenRows
 from lake.disk import flush_new_files
@@ -198,6 +199,9 @@ def commit(
             if rows.num_rows:
                 _insert(connection, name, rows)
                 touched.add(name)
+        if any(after.time_ms < before.time_ms for before, _, after in work):  # the log's clock was set back
+            settled.drop_bound(connection)
+            touched.add("settled_upto")
         for _, changes, after in work:
             touched.add(_rewrite_ledger(connection, after))
             if changes.open is not None:

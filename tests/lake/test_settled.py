@@ -260,12 +260,12 @@ def test_a_late_version_replaces_a_settled_one_at_once_and_after_the_next_round(
     lake.do(
         "DELETE FROM open_sessions_p000",
         "INSERT INTO session_versions BY NAME SELECT * REPLACE (version + 1 AS version, 78 AS seeks, "
-        f"'2026-08-13 05:00:00+00' AS as_of) FROM session_versions "
+        "(SELECT max(partition_time) FROM ledger) AS as_of) FROM session_versions "
         f"WHERE session_id = '{id}' AND version = {version}",
     )
     assert lake.ask(asked) == [(version + 1, 78, "final")]
     with contextlib.closing(open_to_write(lake.place)) as connection:
-        pass_time(connection, SHAPE, SHAPE.until_ms + 3 * DAY_MS)
+        pass_time(connection, SHAPE, SHAPE.until_ms + 4 * DAY_MS)
         assert settle(connection, lake.place, now=NOW)
     assert lake.ask("SELECT count(*) FROM young_versions") == [(0,)]
     assert lake.ask(asked) == [(version + 1, 78, "final")]

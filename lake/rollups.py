@@ -135,7 +135,7 @@ def _type(column: str) -> str:
 def definition() -> str:
     """Return the hash of the SQL by which sessions are rolled up, and of the views below it."""
     folder = resources.files("lake").joinpath("sql")
-    views = [folder.joinpath(f"{name}.sql").read_text() for name in ("young", "views", "metrics")]
+    views = [folder.joinpath(f"{name}.sql").read_text() for name in ("views", "metrics")]
     text = repr([*views, PLACED_AT, viewers_sql(), *(rows_sql(each) for each in ROLL_UPS)])
     return hashlib.sha256(text.encode()).hexdigest()
 

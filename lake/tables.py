@@ -282,11 +282,10 @@ def _define(connection: duckdb.DuckDBPyConnection, partitions: int) -> None:
     text = _views(partitions) + definitions_sql()
     # Views must be created again when their tables have new columns, even if their text is the same.
     wanted = hashlib.sha256(
-        (settled.young_sql() + text + repr(catalog_rows()) + repr(RULES) + meanings_text() + str(SCHEMA)).encode()
+        (text + repr(catalog_rows()) + repr(RULES) + meanings_text() + str(SCHEMA)).encode()
     ).hexdigest()
     if connection.execute("SELECT sha256 FROM definitions").fetchall() != [(wanted,)]:
         _renew_rollups(connection)
-        settled.define_young(connection)
         connection.execute(_quickly_bound(text))
         _comment(connection, text)
         fill_catalog(connection)
@@ -342,11 +341,18 @@ def definitions_sql(names: Iterable[str] = QUESTIONS) -> str:
 
 
 def _views(partitions: int) -> str:
-    """Return views.sql with its unions over all partitions."""
+    """Return views.sql with its unions over all partitions, and with what upkeep has not settled."""
     numbers = [f"{partition:03}" for partition in range(partitions)]
     ledgers = " UNION ALL ".join(f"SELECT * FROM ledger_p{number}" for number in numbers)
     opened = " UNION ALL ".join(f"SELECT * FROM open_sessions_p{number}" for number in numbers)
-    return sql_text("views").replace("{ledgers}", ledgers).replace("{open_sessions}", opened)
+    text = sql_text("views").replace("{ledgers}", ledgers).replace("{open_sessions}", opened)
+    for name, table in (
+        ("versions", "session_versions"),
+        ("tracking", "tracking_events"),
+        ("copies", "start_copies"),
+    ):
+        text = text.replace(f"{{young_{name}}}", settled.unsettled_sql(table, name))
+    return text
 
 
 def _run(connection: duckdb.DuckDBPyConnection, text: str) -> None:

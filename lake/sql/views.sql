@@ -17,6 +17,9 @@ GROUP BY tracking_session_id;
 -- Open sessions of all partitions, each as its next version would close now.
 CREATE OR REPLACE VIEW open_sessions AS {open_sessions};
 
+-- Versions of closed sessions that upkeep has not settled yet, see settled_sessions.
+CREATE OR REPLACE VIEW young_versions AS {young_versions};
+
 -- Versions of which the next one is known, closed or open, since sessions were last settled.
 CREATE OR REPLACE VIEW superseded_versions AS
 SELECT session_id, version - 1 AS version FROM young_versions WHERE version > 1
@@ -86,7 +89,7 @@ FROM (
 ) AS every
 ANTI JOIN superseded_versions AS newer ON newer.session_id = every.session_id AND newer.version = every.version
 LEFT JOIN (
-    SELECT session_id FROM young_copies UNION SELECT session_id FROM judged_starts WHERE is_copy
+    SELECT session_id FROM ({young_copies}) UNION SELECT session_id FROM judged_starts WHERE is_copy
 ) AS copies ON copies.session_id = if(is_settled OR events > 1, NULL, every.session_id);
 
 -- Sessions, one row each: the newest version, open ones included; the user may come from the tracking session it named.
@@ -118,7 +121,7 @@ FROM (
             tracking_session_id,
             arg_min(user_id, log_offset) AS first_user_id,
             bool_or(consent = 'denied') AS has_denial
-        FROM young_tracking
+        FROM ({young_tracking})
         WHERE user_id IS NOT NULL OR consent = 'denied'
         GROUP BY tracking_session_id
         HAVING first_user_id IS NOT NULL OR has_denial

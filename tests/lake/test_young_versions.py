@@ -77,6 +77,17 @@ def test_no_file_is_opened_in_which_all_versions_are_settled(tmp_path: Path) -> 
     assert lake.ask(rows) == before
 
 
+def test_the_view_is_replaced_once_a_week(lake: Lake, writer: LakeWriter) -> None:
+    """Each time every connection reads the schema again, and never frees what it had."""
+    texts = []
+    for days in (0, 1, 2, 8, 9):
+        play(writer, at_ms=NOON_MS + days * DAY_MS)
+        settled(lake)
+        texts += lake.ask("SELECT sql, comment FROM duckdb_views() WHERE view_name = 'young_versions'")
+    assert [texts.index(text) for text in texts] == [0, 0, 0, 3, 3]
+    assert len({comment for _, comment in texts}) == 1
+
+
 def test_a_session_that_the_log_took_at_an_earlier_time_than_settled_ones_is_found_at_once(
     lake: Lake, writer: LakeWriter
 ) -> None:
@@ -122,7 +133,7 @@ def test_a_new_partition_may_begin_at_an_earlier_time(lake: Lake, writer: LakeWr
 
 @contextlib.contextmanager
 def beside_a_round(folder: Path, catalog: str) -> Iterator[tuple[LakeWriter, duckdb.DuckDBPyConnection]]:
-    """A worker on PostgreSQL, and upkeep in a transaction that has replaced what is settled."""
+    """A worker on PostgreSQL, and upkeep in a transaction that has forgotten what is settled."""
     settings = Settings(data_dir=folder, lake_catalog=catalog)
     place = location(settings)
     initialize(place, partitions=1)
@@ -130,6 +141,7 @@ def beside_a_round(folder: Path, catalog: str) -> Iterator[tuple[LakeWriter, duc
         play(writer, at_ms=NOON_MS)
         play(writer, at_ms=LATER_MS)
         with contextlib.closing(open_to_write(place)) as upkeep:
+            assert settle(upkeep, place, now=NOW) == 1
             upkeep.execute("SET ducklake_max_retry_count = 2")
             upkeep.execute("BEGIN")
             reset(upkeep)

@@ -282,7 +282,9 @@ def connect(
         connection.execute("SET allow_unsigned_extensions = false")  # extensions loaded by SQL are checked
         for statement in _secrets_sql(place, reveal=SecretStr.get_secret_value):
             connection.execute(statement)
-        connection.execute("SET ducklake_max_retry_count = 20")
+        connection.execute(f"SET ducklake_max_retry_count = {200 if create else 20}")
+        if create:  # beside workers that commit each second `init` loses most races, and waits that grow win none
+            connection.execute("SET ducklake_retry_backoff = 1")
         connection.execute("SET GLOBAL TimeZone = 'UTC'")  # of its cursors too
         # It would go to standard output, between results. In Jupyter without ipywidgets it is off and fixed.
         if connection.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(True,)]:

@@ -114,7 +114,7 @@ def _bound(connection: duckdb.DuckDBPyConnection, earliest: datetime | None) -> 
     ).fetchall()
     found = _BOUND.search(text)
     known = datetime.fromisoformat(found[1]) if found else None
-    if known == earliest or (known and earliest and earliest - known < BOUND_FOR):
+    if known == earliest or (known and earliest and known <= earliest < known + BOUND_FOR):
         return
     query = unsettled_sql("session_versions", "versions")
     if earliest is not None:
@@ -177,7 +177,7 @@ def _settle(connection: duckdb.DuckDBPyConnection, sessions_max: int) -> int:
         written += _replace_day(connection, touched, before, after)
     after = msgspec.structs.replace(after, **_passed_copies(connection, before))
     write_one(connection, "settled_upto", after)
-    if (earliest := _earliest(connection, after)) is not None:
+    if after.versions > before.versions and (earliest := _earliest(connection, after)) is not None:
         _bound(connection, earliest)
     for table in ("ripe", "tracking", "ripe_tracking", "touched"):
         connection.execute(f"DROP TABLE temp.{table}")

@@ -76,6 +76,11 @@ WITH asked AS MATERIALIZED (
         (state = 'final' AND NOT is_started AND NOT is_failed)::INT * starts AS exits_before_start,
         (is_failed AND is_started AND last_minute < to_minute)::INT AS failures_after_start
     FROM placed
+), shown AS (
+    -- A content that is left out in the end is not counted minute by minute.
+    SELECT
+        * REPLACE (if(count(*) OVER (PARTITION BY era, content_id) >= 60, content_id, NULL) AS content_id)
+    FROM facts
 ), changes AS (
     SELECT
         * EXCLUDE (first_minute, last_minute, from_minute, to_minute, buffer_minutes, failures_after_start),
@@ -93,7 +98,7 @@ WITH asked AS MATERIALIZED (
             ),
             recursive := true
         )
-    FROM facts
+    FROM shown
 ), cells AS (
     SELECT
         era,
@@ -122,6 +127,7 @@ WITH asked AS MATERIALIZED (
     GROUP BY era, minute, GROUPING SETS (
         (), (site), (player_name), (app_version), (channel), (cdn), (device_type), (country), (content_id)
     )
+    HAVING grouping(content_id) = 1 OR content_id IS NOT NULL
 ), axis AS (
     SELECT
         era, dimension, value,

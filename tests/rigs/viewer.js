@@ -19,6 +19,7 @@
       viewing.samples.push([performance.now(), currentTime, +paused, +ended, playbackRate]);
     };
     const timer = setInterval(sample, SAMPLE_MS);
+    viewing.sampleLast = () => viewing.endedAt || sample(); // as the page goes away, however late its timers are
     const debug = (said) => viewing.said.push(said);
     const content = { id: name, name };
     const player = (viewing.player = playhead(video, { url, content, debug, ...options }));
@@ -57,6 +58,7 @@
   // keeps or removes just as another does may be lost.
   window.keptAs = `samples of ${performance.timeOrigin}`;
   addEventListener("pagehide", () => {
+    Object.values(viewings).forEach((viewing) => viewing.sampleLast());
     const kept = Object.entries(viewings).map(([name, { samples }]) => [name, samples]);
     localStorage.setItem(keptAs, JSON.stringify(Object.fromEntries(kept)));
   });

@@ -26,7 +26,7 @@ SESSIONS_A_FILE = 200_000  # sorting more at once takes more memory
 SESSIONS_A_ROW_GROUP = 30_720  # looking one session up reads one of these; with 122,880 it took thrice as long
 FIRST_BORN = f"{1:012x}"  # derived ids are smaller: they have no time
 TABLES = ("settled_sessions", "settled_upto")
-BOUND_FOR = timedelta(days=7)
+BOUND_FOR = timedelta(days=7)  # a new bound replaces one that is this much earlier
 _BOUND = re.compile(r"\bas_of >= CAST\('([^']+)'")  # in the text that DuckDB makes of a view
 
 # The day that a session belongs to. Starts that a wrong clock invented have none, or each would get a file.
@@ -106,8 +106,8 @@ def _bound(connection: duckdb.DuckDBPyConnection, earliest: datetime | None) -> 
     """Let `young_versions` open only files with versions as of `earliest` or later; None: any file.
 
     A number in the view's text skips files before they are opened, by what the catalogue knows of each. Replacing
-    a view makes every connection read the schema again, in 0.1 s and 6 MB that it never frees: so a bound stays
-    until one is a week later, or must not be.
+    a view makes every connection read the schema again, in 0.1 s and 6 MB that it never frees, so a bound is
+    replaced only by one that is a week later.
     """
     ((text, comment),) = connection.execute(
         "SELECT sql, comment FROM duckdb_views() WHERE database_name = ? AND view_name = 'young_versions'", [NAME]
@@ -124,18 +124,19 @@ def _bound(connection: duckdb.DuckDBPyConnection, earliest: datetime | None) -> 
 
 
 def _earliest(connection: duckdb.DuckDBPyConnection, upto: Upto) -> datetime | None:
-    """Return a time that no version that is not settled is as of before, now or later; None if nobody knows one.
+    """Return a time before which no version is or will be that is not settled; None if there is no such time.
 
-    Partitions go on from the time in their ledgers: see `drop_bound` where one does not.
+    Partitions continue from the times in their ledgers; `drop_bound` is for one that does not.
     """
     ((found,),) = connection.execute(
         f"""
-        SELECT nullif(least(min(partition_time), (
-            SELECT if(bool_or(as_of IS NULL), '-infinity', min(as_of)) FROM {_young(upto)}
-        )), '-infinity')
-        FROM ledger HAVING count(partition_time) = count(*)
+        SELECT nullif(least(
+            min(coalesce(partition_time, '-infinity')),
+            (SELECT min(coalesce(as_of, '-infinity')) FROM {_young(upto)})
+        ), '-infinity')
+        FROM ledger
         """
-    ).fetchall() or [(None,)]
+    ).fetchall()
     earliest: datetime | None = found
     return earliest
 

@@ -77,7 +77,7 @@ WITH asked AS MATERIALIZED (
         (is_failed AND is_started AND last_minute < to_minute)::INT AS failures_after_start
     FROM placed
 ), shown AS (
-    -- A content that is left out in the end is not counted minute by minute.
+    -- A content with too few sessions for `axis` is not counted minute by minute.
     SELECT
         * REPLACE (if(count(*) OVER (PARTITION BY era, content_id) >= 60, content_id, NULL) AS content_id)
     FROM facts

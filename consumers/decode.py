@@ -207,6 +207,7 @@ def _without_nul(envelope: Envelope) -> Envelope:
         browser=_printable(envelope.browser),
         country=_printable(envelope.country),
         region=_printable(envelope.region),
+        keyname=_printable(envelope.keyname),
     )
 
 

@@ -89,7 +89,9 @@ def build_app(
     keys = read_api_keys(settings, monotonic_s=monotonic_s)
     cors = Cors(settings.origins())
     refusals = Refusals(accept, metrics, keys, clock, cors, mac_keys=settings.keys_of_mac())
-    of_media = media.Media(media.read_rules(settings), accept, intake, entropy=entropy, monotonic_s=monotonic_s)
+    of_media = media.Media(
+        media.read_rules(settings, keys), accept, intake, entropy=entropy, monotonic_s=monotonic_s
+    )
     of_tracking = tracking.Tracking(
         tracking.read_rules(settings),
         keys,

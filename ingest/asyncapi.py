@@ -31,8 +31,8 @@ know."""
 ABOUT_MEDIA: Final = """\
 `data` is the event as the player sent it, unknown keys included, with identities replaced by pseudonyms. `time` is
 the player's clock, `receivedtime` ours. A sessionStart describes its sender, coarsely: `devicetype`, `os`,
-`browser`, `isbot`, `country`, `region`. An event with the flag `off_schema` lacks keys that are required here, or
-has keys of other types."""
+`browser`, `isbot`, `country`, `region`, and the name of its API key, `keyname`. An event with the flag
+`off_schema` lacks keys that are required here, or has keys of other types."""
 
 
 def document(settings: Settings) -> Json:

@@ -54,6 +54,12 @@ class ApiKeys:
         key = self._find(given)
         return UNKNOWN if key is None else key.name
 
+    def sender(self, given: bytes | None) -> str | None:
+        """Return the name that an operator gave to a key of the media API that is valid; None for any other."""
+        key = self._find(given)
+        is_named = key is not None and not key.is_revoked and not key.name.startswith(OF_SETTINGS)
+        return key.name if key is not None and is_named and "media" in key.scopes else None
+
     def _find(self, given: bytes | None) -> NamedKey | None:
         if not given:
             return None

@@ -21,6 +21,7 @@ from ingest.http import Reply
 from ingest.identity import METADATA, Pseudonymizer, read_pseudonymizer
 from ingest.incoming import Incoming, check
 from ingest.intake import Intake, Request
+from ingest.keys import ApiKeys
 from ingest.names import TRACKING_KEYS
 from ingest.replies import created
 from ingest.retries import request_hashes
@@ -57,13 +58,13 @@ class MediaRules(msgspec.Struct, frozen=True):
     session_length_s: float
 
 
-def read_rules(settings: Settings) -> MediaRules:
+def read_rules(settings: Settings, keys: ApiKeys) -> MediaRules:
     """Pick them from the settings. Raises NotReady if a key is missing, or a file cannot be used."""
     return MediaRules(
         mac_keys=settings.keys_of_mac(),
         pseudonym_key=settings.key_of_pseudonyms(),
         pseudonymizer=read_pseudonymizer(Pseudonymizer, settings),
-        clients=read_clients(settings),
+        clients=read_clients(settings, keys),
         tracking_source=settings.tracking_source,
         strict=settings.strict,
         session_length_s=settings.session_length_s,

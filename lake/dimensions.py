@@ -4,13 +4,12 @@ A dimension is a column of sessions (`COLUMNS`), the time of its start in a time
 key of its custom metadata. Any other name is an error that lists the known ones.
 """
 
-from schemas.client import Client
 from schemas.vocabulary import DIMENSION_KEYS
 
 COLUMNS = (
     *("content_id", "content_name", "content_type", "stream_type", "player_name", "channel", "app_version"),
     *DIMENSION_KEYS,
-    *Client.__struct_fields__,
+    *("device_type", "os", "browser", "is_bot", "country", "region"),
     *("is_live", "is_downloaded", "is_resumed", "consent"),
 )
 # SQL over a session `s` and a time zone.

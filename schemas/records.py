@@ -35,8 +35,8 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):
     `trackingverified` says whether we issued it: always true, except in records from before 0.2.
     `consent` is `given` (a user identity and no denial), `denied` (a signal that is not a grant), or absent.
     `requesthashes` of a sessionStart are keyed hashes of its request, joined by commas (`ingest/retries.py`).
-    `devicetype`, `os`, `browser`, `isbot`, `country` and `region` of a sessionStart describe its sender
-    (`schemas/client.py`); what is not known is absent, and under a denial all but `devicetype` and `country`.
+    `devicetype`, `os`, `browser`, `isbot`, `country`, `region` and `keyname` of a sessionStart describe its sender
+    (`schemas/client.py`); what is not known is absent, and under a denial `os`, `browser`, `isbot` and `region`.
     `replayof` is the position (`partition:offset`) of an earlier record of this event, which a worker could not
     decode, and `appendedtime` when the log took it; `playhead quarantine replay` appended this one.
     """
@@ -60,6 +60,7 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):
     isbot: bool | None = None
     country: str | None = None
     region: str | None = None
+    keyname: str | None = None
     replayof: str | None = None
     appendedtime: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     data: Any
@@ -139,10 +140,17 @@ def describe_client(envelope: Envelope, client: Client) -> None:
     """Add to the record of a sessionStart what is known of its sender."""
     envelope.devicetype, envelope.os, envelope.browser = client.device_type, client.os, client.browser
     envelope.isbot, envelope.country, envelope.region = client.is_bot, client.country, client.region
+    envelope.keyname = client.key_name
 
 
 def client_in(envelope: Envelope) -> Client:
     """Return what a record says of its sender."""
     return Client(
-        envelope.devicetype, envelope.os, envelope.browser, envelope.isbot, envelope.country, envelope.region
+        envelope.devicetype,
+        envelope.os,
+        envelope.browser,
+        envelope.isbot,
+        envelope.country,
+        envelope.region,
+        envelope.keyname,
     )

@@ -1,6 +1,6 @@
-"""The device of a session, and where it is: what the ingest found in the request of its sessionStart.
+"""The device of a session, its place and its API key's name: what the ingest found in its sessionStart's request.
 
-A denial of consent, whichever event has it, leaves the kind of device and the country.
+A denial of consent, whichever event has it, leaves the kind of device, the country and the key.
 """
 
 from functools import lru_cache
@@ -28,7 +28,9 @@ def read_client(text: bytes | None) -> Client:
 
 def facts_of_client(client: Client, *, denied: bool) -> dict[str, Any]:
     """Return it by the names of `SessionFacts`."""
-    return asdict(client.without_consent() if denied else client)
+    facts = asdict(client.without_consent() if denied else client)
+    del facts["key_name"]  # the site of a session that names none
+    return facts
 
 
 def _is_short(value: Any) -> bool:

@@ -82,6 +82,7 @@ def facts_of_start(start: Start) -> dict[str, Any]:
         "channel": start.channel,
         "app_version": start.app_version,
         **facts_of_dimensions(start.dimensions, start.own),
+        "site": start.dimensions.site or start.client.key_name,
         "is_resumed": start.is_resumed,
         "is_downloaded": start.is_downloaded,
         "is_live": start.is_live,

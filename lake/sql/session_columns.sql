@@ -101,7 +101,7 @@
     loops BIGINT,                  -- how often content began again where it ends; null before schema 2
     played_error_s DOUBLE,         -- how far unique_played_s may be wrong, as too many ranges were played; null before schema 2
     spans STRUCT(doing VARCHAR, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, head_from_s DOUBLE, head_to_s DOUBLE)[], -- what happened, from when to when: joining, playing, ad, ad_outside, paused, ad_paused, buffering, ad_buffering, stalled, idle, unknown; see view spans; null before schema 2
-    site VARCHAR,                  -- analytics.reportSuite, in lower case; null before schema 3
+    site VARCHAR,                  -- analytics.reportSuite, in lower case; without one, the name of the start's API key; null before schema 3
     library_version VARCHAR,       -- media.libraryVersion: version of the SDK; null before schema 3
     cdn VARCHAR,                   -- CDN, in lower case: custom metadata `cdn`, or the keys that PLAYHEAD_DIMENSION_COLUMNS names; else media.cdn; null before schema 3
     "show" VARCHAR,                -- media.show: series; a reserved word, so write "show"; null before schema 3

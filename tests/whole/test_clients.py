@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from rigs.places import write_places
 from rigs.user_agents import USER_AGENTS, WINDOWS_CHROME
 from rigs.whole import Stack, running
+
+from schemas.named_keys import Scope, add_key, revoke_key
 
 START = json.loads((Path(__file__).parents[1] / "data" / "media_timelines.json").read_text())["timelines"]["1"][0]
 TS_MS: int = START["playerTime"]["ts"]
@@ -25,7 +28,17 @@ DENIAL = {"Sec-GPC": "1"}
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A file of named keys, and the keys: for media, for the other API, and revoked."""
+    file, now = tmp_path_factory.mktemp("keys") / "named_keys.json", datetime.now(UTC)
+    scopes: dict[str, tuple[Scope, ...]] = {"news": ("media",), "backend": ("tracking",), "old-app": ("media",)}
+    made = {name: add_key(file, name, each, now=now) for name, each in scopes.items()}
+    revoke_key(file, "old-app", now=now)
+    return file, made
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, keys: tuple[Path, dict[str, str]]) -> Iterator[Stack]:
     """One stack behind a proxy that names countries, with a file of places for those that it does not know."""
     cwd = tmp_path_factory.mktemp("clients")
     with running(
@@ -34,6 +47,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         PLAYHEAD_HTTP_COUNTRY_HEADER="CF-IPCountry",
         PLAYHEAD_HTTP_REGION_HEADER="CF-Region-Code",
         PLAYHEAD_HTTP_PLACES_DATABASE=str(write_places(cwd / "places.mmdb")),
+        PLAYHEAD_NAMED_KEYS=str(keys[0]),
     ) as stack:
         yield stack
 
@@ -87,6 +101,21 @@ def test_a_session_watched_offline_has_them_too(stack: Stack) -> None:
     assert reply.status_code == 201
     row = stack.session(reply.headers["location"].rpartition("/")[2], events=2)
     assert client(row) == ALL
+
+
+def test_a_session_that_names_no_site_has_that_of_its_key(stack: Stack, keys: tuple[Path, dict[str, str]]) -> None:
+    """By the name of a valid key of the media API, with consent or without; a report suite counts before it."""
+    named = keys[1]
+    unnamed = {**START, "params": {**START["params"], "analytics.reportSuite": "-"}}
+
+    def site(start: dict[str, Any], key: str, **headers: str) -> Any:
+        session_id = stack.play([start], headers={"X-API-Key": key, **headers})
+        return stack.session(session_id, events=1)["site"]
+
+    assert site(unnamed, named["news"]) == site(unnamed, named["news"], **DENIAL) == "news"
+    assert site(START, named["news"]) == "example-rsid"
+    for other in (named["backend"], named["old-app"], "string", "invented"):
+        assert site(unnamed, other) is None
 
 
 @pytest.mark.parametrize("denial", [DENIAL, {"X-Consent": "denied"}, {"DNT": "1"}])

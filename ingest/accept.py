@@ -5,7 +5,6 @@ instead of it.
 """
 
 import asyncio
-import contextlib
 import hmac
 import re
 import time
@@ -17,6 +16,7 @@ import structlog
 
 from eventlog import Writer
 from ingest.identity import REMOVED, RefusedPseudonymizer
+from ingest.incoming import meant
 from ingest.metrics import Metrics
 from ingest.rates import Buckets
 from schemas import records
@@ -166,13 +166,15 @@ def refused_to_keep(fault: Fault, body: bytes, pseudonymizer: RefusedPseudonymiz
     """Return the detail of a refusal, and its body if that is JSON and not too large, identities replaced.
 
     A detail quotes what was sent. Under a denial nothing that was quoted is kept, by the caller's denial or by one
-    in the body.
+    in the body, also if that is JSON but for a few of its values.
     """
-    value = None
+    value = judged = None
     if len(body) <= KEPT_BODY_BYTES_MAX:
-        with contextlib.suppress(NotJson):
-            value = read_json(body)
-    denied = denied or pseudonymizer.denies(value)
+        try:
+            value = judged = read_json(body)
+        except NotJson as not_json:
+            judged = meant(not_json)
+    denied = denied or pseudonymizer.denies(judged)
     replaced, _ = pseudonymizer.over(value, denied=denied)
     return Kept(_detail(str(fault), pseudonymizer, denied=denied), replaced)
 

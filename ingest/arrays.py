@@ -1,6 +1,7 @@
 """An array of events: counted before objects are created, and processed without blocking other requests."""
 
 import asyncio
+import contextlib
 import itertools
 import re
 import time
@@ -9,7 +10,7 @@ from typing import ClassVar, Final, TypeVar
 
 import msgspec
 
-from schemas.faults import InvalidEvent, TooLarge
+from schemas.faults import InvalidEvent, NotJson, TooLarge
 from schemas.not_json import no_json
 
 EVENTS_MAX: Final = 20_000
@@ -59,6 +60,20 @@ def cut(body: bytes) -> list[msgspec.Raw]:
     if not events:
         raise InvalidEvent("Expected an array of events, the first a sessionStart, got an empty one")
     return events
+
+
+def cut_as_meant(body: bytes) -> tuple[list[msgspec.Raw], NotJson | None]:
+    """Split an array into its events as `cut` does; with flaws that can be mended, return their fault too.
+
+    Raises what `cut` raises.
+    """
+    try:
+        return cut(body), None
+    except NotJson as fault:
+        if fault.mended is not None:
+            with contextlib.suppress(InvalidEvent):
+                return cut(fault.mended), fault
+        raise
 
 
 class Turns:

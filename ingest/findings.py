@@ -12,7 +12,6 @@ from typing import Any, Final, Literal
 import msgspec
 
 from ingest.nearest import KnownNames, key_meant
-from schemas.faults import InvalidEvent
 from schemas.media import (
     EXACT_MAX,
     TS_MS_MAX,
@@ -85,15 +84,15 @@ class Finding(msgspec.Struct, frozen=True):
     message: str
 
 
-def refusal(found: Iterable[Finding], *, or_else: str) -> InvalidEvent:
-    """Return the refusal that names what was found, the most important first.
+def in_words(found: Iterable[Finding], *, at_most: int = NAMED_MAX) -> str:
+    """Return the first things that were found, each with its place, and whether there are more."""
+    return joined((at(finding.message, finding.path) for finding in found), at_most=at_most, more="and more")
 
-    `or_else` is the message of the rule that refused the event, in case that nothing was found.
-    """
-    found = list(itertools.islice(found, NAMED_MAX + 1))
-    named = [at(finding.message, finding.path) for finding in found[:NAMED_MAX]]
-    more = ["and more"] if len(found) > NAMED_MAX else []
-    return InvalidEvent("; ".join([*named, *more]) or or_else)
+
+def joined(said: Iterable[str], *, at_most: int, more: str) -> str:
+    """Return the first of several messages as one, with `more` at its end if there are more."""
+    first = list(itertools.islice(said, at_most + 1))
+    return "; ".join([*first[:at_most], *([more] if len(first) > at_most else [])])
 
 
 def misplaced(event: dict[str, Any], row: EventType, takes: Takes) -> Finding | None:

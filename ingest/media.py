@@ -6,20 +6,20 @@ Content-Type says: players send them form-encoded, as plain text, or without one
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from ingest.accept import TOGETHER_MAX, Accept
-from ingest.arrays import Turns, cut
+from ingest.arrays import Turns, cut_as_meant
 from ingest.clients import Clients, read_clients
 from ingest.cors import NO_CONTENT
 from ingest.ended import RecentEnds
-from ingest.findings import Takes
+from ingest.findings import Takes, joined
 from ingest.http import Reply
 from ingest.identity import METADATA, Pseudonymizer, read_pseudonymizer
-from ingest.incoming import Incoming, check
+from ingest.incoming import Incoming, flaws_of, read, rest_in_words
 from ingest.intake import Intake, Request
 from ingest.keys import ApiKeys
 from ingest.names import TRACKING_KEYS
@@ -164,9 +164,7 @@ class Media:
         if request.body.lstrip()[:1] == b"[":
             return await self._store_offline(request, SOURCE_MEDIA)
         now_ms = _milliseconds(request)
-        incoming = check(
-            read_json(request.body), strict=self._rules.strict, takes="a live sessionStart", now_ms=now_ms
-        )
+        incoming = read(request.body, strict=self._rules.strict, takes="a live sessionStart", now_ms=now_ms)
         session, event_id = self._new_session(request, now_ms)
         wrapped = self._wrap(incoming, request, session, event_id)
         self._note_start(wrapped, request)
@@ -214,9 +212,7 @@ class Media:
         session = verify_media_session(self._rules.mac_keys, request.parameter or "")
         if session is None:
             raise UnknownSession(why_unknown(request.parameter or ""))
-        incoming = check(
-            read_json(request.body), strict=self._rules.strict, takes="any other event", now_ms=now_ms
-        )
+        incoming = read(request.body, strict=self._rules.strict, takes="any other event", now_ms=now_ms)
         self._check_open(session, incoming, now_ms)
         event_id = self._event_id(request, session, now_ms)
         await self._accept.append(session.partition, self._wrap(incoming, request, session, event_id))
@@ -252,8 +248,11 @@ class Media:
         The events are checked twice, all of them and again as they are stored: in between only their JSON is in
         memory.
         """
-        events = cut(request.body)
+        events, fault = cut_as_meant(request.body)
         self._intake.charge(request, max(0, len(events) - 1))
+        if fault is not None:
+            bad = await self._turns.take(self._bad_ones(events, fault, request, source))
+            raise fault.and_also([_first_bad_ones(filter(None, bad))] if any(bad) else [])
         pseudonymizer = self._rules.pseudonymizer
         checks = self._check_each(events, request, source)
         denials = await self._turns.take(pseudonymizer.denies(incoming.event) for incoming in checks)
@@ -285,20 +284,48 @@ class Media:
     def _check_each(self, events: Sequence[msgspec.Raw], request: Request, source: str) -> Iterator[Incoming]:
         """Check one event after the other. Raises NotJson or InvalidEvent, naming the first bad ones by index."""
         now_ms = _milliseconds(request)
-        first: Takes = "an offline sessionStart" if source == SOURCE_MEDIA else "a sessionStart"
         refused: list[Refusal] = []
         for index, event in enumerate(events):
-            takes: Takes = "any other event" if index else first
+            takes = _takes(index, source)
             try:
-                incoming = check(read_json(bytes(event)), strict=self._rules.strict, takes=takes, now_ms=now_ms)
+                incoming = read(bytes(event), strict=self._rules.strict, takes=takes, now_ms=now_ms)
             except (NotJson, InvalidEvent) as fault:
                 refused.append(type(fault)(f"event {index}: {fault}"))
-                if len(refused) == REFUSED_NAMED_MAX:
+                if len(refused) > REFUSED_NAMED_MAX:
                     break
             else:
                 yield incoming
         if refused:
-            raise type(refused[0])("; ".join(map(str, refused)))
+            raise type(refused[0])(_first_bad_ones(map(str, refused)))
+
+    def _bad_ones(
+        self, events: Sequence[msgspec.Raw], fault: NotJson, request: Request, source: str
+    ) -> Iterator[str]:
+        """Say of one event after the other what is wrong beyond the flaws of the bytes: nothing, if it is good."""
+        now_ms, found = _milliseconds(request), 0
+        for index, event in enumerate(events):
+            flaws, takes = flaws_of(fault.flaws, index), _takes(index, source)
+            try:
+                value = read_json(bytes(event))
+            except NotJson as another:
+                words = str(another)
+            else:
+                words = rest_in_words(value, flaws, takes, strict=self._rules.strict, now_ms=now_ms)
+            yield f"event {index}: {words}" if words else ""
+            found += bool(words)
+            if found > REFUSED_NAMED_MAX:
+                break
+
+
+def _takes(index: int, source: str) -> Takes:
+    """Return what the place of an event in an array takes."""
+    if index:
+        return "any other event"
+    return "an offline sessionStart" if source == SOURCE_MEDIA else "a sessionStart"
+
+
+def _first_bad_ones(said: Iterable[str]) -> str:
+    return joined(said, at_most=REFUSED_NAMED_MAX, more="and more events")
 
 
 def _denial(request: Request) -> list[bytes]:

@@ -1,13 +1,12 @@
 """How the events of a body would be posted: one alone, a live session one by one, an offline session whole."""
 
-import contextlib
 import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from ingest.arrays import cut
+from ingest.arrays import cut_as_meant
 from ingest.bodies import BodyLimits, check_size
 from ingest.findings import Takes, is_downloaded
 from ingest.incoming import DOWNLOADED, EVENTS, SESSIONS
@@ -57,23 +56,14 @@ def posts_of(body: bytes, limits: BodyLimits) -> Posts:
             return Posts([body], "one event", one_max)
         return Posts(lines, "a live session", one_max)
     try:
-        events, flaws = _cut(body)
+        events, fault = cut_as_meant(body)
+        flaws = fault.flaws if fault else ()
         if not _is_offline(events[0]):
             return Posts(events, "a live session", one_max, flaws)
         check_size(len(body), limits.largest)
-    except (NotJson, InvalidEvent, TooLarge) as fault:
-        return Posts([], "a live session", one_max, fault=fault)
+    except (NotJson, InvalidEvent, TooLarge) as refusal:
+        return Posts([], "a live session", one_max, fault=refusal)
     return Posts(events, "an offline session", limits.largest, flaws)
-
-
-def _cut(body: bytes) -> tuple[Sequence[msgspec.Raw], Sequence[Flaw]]:
-    try:
-        return cut(body), ()
-    except NotJson as fault:
-        if fault.mended is not None:
-            with contextlib.suppress(InvalidEvent):
-                return cut(fault.mended), fault.flaws
-        raise
 
 
 def _is_offline(event: msgspec.Raw) -> bool:

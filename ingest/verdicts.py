@@ -4,26 +4,24 @@ The rules are those of events that are stored: `ingest.incoming.check` decides, 
 would be posted. Nothing here has effects.
 """
 
-import contextlib
 import itertools
 from collections.abc import Container, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET
 
 from ingest.bodies import check_size
-from ingest.findings import Finding, Level, Takes, errors
+from ingest.findings import Finding, Level, Takes
 from ingest.hints import Order, phases, units, unknown_keys
-from ingest.incoming import Incoming, check
-from ingest.oddities import STRICT_FLAGS, oddities
+from ingest.incoming import Incoming, check, flaws_of, meant, row_of, wrong
+from ingest.oddities import oddities
 from ingest.posts import Form, Posts
 from schemas.faults import Flaw, InvalidEvent, NotJson, Refusal, TooLarge
 from schemas.media import read_json
 from schemas.not_json import SEVERAL_DOCUMENTS
 from schemas.paths import Path, pointer
-from schemas.vocabulary import EVENT_TYPES, QOE, EventType
+from schemas.vocabulary import QOE, EventType
 
 FINDINGS_OF_EVENT_MAX: Final = 50
 FINDINGS_MAX: Final = 500
@@ -103,17 +101,20 @@ class Judge:
 
     def _take(self, body: bytes) -> Incoming | None:
         index = len(self._events)
-        event, found = self._read(index, body)
+        event, flaws = self._read(index, body)
         takes = self._posts.takes(index, event)
         incoming = None
-        if not found:
-            try:
+        found: list[Finding] = []
+        try:
+            check_size(len(body), self._posts.event_bytes_max)
+            if not flaws:
                 incoming = check(event, strict=self._strict, takes=takes, now_ms=self._now_ms)
-            except InvalidEvent as fault:
-                found = _wrong(event, takes) or [Finding("error", fault.code, (), str(fault))]
-        elif event is not UNSET:
-            places = {finding.path for finding in found}
-            found += [finding for finding in _wrong(event, takes) if finding.path not in places]
+        except TooLarge as fault:
+            found = [Finding("error", fault.code, (), str(fault)), *self._wrong(event, flaws, takes)]
+        except InvalidEvent as fault:
+            found = self._wrong(event, flaws, takes) or [Finding("error", fault.code, (), str(fault))]
+        else:
+            found = self._wrong(event, flaws, takes) if flaws else []
         if type(event) is dict:
             found += self._odd(event, {finding.path for finding in found})
         for finding in found[:FINDINGS_OF_EVENT_MAX]:
@@ -129,35 +130,27 @@ class Judge:
         )
         return incoming
 
-    def _read(self, index: int, body: bytes) -> tuple[Any, list[Finding]]:
-        """Return an event, and what is wrong with its bytes: then it is what they seem to mean, or UNSET."""
-        flaws = [flaw._replace(path=flaw.path[1:]) for flaw in self._posts.flaws if flaw.path[0] == index]
-        found = []
+    def _read(self, index: int, body: bytes) -> tuple[Any, list[Flaw]]:
+        """Return an event, and the flaws of its bytes: then it is what they seem to mean, or UNSET."""
+        flaws = flaws_of(self._posts.flaws, index)
         try:
-            check_size(len(body), self._posts.event_bytes_max)
-        except TooLarge as fault:
-            found.append(Finding("error", fault.code, (), str(fault)))
-        event: Any = UNSET
-        try:
-            event = read_json(body)
+            return read_json(body), flaws
         except NotJson as fault:
             flaws += [flaw._replace(message=_MEANT.get(flaw.message, flaw.message)) for flaw in fault.flaws]
-            flaws = flaws or [Flaw(str(fault))]
-            if fault.mended is not None:
-                with contextlib.suppress(NotJson):
-                    event = read_json(fault.mended)
-        return event, found + [Finding("error", NotJson.code, flaw.path, flaw.message) for flaw in flaws]
+            return meant(fault), flaws or [Flaw(str(fault))]
 
-    def _odd(self, event: dict[str, Any], wrong: Container[Path]) -> Iterator[Finding]:
+    def _wrong(self, event: Any, flaws: Sequence[Flaw], takes: Takes) -> list[Finding]:
+        found = wrong(event, flaws, takes, strict=self._strict, now_ms=self._now_ms)
+        return list(itertools.islice(found, FINDINGS_OF_EVENT_MAX))
+
+    def _odd(self, event: dict[str, Any], places: Container[Path]) -> Iterator[Finding]:
         """Yield what is odd, wherever nothing is wrong already."""
-        name = event.get("eventType")
-        row = EVENT_TYPES.get(name) if type(name) is str else None
+        row = row_of(event)
         order = list(self._order.after(event, row)) if self._is_session and row is not None else []
         found = (oddities(event, row, now_ms=self._now_ms), unknown_keys(event, row), units(event), order)
         for finding in itertools.islice(itertools.chain.from_iterable(found), FINDINGS_OF_EVENT_MAX):
-            if finding.path not in wrong:
-                is_error = self._strict and finding.code in STRICT_FLAGS
-                yield msgspec.structs.replace(finding, level="error") if is_error else finding
+            if finding.path not in places:
+                yield finding
 
     def _remark(self, index: int | None, finding: Finding) -> None:
         if len(self._remarks) >= FINDINGS_MAX:
@@ -198,10 +191,6 @@ class Judge:
             found.append(Finding("note", "not_judged", (), NOT_JUDGED))
         for finding in found:
             self._remark(None, finding)
-
-
-def _wrong(event: Any, takes: Takes) -> list[Finding]:
-    return list(itertools.islice(errors(event, takes), FINDINGS_OF_EVENT_MAX))
 
 
 def understood(incoming: Incoming) -> Understood:

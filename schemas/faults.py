@@ -84,6 +84,10 @@ class NotJson(Refusal):
         super().__init__(message)
         self.flaws, self.mended = flaws, mended
 
+    def and_also(self, messages: Sequence[str]) -> "NotJson":
+        """Return the same refusal, with these messages at its end."""
+        return NotJson("; ".join([str(self), *messages]), self.flaws, self.mended)
+
 
 class InvalidEvent(Refusal):
     """The body is JSON, but not an event of the Media Collection vocabulary; `path` leads to one of several."""

@@ -298,6 +298,7 @@ def test_short_ids_and_longer_words_are_somebodys(ingest: Ingest, somebody: str)
         ({**session_start(), "eventType": "quoted", "playerTime": 1}, False),
         ({"eventType": "quoted", "playerTime": {"ts": "quoted=1", "playhead": "userId=quoted"}}, False),
         ({"eventType": "x", "playerTime": {"ts": "userId=quoted", "playhead": 1}}, True),
+        ({"eventType": "quoted", "playerTime": {"ts": 1, "playhead": float("nan")}}, False),
     ],
     ids=str,
 )
@@ -305,6 +306,15 @@ def test_details_of_refusals_quote_no_identity(ingest: Ingest, body: object, is_
     """Under a denial they quote nothing that was sent; without one, no address and no named identity."""
     assert "quoted" not in refuse(ingest, body, headers={"DNT": "1"})["detail"]
     assert ("quoted" in refuse(ingest, body)["detail"]) is not is_identity
+
+
+def test_a_denial_in_a_body_that_is_not_json_counts(ingest: Ingest) -> None:
+    """Of one with a `NaN` in it no quotation is kept, and nothing of the body."""
+    body = {"eventType": "quoted", "playerTime": {"ts": 1, "playhead": float("nan")}}
+    denied = refuse(ingest, {**body, "customMetadata": {"consent": "denied"}})
+    assert (denied["reason"], denied.get("body")) == ("not_json", None)
+    assert "Unknown `eventType` (removed)" in denied["detail"]
+    assert "Unknown `eventType` 'quoted'" in refuse(ingest, body)["detail"]
 
 
 def test_a_detail_still_tells_what_was_expected(ingest: Ingest) -> None:

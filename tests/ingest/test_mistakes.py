@@ -369,6 +369,30 @@ def test_a_refusal_names_everything_at_once(send: Post, session: str) -> None:
     assert message(send(f"{session}/events", much)).split("; ")[NAMED_MAX:] == ["and more"]
 
 
+def test_what_is_no_number_hides_no_other_mistake(send: Post, session: str) -> None:
+    """The rest is judged as if it were not there, in an array too."""
+    nan = {"eventType": "Play", "playerTime": {"playhead": float("nan"), "ts": "1"}, "params": []}
+    assert message(send(f"{session}/events", nan)).split("; ") == [
+        "the body is not JSON: `NaN` is not a number in JSON",
+        "leave the key out, or send a number - at `/playerTime/playhead`",
+        message(send(f"{session}/events", PLAY | {"eventType": "Play"})),
+        message(send(f"{session}/events", player_time(ts="1"))),
+        "Expected an object, got an array - at `/params`",
+    ]
+    array = message(send(OFFLINE, [START, nan, PLAY, {}]))
+    assert " - at `/1/playerTime/playhead`; event 1: Unknown `eventType` 'Play'" in array
+    assert "; event 3: Expected `eventType`, a string - at" in array
+
+
+def test_an_array_says_that_more_events_are_bad(send: Post) -> None:
+    """After the first four that it names, and only then; with a `NaN` in one of them as well."""
+    for last in ({}, {"eventType": float("nan")}):
+        for bad, is_more in ((4, False), (5, True)):
+            said = message(send(OFFLINE, [START, *[{}] * (bad - 1), PLAY, last]))
+            assert ("event 3: " in said, "event 6: " in said) == (True, False)
+            assert said.endswith("; and more events") is is_more
+
+
 def test_a_misspelt_path_answers_its_preflight(send: Post) -> None:
     """So a browser sends the request and shows the 404, instead of an error of CORS."""
     asks = {

@@ -26,6 +26,7 @@ from schemas.settings import read_settings
 
 SESSIONS, DOWNLOADED = "/api/v1/sessions", "/api/v1/downloaded"
 NOW_MS = 1_700_000_000_000
+OFFLINE = session_start(**{"media.downloaded": True})
 Json = dict[str, Any]
 Validate = Callable[..., httpx.Response]
 
@@ -324,6 +325,33 @@ def test_a_verdict_is_what_the_routes_decide(both: list[Served], body: Any) -> N
             assert path in paths
             assert served.post(path, one).is_success
             assert served.stored()[-1].get("flags", "").split(",") == (judged["flags"] or [""])
+
+
+@given(
+    any_event, st.sampled_from([("playerTime", "playhead"), ("params", "media.length"), ("eventType",), ("x",)])
+)
+def test_what_a_route_says_of_a_body_that_is_not_json_is_the_verdict(
+    both: list[Served], body: Any, place: tuple[str, ...]
+) -> None:
+    """With a `NaN` somewhere, alone and in an array, it names the same errors: the first eight."""
+    if type(body) is not dict:
+        return
+    flawed: Json = {**body, place[0]: float("nan")}
+    if len(place) > 1:
+        part = body.get(place[0])
+        flawed[place[0]] = {**(part if type(part) is dict else {}), place[1]: float("nan")}
+    for served in both:
+        location = served.post(SESSIONS, session_start()).headers["location"]
+        alone = SESSIONS if flawed.get("eventType") == "sessionStart" else f"{location}/events"
+        for path, sent in ((alone, flawed), (DOWNLOADED, [OFFLINE, flawed])):
+            said = served.post(path, sent).json()["message"]
+            found = [
+                each["message"]
+                for each in served.post("/validate", sent).json()["remarks"]
+                if each["level"] == "error"
+            ]
+            assert [each for each in found[:8] if each not in said] == []
+            assert said.endswith("; and more") is (len(found) > 8)
 
 
 @given(any_event)

@@ -1,6 +1,7 @@
 """The page `/demo`, in a real browser: what is played goes to a real ingest, and comes back from the lake."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from notebooks.demo import COLUMNS, reached_from
 
 PLAY = {"x": 0.06, "y": 0.83}  # where Chromium's own controls have their button
 IS_OPEN = "document.readyState === 'complete' && 'ready' in document.body.dataset"
+FRESH_S_MAX = 10.0  # with a worker that commits every 0.2 s, on a busy machine
 SHIFTS = """
     window.shifts = [];
     new PerformanceObserver((list) => shifts.push(...list.getEntries().map((entry) => entry.value)))
@@ -88,6 +90,14 @@ def events(page: Page) -> list[list[str]]:
     return found
 
 
+def seconds(page: Page, selector: str) -> float:
+    """Return the seconds that the page shows at a place: `1.2 s`, or `1.2 s old`."""
+    text = page.evaluate(f"document.querySelector('{selector}').textContent")
+    found = re.fullmatch(r"(\d+\.\d) s( old)?", text)
+    assert found, text
+    return float(found[1])
+
+
 def all_stored(page: Page, *types: str) -> bool:
     """Return whether exactly these events are shown, besides pings, and all of them are in the tables."""
     shown = [(event, state) for event, state, _ in events(page) if event != "ping"]
@@ -97,7 +107,10 @@ def all_stored(page: Page, *types: str) -> bool:
 
 @needs_chromium
 def test_who_presses_play_sees_events_accepted_and_the_row_grow(page: Page, stack: Stack) -> None:
-    """Each event is in the tables a moment after it was accepted; the row is that of `sessions`."""
+    """Each event is in the tables a moment after it was accepted; the row is that of `sessions`.
+
+    The page says how long that took, and how old the newest event is.
+    """
     session = play(page)
     page.wait(lambda page: page.evaluate("video.currentTime > 1"))
     page.click("#video", **PLAY)
@@ -113,7 +126,8 @@ def test_who_presses_play_sees_events_accepted_and_the_row_grow(page: Page, stac
     assert cell(page, "content_time_s") == f"{row['content_time_s']:.3f}".rstrip("0").rstrip(".")
     assert {"spans", "content_time_s"} < set(COLUMNS) <= set(row)
     assert page.evaluate("document.querySelectorAll('#spans rect title').length") == len(row["spans"])
-    assert page.evaluate("document.getElementById('behind').textContent").endswith(" s old")
+    assert seconds(page, "#behind") < FRESH_S_MAX
+    assert seconds(page, "#delay") < FRESH_S_MAX
 
 
 @needs_chromium

@@ -132,7 +132,10 @@ def start(url: str, **metadata: str) -> str:
 
 
 def test_up_names_what_others_post_and_ends_well(tmp_path: Path) -> None:
-    """A session, a tracking session and a refused body that are not the viewers' are no difference."""
+    """A session, a tracking session and a refused body that are not the viewers' are no difference.
+
+    What is posted to `/validate`, which is on here, is stored nowhere.
+    """
     with started("up", "--viewers", "5", "--port", "0", cwd=tmp_path) as running:
         url = running.wait_for(lambda: URL.search(running.output))[1]
         session_id = start(url)
@@ -140,6 +143,7 @@ def test_up_names_what_others_post_and_ends_well(tmp_path: Path) -> None:
         play = {"eventType": "play", "playerTime": {"playhead": 0, "ts": NOW_MS + 500}}
         assert httpx.post(events, json=play).status_code == 204
         assert httpx.post(events, json={"eventType": "play"}).status_code == 400
+        assert httpx.post(f"{url}/validate", json=play).json()["accepted"] is True
         key = (tmp_path / "data" / "secrets" / "api_keys").read_text()
         tracking = httpx.post(f"{url}/v1/playouts/tracking/session", headers={"X-API-Key": key})
         assert tracking.status_code == 200

@@ -235,6 +235,17 @@ def test_an_unusable_cookie_falls_through_to_the_headers(ingest: Ingest) -> None
     assert ingest.client.get(PLAIN, headers=headers).status_code == 400
 
 
+def test_a_cookie_for_other_sites_is_partitioned(tmp_path: Path) -> None:
+    """As it is set, and as it is deleted, since browsers take a partitioned cookie for another one."""
+    attributes = "HttpOnly; Secure; SameSite=None; Partitioned"
+    with running(tmp_path / "data", tracking_cookie_same_site="None") as ingest:
+        made = ingest.client.post(PLAIN, headers=KEY)
+        cookie = f"__Secure-jay_tracking={made.headers['x-jay-tracking']}"
+        assert made.headers["set-cookie"] == f"{cookie}; Path=/; Max-Age=86400; {attributes}"
+        deleted = ingest.client.delete(PLAIN, headers={**KEY, "Cookie": cookie})
+        assert deleted.headers["set-cookie"] == f"__Secure-jay_tracking=; Path=/; Max-Age=0; {attributes}"
+
+
 @pytest.mark.parametrize(
     "key", [{}, {"X-API-Key": "wrong"}, {"X-API-Key": ""}, {"X-API-Key": "string,your_api_key_here"}]
 )

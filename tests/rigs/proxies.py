@@ -45,10 +45,14 @@ def _haproxy(folder: Path, servers: str, variables: Mapping[str, str]) -> Iterat
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, ingest_ports: Sequence[int], *, https: bool = False) -> Iterator[str]:
+def nginx(
+    folder: Path, ingest_ports: Sequence[int], *, https: bool = False, body_timeout_s: int = 10
+) -> Iterator[str]:
     """Run nginx, with HTTPS as `https.md` has it; yield its address. Ports and folders are the test's own."""
     (port,) = free_ports(1)
     text = (CONFIGURATIONS / "nginx.conf").read_text()
+    assert text.count("client_body_timeout 10s;") == 1
+    text = text.replace("client_body_timeout 10s;", f"client_body_timeout {body_timeout_s}s;")
     for shipped, own in zip((8080, 8081, 8082), (port, *ingest_ports), strict=True):
         text, count = re.subn(rf"127\.0\.0\.1:{shipped}\b", f"127.0.0.1:{own}", text)
         assert count == 1

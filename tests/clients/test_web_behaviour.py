@@ -13,11 +13,11 @@ from rigs.browser import needs_chromium, opened
 from rigs.films import films
 from rigs.ingest import Ingest, event, running, session_start
 from rigs.relay import Relay, relay
-from rigs.viewers import HLS, SHAKA, Sample, Scene, Viewers, facts_of, modules, told_of, truth_of
+from rigs.viewers import HLS, SHAKA, Sample, Scene, Viewers, differences, facts_of, modules, told_of, truth_of
 from rigs.waiting import until
 
 NEAR_S = 0.5
-OF_TRUTH_S = 0.3
+OF_TRUTH_S = 0.25
 """How far a single viewing may be from what really played, on a busy machine; of many 95 % are within 0.15 s."""
 PING_S = 10.0
 DOWN_S = 5.0
@@ -146,10 +146,8 @@ def test_an_api_that_is_down_at_the_start_loses_nothing(all_of: All) -> None:
     tries = [said for said in all_of.viewers.said("down") if said["event"]["eventType"] == "sessionStart"]
     assert [said["status"] for said in tries] == [0] * (len(tries) - 1) + [201]
     assert "Failed to fetch" in tries[0]["words"]
-    truth = truth_of(all_of.viewers.samples("down"))
     told = told_of(facts_of(all_of.ingest, all_of.viewers.session("down")))
-    assert told.content_s == pytest.approx(truth.content_s, abs=OF_TRUTH_S)
-    assert told.unique_s == pytest.approx(truth.unique_s, abs=OF_TRUTH_S)
+    assert differences(truth_of(all_of.viewers.samples("down")), told, within_s=OF_TRUTH_S) == {}
 
 
 def test_an_event_without_a_reply_is_sent_again_as_it_was(all_of: All) -> None:
@@ -322,9 +320,8 @@ def test_a_page_that_closes_ends_its_session(all_of: All) -> None:
     """With what played up to that moment."""
     session, samples = _watched_until_closed(all_of, all_of.ingest.url, until_s=3)
     until(lambda: all_of.ingest.events(session)[-1]["data"]["eventType"] == "sessionEnd")
-    told, truth = told_of(facts_of(all_of.ingest, session)), truth_of(samples)
-    assert told.content_s == pytest.approx(truth.content_s, abs=OF_TRUTH_S)
-    assert told.unique_s == pytest.approx(truth.unique_s, abs=OF_TRUTH_S)
+    told = told_of(facts_of(all_of.ingest, session))
+    assert differences(truth_of(samples), told, within_s=OF_TRUTH_S) == {}
 
 
 def test_a_farewell_that_is_lost_costs_one_ping(all_of: All) -> None:

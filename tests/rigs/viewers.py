@@ -41,6 +41,9 @@ class Truth(msgspec.Struct, frozen=True):
     is_completed: bool
 
 
+DURATIONS = tuple(name for name in Truth.__struct_fields__ if name.endswith("_s"))
+
+
 def truth_of(samples: list[Sample]) -> Truth:
     """Return what these samples show, from the first move of the playhead to its end."""
     content = pause = buffer = 0.0
@@ -95,6 +98,16 @@ def told_of(facts: SessionFacts) -> Truth:
         pauses=facts.pauses,
         is_completed=facts.is_completed,
     )
+
+
+def differences(truth: Truth, told: Truth, *, within_s: float) -> dict[str, tuple[float, float]]:
+    """Return what was told otherwise than it was: durations that differ by more than this, and counts."""
+    were, said = msgspec.structs.asdict(truth), msgspec.structs.asdict(told)
+    return {
+        name: (were[name], said[name])
+        for name in Truth.__struct_fields__
+        if abs(said[name] - were[name]) > (within_s if name in DURATIONS else 0)
+    }
 
 
 def modules() -> dict[str, Path]:

@@ -1,6 +1,8 @@
 """The client for web players in Chromium: what it tells of a viewing, when sessions end, what it says itself."""
 
 import contextlib
+import itertools
+import statistics
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -12,6 +14,8 @@ from rigs.viewers import Scene, Viewers, facts_of
 from rigs.waiting import until
 
 NEAR_S = 0.1
+PING_MS = 10_000
+TICK_MS = 1_000
 SHORT = "await viewer.play(); await viewer.played(0.5); viewer.end();"
 SCENES = {
     "dropped": Scene(
@@ -89,6 +93,30 @@ def test_dropped_frames_are_told(stage: Stage) -> None:
     """As many as the element counts."""
     stage.told("dropped")
     assert facts_of(stage.ingest, stage.first.session("dropped")).dropped_frames == 7
+
+
+def test_a_ping_is_told_each_ten_seconds_of_playing(stage: Stage) -> None:
+    """On a page whose clock runs ten times as fast, and its ticks too; in a pause there are none."""
+    hurried = """
+        const now = Date.now, every = setInterval, began = now();
+        Date.now = () => began + (now() - began) * 10;
+        window.setInterval = (does, ms) => every(does, ms < 1000 ? ms : ms / 10);
+    """
+    scene = """
+        await viewer.play(); await viewer.played(6);
+        viewer.pause(); await viewer.pause_ms(2000); viewer.end();
+    """
+    with stage.first.beside(stage.site, before=hurried) as viewers:
+        viewers.view("pings", stage.ingest.url, Scene(scene))
+        viewers.wait("pings")
+        events = events_of(viewers, "pings")
+    count = len(events) - 4
+    assert kinds(events) == ["sessionStart", "play", *["ping"] * count, "pauseStart", "sessionEnd"]
+    times_ms = [event["playerTime"]["ts"] for event in events[1:-2]]
+    gaps_ms = [later - earlier for earlier, later in itertools.pairwise(times_ms)]
+    assert count >= 4
+    assert min(gaps_ms) > PING_MS - TICK_MS
+    assert statistics.median(gaps_ms) < PING_MS + TICK_MS
 
 
 def test_what_a_player_knows_of_quality_is_told(stage: Stage) -> None:

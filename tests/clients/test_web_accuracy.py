@@ -87,6 +87,17 @@ def test_adapters_tell_the_bitrate(viewers: Viewers, ingest: Ingest) -> None:
         assert 40_000 <= bitrate <= 60_000, name
 
 
+def test_dropped_frames_are_those_of_the_element(viewers: Viewers, ingest: Ingest) -> None:
+    """Which hls.js and Shaka Player play in: as many as it counts at the end."""
+    for name in ("hls", "shaka"):
+        viewers.wait(name)
+        quality = f"viewings.{name}.video.getVideoPlaybackQuality()"
+        counted = viewers.page.evaluate(f"[{quality}.droppedVideoFrames, {quality}.totalVideoFrames]")
+        told = facts_of(ingest, viewers.session(name)).dropped_frames or 0
+        assert told == counted[0], (name, counted)
+        assert counted[1] > 0
+
+
 def test_a_strict_policy_is_kept(viewers: Viewers) -> None:
     """The page allows scripts and connections of the ingest: the client asks for nothing else."""
     for name in SCENES:

@@ -1,15 +1,24 @@
-"""The client for web players as a package: its size, its types, its version."""
+"""The client for web players as a package: its size, its types, its version, the lines that put it into a page."""
 
+import functools
 import gzip
 import json
 import re
+import shutil
 import subprocess
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rigs.browser import needs_chromium, opened
+from rigs.films import FILMS
+from rigs.ingest import running
 from rigs.node_packages import WEB, node_modules, run_node_tool
 from rigs.processes import ROOT
 from rigs.programs import tool
+from rigs.waiting import until
 
 BYTES_MAX = 5_000
 PACKAGE = json.loads((WEB / "package.json").read_text())
@@ -89,3 +98,34 @@ def test_the_client_needs_no_package() -> None:
     assert "dependencies" not in PACKAGE
     for path in WEB.glob("*.js"):
         assert not re.search(r"^import |^export .* from|\bimport\((?!\")", path.read_text(), re.MULTILINE), path
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder."""
+
+    def log_message(self, *_: Any) -> None:
+        """Keep the test's output quiet."""
+
+
+@needs_chromium
+@pytest.mark.parametrize("page", [ROOT / "README.md", WEB / "README.md"], ids=["README", "clients/web/README"])
+def test_the_lines_of_the_readme_send_events(page: Path, tmp_path: Path) -> None:
+    """Pasted into a page with a video, with the ingest's address in them: as the video plays, a session begins."""
+    (lines,) = re.findall(r"^```html\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    site = tmp_path / "site"
+    site.mkdir()
+    shutil.copy(FILMS / "film.webm", site)
+    handler = functools.partial(Quiet, directory=str(site))
+    with running(tmp_path / "data") as ingest, ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        pasted, count = re.subn(r"http://127\.0\.0\.1:8080|https://events\.example", ingest.url, lines)
+        assert count == 2
+        (site / "index.html").write_text(f"<!doctype html><video muted src=film.webm></video>{pasted}")
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with opened(f"http://localhost:{server.server_address[1]}/", tmp_path / "profile") as browser:
+            browser.wait(lambda browser: browser.evaluate("document.querySelector('video').readyState > 0"))
+            browser.evaluate("document.querySelector('video').play()")
+            until(lambda: len(ingest.records()) >= 2)
+        server.shutdown()
+        start, play = (record["data"] for record in ingest.records()[:2])
+    assert (start["eventType"], play["eventType"]) == ("sessionStart", "play")
+    assert (start["params"]["media.id"], start["params"]["media.name"]) == ("film-1", "A film")

@@ -1,13 +1,14 @@
 """What the name of a key says of its value: whom it identifies, consent, a tracking session, or nothing of these.
 
 Names are compared without case and separators: `user_id`, `userId`, `User-ID` and `user.id` are one name. A name
-with dots also means what its end means: `context.device.email` is an e-mail address. Keys that the protocol
-documents are content under their documented spelling, but for the identities among them.
+with dots also means what its end means: `context.device.email` is an e-mail address. So does any name that ends in
+a word which few others end in: `homephone`, `MYIDFA`. Keys that the protocol documents are content under their
+documented spelling, but for the identities among them.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Final, Literal
 
 from ingest.consent import PURPOSES
@@ -35,19 +36,40 @@ _DEVICE_PARTS: Final = re.compile(
     "|installationid|installid|cookieid|browserid|ipaddr|clientip|userip|viewerip|remoteip|remoteaddr|forwardedfor"
     "|macaddr|marketingclouduserid|marketingcloudid|marketingcloudvisitorid|experiencecloudid|analyticsaid"
 )
+_NAMED: Final = ("user", "login", "viewer", "visitor", "customer", "subscriber")
 _USER_PARTS: Final = re.compile(
-    "userid|useruid|useruuid|username|userphone|visitorid|viewerid|customerid|subscriberid"
-    "|email|phonenumber|mobilenumber|msisdn|firstname|lastname|surname|dateofbirth|birthdate"
+    "|".join(f"{who}{what}" for who in _NAMED for what in ("id", "name", "uid", "uuid", "guid(?!e)"))
+    + "|"
+    + "|".join(f"{who}{what}" for who in ("member", "account", "person") for what in ("uid", "uuid", "guid(?!e)"))
+    + "|userphone|email|phonenumber|mobilenumber|msisdn|firstname|lastname|surname|dateofbirth|birthdate"
 )
-# Whole names, or what follows a dot in one. The words may also be the last word of a name: `homePhone`, `my_idfa`.
-_DEVICE_NAMES: Final = frozenset(("ip", "ipv4", "ipv6", "clientid", "serialnumber"))
-_USER_NAMES: Final = frozenset(
-    ("uid", "user", "login", "fullname", "accountid", "memberid", "personid", "householdid", "crmid", "phoneno")
+# Ends of names, whatever is before them: `homePhone`, `MYIDFA`; and what ends like them, and is content.
+_DEVICE_ENDS: Final = ("idfa", "idfv", "openudid", "imei", "imsi", "aaid", "serialnumber", "clientid")
+_USER_ENDS: Final = (
+    *("phone", "phones", "phoneno", "mail", "mails", "telno", "crmid", "accountid", "accountno"),
+    *("memberid", "personid", "householdid"),
+    *("accountnumber", "customernumber", "membernumber", "subscribernumber", "usernumber"),
 )
-_DEVICE_WORDS: Final = frozenset(
-    ("idfa", "idfv", "gaid", "aaid", "rida", "tifa", "udid", "openudid", "imei", "imsi", "meid", "ecid", "mcid")
+_CONTENT_ENDS: Final = (
+    *("headphone", "headphones", "earphone", "earphones", "microphone", "microphones", "smartphone"),
+    *("smartphones", "megaphone", "saxophone", "gramophone", "speakerphone"),
+    *("adaccountid", "advertiseraccountid", "publisheraccountid", "adclientid", "oauthclientid"),
 )
-_USER_WORDS: Final = frozenset(("phone", "telephone", "msisdn", "mail"))
+_CONTENT_NAMES: Final = frozenset(("iphone", "isiphone"))
+# Short words, in which other names end too: `homeId` in meid, `codecId` in ecid, `ligaId` in gaid, `cloudId` in
+# udid, `hotel` in tel, `druid` in uid, `clip` in ip. So they are whole names, or follow a dot or an owner: `uid`,
+# `app.uid`, `myUid`. Those called words are also found where separators or capitals set them apart: `x_gaid`.
+_DEVICE_WORDS: Final = ("gaid", "rida", "tifa", "udid", "meid", "ecid", "mcid")
+_DEVICE_NAMES: Final = (*_DEVICE_WORDS, "ip", "ipv", "ifa")  # ipv: ipv4 and ipv6 without their digits
+_USER_WORDS: Final = ("tel",)
+_USER_NAMES: Final = (*_USER_WORDS, "uid", "user", "login", "fullname")
+_NAMES_OF_USERS: Final = (*_USER_NAMES, "displayname", "nickname", "mobile")
+_USERS: Final = (*_NAMED, "member", "account", "contact", "home", "my")
+_DEVICES: Final = (*_USERS, "device", "app", "client", "android", "google", "roku", "tv", "player", "browser")
+_IDENTITY_ENDS: Final = (*_DEVICE_ENDS, *_USER_ENDS, *_DEVICE_NAMES, *_NAMES_OF_USERS)
+_DIGITS: Final = "0123456789"
+_HASHES: Final = ("hashed", "hash", "sha", "md")  # without the digits of sha256 and md5
+_NUMBERED: Final = (*_DIGITS, *_HASHES)
 _CUSTOMER_IDS: Final = "customerids"
 _STATE_ENDS: Final = ("authstate", "primary")  # flattened customer ids have these besides the id
 
@@ -92,6 +114,36 @@ def squash(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
     return _SEPARATORS.sub("", text.casefold())
+
+
+def _bare(name: str) -> str:
+    """Return a squashed name without number and kind of hash: `phone` of `phone2` and `phonesha256`."""
+    bare = name.rstrip(_DIGITS)
+    for kind in _HASHES:
+        bare = bare.removesuffix(kind)
+    return bare.rstrip(_DIGITS)
+
+
+def _end_meaning(name: str, whole: str, ends: Set[str]) -> Meaning:
+    """Return what the end of a name says of its value. `ends`: the squashed name, and what follows its dots."""
+    if whole.endswith(_NUMBERED):
+        whole, ends = _bare(whole), {_bare(end) for end in ends}
+    if not whole.endswith(_IDENTITY_ENDS) or whole.endswith(_CONTENT_ENDS) or whole in _CONTENT_NAMES:
+        return "content"
+    if whole.endswith(_DEVICE_ENDS) or not ends.isdisjoint(_DEVICE_NAMES):
+        return "device"
+    if whole.endswith(_USER_ENDS) or not ends.isdisjoint(_USER_NAMES):
+        return "user"
+    words = _WORDS.findall(name[-LEARNT_CHARACTERS_MAX:].rstrip(_DIGITS + "_-. "))
+    last = words[-1].casefold() if words else ""
+    if last in _DEVICE_WORDS or _is_owned(whole, _DEVICE_NAMES, by=_DEVICES):
+        return "device"
+    return "user" if last in _USER_WORDS or _is_owned(whole, _NAMES_OF_USERS, by=_USERS) else "content"
+
+
+def _is_owned(whole: str, names: tuple[str, ...], *, by: tuple[str, ...]) -> bool:
+    """Return whether a squashed name ends in an owner and one of the names: `currentUserIp`."""
+    return any(whole.endswith(name) and whole.removesuffix(name).endswith(by) for name in names)
 
 
 def is_consent(name: str) -> bool:
@@ -161,13 +213,10 @@ class Names:
             return "tracking"
         if _CUSTOMER_IDS in whole:
             return "content" if whole.endswith(_STATE_ENDS) else "user"
-        words = _WORDS.findall(name[-LEARNT_CHARACTERS_MAX:])
-        last = words[-1].casefold() if words else ""
-        if _DEVICE_PARTS.search(whole) or ends & _DEVICE_NAMES or (ends | {last}) & _DEVICE_WORDS:
+        by_end = _end_meaning(name, whole, ends)
+        if by_end == "device" or _DEVICE_PARTS.search(whole):  # `useridfa` is no user's id
             return "device"
-        if _USER_PARTS.search(whole) or ends & _USER_NAMES or (ends | {last}) & _USER_WORDS:
-            return "user"
-        return "content"
+        return "user" if _USER_PARTS.search(whole) else by_end
 
     def assigns_identity(self, text: str) -> bool:
         """Return whether a text gives a value to a name that identifies: in a query, a cookie, or JSON."""

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from rigs.ingest import DATA, SECRETS, Ingest, event, running, session_start
 
-from ingest.ended import RecentEnds
+from ingest.ended import BEHIND_MS_MAX, RecentEnds
 from ingest.identity import pseudonym
 from schemas.ids import mint_media_session
 from schemas.media import json_schema
@@ -282,6 +282,20 @@ def test_what_comes_after_the_end_is_welcome_for_a_while() -> None:
     assert ended.is_over("s", ts_ms=2000, now_s=81)
     assert not ended.is_over("s", ts_ms=1000, now_s=81)
     assert not ended.is_over("another", ts_ms=2000, now_s=81)
+
+
+@pytest.mark.parametrize(("behind_ms", "is_over"), [(BEHIND_MS_MAX, True), (BEHIND_MS_MAX + 1, False)])
+def test_an_end_of_long_ago_ends_nothing_here(behind_ms: int, is_over: bool) -> None:
+    """Anyone may have sent it: 1970, or more than five minutes before its arrival; the player's own counts."""
+    now_ms = 1_763_712_000_000
+    ended = RecentEnds()
+    for name, ts_ms in (("stranger", 1), ("late", now_ms - behind_ms)):
+        ended.remember(name, ts_ms=ts_ms, received_ms=now_ms, now_s=50)
+    assert not ended.is_over("stranger", ts_ms=now_ms, now_s=1_000)
+    assert ended.is_over("late", ts_ms=now_ms, now_s=1_000) is is_over
+    ended.remember("stranger", ts_ms=now_ms, received_ms=now_ms, now_s=60)
+    assert not ended.is_over("stranger", ts_ms=now_ms, now_s=1_000)
+    assert ended.is_over("stranger", ts_ms=now_ms + 1, now_s=1_000)
 
 
 def test_ended_sessions_are_forgotten_oldest_first() -> None:

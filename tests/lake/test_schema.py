@@ -137,7 +137,7 @@ def test_a_lake_of_0_1_0_is_migrated_by_init_and_then_equals_a_new_one(old: Lake
 
 
 def test_a_migrated_lake_reads_on_where_0_1_0_had_stopped(old: Lake, tmp_path: Path) -> None:
-    """A worker moves what release 0.1.0 had left in its log, while that log's ingest runs."""
+    """A worker moves what release 0.1.0 had left in its log."""
     assert playhead("init", cwd=tmp_path, settings=settings_of(old)).returncode == 0
     with started("worker", cwd=tmp_path, settings=settings_of(old)):
         until(lambda: old.ask("SELECT sum(next_offset) FROM ledger") == [(RECORDS_IN_LOG,)])

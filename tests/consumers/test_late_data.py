@@ -1,8 +1,9 @@
 """Late data: sessions are reopened, and folded again when there is time; more than a session folds."""
 
 import dataclasses
+import math
 import time
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Mapping, Sequence
 
 import msgspec
 import pytest
@@ -82,19 +83,37 @@ def test_many_late_events_of_a_long_session_are_not_compared_with_each_other() -
     assert len(changes.events) == len(late)
 
 
-def test_twenty_thousand_events_of_one_moment_are_placed_at_once() -> None:
-    """A single offline array of events that differ in their params alone costs a second or two, not minutes."""
+def cpu_to_place(events: Sequence[Event]) -> float:
+    """Return the seconds of CPU that a new session's events take to be placed: the best of three."""
+    best_s = math.inf
+    for _ in range(3):
+        lake = ModelLake()
+        sessions = lake.start()
+        began_s = time.process_time()
+        changes = lake.take(sessions, events)
+        best_s = min(best_s, time.process_time() - began_s)
+        assert not any(event.flags for event in changes.events)
+    return best_s
+
+
+def test_twenty_thousand_events_of_one_moment_are_placed_in_time_linear_in_their_number() -> None:
+    """A single offline array of events that differ in their params alone: ten times as many take as much longer.
+
+    Compared in pairs, as it was, they would take a hundred times as long: minutes.
+    """
+    events = [make_event("ping", offset=n, params={"n": n}) for n in range(20_000)]
+    few_s, many_s = cpu_to_place(events[:2_000]), cpu_to_place(events)
+    assert many_s < 25 * few_s
+    assert many_s < 5
+
+
+def test_events_of_one_moment_that_are_over_the_limit_are_flagged() -> None:
+    """Twenty thousand are folded; the next thousand, which repeat some of them in other words, are not."""
     lake, count = ModelLake(), 20_000
     sessions = lake.start()
-    events = [make_event("ping", offset=n, params={"n": n}) for n in range(count)]
-    again = [make_event("ping", offset=count + n, params={"n": float(n)}) for n in range(count - 1_000)]
-    began_s = time.process_time()
-    changes = lake.take(sessions, events)
-    assert time.process_time() - began_s < 20
-    assert not any(event.flags for event in changes.events)
-    lake.commit(changes)
-    more = lake.take(sessions, again[:1_000]).events
-    assert {event.flags for event in more} == {("over_limit",)}
+    lake.commit(lake.take(sessions, [make_event("ping", offset=n, params={"n": n}) for n in range(count)]))
+    again = [make_event("ping", offset=count + n, params={"n": float(n)}) for n in range(1_000)]
+    assert {event.flags for event in lake.take(sessions, again).events} == {("over_limit",)}
 
 
 def test_repeats_are_found_among_many_events_of_one_moment_however_they_are_spelled() -> None:

@@ -20,6 +20,7 @@ import duckdb
 import msgspec
 
 from lake.catalog import Location, connect
+from rigs import big_lake_more
 
 FIRST = datetime(2026, 8, 3, tzinfo=UTC)
 HOUR_MS = 3_600_000
@@ -258,6 +259,7 @@ class Shape(msgspec.Struct, frozen=True):
     """How much there is: `sessions` over `days`, a file for each `days_a_file`, `small_files` of the last day.
 
     The requests of starts are kept for `requests_kept_h`: no session whose request is kept may be settled.
+    `has_more`: there are also events, dimensions and clocks that were set (see big_lake_more.py).
     """
 
     sessions: int
@@ -267,6 +269,7 @@ class Shape(msgspec.Struct, frozen=True):
     small_files: int = 60
     requests_kept_h: int = 23
     first: datetime = FIRST
+    has_more: bool = False
 
     @property
     def first_ms(self) -> int:
@@ -304,7 +307,7 @@ def fill(
 ) -> None:
     """Fill a lake that `init` has made and that is empty; call `after` with the time of each commit."""
     with contextlib.closing(connect(place, read_only=False, memory=memory, threads=threads)) as lake:
-        lake.execute(_MACROS)
+        lake.execute(_MACROS + (big_lake_more.MACROS if shape.has_more else ""))
         _fill_tracking(lake, shape)
         _fill_copies(lake, shape)
         for since_ms, until_ms in shape.windows():
@@ -316,6 +319,8 @@ def fill(
         _fill_open(lake, shape)
         _fill_requests(lake, shape)
         pass_time(lake, shape, shape.until_ms)
+        if shape.has_more:
+            big_lake_more.fill_events(lake)
 
 
 def pass_time(lake: duckdb.DuckDBPyConnection, shape: Shape, until_ms: int) -> None:
@@ -349,7 +354,7 @@ def _closing(shape: Shape, version: int, since_ms: int, until_ms: int) -> str:
     known_ms, which = _VERSIONS[version]
     low = max(0, int((since_ms - shape.first_ms - _OLDEST_MS[version]) / shape.step_ms) - 1)
     high = min(shape.sessions, int((min(until_ms, shape.until_ms) - shape.first_ms) / shape.step_ms) + 1)
-    return _SESSION.format(
+    query = _SESSION.format(
         version=version,
         known_ms=known_ms.format(**names),
         which=which,
@@ -359,6 +364,7 @@ def _closing(shape: Shape, version: int, since_ms: int, until_ms: int) -> str:
         tracking_id=_tracking_id(shape, "tracking"),
         users=names["users"],
     )
+    return big_lake_more.with_more(query) if shape.has_more else query
 
 
 def _fill_tracking(lake: duckdb.DuckDBPyConnection, shape: Shape) -> None:

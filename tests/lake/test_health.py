@@ -235,6 +235,8 @@ def test_a_session_of_another_day_that_gets_a_late_event_was_not_active_all_the_
 
 def put(service: Service, *sessions: dict[str, Any]) -> None:
     """Store sessions of 20:00, told by what differs from a play of ten seconds."""
+    queries: list[str] = []
+    values: list[Any] = []
     for number, told in enumerate(sessions):
         session: dict[str, Any] = {
             "session_id": f"s{number}",
@@ -250,8 +252,11 @@ def put(service: Service, *sessions: dict[str, Any]) -> None:
             "startup_s": 1.0,
         }
         session |= told
-        named = ", ".join(f"? AS {name}" for name in session)
-        service.connection.execute(f"INSERT INTO session_versions BY NAME SELECT {named}", list(session.values()))
+        queries.append("SELECT " + ", ".join(f"? AS {name}" for name in session))
+        values += session.values()
+    service.connection.execute(
+        f"INSERT INTO session_versions BY NAME {' UNION ALL BY NAME '.join(queries)}", values
+    )
 
 
 def after(minutes: float) -> datetime:
@@ -280,6 +285,65 @@ def test_minutes_count_what_arrived_in_them(service: Service) -> None:
         (0, 0, 0, 0, 2),
     ]
     assert [row["startup_p95_s"] for row in rows] == [1.0, None, None, None]
+
+
+PLACE = {"site": "news", "country": "BE", "device_type": "tv", "channel": "one", "cdn": "fast"}
+ANOTHER = {"site": "sport", "country": "PL", "device_type": "phone", "channel": "two", "cdn": "slow"}
+
+
+def waits(*begun: tuple[float, str]) -> dict[str, Any]:
+    """Return the spans of a session that began so many minutes after 20:00."""
+    return {
+        "spans": [
+            {"doing": doing, "started_at": after(minutes), "ended_at": after(minutes + 0.1)}
+            | {"head_from_s": 0.0, "head_to_s": 1.0}
+            for minutes, doing in begun
+        ]
+    }
+
+
+def test_each_dimension_has_its_minutes_and_the_hour_and_the_week_before(service: Service) -> None:
+    """By hand: 20 plays of 2.5 minutes of one value, 25 of another, 5 of none; 30 an hour and 40 a week before."""
+    now = PLACE | {"last_received_at": after(2.5)}
+    hour = PLACE | {"first_received_at": after(-50), "last_received_at": after(-49.5), "startup_s": 3.0}
+    week_ago = -7 * 24 * 60
+    week = PLACE | {"first_received_at": after(week_ago + 5), "last_received_at": after(week_ago + 6.5)}
+    put(
+        service,
+        *[now | waits((0.2, "buffering"), (0.6, "stalled"), (0.8, "paused"))] * 3,
+        *[now | waits((0.5, "buffering"), (1.5, "buffering"))] * 2,
+        *[now | waits((1.1, "seeking"), (2.4, "buffering"), (3.1, "stalled"))] * 15,
+        *[ANOTHER | {"startup_s": 2.0}] * 25,
+        *[{}] * 5,
+        *[hour | {"is_started": False, "is_failed": True}] * 6,
+        *[hour | {"is_failed": True} | waits((-49.8, "stalled"))] * 4,
+        *[hour] * 20,
+        *[week | {"is_started": False}] * 10,
+        *[week | {"startup_s": 4.0} | waits((week_ago + 6.2, "buffering"))] * 7,
+        *[week | {"startup_s": 4.0}] * 23,
+    )
+    service.is_now(after(3))
+    names = ["starts", "failures_before_start", "failures_after_start", "exits_before_start", "bufferings"]
+    names += ["startup_p95_s", "sessions"]
+    rows = {(row["dimension"], row["value"], row["minute"]): row for row in service.minutes()}
+    before = dict(zip(names, (30, 6, 4, 0, 4, 3.0, 30 / 60), strict=True))
+    long_before = dict(zip(names, (40, 0, 0, 10, 7, 4.0, 2 * 40 / 60), strict=True))
+    nothing = dict(zip(names, (0, 0, 0, 0, 0, None, 0.0), strict=True))
+    for name in PLACE:
+        assert {value for dimension, value, _ in rows if dimension == name} == {PLACE[name], ANOTHER[name]}
+        found = [rows[name, PLACE[name], after(minute)] for minute in range(3)]
+        assert [tuple(row[name] for name in names) for row in found] == [
+            (20, 0, 0, 0, 5, 1.0, 20),
+            (0, 0, 0, 0, 2, None, 20),
+            (0, 0, 0, 0, 15, None, 20),
+        ]
+        assert [(row["hour_before"], row["week_before"]) for row in found] == [(before, long_before)] * 3
+        other = rows[name, ANOTHER[name], EIGHT]
+        assert (other["starts"], other["bufferings"], other["startup_p95_s"]) == (25, 0, 2.0)
+        assert (other["hour_before"], other["week_before"]) == (nothing, None)
+    every = rows["all", None, EIGHT]
+    assert (every["starts"], every["bufferings"], every["sessions"]) == (50, 5, 50)
+    assert (every["hour_before"], every["week_before"]) == (before, long_before)
 
 
 def test_the_minute_that_is_not_over_is_left_out(service: Service) -> None:

@@ -22,7 +22,7 @@ from lake.tables import initialize
 from lake.upkeep import Ages, maintain
 from schemas.settings import Settings
 
-SHAPE = Shape(sessions=2_000, days=5, partitions=2, days_a_file=1, small_files=3)
+SHAPE = Shape(sessions=2_000, days=5, partitions=2, days_a_file=1, small_files=3, has_more=True)
 PERCENTILES = {metric.name for metric in read_catalogue().metric if metric.quantile is not None}
 DAYS = "'2026-08-05'::TIMESTAMPTZ", "'2026-08-08'::TIMESTAMPTZ"
 WINDOW = ", ".join(DAYS)
@@ -155,6 +155,8 @@ def test_every_metric_is_that_of_the_sessions(lake: RolledLake) -> None:
     lake.check()
     for dims in ([], ["app_version"], list(DIMENSIONS)):
         lake.check_cut(dims)
+    values = ", ".join(f"count(DISTINCT {name})" for name in DIMENSIONS)
+    assert min(lake.lake.ask(f"SELECT {values} FROM sessions")[0]) >= 2  # so that none is like another
     ((rolled, every),) = lake.lake.ask(
         "SELECT (SELECT sum(sessions_sum) FROM rolled_hours), (SELECT sessions FROM metrics)"
     )

@@ -43,7 +43,8 @@ test-fast: .venv/.installed  ## what needs no broker, database or browser; measu
 	$(PYTEST) --cov=sessions $(FAST)
 
 test-long: .venv/.installed  ## the kills and seeds of which `make test` takes a sample
-	$(PYTEST) --long --timeout 1800 tests/lake/test_schema.py tests/whole/test_soak.py
+	$(PYTEST) --long --timeout 1800 $(addprefix tests/lake/test_, rollups.py schema.py settled.py) \
+		tests/whole/test_soak.py
 
 test-image: .venv/.installed  ## build the Containerfile on a minimal Debian and run the image (root, buildah, podman, debootstrap)
 	$(RUN)/pytest tests/whole/test_deployment.py -m slow

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -378,14 +378,16 @@ def settle_in_upkeep(mortal: Mortal, settings: Settings) -> None:
         )
 
 
-def kills(count: int) -> Iterator[int]:
-    """Yield the statements to die before: the first and last ones, and some between."""
-    yield from (0, 1, 5)
-    yield from range(8, count - 4, max(1, count // 3))
-    yield from (count - 3, count - 1)
+def kills(count: int, *, is_long: bool) -> Sequence[int]:
+    """Return the statements to die before: the first and last ones, and some between; or all of them."""
+    if is_long:
+        return range(count)
+    return [0, 1, 5, *range(8, count - 4, max(1, count // 3)), count - 3, count - 1]
 
 
-def test_upkeep_that_is_killed_while_it_settles_leaves_every_session_as_it_was(lake: Lake, tmp_path: Path) -> None:
+def test_upkeep_that_is_killed_while_it_settles_leaves_every_session_as_it_was(
+    lake: Lake, tmp_path: Path, is_long: bool
+) -> None:
     """At whichever statement: the next round settles everything, and nothing is there twice."""
     with contextlib.closing(open_to_write(lake.place)) as connection:
         close_everything(connection)
@@ -393,7 +395,7 @@ def test_upkeep_that_is_killed_while_it_settles_leaves_every_session_as_it_was(l
     before = lake.ask(ROWS)
     statements = statements_of(settle_in_upkeep, lake.copy(tmp_path / "whole").settings)
     assert statements[-1] == "COMMIT"
-    for last in kills(len(statements)):
+    for last in kills(len(statements), is_long=is_long):
         assert dies_before(last, settle_in_upkeep, lake.settings)
         assert lake.ask(ROWS) == before
     assert settled(lake) > 0

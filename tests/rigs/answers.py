@@ -96,6 +96,20 @@ def answers(place: Location, *, by_schema_2: bool) -> dict[str, list[tuple[Any, 
         return {name: _answer(lake, name, columns[name]) for name in columns}
 
 
+def views_of(place: Location) -> dict[str, list[str]]:
+    """Return the columns that the views of schema 2 have in a lake."""
+    with contextlib.closing(connect(place, read_only=True)) as lake:
+        names = re.findall(r"^CREATE OR REPLACE VIEW (\w+)", DEFINITIONS.read_text(), re.MULTILINE)
+        return {name: [row[0] for row in lake.execute(f"DESCRIBE FROM {name}").fetchall()] for name in names}
+
+
+def answers_of(place: Location, views: dict[str, list[str]]) -> dict[str, list[tuple[Any, ...]]]:
+    """Return the rows of these columns of views, in an order of their own."""
+    with contextlib.closing(connect(place, read_only=True, threads=2)) as lake:
+        lake.execute("BEGIN")
+        return {name: _answer(lake, name, columns) for name, columns in views.items()}
+
+
 def _columns_of_schema_2(lake: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
     names = re.findall(r"^CREATE OR REPLACE VIEW (\w+)", DEFINITIONS.read_text(), re.MULTILINE)
     with lake.cursor() as other:

@@ -1,19 +1,22 @@
-"""Settled sessions by day: to which day each belongs, and that a question opens only the files of its days."""
+"""Settled sessions by day: to which day each belongs, which files a question opens, and two upkeeps at once."""
 
 import contextlib
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from rigs.big_lake import DAY_MS, FIRST, Shape, fill, pass_time
 from rigs.lake import Lake
+from rigs.processes import said, talking, tell
 from rigs.scans import scans
 
 from lake.schema import open_to_write
 from lake.settled import settle
 from lake.statistics import forget
+from lake.verify import verify
 
 NOW = datetime.now(UTC)
-SHAPE = Shape(160, 8, days_a_file=1, small_files=2)
+SHAPE = Shape(160, 8, days_a_file=1, small_files=14)
 ARRIVAL = datetime(2026, 9, 21, 12, tzinfo=UTC)
 DAY, MOMENT = timedelta(days=1), timedelta(milliseconds=1)
 # How long before a session first arrived it started, and whether it belongs to the day of its start.
@@ -52,14 +55,22 @@ def test_a_session_belongs_to_the_day_of_its_start_if_a_clock_can_mean_it(edges:
 
 
 @pytest.fixture(scope="module")
-def week(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    """Eight days of twenty sessions, all settled, with the statistics that a round of upkeep leaves."""
-    lake = Lake(tmp_path_factory.mktemp("week"))
+def unsettled(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """Eight days of twenty sessions, all closed, in files enough to be merged."""
+    lake = Lake(tmp_path_factory.mktemp("unsettled"))
     fill(lake.place, SHAPE)
     with contextlib.closing(open_to_write(lake.place)) as connection:
         connection.execute("DELETE FROM start_requests")
         connection.execute("DELETE FROM open_sessions_p000")
         pass_time(connection, SHAPE, SHAPE.until_ms + 2 * DAY_MS)
+    return lake
+
+
+@pytest.fixture(scope="module")
+def week(unsettled: Lake, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """The same, all settled, with the statistics that a round of upkeep leaves."""
+    lake = unsettled.copy(tmp_path_factory.mktemp("week"))
+    with contextlib.closing(open_to_write(lake.place)) as connection:
         assert settle(connection, lake.place, now=NOW)
         forget(connection)
     return lake
@@ -81,3 +92,25 @@ def test_a_filter_on_time_or_id_opens_few_files_of_settled_sessions(week: Lake, 
     )
     assert scan.rows == sessions > 0
     assert 0 < scan.files <= files
+
+
+def test_two_upkeeps_at_once_lose_nothing(unsettled: Lake, tmp_path: Path) -> None:
+    """Both have sessions to settle and files to merge: one may give up, and the other does all of it."""
+    lake = unsettled.copy(tmp_path)
+    rows = "SELECT * FROM sessions ORDER BY session_id"
+    files = "SELECT count(*) FROM ducklake_list_files('lake', 'session_versions')"
+    before, ((many,),), found = lake.ask(rows), lake.ask(files), verify(lake.place).findings
+    upkeep = ("-m", "playhead", "upkeep", "--data", str(tmp_path), "--when-told")
+    with talking(*upkeep) as one, talking(*upkeep) as other:
+        for each in (one, other):
+            assert said(each) == "ready"
+        for each in (one, other):
+            tell(each)
+        statuses = {each.wait(120) for each in (one, other)}
+    assert 0 in statuses
+    assert statuses <= {0, 2}
+    assert lake.ask(rows) == before
+    assert lake.ask(files)[0][0] < many
+    assert lake.ask("SELECT count(*) FROM young_versions") == [(0,)]
+    assert lake.ask("SELECT count(*) - count(DISTINCT session_id) FROM settled_sessions") == [(0,)]
+    assert verify(lake.place).findings == found

@@ -33,7 +33,7 @@ class Delivered(msgspec.Struct, frozen=True):
     those with a known `reached_ratio`; each of `QUARTILES`: those that reached it; `time_s`: time played.
 
     `over_time`: the share of completed ads (`completed`) of how many (`n`), by bucket of their start (`begins`),
-    for the largest values (`series`); buckets that are not over are left out.
+    for the largest values (`series`); buckets of which the period has only a part are left out.
 
     `most_aborted`: the combinations of day, player, ad and campaign that end neither completed nor skipped, see
     `questions.differing`. `errors`: those that the player reported while an ad was open, by campaign, those of
@@ -84,9 +84,9 @@ def delivered(lake: Reader, choice: Choice, *, by: str = "'all'") -> Delivered:
             "over_time": f"""
                 SELECT begins, cut AS series, count(*) AS n, avg((outcome = 'completed')::INTEGER) AS completed
                 FROM chosen
-                WHERE begins + INTERVAL {choice.bucket_s} SECOND <= $until::TIMESTAMPTZ AND cut IN (
-                    SELECT cut FROM chosen GROUP BY cut ORDER BY count(*) DESC, cut LIMIT {questions.SERIES_MAX}
-                )
+                WHERE begins >= $since AND begins + INTERVAL {choice.bucket_s} SECOND <= $until::TIMESTAMPTZ
+                    AND cut IN (SELECT cut FROM chosen GROUP BY cut
+                                ORDER BY count(*) DESC, cut LIMIT {questions.SERIES_MAX})
                 GROUP BY begins, series ORDER BY series, begins
             """,
             "most_aborted": questions.differing_sql(suffering, columns),

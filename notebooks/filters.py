@@ -77,6 +77,10 @@ class Choice(msgspec.Struct, frozen=True):
         """The bucket of time in which a session started, as SQL."""
         return f"time_bucket(INTERVAL {self.bucket_s} SECOND, started_at)"
 
+    def covers(self, begins: datetime, length: timedelta) -> bool:
+        """Return whether a stretch of time is whole within the period: only such a one is drawn as a point."""
+        return self.since <= begins and begins + length <= self.until
+
     @property
     def bucket_words(self) -> str:
         """The width of a point, as a person says it."""

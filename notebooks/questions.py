@@ -253,9 +253,10 @@ def points(
 ) -> list[dict[str, Any]]:
     """Return metrics by bucket of time as points for `over_time`, one series for each metric, in its words.
 
-    Buckets with too few sessions are left out.
+    Buckets with too few sessions are left out, and those of which the period has only a part.
     """
-    every = list(rows)
+    bucket = timedelta(seconds=choice.bucket_s)
+    every = [row for row in rows if choice.covers(row["value"], bucket)]
     return [
         {"at": as_clock(choice.local(row["value"])), "value": row[name] * factor, "series": words}
         for name, words in names.items()
@@ -266,10 +267,13 @@ def points(
 
 def points_in_words(rows: Iterable[Mapping[str, Any]], choice: Choice) -> str:
     """Return what a point of `points` is, and how many sessions those of `rows` have that are left out."""
-    left_out = sum(row["n"] for row in rows if row["n"] < choice.sample_min)
+    bucket = timedelta(seconds=choice.bucket_s)
+    left_out = sum(
+        row["n"] for row in rows if row["n"] < choice.sample_min or not choice.covers(row["value"], bucket)
+    )
     return (
-        f"Each point is {choice.bucket_words} of starts; points of fewer than {choice.sample_min} sessions are "
-        f"left out ({left_out:,} sessions)."
+        f"Each point is {choice.bucket_words} of starts; points of fewer than {choice.sample_min} sessions, and "
+        f"those that the period does not hold whole, are left out ({left_out:,} sessions)."
     )
 
 

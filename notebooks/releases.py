@@ -123,7 +123,8 @@ def over_time(
     """Return versions of one app (rows of `versions`) over time, the newest first, and the length of each stretch.
 
     `at`, `version`, `n`, `share`: of the app's sessions, and `value`: the metric. Only the largest versions, each
-    in every stretch that is over. Stretches are longer than on other pages, since a version has few sessions.
+    in every stretch that is whole within the period. Stretches are longer than on other pages, since a version has
+    few sessions.
     """
     length = timedelta(seconds=choice.bucket_s * 4)
     largest = sorted(of, key=lambda row: -row["n"])[:SERIES_MAX]
@@ -144,7 +145,7 @@ def over_time(
         **choice.values(),
     ).to_pylist()
     known = {(row["version"], row["at"]): row for row in rows}
-    over = sorted({row["at"] for row in rows if row["at"] + length <= choice.until})
+    over = sorted({row["at"] for row in rows if choice.covers(row["at"], length)})
     return [
         known.get((row["version"], at), {"at": at, "version": row["version"], "n": 0, "share": 0.0, "value": None})
         for row in reversed(of)

@@ -44,9 +44,9 @@ def _(choice, figures, filters, lake, mo, questions):
         "paused": "Sessions whose viewer paused.",
         "silent": "Open sessions that were not heard from; they close after ten minutes.",
     }
-    known_from = filters.first_moment(lake) or choice.until
+    known_from = filters.first_moment(lake) or choice.now
     earlier = {
-        words: questions.watching_at(lake, choice, choice.until - back, known_from)
+        words: questions.watching_at(lake, choice, choice.now - back, known_from)
         for words, back in {"an hour before": timedelta(hours=1), "a week before": timedelta(days=7)}.items()
     }
     watched = [f"{words}: {figures.figure(count, 'count')}" for words, count in earlier.items()]
@@ -81,7 +81,7 @@ def _(choice, figures, health, lake, mo, questions):
         "rebuffer_ratio_cta2066": ("rebuffering", "bufferings"),
     }
     scored = questions.scored_by(choice)
-    minute = choice.until.replace(second=0, microsecond=0)
+    minute = choice.now.replace(second=0, microsecond=0)
     scores = health(minute, *scored) if scored else None
     mo.vstack(
         [
@@ -160,12 +160,12 @@ def _(choice, figures, lake, mo, quality):
     from datetime import UTC, datetime
 
     refused = quality.refused(lake, choice.since, choice.until)
-    behind_s = (datetime.now(UTC) - choice.until).total_seconds()
+    behind_s = (datetime.now(UTC) - choice.now).total_seconds()
     mo.vstack(
         [
             mo.md("## Freshness, and what was refused"),
             mo.md(
-                f"The lake knows everything up to {choice.clock(choice.until, seconds=True)} ({choice.zone}), "
+                f"The lake knows everything up to {choice.clock(choice.now, seconds=True)} ({choice.zone}), "
                 f"{max(behind_s, 0):,.0f} s ago."
             ),
             figures.table(

@@ -33,8 +33,8 @@ def _(bar, lake, mo, page, snapshot):
 
 
 @app.cell
-def _(mo, page):
-    cut_by = page.cut_by(mo, "player")
+def _(bar, mo, page):
+    cut_by = page.cut_by(mo, bar, "player")
     return (cut_by,)
 
 

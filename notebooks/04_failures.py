@@ -33,8 +33,8 @@ def _(bar, lake, mo, page, snapshot):
 
 
 @app.cell
-def _(mo, page):
-    cut_by = page.cut_by(mo, "app version")
+def _(bar, mo, page):
+    cut_by = page.cut_by(mo, bar, "app version")
     return (cut_by,)
 
 

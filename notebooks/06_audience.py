@@ -32,8 +32,8 @@ def _(bar, lake, mo, page, snapshot):
 
 
 @app.cell
-def _(mo, page):
-    cut_by = page.cut_by(mo, "site")
+def _(bar, mo, page):
+    cut_by = page.cut_by(mo, bar, "site")
     return (cut_by,)
 
 
@@ -78,7 +78,7 @@ def _(choice, figures, filters, lake, mo, pictures, questions):
 
 @app.cell
 def _(choice, cut_by, filters, lake, mo, pictures, questions):
-    parts = questions.audience_by(lake, choice, filters.DIMENSIONS[cut_by.value])
+    parts = questions.audience_by(lake, choice, filters.column(cut_by.value))
     mo.vstack(
         [
             mo.hstack([mo.md("## By"), cut_by], justify="start"),

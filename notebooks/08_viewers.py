@@ -32,9 +32,9 @@ def _(bar, lake, mo, page, snapshot):
 
 
 @app.cell
-def _(mo, page):
+def _(bar, mo, page):
     hours = {"an hour": 1, "a day": 24, "a week": 168}
-    cut_by = page.cut_by(mo, "site")
+    cut_by = page.cut_by(mo, bar, "site")
     unit = page.dropdown(mo, "cohorts", ["day", "week", "month"], "by", "day")
     within = page.dropdown(mo, "within", list(hours), "within", "a day")
     return cut_by, hours, unit, within
@@ -94,7 +94,7 @@ def _(choice, figures, filters, lake, mo, questions, viewers):
 @app.cell
 def _(choice, cut_by, figures, filters, lake, mo, pictures, viewers):
     names = {"identified_ratio": "sessions of known viewers", "consent_denied_ratio": "consent denied"}
-    by_value = viewers.mix(lake, choice, filters.DIMENSIONS[cut_by.value])
+    by_value = viewers.mix(lake, choice, filters.column(cut_by.value))
     shown = list(dict.fromkeys(row["value"] for row in by_value))[:20]
     mo.vstack(
         [

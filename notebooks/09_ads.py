@@ -32,9 +32,9 @@ def _(bar, lake, mo, page, snapshot):
 
 
 @app.cell
-def _(ads, mo, page):
+def _(ads, bar, mo, page):
     of = page.dropdown(mo, "ads", list(ads.OF), "", "campaign")
-    cut_by = page.cut_by(mo, "player")
+    cut_by = page.cut_by(mo, bar, "player")
     return cut_by, of
 
 

@@ -1,14 +1,16 @@
 """The bar of filters that every page has, and the sessions that it leaves."""
 
+import html
 import zoneinfo
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import msgspec
 
+from lake.dimensions import COLUMNS
 from lake.reading import Reader
-from notebooks.connect import read
+from notebooks.connect import read, read_each
 
 PERIODS = {
     "last hour": timedelta(hours=1),
@@ -29,9 +31,16 @@ DIMENSIONS = {
     "device": "device_type",
     "country": "country",
 }
-IN_ADDRESS = ("period", "compare", "n", "zone", *DIMENSIONS)  # what the bar has, by its names in the address
+OTHERS = tuple(sorted(set(COLUMNS) - set(DIMENSIONS.values())))  # columns that the bar filters by one at a time
+OWN = "dims."  # and keys of custom metadata, as the lake's macros name them
+EDGES = ("since", "until")
+# What the bar has, by its names in the address.
+IN_ADDRESS = ("period", *EDGES, "compare", "n", "zone", *DIMENSIONS, "dimension", "value")
 SAMPLES_MIN = ("10", "1", "30", "100", "1000")
 VALUES_MAX = 300  # in the list of one dimension: those with the most sessions
+KEYS_MAX = 50
+NAMED_MAX = 10  # values of another dimension, named to choose from
+YEARS = range(2000, 2200)
 UNKNOWN = "unknown"
 # The arguments of the lake's table macros that take a period and filters, with the values of `macro_values`.
 ASKED = "since := $since, until := $until, filters := $filters"
@@ -41,7 +50,8 @@ EMPTY = "Nothing has arrived yet. `make run` simulates viewers; README shows how
 class Choice(msgspec.Struct, frozen=True):
     """What a reader chose: a period and the one it is compared with, and values of dimensions.
 
-    `sample_min` is the least number of sessions that a number is shown for.
+    `sample_min` is the least number of sessions that a number is shown for. `newest` is the newest moment of the
+    lake; the period may end before it. `remarks` say what of the bar is ignored.
     """
 
     since: datetime
@@ -51,6 +61,13 @@ class Choice(msgspec.Struct, frozen=True):
     sample_min: int
     zone: str
     compared: str = "the period before"  # in words
+    newest: datetime | None = None
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def now(self) -> datetime:
+        """The moment right behind the newest one of the lake."""
+        return self.until if self.newest is None else _behind(self.newest)
 
     def before(self) -> "Choice":
         """Return the same choice, of the period that this one is compared with."""
@@ -68,7 +85,7 @@ class Choice(msgspec.Struct, frozen=True):
         hours = (self.until - self.since) / timedelta(hours=1)
         return next(
             width
-            for limit, width in ((2, 60), (12, 300), (48, 1800), (24 * 8, 7200), (1e9, 28800))
+            for limit, width in ((2, 60), (12, 300), (48, 1800), (24 * 8, 7200), (24 * 100, 28800), (1e9, 86400))
             if hours <= limit
         )
 
@@ -119,7 +136,8 @@ class Choice(msgspec.Struct, frozen=True):
     def filters(self) -> dict[str, list[str]]:
         """The values of each column, as the lake's table macros take them; an empty one is unknown."""
         return {
-            DIMENSIONS[name]: [*values, ""] if UNKNOWN in values else values for name, values in self.among.items()
+            DIMENSIONS.get(name, name): [*values, ""] if UNKNOWN in values else values
+            for name, values in self.among.items()
         }
 
     def macro_values(self) -> dict[str, object]:
@@ -150,7 +168,20 @@ def stretches(choices: Iterable[Choice]) -> list[tuple[Choice, list[Choice]]]:
 
 def cut(name: str) -> str:
     """Return the value of a dimension as an expression over `sessions`: that of its column, or `UNKNOWN`."""
-    return f"coalesce({DIMENSIONS[name]}, '{UNKNOWN}')"
+    return f"coalesce({column(name)}, '{UNKNOWN}')"
+
+
+def column(name: str) -> str:
+    """Return a dimension as an expression over `sessions`; null where it is unknown.
+
+    It is one of `DIMENSIONS`, of `OTHERS`, or `dims.<key>` with any key. Raises KeyError for any other.
+    """
+    if name.startswith(OWN):
+        key = name.removeprefix(OWN).replace("'", "''")
+        return f"dims['{key}']"
+    if name in OTHERS:
+        return f'"{name}"::VARCHAR'
+    return DIMENSIONS[name]
 
 
 def newest_moment(lake: Reader) -> datetime | None:
@@ -171,52 +202,102 @@ def first_moment(lake: Reader) -> datetime | None:
     return first
 
 
+def in_address(mo: Any, name: str) -> str | None:
+    """Return what the address of the page says of a name, the last if it does so several times."""
+    values: list[str] = mo.query_params().get_all(name)
+    return values[-1] if values else None
+
+
 def bar(mo: Any, lake: Reader, *, period: str = "last 24 hours") -> Any:
     """Return the bar, with what the address of the page says; its value is for `chosen`."""
     given = mo.query_params()
+    values, keys = values_of(lake)
 
-    def one(name: str, options: Mapping[str, object] | tuple[str, ...], label: str, usual: str) -> Any:
-        value = given.get(name)
-        return mo.ui.dropdown(list(options), value=value if value in options else usual, label=label)
+    def one(name: str, options: Iterable[str], label: str, usual: str | None) -> Any:
+        listed = list(options)
+        value = in_address(mo, name)
+        return mo.ui.dropdown(listed, value=value if value in listed else usual, label=label)
+
+    def text(name: str, label: str, placeholder: str) -> Any:
+        return mo.ui.text(value=in_address(mo, name) or "", label=label, placeholder=placeholder)
 
     elements = {
         "period": one("period", PERIODS, "period", period),
+        "since": text("since", "or since", "2026-08-03 20:15"),
+        "until": text("until", "until", "2026-08-03"),
         "compare": one("compare", COMPARED, "compared with", "the period before"),
         "n": one("n", SAMPLES_MIN, "at least n sessions", SAMPLES_MIN[0]),
-        "zone": one("zone", tuple(sorted(zoneinfo.available_timezones())), "zone", "UTC"),
+        "zone": one("zone", sorted(zoneinfo.available_timezones()), "zone", "UTC"),
+        "dimension": one("dimension", [*OTHERS, *keys], "another dimension", None),
+        "value": text("value", "has the value", "choose a dimension"),
     }
-    for name, known in values_of(lake).items():
+    for name, known in values.items():
         wanted = [value for value in given.get_all(name) if value in known]
         elements[name] = mo.ui.multiselect(known, value=wanted, label=name)
     return mo.ui.dictionary(elements)
 
 
-def values_of(lake: Reader) -> dict[str, list[str]]:
-    """Return the values that each dimension has in 30 days, those with the most sessions first."""
-    columns = [cut(name) for name in DIMENSIONS]
-    sets = ", ".join(f"({column})" for column in columns)
-    rows = read(
+def values_of(lake: Reader) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the values that each dimension has in 30 days, those with the most sessions first.
+
+    And the keys of custom metadata, as `dims.<key>`.
+    """
+    names = list(DIMENSIONS)
+    columns = [f"d{place}" for place in range(len(names))]
+    named_columns = [f"{cut(name)} AS {column}" for name, column in zip(names, columns, strict=True)]
+    grouped = ", ".join(f"grouping({column})" for column in columns)
+    answers = read_each(
         lake,
         f"""
-        SELECT
-            list_position([{", ".join(f"grouping({column})" for column in columns)}], 0) - 1 AS place,
-            coalesce({", ".join(columns)}) AS value
+        SELECT {", ".join(named_columns)}, map_keys(dims) AS keys
         FROM counted_sessions
         WHERE started_at >= (SELECT max(coalesce(watermark, partition_time)) FROM ledger) - INTERVAL 30 DAY
-        GROUP BY GROUPING SETS ({sets})
-        QUALIFY row_number() OVER (PARTITION BY place ORDER BY count(*) DESC, value) <= {VALUES_MAX}
-        ORDER BY place, count(*) DESC, value
         """,
-    ).to_pylist()
-    names = list(DIMENSIONS)
-    return {name: [row["value"] for row in rows if names[row["place"]] == name] for name in names}
+        {
+            "listed": f"""
+                SELECT
+                    list_position([{grouped}], 0) - 1 AS place, coalesce({", ".join(columns)}) AS value
+                FROM chosen
+                GROUP BY GROUPING SETS ({", ".join(f"({column})" for column in columns)})
+                QUALIFY row_number() OVER (PARTITION BY place ORDER BY count(*) DESC, value) <= {VALUES_MAX}
+                ORDER BY place, count(*) DESC, value
+            """,
+            "keys": f"""
+                SELECT key FROM (SELECT unnest(keys) AS key FROM chosen)
+                GROUP BY key ORDER BY count(*) DESC, key LIMIT {KEYS_MAX}
+            """,
+        },
+    )
+    return (
+        {
+            name: [row["value"] for row in answers["listed"] if row["place"] == place]
+            for place, name in enumerate(names)
+        },
+        [f"{OWN}{row['key']}" for row in answers["keys"]],
+    )
 
 
 def shown(mo: Any, bar: Any) -> Any:
-    """Return the bar as it is laid out: the period first, the dimensions below."""
-    first = [bar[name] for name in ("period", "compare", "n", "zone")]
-    rest = [bar[name] for name in DIMENSIONS]
-    return mo.vstack([mo.hstack(row, justify="start", wrap=True, gap=1) for row in (first, rest)], gap=0.5)
+    """Return the bar as it is laid out: the period, the dimensions, and what of the address is unknown."""
+    first = [bar[name] for name in ("period", *EDGES, "compare", "n", "zone")]
+    rest = [bar[name] for name in (*DIMENSIONS, "dimension", "value")]
+    rows = [mo.hstack(row, justify="start", wrap=True, gap=1) for row in (first, rest)]
+    return mo.vstack([*rows, *(sentence(mo, words) for words in _unknown(mo, bar))], gap=0.5)
+
+
+def sentence(mo: Any, words: str) -> Any:
+    """Return words as a paragraph; values in them come from players and addresses, so they are text."""
+    return mo.Html(f"<p>{html.escape(words)}</p>")
+
+
+def _unknown(mo: Any, bar: Any) -> Iterator[str]:
+    """Return a sentence about each value of the address that the bar does not offer."""
+    given = mo.query_params()
+    for name in IN_ADDRESS:
+        options = getattr(bar[name], "options", None)  # a field for text has none
+        for value in given.get_all(name):
+            if options is not None and value not in options:
+                yield f"The address has {name} {value[:80]!r}, which is unknown here: it is ignored."
 
 
 def chosen(mo: Any, value: Mapping[str, Any], newest: datetime) -> Choice:
@@ -227,15 +308,79 @@ def chosen(mo: Any, value: Mapping[str, Any], newest: datetime) -> Choice:
             given.set(name, wanted if len(wanted) > 1 else wanted[0])
         elif not now and name in given:
             given.remove(name)
-    length = PERIODS[value["period"]]
-    until = newest + timedelta(milliseconds=1)  # what happened right then is in
-    back = COMPARED[value["compare"]] or length
+    since, until, remarks = _period(value, newest)
+    among = {name: value[name] for name in DIMENSIONS if value[name]}
+    other, wanted_value = value["dimension"], value["value"].strip()
+    if other and wanted_value:
+        among[other] = [wanted_value]
+    elif wanted_value:
+        remarks.append(f"The value {wanted_value!r} is ignored: choose another dimension that has it.")
     return Choice(
-        until - length,
+        since,
         until,
-        back,
-        {name: value[name] for name in DIMENSIONS if value[name]},
+        COMPARED[value["compare"]] or until - since,
+        among,
         int(value["n"]),
         value["zone"],
         value["compare"],
+        newest,
+        tuple(remarks),
     )
+
+
+def named(lake: Reader, choice: Choice, dimension: str) -> str:
+    """Return the values that a dimension has in the chosen sessions, those with the most first, as a sentence."""
+    rows = read(
+        lake,
+        f"SELECT {cut(dimension)} AS value FROM counted_sessions WHERE {choice.started()} "
+        f"GROUP BY value ORDER BY count(*) DESC, value LIMIT {NAMED_MAX}",
+        **choice.values(),
+    ).to_pylist()
+    values = ", ".join(row["value"] for row in rows) or "none"
+    return f"Write a value of {dimension} beside it. Those with the most sessions of this period: {values}."
+
+
+def _period(value: Mapping[str, Any], newest: datetime) -> tuple[datetime, datetime, list[str]]:
+    """Return the beginning and the end of the period that the bar says, and what of it is ignored, in words.
+
+    `since` and `until` are stronger than a period with a name; nothing ends behind the newest moment.
+    """
+    zone = zoneinfo.ZoneInfo(value["zone"])
+    written = {edge: value[edge].strip() for edge in EDGES}
+    known = {edge: moment(text, zone, is_end=edge == "until") for edge, text in written.items()}
+    remarks = [
+        f"{edge} is {text[:80]!r}, which is no time: write 2026-08-03, or 2026-08-03 20:15. It is ignored."
+        for edge, text in written.items()
+        if text and known[edge] is None
+    ]
+    length = PERIODS[value["period"]]
+    end = _behind(newest)
+    until = min(known["until"] or end, end)
+    since = known["since"] or until - length
+    if since >= until:
+        remarks.append("Since and until are ignored: nothing that has happened is between them.")
+        since, until = end - length, end
+    return since, until, remarks
+
+
+def moment(text: str, zone: zoneinfo.ZoneInfo, *, is_end: bool = False) -> datetime | None:
+    """Return the moment that a reader wrote: a day, or a day and a time; None if it is neither.
+
+    A day is its beginning in the zone, or its end if the moment `is_end` of a period.
+    """
+    try:
+        if len(text) <= len("2026-08-03"):
+            day = date.fromisoformat(text)
+            found = datetime.combine(day + timedelta(days=is_end), time(), zone)
+        else:
+            found = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        return None
+    if found.year not in YEARS:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=zone)
+
+
+def _behind(newest: datetime) -> datetime:
+    """Return the end of a period in which the newest moment is."""
+    return newest + timedelta(milliseconds=1)

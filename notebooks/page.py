@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
+
 from lake.reading import Reader
 from notebooks import filters
 from notebooks.connect import newest_snapshot, open_lake
@@ -52,17 +54,25 @@ def chosen(mo: Any, lake: Reader, bar: Any) -> filters.Choice:
     newest = filters.newest_moment(lake)
     mo.stop(newest is None, mo.md(filters.EMPTY))
     assert newest is not None
-    return filters.chosen(mo, bar.value, newest)
+    choice = filters.chosen(mo, bar.value, newest)
+    dimension = bar.value["dimension"]
+    if dimension is None or dimension in choice.among:
+        return choice
+    remarks = (*choice.remarks, filters.named(lake, choice, dimension))
+    return msgspec.structs.replace(choice, remarks=remarks)
 
 
 def filters_in_words(mo: Any, choice: filters.Choice) -> Any:
-    """Return what is filtered, in words; values come from players, so they are text."""
-    return mo.Html(f"<p>Filters: {html.escape(choice.words)}</p>")
+    """Return what is filtered, in words, and what of the bar is ignored."""
+    return mo.vstack([filters.sentence(mo, words) for words in (f"Filters: {choice.words}", *choice.remarks)])
 
 
-def cut_by(mo: Any, usual: str) -> Any:
-    """Return the dropdown of the dimension that a page cuts its sessions by; its value is in the address."""
-    return dropdown(mo, "by", list(filters.DIMENSIONS), "cut by", usual)
+def cut_by(mo: Any, bar: Any, usual: str) -> Any:
+    """Return the dropdown of the dimension that a page cuts its sessions by, any that the bar has.
+
+    Its value is in the address.
+    """
+    return dropdown(mo, "by", [*filters.DIMENSIONS, *bar["dimension"].options], "cut by", usual)
 
 
 def link(mo: Any, path: str, words: str, **values: str) -> Any:
@@ -76,8 +86,13 @@ def link(mo: Any, path: str, words: str, **values: str) -> Any:
 def text(mo: Any, name: str, label: str, *, usual: str = "", **more: Any) -> Any:
     """Return a field for text, which is in the address of the page; `usual` is what it has if nothing is there."""
     given = mo.query_params()
-    value = given.get(name, usual)
-    return mo.ui.text(value=value, label=label, on_change=lambda written: given.set(name, written), **more)
+    value = filters.in_address(mo, name)
+    return mo.ui.text(
+        value=usual if value is None else value,
+        label=label,
+        on_change=lambda written: given.set(name, written),
+        **more,
+    )
 
 
 def dropdown(
@@ -92,7 +107,7 @@ def dropdown(
     words = {value: key for key, value in shown.items()}
     return mo.ui.dropdown(
         shown,
-        value=words.get(given.get(name), words[usual]),
+        value=words.get(filters.in_address(mo, name) or "", words[usual]),
         label=label,
         on_change=lambda chosen: given.set(name, chosen),
         allow_select_none=False,

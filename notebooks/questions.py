@@ -142,6 +142,8 @@ def scored_by(choice: Choice) -> tuple[str, str | None] | None:
     """Return the dimension and value by which `health_by_minute` scores what a choice leaves, or None."""
     if not choice.among:
         return "all", None
+    if not choice.among.keys() <= DIMENSIONS.keys():
+        return None
     values = {
         name: None if each == [UNKNOWN] else each[0] for name, each in choice.among.items() if len(each) == 1
     }

@@ -3,20 +3,38 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
+from marimo._runtime.params import QueryParams
+from rigs.browser import needs_chromium, opened
 from rigs.lake import Lake, record_value, write_told
-from rigs.pages import reading
+from rigs.pages import EVERY, IS_SETTLED, reading, served
 
 from lake.reading import Reader
-from notebooks import questions
+from notebooks import filters, questions
+from notebooks.connect import read
 from notebooks.filters import Choice
 
+WARSAW = ZoneInfo("Europe/Warsaw")
 START_MS = 1_763_712_000_000  # 2025-11-21 08:00, a minute from session to session
 GENRES = ("drama", "drama", "it's", "news", None)
 HOSTILE = "x'] IS NOT NULL OR true --"
+SELECTED = f"{EVERY}.filter((element) => element.matches('option:checked')).map((option) => option.text)"
+BAR: dict[str, Any] = {
+    "period": "last hour",
+    "since": "",
+    "until": "",
+    "compare": "the period before",
+    "n": "1",
+    "zone": "UTC",
+    **{name: [] for name in filters.DIMENSIONS},
+    "dimension": None,
+    "value": "",
+}
 
 
 def genres(folder: Path) -> Lake:
@@ -52,6 +70,102 @@ def asked(folder: Path) -> Iterator[tuple[Reader, Choice]]:
         yield found
 
 
+@pytest.mark.parametrize(
+    ("text", "is_end", "known"),
+    [
+        ("2026-08-03", False, datetime(2026, 8, 3, tzinfo=WARSAW)),
+        ("2026-08-03", True, datetime(2026, 8, 4, tzinfo=WARSAW)),
+        ("2026-08-03 20:15", True, datetime(2026, 8, 3, 20, 15, tzinfo=WARSAW)),
+        ("2026-08-03T20:15:30Z", False, datetime(2026, 8, 3, 20, 15, 30, tzinfo=UTC)),
+        ("last Tuesday", False, None),
+        ("0001-01-01", False, None),
+        ("9999-12-31", True, None),
+        ("2026-08-03' OR true --", False, None),
+    ],
+)
+def test_a_moment_is_a_day_or_a_time_in_the_zone(text: str, is_end: bool, known: datetime | None) -> None:
+    """A period ends with the end of its last day; what is no time is none."""
+    assert filters.moment(text, WARSAW, is_end=is_end) == known
+
+
+def chosen(newest: datetime, **of_bar: object) -> Choice:
+    """Return the choice of a bar that says this."""
+    address = QueryParams({})
+    return filters.chosen(SimpleNamespace(query_params=lambda: address), BAR | of_bar, newest)
+
+
+def test_since_and_until_are_stronger_than_a_period_and_are_compared_like_one() -> None:
+    """A day that is over, and the day before it; nothing ends behind the newest moment."""
+    newest = datetime(2026, 8, 20, 12, tzinfo=UTC)
+    day = chosen(newest, since="2026-08-03", until="2026-08-03", zone="Europe/Warsaw")
+    assert (day.since, day.until) == (datetime(2026, 8, 3, tzinfo=WARSAW), datetime(2026, 8, 4, tzinfo=WARSAW))
+    assert (day.before().since, day.before().until) == (datetime(2026, 8, 2, tzinfo=WARSAW), day.since)
+    assert day.now > newest
+    until = chosen(newest, until="2026-08-03 20:15")
+    assert until.since == until.until - timedelta(hours=1)
+    open_ended = chosen(newest, since="2026-08-20", until="2026-08-20")
+    assert open_ended.until == newest + timedelta(milliseconds=1)
+    assert not day.remarks + until.remarks + open_ended.remarks
+
+
+@pytest.mark.parametrize(
+    ("of_bar", "remark"),
+    [
+        ({"since": "8 pm"}, "since is '8 pm', which is no time"),
+        ({"since": "2026-08-05", "until": "2026-08-03"}, "nothing that has happened is between them"),
+        ({"since": "2027-01-01"}, "nothing that has happened is between them"),
+        ({"value": "drama"}, "choose another dimension"),
+    ],
+)
+def test_what_makes_no_sense_in_the_bar_is_ignored_with_a_sentence(of_bar: dict[str, str], remark: str) -> None:
+    """The usual period remains."""
+    newest = datetime(2026, 8, 20, 12, tzinfo=UTC)
+    choice = chosen(newest, **of_bar)
+    assert (choice.since, choice.among) == (chosen(newest).since, {})
+    assert remark in " ".join(choice.remarks)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sessions"),
+    [
+        ("genre", "drama", 2),
+        ("genre", "it's", 1),
+        ("genre", "unknown", 1),
+        ("genre", "' OR true --", 0),
+        ("dims.group", "B", 3),
+        (f"dims.{HOSTILE}", "1", 5),
+        (f"dims.{HOSTILE}", "2", 0),
+        ("is_bot", "unknown", 5),
+    ],
+)
+def test_sessions_are_filtered_by_any_dimension(
+    asked: tuple[Reader, Choice], name: str, value: str, sessions: int
+) -> None:
+    """Columns and keys of custom metadata, in our SQL and in macros; values and keys may have quotes."""
+    lake, every = asked
+    choice = msgspec.structs.replace(every, among={name: [value]})
+    assert questions.metrics(lake, choice, ["sessions"])[0]["n"] == sessions
+    macro = f"SELECT sessions FROM metrics_by([], {filters.ASKED})"
+    found = read(lake, macro, **choice.macro_values()).to_pylist()
+    assert [row["sessions"] for row in found] == [sessions] * bool(sessions)
+    assert questions.scored_by(choice) is None
+
+
+def test_sessions_are_cut_by_any_dimension_that_the_bar_offers(asked: tuple[Reader, Choice]) -> None:
+    """Each value with its sessions; and the bar names values to choose from."""
+    lake, choice = asked
+    _, keys = filters.values_of(lake)
+    assert set(keys) == {"dims.group", f"dims.{HOSTILE}"}
+    by = {name: questions.metrics(lake, choice, [], by=filters.cut(name)) for name in ("genre", "dims.group")}
+    assert {row["value"]: row["n"] for row in by["genre"]} == {"drama": 2, "it's": 1, "news": 1, "unknown": 1}
+    assert {row["value"]: row["n"] for row in by["dims.group"]} == {"A": 2, "B": 3}
+    every = " AND ".join(f"{filters.cut(name)} IS NOT NULL" for name in (*filters.OTHERS, *keys))
+    assert read(lake, f"SELECT count(*) AS n FROM counted_sessions WHERE {every}").to_pylist() == [
+        {"n": len(GENRES)}
+    ]
+    assert "drama, it's, news, unknown" in filters.named(lake, choice, "genre")
+
+
 def test_a_point_is_whole_within_the_period(asked: tuple[Reader, Choice]) -> None:
     """A period that begins and ends within a minute draws neither of both, and says how many it left out."""
     lake, every = asked
@@ -66,3 +180,30 @@ def test_a_point_is_whole_within_the_period(asked: tuple[Reader, Choice]) -> Non
     short = msgspec.structs.replace(choice, since=since + timedelta(microseconds=1))
     assert questions.points(rows, short, {"sessions": "sessions"}) == drawn[1:]
     assert "(2 sessions)" in questions.points_in_words(rows, short)
+
+
+@needs_chromium
+def test_an_address_names_a_period_and_a_dimension_and_what_it_names_in_vain_is_said(
+    folder: Path, tmp_path: Path
+) -> None:
+    """A view of a fixed time by any dimension can be sent; unknown names are ignored, with a sentence."""
+    view = (
+        "since=2025-11-21&until=2025-11-21+09:02&zone=Europe/Warsaw&dimension=genre&value=drama&by=dims.group&n=1"
+    )
+    with (
+        served(folder, tmp_path) as (address, _),
+        opened(f"{address}rebuffering/?{view}", tmp_path / "profile") as page,
+    ):
+        words = "Filters: 2025-11-21 00:00 to 2025-11-21 09:02 (Europe/Warsaw); genre drama"
+        page.wait(lambda page: words in page.text() and page.evaluate(IS_SETTLED))
+        assert "(n = 2; before: 0)" in page.text()
+        page.wait(lambda page: {"genre", "dims.group"} <= set(page.evaluate(SELECTED)))
+        given = "Object.fromEntries(new URLSearchParams(location.search))"
+        kept = {"since": "2025-11-21", "until": "2025-11-21 09:02", "dimension": "genre", "value": "drama"}
+        assert kept.items() <= page.evaluate(given).items()
+        vain = "dimension=nonsense&country=nowhere&since=never&period=1&value=a&value=b"
+        page.call("Page.navigate", url=f"{address}startup/?{vain}")
+        page.wait(lambda page: "Filters: " in page.text() and page.evaluate(IS_SETTLED))
+        for name, value in {"dimension": "nonsense", "country": "nowhere", "period": "1"}.items():
+            assert f"The address has {name} '{value}', which is unknown here: it is ignored." in page.text()
+        assert "since is 'never', which is no time" in page.text()

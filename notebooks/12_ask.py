@@ -14,15 +14,15 @@ def _():
     import marimo as mo
 
     from lake.reading import QueryRefused
-    from notebooks import figures, filters, page, pictures
+    from notebooks import asking, figures, filters, page, pictures
     from notebooks.connect import read
 
     lake = page.lake_of(mo, "Ask")
-    return QueryRefused, duckdb, figures, filters, lake, mo, pictures, re, read, resources
+    return QueryRefused, asking, duckdb, figures, filters, lake, mo, page, pictures, re, read, resources
 
 
 @app.cell
-def _(mo, re, resources):
+def _(asking, filters, lake, mo, re, resources):
     # lake/QUESTIONS.md: each question with the SQL that answers it.
     examples = {
         title.strip(): sql.strip()
@@ -30,52 +30,60 @@ def _(mo, re, resources):
             r"^### (.+?)\n.*?```sql\n(.*?)```", (resources.files("lake") / "QUESTIONS.md").read_text(), re.M | re.S
         )
     }
-    example = mo.ui.dropdown(
-        list(examples),
-        label="an example",
-        value=mo.query_params().get("question") or next(iter(examples)),
-        full_width=True,
-    )
-    return example, examples
-
-
-@app.cell
-def _(example, examples, filters, lake, mo):
-    editor = mo.ui.code_editor(value=examples[example.value], language="sql", min_height=140, debounce=True)
-    run = mo.ui.run_button(label="Ask")
+    bar = filters.bar(mo, lake)
+    example, unknown = asking.example(mo, examples)
     mo.vstack(
         [
             mo.md(
                 "# Ask\nThe lake answers any SQL that only reads. Take an example, or write your own; every "
-                "table, view and macro is listed below."
+                "table, view and macro is listed below. The bar is for SQL that names it: `chosen_sessions` has "
+                "the sessions that it leaves, and `$since`, `$until` and `$filters` are for macros: `FROM "
+                "metrics_by(['player_name'], since := $since, until := $until, filters := $filters)`."
             ),
-            mo.md(filters.EMPTY if filters.newest_moment(lake) is None else ""),
+            filters.shown(mo, bar),
+            filters.sentence(mo, unknown),
             example,
-            editor,
-            run,
         ]
     )
+    return bar, example, examples
+
+
+@app.cell
+def _(bar, lake, mo, page):
+    choice = page.chosen(mo, lake, bar)
+    page.filters_in_words(mo, choice)
+    return (choice,)
+
+
+@app.cell
+def _(asking, example, examples, mo):
+    editor = mo.ui.code_editor(
+        value=asking.written(mo) or examples[example.value], language="sql", min_height=140, debounce=True
+    )
+    run = mo.ui.run_button(label="Ask")
+    mo.vstack([editor, run])
     return editor, run
 
 
 @app.cell
-def _(QueryRefused, duckdb, editor, example, examples, lake, mo, read, run):
-    # Examples are answered at once, your own SQL when you press the button.
+def _(QueryRefused, asking, choice, duckdb, editor, example, examples, lake, mo, run):
+    # Examples are answered at once, your own SQL when you press the button; so is one that an address brought.
     mo.stop(not run.value and editor.value.strip() != examples[example.value], mo.md("Press **Ask**."))
+    too_long = asking.keep(mo, editor.value, usual=examples[example.value])
     try:
-        answer = read(lake, editor.value)
+        answer = asking.answer(lake, editor.value, choice)
     except (QueryRefused, duckdb.Error) as fault:
         mo.stop(True, mo.callout(mo.plain_text(str(fault)), kind="warn"))
-    return (answer,)
+    return answer, too_long
 
 
 @app.cell
-def _(answer, figures, mo):
+def _(answer, asking, choice, figures, filters, mo, too_long):
     import io
 
     import pyarrow.csv
 
-    shown_rows = answer.slice(0, 10_000).to_pylist()
+    shown_rows = asking.rows(answer.slice(0, 10_000), choice)
     # One wide row reads better downwards.
     is_wide = len(shown_rows) == 1 and answer.num_columns > 8
     listed_rows = (
@@ -93,11 +101,16 @@ def _(answer, figures, mo):
             figures.table(mo, listed_rows, empty="No rows.", page_size=20, show_download=False),
             mo.hstack(
                 [
-                    mo.md(f"{answer.num_rows:,} rows" + (", 10,000 shown" if answer.num_rows > 10_000 else "")),
+                    mo.md(
+                        f"{answer.num_rows:,} rows"
+                        + (", 10,000 shown" if answer.num_rows > 10_000 else "")
+                        + f"; times with a zone are those of {choice.zone}."
+                    ),
                     mo.download(as_csv, filename="answer.csv", label="CSV (without nested columns)"),
                 ],
                 justify="start",
             ),
+            filters.sentence(mo, too_long),
         ]
     )
     return (shown_rows,)
@@ -142,14 +155,18 @@ def _(lake, mo, read):
     table = mo.ui.dropdown(
         [row["name"] for row in listed], value="sessions", label="table or view", searchable=True
     )
-    return listed, table
+    has_values = mo.ui.checkbox(label="with values, of some rows")
+    return has_values, listed, table
 
 
 @app.cell
-def _(figures, lake, listed, mo, read, table):
+def _(asking, figures, has_values, lake, listed, mo, read, table):
     import html
 
     of_table = read(lake, "FROM columns_of($name)", name=table.value).to_pylist()
+    if has_values.value:
+        of_columns = asking.examples_of(lake, table.value)
+        of_table = [{**row, "values": of_columns.get(row["column_name"], "")} for row in of_table]
     about = next((row["comment"] for row in listed if row["name"] == table.value), None)
     macros = read(
         lake,
@@ -161,7 +178,7 @@ def _(figures, lake, listed, mo, read, table):
     metrics_of = read(lake, "SELECT name, definition, unit, source FROM metric_catalog ORDER BY name").to_pylist()
     mo.vstack(
         [
-            mo.hstack([mo.md("## What there is"), table], justify="start", align="center"),
+            mo.hstack([mo.md("## What there is"), table, has_values], justify="start", align="center"),
             mo.Html(f"<p>{html.escape(about or '')}</p>"),
             figures.table(mo, of_table, page_size=15, wrapped_columns=["meaning"]),
             mo.accordion(

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import duckdb
 import msgspec
 import pytest
 from marimo._runtime.params import QueryParams
@@ -14,8 +15,8 @@ from rigs.browser import needs_chromium, opened
 from rigs.lake import Lake, record_value, write_told
 from rigs.pages import EVERY, IS_SETTLED, reading, served
 
-from lake.reading import Reader
-from notebooks import filters, questions
+from lake.reading import QueryRefused, Reader
+from notebooks import asking, filters, questions
 from notebooks.connect import read
 from notebooks.filters import Choice
 
@@ -145,9 +146,10 @@ def test_sessions_are_filtered_by_any_dimension(
     lake, every = asked
     choice = msgspec.structs.replace(every, among={name: [value]})
     assert questions.metrics(lake, choice, ["sessions"])[0]["n"] == sessions
-    macro = f"SELECT sessions FROM metrics_by([], {filters.ASKED})"
-    found = read(lake, macro, **choice.macro_values()).to_pylist()
-    assert [row["sessions"] for row in found] == [sessions] * bool(sessions)
+    macro = "FROM metrics_by([], since := $since, until := $until, filters := $filters)"
+    assert [row["sessions"] for row in asking.answer(lake, macro, choice).to_pylist()] == [sessions] * bool(
+        sessions
+    )
     assert questions.scored_by(choice) is None
 
 
@@ -180,6 +182,55 @@ def test_a_point_is_whole_within_the_period(asked: tuple[Reader, Choice]) -> Non
     short = msgspec.structs.replace(choice, since=since + timedelta(microseconds=1))
     assert questions.points(rows, short, {"sessions": "sessions"}) == drawn[1:]
     assert "(2 sessions)" in questions.points_in_words(rows, short)
+
+
+@pytest.mark.parametrize(
+    ("sql", "answer"),
+    [
+        ("SELECT count(*) AS n FROM chosen_sessions", [2]),
+        ("WITH a AS (FROM chosen_sessions) SELECT count(*) FROM a; ", [2]),
+        ("SELECT session_id FROM Chosen_Sessions ORDER BY session_id DESC -- the last first", ["s1", "s0"]),
+        ("SELECT count(*) FROM sessions WHERE started_at < $until", [5]),
+        ("SELECT count(*) FROM sessions", [5]),
+    ],
+)
+def test_sql_asks_the_sessions_that_the_bar_leaves(
+    asked: tuple[Reader, Choice], sql: str, answer: list[object]
+) -> None:
+    """`chosen_sessions`, in any query; without that name the bar changes nothing."""
+    lake, every = asked
+    choice = msgspec.structs.replace(every, among={"genre": ["drama"]})
+    assert [next(iter(row.values())) for row in asking.answer(lake, sql, choice).to_pylist()] == answer
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT 1) FROM (FROM chosen_sessions", "FROM chosen_sessions; DELETE FROM events"]
+)
+def test_sql_around_the_chosen_sessions_only_reads_too(asked: tuple[Reader, Choice], sql: str) -> None:
+    """It is checked as it is run."""
+    lake, choice = asked
+    with pytest.raises((QueryRefused, duckdb.Error)):
+        asking.answer(lake, sql, choice)
+
+
+def test_times_of_an_answer_are_in_the_zone_that_the_reader_chose(asked: tuple[Reader, Choice]) -> None:
+    """Those with a zone; others are as they are."""
+    lake, every = asked
+    choice = msgspec.structs.replace(every, zone="Europe/Warsaw")
+    sql = "SELECT started_at, started_at AT TIME ZONE 'UTC' AS plain FROM sessions ORDER BY 1 LIMIT 1"
+    (row,) = asking.rows(asking.answer(lake, sql, choice), choice)
+    assert {name: str(at) for name, at in row.items()} == {
+        "started_at": "2025-11-21 09:00:00",
+        "plain": "2025-11-21 08:00:00",
+    }
+
+
+def test_columns_have_examples_of_their_values(asked: tuple[Reader, Choice]) -> None:
+    """Of a table or view, a few of each column."""
+    lake, _ = asked
+    assert set(asking.examples_of(lake, "sessions")["genre"].split(", ")) == {"drama", "it's", "news"}
+    with pytest.raises(duckdb.Error):
+        asking.examples_of(lake, 'sessions" WHERE error(1)')
 
 
 @needs_chromium

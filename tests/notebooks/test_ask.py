@@ -1,4 +1,4 @@
-"""The page `ask` in a browser: questions of an address."""
+"""The page `ask` in a browser: questions of an address, and answers in which a player wrote markup."""
 
 import time
 import urllib.parse
@@ -7,6 +7,7 @@ from pathlib import Path
 from rigs.browser import Page, needs_chromium, opened
 from rigs.lake import Lake, record_value, write_values
 from rigs.pages import EVERY, IS_SETTLED, served
+from rigs.stranger import listening
 
 ADDRESS = "Object.fromEntries(new URLSearchParams(location.search))"
 
@@ -64,3 +65,56 @@ def test_a_question_is_in_the_address_and_a_wrong_one_is_ignored_with_a_sentence
         ask(page)
         page.wait(lambda page: "too long for an address" in page.text())
         page.wait(lambda page: "sql" not in page.evaluate(ADDRESS))
+
+
+MARKED_UP = (
+    "SELECT [content_name] AS a, [{n: content_name}] AS b, {n: content_name, m: repeat('x', 200)} AS c, "
+    "MAP {content_name: [content_name]} AS d, content_name AS e FROM sessions",
+    "PIVOT sessions ON content_name USING count(*)",
+    "SELECT content_name::INTEGER FROM sessions",
+)
+# Where a cell, or a name of a column, that has an address in it can be clicked.
+CELLS = f"""
+    {EVERY}.filter((each) => each.matches('td, th') && each.textContent.includes('http:')).map((each) => {{
+        const box = (each.querySelector('button, summary, span') || each).getBoundingClientRect();
+        return [box.x + Math.min(box.width / 2, 20), box.y + box.height / 2];
+    }}).filter(([x]) => x < innerWidth)
+"""
+FRAMES = """new Promise((done) => {
+    let frames = 4;
+    (function next() { frames-- ? requestAnimationFrame(next) : done(); })();
+})"""
+
+
+def click_each_cell(page: Page) -> None:
+    """Click into every cell and name of a column, as a person does, and close what that opened."""
+    for x, y in page.evaluate(CELLS):
+        for kind in ("mousePressed", "mouseReleased"):
+            page.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        page.evaluate(FRAMES)
+        for kind in ("keyDown", "keyUp"):
+            page.call("Input.dispatchKeyEvent", type=kind, key="Escape", code="Escape", windowsVirtualKeyCode=27)
+
+
+@needs_chromium
+def test_markup_in_an_answer_is_text_and_fetches_nothing(tmp_path: Path) -> None:
+    """In lists, structs and maps, in names of columns, and in what DuckDB says of an error; also after a click."""
+    with listening() as stranger:
+        names = [
+            f"text/html:<img src='{stranger.address}/html.png'>",
+            f"image/png:{stranger.address}/image.png",
+            f"{stranger.address}/address.png",
+        ]
+        lake_of(tmp_path / "data", *names)
+        of_them = f"{EVERY}.filter((each) => String(each.src || each.href || '').startsWith('{stranger.address}'))"
+        with (
+            served(tmp_path / "data", tmp_path) as (address, _),
+            opened("about:blank", tmp_path / "profile") as page,
+        ):
+            for sql in MARKED_UP:
+                page.call("Page.navigate", url=f"{address}ask/?{urllib.parse.urlencode({'sql': sql})}")
+                ask(page)
+                page.wait(lambda page: f"{stranger.address}/" in all_text(page) + page.text())
+                click_each_cell(page)
+                assert page.evaluate(f"{of_them}.length") == 0
+        assert stranger.asked == []

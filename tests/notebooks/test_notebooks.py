@@ -1,20 +1,19 @@
 """The notebooks, over a lake that real players filled: as scripts, and in a real browser."""
 
-import http.server
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from rigs.browser import Page, needs_chromium, opened
 from rigs.commands import environment, playhead
 from rigs.lake import Lake, record_value, write_values
 from rigs.pages import CHARTS, EVERY, IS_SETTLED, served
+from rigs.stranger import Stranger, listening
 
 from lake.reading import QueryRefused
 from notebooks import pictures
@@ -163,42 +162,24 @@ def test_a_viewer_leads_to_its_sessions_and_an_address_to_one_of_them(data_dir: 
         page.wait(lambda page: "No session fits" in page.text())
 
 
-class Stranger(http.server.BaseHTTPRequestHandler):
-    """Another host, which remembers what it is asked for."""
-
-    asked: ClassVar[list[str]] = []
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        self.send_response(404)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
-def stranger() -> Iterator[str]:
-    """The address of another host."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+def stranger() -> Iterator[Stranger]:
+    """Another host."""
+    with listening() as other:
+        yield other
 
 
 @needs_chromium
-def test_a_hostile_name_is_text_and_fetches_nothing(tmp_path: Path, stranger: str) -> None:
+def test_a_hostile_name_is_text_and_fetches_nothing(tmp_path: Path, stranger: Stranger) -> None:
     """In tables, labels, legends and tooltips: the page asks no other host, and has no link to one."""
     names = {
-        f"{stranger}/address.png",
-        f"{stranger}/address",
-        f"![name]({stranger}/markdown.png)",
-        f'<img src="{stranger}/markup.png">',
-        f'"><script src="{stranger}/script.js"></script>',
-        f"<iframe src={stranger}/frame></iframe>",
-        f"look at {stranger}/sentence.jpg",
+        f"{stranger.address}/address.png",
+        f"{stranger.address}/address",
+        f"![name]({stranger.address}/markdown.png)",
+        f'<img src="{stranger.address}/markup.png">',
+        f'"><script src="{stranger.address}/script.js"></script>',
+        f"<iframe src={stranger.address}/frame></iframe>",
+        f"look at {stranger.address}/sentence.jpg",
     }
     lake = Lake(tmp_path / "data")
     with lake.writer() as writer:
@@ -218,9 +199,9 @@ def test_a_hostile_name_is_text_and_fetches_nothing(tmp_path: Path, stranger: st
         for x in range(150, 1100, 40):  # over bars and legends, for their tooltips
             for y in range(250, 900, 40):
                 page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
-        assert page.evaluate(ELEMENTS_OF_ADDRESSES.replace("STRANGER", stranger)) == 0
+        assert page.evaluate(ELEMENTS_OF_ADDRESSES.replace("STRANGER", stranger.address)) == 0
         (tmp_path / "names.png").write_bytes(page.screenshot())
-    assert Stranger.asked == []
+    assert stranger.asked == []
 
 
 ELEMENTS_OF_ADDRESSES = f"""

@@ -301,5 +301,5 @@ def _of_parts(metric: Metric) -> str:
             return f"{_column(metric, 'sum')} / nullif({_column(metric, 'n')}, 0)"
         case "ratio":
             return f"{_column(metric, 'above')} / nullif({_column(metric, 'below')}, 0)"
-        case "median" | "p95":
+        case "median" | "p75" | "p95":
             return f"percentiles.{metric.name}"

@@ -42,6 +42,7 @@ def _(bar, mo, page):
 def _(choice, figures, lake, mo):
     names = {
         "startup_s_median_newrelic": "half wait less than",
+        "startup_s_p75_newrelic": "75 % wait less than",
         "startup_s_p95_newrelic": "95 % wait less than",
         "startup_s_mean_cta2066": "mean",
         "exit_before_start_ratio_conviva": "left before start",
@@ -58,7 +59,11 @@ def _(choice, figures, lake, mo):
 
 @app.cell
 def _(choice, lake, mo, pictures, questions):
-    lines = {"startup_s_median_newrelic": "median", "startup_s_p95_newrelic": "95th percentile"}
+    lines = {
+        "startup_s_median_newrelic": "median",
+        "startup_s_p75_newrelic": "75th percentile",
+        "startup_s_p95_newrelic": "95th percentile",
+    }
     over_time = questions.metrics(lake, choice, list(lines), by=choice.bucket, order="value")
     mo.vstack(
         [
@@ -147,8 +152,8 @@ def _(choice, lake, mo, pictures, read):
 
 @app.cell
 def _(choice, cut_by, figures, lake, mo):
-    rates = ["startup_s_median_newrelic", "startup_s_p95_newrelic", "exit_before_start_ratio_conviva"]
-    figures.by_dimension(mo, lake, choice, rates, cut_by)
+    percentiles = ["startup_s_median_newrelic", "startup_s_p75_newrelic", "startup_s_p95_newrelic"]
+    figures.by_dimension(mo, lake, choice, [*percentiles, "exit_before_start_ratio_conviva"], cut_by)
     return
 
 

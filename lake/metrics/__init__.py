@@ -76,7 +76,7 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     meaning: str
     unit: str
-    how: Literal["sum", "ratio", "mean", "median", "p95"]
+    how: Literal["sum", "ratio", "mean", "median", "p75", "p95"]
     numerator: str
     denominator: str = ""
     source: str = "Playhead"
@@ -103,7 +103,7 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 return f"{self.parts['above']} / nullif({self.parts['below']}, 0)"
             case "mean":
                 return f"avg({self.session_sql})"
-            case "median" | "p95":
+            case "median" | "p75" | "p95":
                 return f"quantile_cont({self.session_sql}, {self.quantile})"
 
     @property
@@ -121,13 +121,13 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 return {"sum": f"sum({value})", "n": self.sample_sql}
             case "ratio":
                 return {"above": f"sum({value})", "below": f"sum({self.session_below_sql})"}
-            case "median" | "p95":
+            case "median" | "p75" | "p95":
                 return {"spread": f"histogram(spread_bucket({value}))"}
 
     @property
     def quantile(self) -> float | None:
         """Which quantile a percentile is; None for other metrics."""
-        return {"median": 0.5, "p95": 0.95}.get(self.how)
+        return {"median": 0.5, "p75": 0.75, "p95": 0.95}.get(self.how)
 
     @property
     def session_sql(self) -> str:
@@ -154,7 +154,8 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def row(self) -> tuple[str | None, ...]:
         """The row of `metric_catalog`."""
-        how = {"median": "median of ", "p95": "95th percentile of ", "mean": "mean of "}.get(self.how, "sum of ")
+        words = {"mean": "mean", "median": "median", "p75": "75th percentile", "p95": "95th percentile"}
+        how = f"{words.get(self.how, 'sum')} of "
         below = f"sum of {self.denominator}" if self.denominator else None
         return (
             self.name,

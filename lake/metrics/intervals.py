@@ -55,7 +55,7 @@ def _bounds(metric: Metric, errors: float) -> tuple[str, str]:
             value = metric.session_sql
             n = f"count({value})"
             return _if_normal(n, _around(f"avg({value})", f"stddev_samp({value}) / sqrt({n})", errors))
-        case "median" | "p95":
+        case "median" | "p75" | "p95":
             assert metric.quantile is not None
             return _of_percentile(metric.session_sql, metric.quantile, errors)
 

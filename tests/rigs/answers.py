@@ -81,6 +81,7 @@ def old_aggregate(metric: Metric) -> str:
         "sum": f"sum({value})",
         "mean": f"avg({value})",
         "median": f"quantile_cont({value}, 0.5)",
+        "p75": f"quantile_cont({value}, 0.75)",
         "p95": f"quantile_cont({value}, 0.95)",
     }
     return f"{aggregate[metric.how]} {within}"

@@ -10,11 +10,10 @@ def _():
     import marimo as mo
 
     from notebooks import figures, page, pictures, questions
-    from notebooks.connect import read
 
     lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Rebuffering")
     head
-    return bar, figures, lake, mo, page, pictures, questions, read, refresh, set_snapshot, snapshot
+    return bar, figures, lake, mo, page, pictures, questions, refresh, set_snapshot, snapshot
 
 
 @app.cell
@@ -43,8 +42,7 @@ def _(choice, figures, lake, mo, questions):
     catalogue = questions.definitions()
     shares = [name for name in catalogue if name.startswith("rebuffer_ratio_")]
     rates = [name for name in catalogue if name.startswith(("rebuffers_per_", "time_between_rebuffers"))]
-    (now,) = questions.metrics(lake, choice, shares + rates)
-    (then,) = questions.metrics(lake, choice.before(), shares + rates)
+    now, then = questions.metrics_of_times(lake, [choice, choice.before()], shares + rates)
 
     def rows(names):
         return [
@@ -74,58 +72,18 @@ def _(choice, figures, lake, mo, questions):
 
 
 @app.cell
-def _(choice, figures, lake, mo, read):
-    (parts,) = read(
-        lake,
-        f"""
-        SELECT
-            count(*) AS n,
-            count(*) FILTER (stalled_s > 0.01 * (content_time_s + stalled_s)) / count(*) AS over_1_pct,
-            sum(stalled_s) AS stalled_s,
-            sum(coalesce(seek_buffer_time_s, 0)) AS by_seeks_s,
-            sum(stall_time_s) AS stalls_s
-        FROM counted_sessions
-        WHERE is_started AND {choice.started()}
-        """,
-        **choice.values(),
-    ).to_pylist()
-    enough = {"n": parts["n"], "sample_min": choice.sample_min}
+def _(choice, figures, lake, mo):
+    losses = {
+        "rebuffer_over_1_pct_ratio": "sessions that suffer",
+        "stalled_s": "lost in all",
+        "rebuffer_by_seek_ratio": "of it after seeks",
+        "rebuffer_by_stall_ratio": "of it unsaid",
+    }
+    counted = dict.fromkeys(losses, "content_starts_adobe")
     mo.vstack(
         [
-            mo.md("## Who, and why"),
-            figures.tiles(
-                mo,
-                [
-                    figures.tile(
-                        "sessions that suffer",
-                        parts["over_1_pct"],
-                        "ratio",
-                        meaning="Sessions that rebuffered or stalled for over 1 % of their content time.",
-                        **enough,
-                    ),
-                    figures.tile(
-                        "lost in all",
-                        (parts["stalled_s"] or 0) / 3600,
-                        "h",
-                        meaning="Rebuffering and stalls of main content.",
-                        **enough,
-                    ),
-                    figures.tile(
-                        "of it after seeks",
-                        parts["by_seeks_s"] / parts["stalled_s"] if parts["stalled_s"] else None,
-                        "ratio",
-                        meaning="Buffering right after the playhead jumped: the viewer caused it.",
-                        **enough,
-                    ),
-                    figures.tile(
-                        "of it unsaid",
-                        parts["stalls_s"] / parts["stalled_s"] if parts["stalled_s"] else None,
-                        "ratio",
-                        meaning="Stalls: the player claimed to play, and the playhead did not move.",
-                        **enough,
-                    ),
-                ],
-            ),
+            mo.md("## Who, and why (n: sessions whose main content played)"),
+            figures.tiles(mo, figures.metric_tiles(lake, choice, losses, of=counted).values()),
         ]
     )
     return
@@ -136,7 +94,13 @@ def _(choice, lake, mo, pictures, questions):
     lines = {name: name for name in ("rebuffer_ratio_cta2066", "stall_ratio_adobe")}
     over_time = questions.metrics(lake, choice, list(lines), by=choice.bucket, order="value")
     percent = questions.points(over_time, choice, lines, factor=100)
-    mo.vstack([mo.md("## Over time"), pictures.over_time(percent, title="% of time", note=choice.zone)])
+    mo.vstack(
+        [
+            mo.md("## Over time"),
+            pictures.over_time(percent, title="% of time", note=choice.zone),
+            mo.md(questions.points_in_words(over_time, choice)),
+        ]
+    )
     return
 
 
@@ -154,6 +118,10 @@ def _(choice, figures, lake, mo, questions):
         [
             mo.md("## Which combination differs most from all others"),
             figures.differing(mo, differing, combination="combination", share="sessions that suffer"),
+            mo.md(
+                "Of content, app version, player, CDN and country: those that differ by three standard errors, in "
+                f"at least {choice.sample_min} sessions whose main content played."
+            ),
         ]
     )
     return

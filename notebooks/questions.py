@@ -11,7 +11,6 @@ from lake.reading import Reader
 from notebooks.connect import read
 from notebooks.filters import DIMENSIONS, UNKNOWN, Choice, stretches
 
-SUFFERS = "is_started AND stalled_s > 0.01 * (content_time_s + stalled_s)"
 STANDARD_ERRORS_MIN = 3
 SERIES_MAX = 7
 EDGES = ("since", "until")
@@ -156,10 +155,12 @@ def scored_by(choice: Choice) -> tuple[str, str | None] | None:
 
 
 def most_different(lake: Reader, choice: Choice) -> list[dict[str, Any]]:
-    """Return the combinations of app version, player, CDN and content that suffer most; see `differing`."""
-    columns = ("app_version", "player_name", "cdn", "content_id")
+    """Return combinations of content, app version, player, CDN and country that suffer most; see `differing`."""
+    cut_by = ("content", "app version", "player", "cdn", "country")
+    columns = [DIMENSIONS[name] for name in cut_by]
+    named = ", ".join(f"coalesce({DIMENSIONS[name]}, '{UNKNOWN} {name}') AS {DIMENSIONS[name]}" for name in cut_by)
     chosen = f"""
-        SELECT {", ".join(columns)}, ({SUFFERS})::INTEGER AS suffers
+        SELECT {named}, {definitions()["rebuffer_over_1_pct_ratio"].numerator} AS suffers
         FROM counted_sessions
         WHERE is_started AND {choice.started()}
     """

@@ -165,6 +165,9 @@ WAITING: dict[str, float | None] = {
     "rebuffers_per_hour": 3600 * 3 / 200,
     "time_between_rebuffers_s_exoplayer": 200 / 3,
     "watched_s": 216,
+    "stalled_s": 8,
+    "rebuffer_over_1_pct_ratio": 1 / 2,  # of those that started
+    "rebuffer_by_stall_ratio": 2 / 8,
     # n = 3, ratio 8 / 91 in A; n = 0 in B: 100; C never started
     "smoothness_score_mux": ((50 / 3.25**0.5 + 50 * 2.718281828459045 ** (-80 / 91)) + 100) / 2,
     "buffer_impacted_ratio_adobe": 2 / 3,
@@ -225,6 +228,7 @@ def test_buffering_after_a_seek_is_rebuffering_for_neither_exoplayer_nor_mux(lak
         "rebuffer_ratio_exoplayer": 6 / 100,
         "rebuffers_per_second_exoplayer": 2 / 90,
         "time_between_rebuffers_s_exoplayer": 90 / 2,
+        "rebuffer_by_seek_ratio": 4 / 10,
         "rebuffer_ratio_mux": 6 / 120,  # an ad outside of breaks is watched, too
         "rebuffers_per_minute_mux": 60 * 2 / 120,
         "smoothness_score_mux": 50 / 2**0.5 + 50 * 2.718281828459045 ** (-10 * 6 / 120),

@@ -12,9 +12,10 @@ from typing import Any
 import duckdb
 import pytest
 from rigs.commands import SECRETS, playhead
-from rigs.pages import text_of
+from rigs.pages import reading, text_of
 
 from lake.catalog import connect, location
+from notebooks import questions
 from players.month.audience import COUNTRIES
 from players.month.stories import DAY_MS, SLOW_CDN, SLOW_COUNTRY, Stories, kick_off, stories_before
 from schemas.settings import Settings
@@ -178,6 +179,13 @@ def test_a_cdn_is_slow_in_one_country(week: Week) -> None:
     assert worst["rebuffer_ratio"] > 2.5 * second["rebuffer_ratio"]
     usual_s = median(row["startup_s"] for row in (second, *others))
     assert worst["startup_s"] > 1.3 * usual_s
+
+
+def test_the_page_on_rebuffering_names_the_slow_cdn_in_its_country(week: Week) -> None:
+    """Before the CDN alone and the country alone, and before any app or content."""
+    with reading(week.folder / "data", timedelta(days=7), sample_min=10) as (lake, choice):
+        worst = questions.most_different(lake, choice)[0]
+    assert worst["combination"] == f"{SLOW_CDN} / {SLOW_COUNTRY}"
 
 
 def test_a_robot_looks_at_everything(week: Week) -> None:

@@ -9,12 +9,12 @@ app = marimo.App(width="medium", app_title="Playhead: failures")
 def _():
     import marimo as mo
 
-    from notebooks import figures, page, pictures, questions
+    from notebooks import failures, figures, page, pictures, questions
     from notebooks.connect import read
 
     lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Failures")
     head
-    return bar, figures, lake, mo, page, pictures, questions, read, refresh, set_snapshot, snapshot
+    return bar, failures, figures, lake, mo, page, pictures, questions, read, refresh, set_snapshot, snapshot
 
 
 @app.cell
@@ -64,36 +64,22 @@ def _(choice, lake, mo, pictures, questions):
     }
     over_time = questions.metrics(lake, choice, list(rates), by=choice.bucket, order="value")
     percent = questions.points(over_time, choice, rates, factor=100)
-    mo.vstack([mo.md("## Over time"), pictures.over_time(percent, title="% of sessions", note=choice.zone)])
+    mo.vstack(
+        [
+            mo.md("## Over time"),
+            pictures.over_time(percent, title="% of sessions", note=choice.zone),
+            mo.md(questions.points_in_words(over_time, choice)),
+        ]
+    )
     return
 
 
 @app.cell
-def _(choice, lake, read):
-    ranked = read(
-        lake,
-        f"""
-        WITH every AS (
-            SELECT
-                session_id, is_failed, app_version, len(playback_errors) AS in_session,
-                unnest(playback_errors) AS error, unnest(range(1, len(playback_errors) + 1)) AS place
-            FROM counted_sessions
-            WHERE errors > 0 AND {choice.started()}
-        )
-        SELECT
-            coalesce(error.error_id, 'unknown') AS error,
-            coalesce(error.source, 'unknown') AS source,
-            count(*) AS errors,
-            count(DISTINCT session_id) AS sessions,
-            count(DISTINCT session_id) FILTER (error.is_before_start) AS before_start,
-            count(DISTINCT session_id) FILTER (is_failed AND place = in_session) AS ended_sessions,
-            min(error.at) AS first_at,
-            mode(app_version) AS most_in_version
-        FROM every GROUP BY ALL ORDER BY ended_sessions DESC, errors DESC, error
-        """,
-        **choice.values(),
-    ).to_pylist()
-    return (ranked,)
+def _(choice, failures, lake):
+    errors = failures.reported(lake, choice)
+    ranked = errors.ranked
+    first_seen = failures.first_seen(lake, choice)
+    return errors, first_seen, ranked
 
 
 @app.cell
@@ -113,7 +99,7 @@ def _(mo, ranked):
 
 
 @app.cell
-def _(choice, figures, kinds, lake, mo, page, ranked, read, said):
+def _(choice, figures, kinds, lake, mo, questions, ranked, read, said):
     business = said(kinds.value)
     (failed,) = read(
         lake,
@@ -129,37 +115,114 @@ def _(choice, figures, kinds, lake, mo, page, ranked, read, said):
         **choice.values(),
     ).to_pylist()
     technical = failed["failed"] - failed["business"]
-    enough = {"n": failed["n"], "sample_min": choice.sample_min}
-    shown = [
-        {
-            "error": page.link(mo, "session", row["error"], error=row["error"]),
-            "source": row["source"],
-            "errors": row["errors"],
-            "sessions": row["sessions"],
-            "before start": row["before_start"],
-            "ended sessions": row["ended_sessions"],
-            "first": choice.clock(row["first_at"]),
-            "most in version": row["most_in_version"],
-            "kind": "business" if row["error"] in business else "technical",
-        }
-        for row in ranked
-    ]
+    of = questions.meaning("playback_failure_ratio_cta2066")
+    shares = {
+        "technical": (technical, f"Those whose last error is not marked as business, of {of}"),
+        "business": (failed["business"], f"Those whose last error is marked as business, of {of}"),
+    }
     mo.vstack(
         [
             mo.md("## Technical and business failures (closed sessions)"),
             figures.tiles(
                 mo,
                 [
-                    figures.tile("technical", technical / failed["n"] if failed["n"] else None, "ratio", **enough),
                     figures.tile(
-                        "business", failed["business"] / failed["n"] if failed["n"] else None, "ratio", **enough
-                    ),
+                        label,
+                        count / failed["n"] if failed["n"] else None,
+                        "ratio",
+                        meaning=meaning,
+                        n=failed["n"],
+                        sample_min=choice.sample_min,
+                    )
+                    for label, (count, meaning) in shares.items()
                 ],
             ),
             kinds if ranked else mo.md(""),
+        ]
+    )
+    return (business,)
+
+
+@app.cell
+def _(choice, errors, mo, pictures, questions):
+    from datetime import timedelta
+
+    drawn = [
+        {
+            "at": questions.as_clock(choice.local(row["begins"])),
+            "to": questions.as_clock(choice.local(row["begins"] + timedelta(seconds=choice.bucket_s))),
+            "value": row["errors"],
+            "series": row["series"],
+        }
+        for row in errors.over_time
+    ]
+    left_out = sum(row["errors"] for row in errors.ranked) - sum(row["errors"] for row in errors.over_time)
+    mo.vstack(
+        [
+            mo.md("## Errors over time"),
+            pictures.columns(drawn, title="errors", note=choice.zone),
+            mo.md(
+                f"Each column is {choice.bucket_words} in which they happened, of sessions that started in this "
+                f"period; {left_out:,} errors at its edges, where no column is whole, are left out."
+            ),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(business, choice, failures, figures, first_seen, mo, page, questions, ranked):
+    days = failures.LOOKED_BACK.days
+
+    def first(row):
+        seen = first_seen.get((row["error"], row["source"]), {"first_at": None, "first_in": ""})
+        at = seen["first_at"]
+        when = f"{days} days ago or earlier" if at is None else choice.clock(at)
+        return {"first seen": when, "first in": seen["first_in"]}
+
+    shown = [
+        {
+            "error": page.link(mo, "session", row["error"], error=row["error"]),
+            "source": row["source"],
+            "kind": "business" if row["error"] in business else "technical",
+            "errors": row["errors"],
+            "sessions": row["sessions"],
+            "before start": row["before_start"],
+            "ended sessions": row["ended_sessions"],
+            **first(row),
+            "most often in": row["often_in"] or "no version",
+            "share of its sessions": figures.figure(row["share"], "ratio") if row["often_in"] else "",
+            "of all others": figures.figure(row["rest_share"], "ratio") if row["often_in"] else "",
+            "its n": row["version_n"],
+        }
+        for row in ranked
+    ]
+    meant = {
+        "errors": questions.meaning("errors"),
+        "sessions": f"Sessions with the error; see {questions.meaning('error_impacted_ratio_adobe')}",
+        "before start": "Sessions that had it before main content played.",
+        "ended sessions": f"Sessions that it ended; see {questions.meaning('playback_failure_ratio_cta2066')}",
+        "first seen": f"Its first report in the last {days} days, whatever the filters.",
+        "first in": "The version in which it was reported first, whatever the filters.",
+        "most often in": "The version that has it more often than all others, by three standard errors.",
+    }
+    mo.vstack(
+        [
             mo.md("## Errors, those that ended the most sessions first"),
-            figures.table(mo, shown, empty="No player reported an error in this period.", page_size=20),
-            mo.md("An error leads to the sessions of this period that have it.") if ranked else mo.md(""),
+            figures.table(
+                mo,
+                shown,
+                empty="No player reported an error in this period.",
+                page_size=20,
+                header_tooltip=meant,
+            ),
+            mo.md(
+                "An error leads to the sessions of this period that have it. "
+                f"First seen: in the last {days} days, whatever the filters. No version: none has it more often "
+                f"than all others by three standard errors, in at least {choice.sample_min} sessions."
+            )
+            if ranked
+            else mo.md(""),
         ]
     )
     return

@@ -10,7 +10,8 @@ from rigs.lake import Lake, record_value, write_told
 from rigs.pages import reading
 
 from lake.reading import Reader
-from notebooks import questions
+from notebooks import failures, questions
+from notebooks.connect import read
 from notebooks.filters import Choice
 
 START_MS = int(datetime(2026, 8, 3, 12, tzinfo=UTC).timestamp() * 1000)
@@ -115,3 +116,60 @@ def test_sessions_of_an_unknown_country_are_among_all_others(asked: tuple[Reader
     assert (worst["combination"], worst["n"], worst["rest_share"]) == ("north / PL", EACH, 0)
     unknown = msgspec.structs.replace(choice, among={"country": ["unknown", "DE"]})
     assert questions.most_different(lake, unknown) == []
+
+
+# ---- failures
+
+
+def test_an_error_has_the_version_that_it_is_most_often_in(asked: tuple[Reader, Choice]) -> None:
+    """Half of the sessions of 2.0 have it and no other; two sessions of sixty are no difference."""
+    lake, choice = asked
+    ranked = {row["error"]: row for row in failures.reported(lake, choice).ranked}
+    new = ranked["NEW"]
+    assert [new[name] for name in ("errors", "sessions", "before_start", "ended_sessions")] == [10] * 4
+    (player,) = {row["player_name"] for row in read(lake, "SELECT player_name FROM sessions").to_pylist()}
+    assert (new["often_in"], new["version_n"]) == (f"{player} 2.0", 20)
+    assert (new["share"], new["rest_share"]) == (0.5, 0)
+    old = ranked["OLD"]
+    assert (old["errors"], old["before_start"], old["ended_sessions"], old["often_in"]) == (2, 0, 0, None)
+    plain = read(lake, "SELECT error_id AS error, errors FROM error_ranking($since, $until)", **_times(choice))
+    assert {row["error"]: row["errors"] for row in plain.to_pylist()} == {
+        name: row["errors"] for name, row in ranked.items()
+    }
+
+
+def _times(choice: Choice) -> dict[str, datetime]:
+    return {"since": choice.since, "until": choice.until}
+
+
+def test_errors_over_time_are_those_of_plain_sql_in_whole_stretches(asked: tuple[Reader, Choice]) -> None:
+    """The most frequent error first; what happened at the edges is left out."""
+    lake, choice = asked
+    found = failures.reported(lake, choice).over_time
+    plain = read(
+        lake,
+        f"""
+        SELECT
+            time_bucket(INTERVAL {choice.bucket_s} SECOND, "at") AS begins, error_id AS series, count(*) AS errors
+        FROM playback_errors WHERE started_at >= $since AND started_at < $until GROUP BY ALL
+        """,
+        **_times(choice),
+    ).to_pylist()
+    width = timedelta(seconds=choice.bucket_s)
+    whole = [row for row in plain if row["begins"] >= choice.since and row["begins"] + width <= choice.until]
+    assert found[0]["series"] == "NEW"
+    assert sorted(found, key=str) == sorted(whole, key=str)
+
+
+def test_an_error_is_first_seen_in_thirty_days_whatever_the_filters(asked: tuple[Reader, Choice]) -> None:
+    """One of the first of these days may be older, so no time is said; others have their moment and version."""
+    lake, choice = asked
+    elsewhere = msgspec.structs.replace(choice, among={"cdn": ["elsewhere"]})
+    assert failures.reported(lake, elsewhere).ranked == []
+    seen = failures.first_seen(lake, elsewhere)
+    first = {error: (row["first_at"], row["first_in"].split()[-1]) for (error, _), row in seen.items()}
+    assert first == {
+        "OLD": (None, "1.0"),
+        "MIDDLE": (datetime.fromtimestamp(START_MS / 1000, UTC) + timedelta(days=-20, seconds=6), "0.9"),
+        "NEW": (datetime.fromtimestamp(NEW_MS / 1000, UTC) + timedelta(seconds=1), "2.0"),
+    }

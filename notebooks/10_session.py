@@ -13,7 +13,7 @@ def _():
 
     from lake.find import NoSuchSession
     from lake.one_session import describe, show
-    from notebooks import figures, filters, page, pictures
+    from notebooks import figures, filters, page, viewing
     from notebooks.connect import read, where
     from notebooks.names import as_text
 
@@ -29,10 +29,10 @@ def _():
         length_ms,
         mo,
         page,
-        pictures,
         place,
         read,
         show,
+        viewing,
     )
 
 
@@ -132,18 +132,21 @@ def _(NoSuchSession, found, length_ms, listed, mo, place, show):
 
 
 @app.cell
-def _(choice, chosen_id, lake, mo, pictures, read, timeline):
+def _(choice, chosen_id, lake, mo, read, timeline, viewing):
     spans = read(
         lake,
         "SELECT doing, started_at, ended_at, head_from_s, head_to_s FROM spans WHERE session_id = $session_id",
         session_id=chosen_id,
     ).to_pylist()
+    shown = viewing.viewing(timeline, spans, choice)
+    later = f" {shown.left_out:,} arrivals are later than the picture." if shown.left_out else ""
     mo.vstack(
         [
             mo.md("## As a picture"),
-            pictures.session(mo, spans, timeline.lines, choice),
+            viewing.picture(mo, shown),
             mo.md(
-                "What the session did (bars), its events (ticks, late ones red), its playhead in seconds (line)."
+                "What the session did, the player states that were on (bars), its events when they happened and "
+                f"when they came (ticks; late ones red), its playhead, and its bitrate (lines).{later}"
             ),
         ]
     )

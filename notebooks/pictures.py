@@ -7,17 +7,13 @@ from typing import Any, Concatenate, ParamSpec
 
 import altair as alt
 
-from notebooks.colours import BEFORE, COLOURS, DOING, NOW
-from notebooks.filters import Choice
+from notebooks.colours import BEFORE, COLOURS, NOW
 from notebooks.questions import as_clock
 
 DASHES = [[1, 0], [5, 3], [2, 2], [8, 2], [1, 0], [5, 3], [2, 2], [8, 2]]
 SHAPES = ["circle", "diamond", "square", "triangle-up"]
 BARS_MAX = 40
 ROWS_DRAWN_MAX = 5_000
-LATE_MS = 10_000
-ROOM_PX = 50
-SECONDS = "utcFormat(datum.value, '%H:%M:%S')"
 DATES_MAX = 10  # on an axis of days
 POINTS_MAX = 60  # lines of fewer rows show each as a point
 CLOCK = "utcFormat(datum.value, utchours(datum.value) || utcminutes(datum.value) ? '%H:%M' : '%a %d %b')"
@@ -39,7 +35,7 @@ def _or_a_sentence(picture: Callable[Concatenate[Rows, P], Any]) -> Callable[Con
 
 def _in_words(sentence: str) -> Any:
     return (
-        alt.Chart(_data([{"sentence": sentence}]), height=30, width="container")
+        alt.Chart(data([{"sentence": sentence}]), height=30, width="container")
         .mark_text(align="left", fontSize=14, color="black")
         .encode(x=alt.value(0), text="sentence:N")
         .configure_view(stroke=None)
@@ -54,7 +50,7 @@ def over_time(rows: Sequence[Mapping[str, Any]], *, title: str, note: str, heigh
     """
     names = list(dict.fromkeys(row["series"] for row in rows))
     return (
-        alt.Chart(_data(rows), height=height, width="container")
+        alt.Chart(data(rows), height=height, width="container")
         .mark_line(point=len(rows) < POINTS_MAX)
         .encode(
             _time(note, rows),
@@ -92,7 +88,7 @@ def bars(rows: Sequence[Mapping[str, Any]], value: str, label: str, *, title: st
     """Return horizontal bars, in the order of the rows; tooltips show every column."""
     columns = list(rows[0]) if rows else [label, value]
     return (
-        alt.Chart(_data(rows), height=alt.Step(22), width="container")
+        alt.Chart(data(rows), height=alt.Step(22), width="container")
         .mark_bar(color=NOW)
         .encode(
             alt.X(f"{value}:Q", title=title),
@@ -116,7 +112,7 @@ def stacked(
     `names`: the series in the order of their colours, else that of the alphabet.
     """
     return (
-        alt.Chart(_data(rows), height=height, width="container")
+        alt.Chart(data(rows), height=height, width="container")
         .mark_area()
         .encode(
             _time(note, rows),
@@ -131,7 +127,7 @@ def stacked(
 def columns(rows: Sequence[Mapping[str, Any]], *, title: str, note: str) -> Any:
     """Return stacked columns over time, from `at` to `to`, one for each `series`; rows as for `over_time`."""
     return (
-        alt.Chart(_data(rows), height=240, width="container")
+        alt.Chart(data(rows), height=240, width="container")
         .mark_bar(stroke="white", strokeWidth=0.5, orient="vertical")
         .encode(
             _time(note, rows),
@@ -151,7 +147,7 @@ def parts(rows: Sequence[Mapping[str, Any]], down: str, *, title: str, grey: str
     """
     names = list(dict.fromkeys(row["series"] for row in sorted(rows, key=lambda row: row["place"])))
     return (
-        alt.Chart(_data(rows), height=alt.Step(30), width="container")
+        alt.Chart(data(rows), height=alt.Step(30), width="container")
         .mark_bar(stroke="white", strokeWidth=0.5)
         .encode(
             alt.X("share:Q", title=title, axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])),
@@ -167,7 +163,7 @@ def histogram(rows: Sequence[Mapping[str, Any]], start: str, count: str, *, titl
     """Return bars over ranges of a number, each beginning at `start` and `step` wide."""
     wide = [{**row, "_end": row[start] + step} for row in rows]
     return (
-        alt.Chart(_data(wide), height=200, width="container")
+        alt.Chart(data(wide), height=200, width="container")
         .mark_bar(color=NOW, orient="vertical")
         .encode(
             alt.X(f"{start}:Q", title=title),
@@ -192,7 +188,7 @@ def shares(
     `order` is that of the columns, if it is not their names'.
     """
     largest = max((row[value] for row in rows), default=0)
-    base = alt.Chart(_data(rows), height=alt.Step(24), width="container").encode(
+    base = alt.Chart(data(rows), height=alt.Step(24), width="container").encode(
         alt.X(
             f"{across}:N",
             title=None,
@@ -224,12 +220,12 @@ def intervals(rows: Sequence[Mapping[str, Any]], *, title: str) -> Any:
     aside = alt.YOffset("series:N", sort=names)
     whole = [row for row in rows if row["low"] is not None and row["high"] is not None]
     bars = (
-        alt.Chart(_data(whole), height=alt.Step(14), width="container")
+        alt.Chart(data(whole), height=alt.Step(14), width="container")
         .mark_rule(strokeWidth=3, opacity=0.5)
         .encode(alt.X("low:Q", title=title), alt.X2("high:Q"), label, aside, series(names))
     )
     dots = (
-        alt.Chart(_data(rows))
+        alt.Chart(data(rows))
         .mark_point(filled=True, size=70, opacity=1)
         .encode(
             alt.X("value:Q"),
@@ -250,7 +246,7 @@ def answer(rows: Sequence[Mapping[str, Any]], along: str, value: str) -> Any:
     titled = alt.Y("value:Q", title=value)
     if isinstance(first, datetime | date):
         return (
-            alt.Chart(_data(plain), height=260, width="container")
+            alt.Chart(data(plain), height=260, width="container")
             .mark_line(point=True)
             .encode(
                 alt.X("along:T", title=along, scale=alt.Scale(type="utc"), axis=alt.Axis(labelExpr=CLOCK)), titled
@@ -258,7 +254,7 @@ def answer(rows: Sequence[Mapping[str, Any]], along: str, value: str) -> Any:
         )
     if isinstance(first, int | float):
         return (
-            alt.Chart(_data(plain), height=260, width="container")
+            alt.Chart(data(plain), height=260, width="container")
             .mark_line(point=True)
             .encode(alt.X("along:Q", title=along), titled)
         )
@@ -273,86 +269,6 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, int | float | None) else str(value)
 
 
-def _doing(bars_of: Sequence[Mapping[str, Any]], shared: Mapping[str, Any], blank: Any) -> Any:
-    """Return what a session did as bars in a row. `shared` is of each time axis, `blank` the axis beside it."""
-    names = list(DOING)
-    return (
-        alt.Chart(_data(bars_of), height=60, width="container")
-        .mark_bar(height=40)
-        .encode(
-            alt.X("from:T", **shared),
-            alt.X2("to:T"),
-            blank,
-            alt.Color(
-                "doing:N",
-                title=None,
-                scale=alt.Scale(domain=names, range=[DOING[name] for name in names]),
-                legend=alt.Legend(
-                    orient="bottom",
-                    values=[name for name in names if any(row["doing"] == name for row in bars_of)],
-                ),
-            ),
-            tooltip=["doing:N", alt.Tooltip("seconds:Q", format=",.1f")],
-        )
-    )
-
-
-def session(mo: Any, spans: Sequence[Mapping[str, Any]], lines: Sequence[Any], choice: Choice) -> Any:
-    """Return one session over time: what it did, where its playhead was, and its events.
-
-    `spans` are rows of the view `spans`, `lines` those of a `Timeline`.
-    """
-    bars_of = [
-        {
-            "doing": span["doing"],
-            "from": as_clock(choice.local(span["started_at"])),
-            "to": as_clock(choice.local(span["ended_at"])),
-            "seconds": (span["ended_at"] - span["started_at"]).total_seconds(),
-        }
-        for span in spans
-    ]
-    events = [
-        {
-            "at": as_clock(choice.local(datetime.fromtimestamp(line.client_ms / 1000, UTC))),
-            "event": line.event_type,
-            "playhead_s": line.playhead_s,
-            "took_ms": line.delay_ms,
-            "is_late": line.delay_ms > LATE_MS,
-        }
-        for line in lines
-    ]
-    moments = [row["at"] for row in events] + [bar[edge] for bar in bars_of for edge in ("from", "to")]
-    shared: dict[str, Any] = {
-        "title": None,
-        "scale": alt.Scale(type="utc", domain=[min(moments), max(moments)]),
-        "axis": alt.Axis(labelExpr=SECONDS, labelFlush=True),
-    }
-    at = alt.X("at:T", **shared)
-    # Three charts below each other: the same room on the left, so that one moment is one place.
-    room: dict[str, Any] = {"minExtent": ROOM_PX, "maxExtent": ROOM_PX}
-    blank = alt.Y("blank:N", title=None, axis=alt.Axis(labels=False, ticks=False, domain=False, **room))
-    did = _doing(bars_of, shared, blank)
-    head = (
-        alt.Chart(_data(events), height=160, width="container")
-        .mark_line(color=NOW, interpolate="linear")
-        .encode(
-            at, alt.Y("playhead_s:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5, **room))
-        )
-    )
-    ticks = (
-        alt.Chart(_data(events), height=40, width="container")
-        .mark_tick(thickness=2, size=30)
-        .encode(
-            at,
-            blank,
-            alt.Color(
-                "is_late:N", scale=alt.Scale(domain=[False, True], range=["#444444", "#D55E00"]), legend=None
-            ),
-            tooltip=["event:N", "playhead_s:Q", "took_ms:Q"],
-        )
-    )
-    return mo.vstack([did, ticks, head], gap=0)
-
-
-def _data(rows: Sequence[Mapping[str, Any]]) -> Any:
+def data(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Return rows as a chart takes them."""
     return alt.Data(values=list(rows))  # type: ignore[no-untyped-call]

@@ -74,7 +74,8 @@ class Change(msgspec.Struct, frozen=True):
 class Line(msgspec.Struct, frozen=True):
     """One event in order. `at_s` is from the session's start, by the player's clock; `player` what it does now.
 
-    `delay_ms` is arrival - timestamp - clock offset: how long the event took, compared with the fastest.
+    `delay_ms` is arrival - timestamp - clock offset: how long the event took, compared with the fastest. `bitrate`
+    is the one known from then on, as reported; `states` are the player states that are on.
     """
 
     offset: int
@@ -85,6 +86,8 @@ class Line(msgspec.Struct, frozen=True):
     delay_ms: int
     playhead_s: float
     player: str
+    bitrate: float | None
+    states: list[str]
     flags: list[str]
     changes: list[Change]
     remarks: list[str]
@@ -124,12 +127,13 @@ class Number(msgspec.Struct, frozen=True):
 def lines_of(events: list[Event], fold: Fold) -> tuple[SessionFacts, list[Line]]:
     """Let a new fold take the events in order, and note what each changed."""
     known: list[SessionFacts] = []
-    players: list[str] = []
+    players: list[tuple[str, float | None, list[str]]] = []
     for event in events:
         fold.step(event)
         known.append(fold.facts())
         is_over = fold.end_ms is not None or fold.events_after_end
-        players.append("over" if is_over else PLAYER[fold.doing])
+        states = [name for name, state in fold.states.items() if state.since_ms is not None]
+        players.append(("over" if is_over else PLAYER[fold.doing], fold.bitrate, states))
     facts = known[-1]
     return facts, [_line(events, i, players[i], known) for i in range(len(events))]
 
@@ -147,8 +151,11 @@ def claims_of(facts: SessionFacts, events: list[Event], length_ms: int) -> list[
     ]
 
 
-def _line(events: list[Event], i: int, player: str, known: list[SessionFacts]) -> Line:
+def _line(
+    events: list[Event], i: int, then: tuple[str, float | None, list[str]], known: list[SessionFacts]
+) -> Line:
     event, facts = events[i], known[-1]
+    player, bitrate, states = then
     before = known[i - 1] if i else None
     changes = [
         Change(name, was, now)
@@ -164,6 +171,8 @@ def _line(events: list[Event], i: int, player: str, known: list[SessionFacts]) -
         delay_ms=event.received_ms - event.order_ms - facts.clock_offset_ms,
         playhead_s=event.playhead_s,
         player=player,
+        bitrate=bitrate,
+        states=states,
         flags=list(event.flags),
         changes=changes,
         remarks=_remarks(events, i, changes, facts),

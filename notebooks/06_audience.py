@@ -9,11 +9,11 @@ app = marimo.App(width="medium", app_title="Playhead: audience")
 def _():
     import marimo as mo
 
-    from notebooks import figures, filters, page, pictures, questions
+    from notebooks import audiences, figures, filters, page, pictures, questions
 
     lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Audience")
     head
-    return bar, figures, filters, lake, mo, page, pictures, questions, refresh, set_snapshot, snapshot
+    return audiences, bar, figures, filters, lake, mo, page, pictures, questions, refresh, set_snapshot, snapshot
 
 
 @app.cell
@@ -38,15 +38,16 @@ def _(bar, mo, page):
 
 
 @app.cell
-def _(choice, figures, filters, lake, mo, pictures, questions):
+def _(audiences, choice, figures, filters, lake, mo, pictures, questions):
     known_from = filters.first_moment(lake) or choice.until
-    lines = questions.audience_compared(lake, choice, known_from)
-    now = [line["value"] for line in lines if line["series"] == "this period"]
-    then = [line["value"] for line in lines if line["series"] == choice.compared]
-
-    def mean(values):
-        return sum(values) / len(values) if values else None
-
+    now, then = (audiences.watched(lake, when, known_from) for when in (choice, choice.before()))
+    of = questions.meaning("average_minute_audience")
+    enough = {"n": now.sessions, "sample_min": choice.sample_min}
+    beside = {"n_before": then.sessions, "compared": choice.compared}
+    peak_at = [] if now.peak_at is None else [f"from {choice.clock(now.peak_at)}"]
+    width = (
+        "each minute" if now.width.seconds == 60 else f"{choice.bucket_words}, and its least and largest minute"
+    )
     mo.vstack(
         [
             figures.tiles(
@@ -54,22 +55,40 @@ def _(choice, figures, filters, lake, mo, pictures, questions):
                 [
                     figures.tile(
                         "average audience",
-                        mean(now),
+                        now.average,
                         "viewers",
-                        meaning="Sessions that played main content or ads, in the mean of the period.",
-                        before=mean(then),
-                        compared=choice.compared,
+                        meaning=of,
+                        before=then.average,
+                        **enough,
+                        **beside,
                     ),
                     figures.tile(
-                        "peak", max(now, default=None), "viewers", meaning=f"Largest {choice.bucket_words}."
+                        "largest minute",
+                        now.peak,
+                        "viewers",
+                        meaning=f"The minute with the largest {of}",
+                        before=then.peak,
+                        more=peak_at,
+                        **enough,
+                        **beside,
+                    ),
+                    figures.tile(
+                        "average with ads",
+                        now.with_ads,
+                        "viewers",
+                        meaning=f"Main content or ads; without ads it is {of}",
+                        before=then.with_ads,
+                        **enough,
+                        **beside,
                     ),
                 ],
             ),
             mo.md("## Watching at once"),
-            pictures.over_time(lines, title="viewers in the mean", note=choice.zone),
+            pictures.over_time(audiences.lines(choice, now, then), title="viewers in the mean", note=choice.zone),
             mo.md(
-                f"Main content or ads playing, in the mean of each {choice.bucket_words} that is over; silence "
-                "and pauses are not watching. What was before the lake began is unknown."
+                f"Main content playing, in the mean of {width}; ads, silence and pauses are not in it. "
+                f"n = {now.sessions:,} sessions that played any, in {now.minutes:,} whole minutes; parts of "
+                "minutes at the edges, and what was before the lake began, are left out."
             ),
         ]
     )
@@ -94,7 +113,10 @@ def _(choice, cut_by, filters, lake, mo, pictures, questions):
                 title="viewers in the mean",
                 note=choice.zone,
             ),
-            mo.md("The seven largest, and all others."),
+            mo.md(
+                f"The {questions.SERIES_MAX} largest, and all others: main content playing, in the mean of each "
+                f"{choice.bucket_words} that is whole within the period."
+            ),
         ]
     )
     return

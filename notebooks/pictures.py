@@ -46,10 +46,11 @@ def _in_words(sentence: str) -> Any:
 def over_time(rows: Sequence[Mapping[str, Any]], *, title: str, note: str, height: int = 240) -> Any:
     """Return lines over time, one for each `series`; rows have `at`, `value` and `series`.
 
-    `at` is the wall clock of the zone that the reader chose, as text, so that no browser shifts it.
+    `at` is the wall clock of the zone that the reader chose, as text, so that no browser shifts it. Rows of the first
+    series may have `low` and `high`, which are drawn as a band.
     """
     names = list(dict.fromkeys(row["series"] for row in rows))
-    return (
+    drawn = (
         alt.Chart(data(rows), height=height, width="container")
         .mark_line(point=len(rows) < POINTS_MAX)
         .encode(
@@ -60,6 +61,16 @@ def over_time(rows: Sequence[Mapping[str, Any]], *, title: str, note: str, heigh
             tooltip=[_MOMENT, "series:N", alt.Tooltip("value:Q", format=",.4~f")],
         )
     )
+    banded = [row for row in rows if "low" in row]
+    if not banded:
+        return drawn
+    extent = [alt.Tooltip(f"{edge}:Q", format=",.4~f") for edge in ("low", "high")]
+    band = (
+        alt.Chart(data(banded))
+        .mark_area(opacity=0.25, color=NOW)
+        .encode(_time(note, rows), alt.Y("low:Q"), alt.Y2("high:Q"), tooltip=[_MOMENT, *extent])
+    )
+    return band + drawn
 
 
 def _time(note: str, rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -286,12 +286,12 @@ def as_clock(moment: datetime) -> str:
 
 
 def audience_by(lake: Reader, choice: Choice, column: str) -> list[dict[str, Any]]:
-    """Return `audience` by the largest values of a column, and of all others together."""
+    """Return the audience of main content by the largest values of a column, and of all others together."""
     step_ms = choice.bucket_s * 1000
     return read(
         lake,
         f"""
-        WITH summed AS ({_watched(choice, f"coalesce({column}, '{UNKNOWN}')", step_ms)}), largest AS (
+        WITH summed AS ({_watched(choice, f"coalesce({column}, '{UNKNOWN}')", step_ms, "'playing'")}), largest AS (
             SELECT value FROM summed GROUP BY value ORDER BY sum(viewers) DESC, value LIMIT {SERIES_MAX}
         )
         SELECT
@@ -310,8 +310,8 @@ def _places(choice: Choice, step_ms: int) -> tuple[int, int]:
     return -(-since_ms // step_ms), until_ms // step_ms
 
 
-def _watched(choice: Choice, by: str, step_ms: int) -> str:
-    """Return SQL: for each bucket (`place`) and value of `by`, how many watched in its mean."""
+def _watched(choice: Choice, by: str, step_ms: int, doing: str = _WATCHING_SQL) -> str:
+    """Return SQL: for each bucket (`place`) and value of `by`, how many watched (`doing`) in its mean."""
     low, high = _places(choice, step_ms)
     return f"""
         SELECT
@@ -330,7 +330,7 @@ def _watched(choice: Choice, by: str, step_ms: int) -> str:
                 FROM (
                     SELECT {by} AS value, unnest(spans) AS span FROM counted_sessions
                     WHERE ended_at >= $since AND started_at < $until AND {choice.condition()}
-                ) WHERE span.doing IN ({_WATCHING_SQL})
+                ) WHERE span.doing IN ({doing})
             ) WHERE to_ms > from_ms
         ) GROUP BY place, value
     """

@@ -1,9 +1,10 @@
 """Each story of a generated week is found by the SQL that `players/README.md` gives."""
 
 import contextlib
+import functools
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -16,6 +17,7 @@ from rigs.pages import reading, text_of
 
 from lake.catalog import connect, location
 from notebooks import questions
+from notebooks.gallery import pages
 from players.month.audience import COUNTRIES
 from players.month.stories import DAY_MS, SLOW_CDN, SLOW_COUNTRY, Stories, kick_off, stories_before
 from schemas.settings import Settings
@@ -69,6 +71,14 @@ def stories() -> Stories:
     return stories_before(UNTIL_MS)
 
 
+@pytest.fixture(scope="module")
+def shown(week: Week) -> Iterator[Callable[[str], str]]:
+    """What a page shows of this week, run once as a script."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PLAYHEAD_DATA_DIR", str(week.folder / "data"))
+        yield functools.cache(text_of)
+
+
 def moment(at_ms: int) -> datetime:
     """Return a moment as the lake shows it."""
     return datetime.fromtimestamp(at_ms / 1000, UTC)
@@ -114,13 +124,12 @@ def test_a_release_is_bad(week: Week, stories: Stories) -> None:
 
 
 def test_the_page_on_releases_names_the_bad_one_and_no_other(
-    week: Week, stories: Stories, monkeypatch: pytest.MonkeyPatch
+    shown: Callable[[str], str], stories: Stories
 ) -> None:
     """At the top, with the metric and by how much."""
-    monkeypatch.setenv("PLAYHEAD_DATA_DIR", str(week.folder / "data"))
-    shown = text_of("releases")
-    assert re.findall(r"<b>(\S+) (\S+) is worse than", shown) == [(stories.bad_app, stories.bad_version)]
-    assert re.search(r">failed to start</b>: [0-9.]+% instead of [0-9.]+%: \+[0-9.]+ points \(\+", shown)
+    text = shown("releases")
+    assert re.findall(r"<b>(\S+) (\S+) is worse than", text) == [(stories.bad_app, stories.bad_version)]
+    assert re.search(r">failed to start</b>: [0-9.]+% instead of [0-9.]+%: \+[0-9.]+ points \(\+", text)
 
 
 def test_a_cdn_is_away(week: Week, stories: Stories) -> None:
@@ -148,16 +157,21 @@ def test_a_campaign_fails(week: Week, stories: Stories) -> None:
             assert day["completed_ratio"] > 0.6, day
 
 
-def test_the_page_on_ads_names_the_campaign_that_fails(
-    week: Week, stories: Stories, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_page_on_ads_names_the_campaign_that_fails(shown: Callable[[str], str], stories: Stories) -> None:
     """At the top, with the share of its ads that ended early; and the error that came with it."""
-    monkeypatch.setenv("PLAYHEAD_DATA_DIR", str(week.folder / "data"))
-    shown = text_of("ads")
-    named = re.findall(r"<b>([^<]*)</b>: [0-9.]+% of [0-9,]+ ads ended neither", shown)
+    named = re.findall(r"<b>([^<]*)</b>: [0-9.]+% of [0-9,]+ ads ended neither", shown("ads"))
     assert len(named) == 1
     assert named[0].endswith(stories.lost_campaign)
-    assert "AD-VAST-402" in shown
+    assert "AD-VAST-402" in shown("ads")
+
+
+@pytest.mark.parametrize("path", pages())
+def test_every_page_has_numbers_of_the_week(shown: Callable[[str], str], path: str) -> None:
+    """As a script: no cell fails, a number is there, and no page says that there is nothing to see."""
+    text = shown(path)
+    assert re.search(r"(n = |<b>|sessions: the first )[1-9]|>[0-9,]+ rows", text)
+    assert "Nothing has arrived yet" not in text
+    assert "There is nothing to see yet" not in text
 
 
 def test_a_match_has_a_kick_off_storm(week: Week) -> None:
@@ -250,6 +264,31 @@ def test_phones_pass_tunnels(week: Week) -> None:
     late = week.story("Tunnels.")
     assert {row["channel"] for row in late} == {"android", "ios"}
     assert sum(row["sessions"] for row in late) >= 5
+
+
+def test_some_clocks_are_wrong(week: Week) -> None:
+    """By minutes, or by the hours of another zone; such a session has the time of its arrival all the same."""
+    rows = week.ask(
+        """
+        WITH told AS (
+            SELECT session_id, min(epoch_ms(received_at) - epoch_ms(client_ts)) / 60000 AS minutes_late
+            FROM events GROUP BY session_id
+        )
+        SELECT
+            abs(minutes_late) > 2 AS is_wrong, abs(minutes_late) > 20 AS is_of_another_zone,
+            count(*) AS sessions, list(DISTINCT round(minutes_late / 60)::INT) AS hours_late,
+            max(abs(epoch_ms(started_at) - epoch_ms(first_received_at))) / 1000 AS corrected_to_s
+        FROM told JOIN sessions USING (session_id) WHERE clock_offset_ms IS NOT NULL GROUP BY ALL ORDER BY ALL
+        """
+    )
+    right, by_minutes, by_hours = rows
+    assert [right["hours_late"], by_minutes["hours_late"]] == [[0], [0]]
+    assert set(by_hours["hours_late"]) == {-1, 1, 9}
+    for wrong in (by_minutes, by_hours):
+        assert 0.005 < wrong["sessions"] / right["sessions"] < 0.06
+        assert wrong["corrected_to_s"] < 5
+    (found,) = week.ask("SELECT count(*) AS sessions FROM wrong_clocks WHERE abs(clock_offset_ms) > 120000")
+    assert found["sessions"] == by_minutes["sessions"] + by_hours["sessions"]
 
 
 def test_some_starts_are_retried(week: Week) -> None:

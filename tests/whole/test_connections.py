@@ -3,27 +3,20 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 from rigs.commands import PLAYHEAD, ask, environment
+from rigs.dbt import dbt_programs
 from rigs.lake import Lake, record_value, write_values
 from rigs.session_model import NOON_MS
 
 PAGE = (Path(__file__).parents[2] / "lake" / "CONNECT.md").read_text()
 PATH = f"{PLAYHEAD.parent}{os.pathsep}{os.environ['PATH']}"
-_MISSING = "is not installed, see the group `recipes` in pyproject.toml"
-
-
-def needs(program: str) -> pytest.MarkDecorator:
-    """Skip a recipe whose program is too large for every checkout."""
-    return pytest.mark.skipif(shutil.which(program, path=PATH) is None, reason=f"{program} {_MISSING}")
 
 
 def blocks(heading: str, language: str) -> list[str]:
@@ -54,9 +47,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cwd
 
 
-def run_shell(script: str, folder: Path) -> str:
-    """Run lines of shell as they are printed; return what they print."""
-    settings = {"PATH": PATH, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
+def run_shell(script: str, folder: Path, *programs: Path) -> str:
+    """Run lines of shell as they are printed, with folders of more programs; return what they print."""
+    settings = {"PATH": os.pathsep.join([*map(str, programs), PATH]), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
     done = subprocess.run(
         ["/bin/sh", "-ec", script], cwd=folder, env=environment(settings), capture_output=True, text=True
     )
@@ -96,7 +89,6 @@ def test_cells_of_jupyter_answer_with_pandas_and_ibis(folder: Path) -> None:
     assert re.search(rf"^0 .* {top['n']}$", by_content, re.MULTILINE), by_content
 
 
-@pytest.mark.skipif(find_spec("polars") is None, reason=f"polars {_MISSING}")
 def test_polars_takes_an_answer(folder: Path) -> None:
     """As a frame."""
     script = "\n".join([*blocks("Python", "python"), *blocks("polars", "python"), "print(days['n'].sum())"])
@@ -106,7 +98,6 @@ def test_polars_takes_an_answer(folder: Path) -> None:
     assert int(done.stdout) == ask("SELECT count(*) AS n FROM sessions", cwd=folder)[0]["n"]
 
 
-@needs("duckdb")
 def test_duckdb_s_shell_opens_the_lake(folder: Path) -> None:
     """With what `playhead attach` prints."""
     (script,) = blocks("DuckDB's shell", "sh")
@@ -115,7 +106,6 @@ def test_duckdb_s_shell_opens_the_lake(folder: Path) -> None:
         assert re.search(rf"{re.escape(row['player_name'])} *│ +{row['sessions']} ", printed), printed
 
 
-@needs("dbt")
 def test_dbt_builds_marts_in_a_file_of_its_own(folder: Path, tmp_path: Path) -> None:
     """From views and macros of the lake, twice, and the lake is unchanged."""
     (tmp_path / "data").symlink_to(folder / "data")
@@ -128,7 +118,7 @@ def test_dbt_builds_marts_in_a_file_of_its_own(folder: Path, tmp_path: Path) -> 
     question = "SELECT count(*) AS snapshots FROM ducklake_snapshots('lake')"
     before = ask(question, cwd=folder)
     (script,) = blocks("dbt", "sh")
-    assert "ERROR=0" in run_shell(script + script, tmp_path)
+    assert "ERROR=0" in run_shell(script + script, tmp_path, dbt_programs())
     with duckdb.connect(tmp_path / "marts.duckdb", read_only=True) as marts:
         rows = marts.execute("SELECT sum(sessions) FROM sessions_by_day").fetchall()
     assert rows == [(ask("SELECT sum(sessions)::INTEGER AS n FROM metrics_by(['day'])", cwd=folder)[0]["n"],)]

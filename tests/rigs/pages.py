@@ -1,12 +1,17 @@
 """The pages: run as scripts, and served, with what a browser sees of them."""
 
 import contextlib
+import functools
 import html
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+
+import marimo
+import pytest
 
 from lake.reading import Reader
 from notebooks.connect import open_lake
@@ -27,17 +32,30 @@ CHARTS = f"{EVERY}.filter((element) => element.matches('canvas, svg.marks')).len
 IS_SETTLED = "!document.querySelector('[data-testid=loading-indicator]')"
 
 
-def text_of(path: str) -> str:
-    """Run a page over the lake of this process's environment; return what its cells show, text and markup."""
+def text_of(path: str, **address: str) -> str:
+    """Run a page over the lake of this process's environment; return what its cells show, text and markup.
+
+    `address` is what a reader's address would say after the question mark.
+    """
     spec = importlib.util.spec_from_file_location(path, pages()[path])
     assert spec is not None
     assert spec.loader is not None
     page = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(page)
-    outputs, _ = page.app.run()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(marimo, "query_params", functools.partial(_given, marimo.query_params, dict(address)))
+        outputs, _ = page.app.run()
     shown = "".join(str(getattr(output, "text", output)) for output in outputs if output is not None)
     # marimo's own elements have their content as JSON in an attribute.
     return re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), html.unescape(shown))
+
+
+def _given(query_params: Callable[[], Any], address: dict[str, str]) -> Any:
+    """Return the address of a script, which is empty when it begins, with what it is to say."""
+    given = query_params()
+    while address:
+        given.set(*address.popitem())
+    return given
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from rigs.browser import Page, opened
-from rigs.pages import EVERY, IS_SETTLED, served
+from rigs.pages import CHANGE_PERIOD, EVERY, served, settle
 from rigs.processes import Process
 from rigs.waiting import until
 
@@ -20,17 +20,6 @@ from notebooks.gallery import pages
 
 REST_S = 10
 HAS_NUMBERS = f"{EVERY}.some((element) => element.matches('.tile b, tbody td'))"
-# Choose another period, as a hand does, and return whether there was one to choose.
-CHANGE_PERIOD = f"""
-    (function change(options) {{
-        const other = options.find((option) => option.text === 'last 7 days');
-        if (!other) return false;
-        const select = other.closest('select');
-        Object.getOwnPropertyDescriptor(HTMLSelectElement.prototype, 'value').set.call(select, other.value);
-        select.dispatchEvent(new Event('change', {{ bubbles: true }}));
-        return true;
-    }})({EVERY}.filter((element) => element.matches('select option')))
-"""
 PERIOD = "new URLSearchParams(location.search).get('period')"
 
 
@@ -40,33 +29,18 @@ def busy_s(page: Page) -> float:
     return float(metrics["TaskDuration"])
 
 
-def settled_s(page: Page) -> float:
-    """Wait until nothing has been computed for a second; return when that second began."""
-    idle: list[float] = []
-
-    def is_idle() -> bool:
-        if page.evaluate(IS_SETTLED):
-            idle.append(time.monotonic())
-        else:
-            idle.clear()
-        return bool(idle) and idle[-1] - idle[0] > 1
-
-    until(is_idle, "it goes on computing")
-    return idle[0]
-
-
 def measure(page: Page, address: str, path: str, server: Process) -> str:
     """Return the row of a page."""
     began_s, cpu_s = time.monotonic(), server.cpu_s()
     page.call("Page.navigate", url=f"{address}{path}/?period=last+30+days")
     until(lambda: page.evaluate(HAS_NUMBERS), f"no numbers on {path}")
     first_s = time.monotonic() - began_s
-    all_s, all_cpu_s = settled_s(page) - began_s, server.cpu_s() - cpu_s
+    all_s, all_cpu_s = settle(page) - began_s, server.cpu_s() - cpu_s
     began_s, cpu_s = time.monotonic(), server.cpu_s()
     changed = "-"
     if page.evaluate(CHANGE_PERIOD):
         until(lambda: page.evaluate(PERIOD) == "last 7 days", "no other period")
-        changed = f"{settled_s(page) - began_s:.1f} / {server.cpu_s() - cpu_s:.1f}"
+        changed = f"{settle(page) - began_s:.1f} / {server.cpu_s() - cpu_s:.1f}"
     began_s, cpu_s, was_s = time.monotonic(), server.cpu_s(), busy_s(page)
     time.sleep(REST_S)
     rest_s = time.monotonic() - began_s

@@ -3,7 +3,6 @@
 import contextlib
 import re
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -48,8 +47,7 @@ def browser(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A browser that knows the token, and remembers what it asked for and what went wrong."""
     with opened(address, tmp_path_factory.mktemp("browser") / "profile") as page:
         page.wait(lambda page: "Playhead" in page.text())
-        for domain in ("Network", "Log", "Runtime"):
-            page.call(f"{domain}.enable")
+        page.listen()
         page.call("Page.addScriptToEvaluateOnNewDocument", source=SHIFTS)
         yield page
 
@@ -196,18 +194,11 @@ def test_it_asks_nobody_but_its_server_and_the_ingest_and_logs_no_error(page: Pa
     play(page)
     page.click("#captions")
     page.wait(lambda page: all_stored(page, "sessionStart", "play", "stateStart"))
-    hosts = {urlsplit(page.evaluate("location.href")).netloc, f"127.0.0.1:{stack.port}"}
-    asked = [urlsplit(each["request"]["url"]) for each in said(page, "Network.requestWillBeSent")]
-    assert {each.netloc for each in asked if each.scheme != "data"} == hosts
-    assert not said(page, "Runtime.exceptionThrown")
-    assert not [each for each in said(page, "Log.entryAdded") if each["entry"]["level"] in ("error", "warning")]
+    assert page.hosts() == {urlsplit(page.evaluate("location.href")).netloc, f"127.0.0.1:{stack.port}"}
+    assert page.faults() == []
+    assert not [each for each in page.said("Log.entryAdded") if each["entry"]["level"] == "warning"]
     assert page.evaluate("fetch('http://127.0.0.2:1/').catch(() => 'refused')") == "refused"
-    assert "Content Security Policy" in str(said(page, "Log.entryAdded"))
-
-
-def said(page: Page, method: str) -> list[dict[str, Any]]:
-    """Return what the browser told of one kind."""
-    return [event["params"] for event in page.events if event["method"] == method]
+    assert "Content Security Policy" in str(page.said("Log.entryAdded"))
 
 
 @needs_chromium

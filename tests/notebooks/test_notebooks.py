@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from rigs.browser import Page, needs_chromium, opened
 from rigs.commands import environment, playhead
 from rigs.lake import Lake, record_value, write_values
-from rigs.pages import CHARTS, EVERY, IS_SETTLED, served
+from rigs.pages import CHARTS, EVERY, IS_SETTLED, served, settle
 from rigs.stranger import Stranger, listening
 
 from lake.reading import QueryRefused
@@ -22,6 +23,11 @@ from notebooks.gallery import pages
 from schemas.faults import NotReady
 
 CUT = {"startup", "rebuffering", "failures", "audience", "viewers", "ads", "quality"}
+FAULTS = """
+    console.error('logged');
+    setTimeout(() => { throw new Error('thrown'); });
+    fetch('http://127.0.0.2:1/').catch(() => 0);
+"""
 SELECTED = f"{EVERY}.filter((element) => element.matches('option:checked')).map((option) => option.text)"
 PROJECT = Path(__file__).parents[2]
 NOTEBOOK = PROJECT / "notebooks" / "01_now.py"
@@ -71,15 +77,25 @@ def test_a_notebook_runs_as_a_script(data_dir: Path) -> None:
     assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
 
 
-@pytest.fixture
-def url(data_dir: Path, tmp_path: Path) -> Iterator[str]:
-    """The page of the notebook, as `playhead notebooks` serves it."""
-    with served(data_dir, tmp_path) as (address, _):
-        yield f"{address}now/"
+@pytest.fixture(scope="module")
+def address(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the pages are, as `playhead notebooks` serves them."""
+    with served(data_dir, tmp_path_factory.mktemp("pages")) as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A browser, which remembers what it asked for and what went wrong."""
+    with opened("about:blank", tmp_path_factory.mktemp("browser") / "profile") as page:
+        page.listen()
+        yield page
 
 
 @needs_chromium
-def test_a_person_sees_what_is_watched_now_in_a_browser(url: str, data_dir: Path, tmp_path: Path) -> None:
+def test_a_person_sees_what_is_watched_now_in_a_browser(
+    browser: Page, address: str, data_dir: Path, tmp_path: Path
+) -> None:
     """Numbers, two charts that are drawn, and no error; from this machine alone."""
     lake = open_lake({}, data_dir)
     sessions = read(
@@ -89,55 +105,58 @@ def test_a_person_sees_what_is_watched_now_in_a_browser(url: str, data_dir: Path
     ).to_pylist()[0]["n"]
     assert sessions > 0
     lake.close()
-    with opened(url, tmp_path / "profile") as page:
-        page.wait(lambda page: page.evaluate(CHARTS) == 2 and f"n = {sessions}" in page.text())
-        page.wait(lambda page: " s ago" in page.text())
-        text = page.text()
-        assert text.startswith("Now")
-        assert re.search(r"up to \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(UTC\), [\d,]+ s ago", text)
-        assert "Traceback" not in text
-        assert "error" not in text.lower().replace("errors", "")
-        hosts = page.evaluate("performance.getEntriesByType('resource').map(each => new URL(each.name).hostname)")
-        assert {host for host in hosts if host} <= {"127.0.0.1"}
-        (tmp_path / "now.png").write_bytes(page.screenshot())
-        assert (tmp_path / "now.png").stat().st_size > 20_000
+    browser.call("Page.navigate", url=f"{address}now/")
+    browser.wait(lambda page: page.evaluate(CHARTS) == 2 and f"n = {sessions}" in page.text())
+    browser.wait(lambda page: " s ago" in page.text())
+    text = browser.text()
+    assert text.startswith("Now")
+    assert re.search(r"up to \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(UTC\), [\d,]+ s ago", text)
+    assert "Traceback" not in text
+    assert "error" not in text.lower().replace("errors", "")
+    (tmp_path / "now.png").write_bytes(browser.screenshot())
+    assert (tmp_path / "now.png").stat().st_size > 20_000
 
 
 @needs_chromium
-def test_every_page_is_drawn_on_a_desk_and_on_a_phone(data_dir: Path, tmp_path: Path) -> None:
-    """No cell fails, nothing is asked of another host, and a phone scrolls down, not sideways.
+@pytest.mark.parametrize("width", [1440, 390])
+def test_every_page_is_drawn_on_a_desk_and_on_a_phone(browser: Page, address: str, width: int) -> None:
+    """No cell fails, no error is logged, no other host is asked, and a phone scrolls down, not sideways.
 
     The address says what a page cuts its sessions by.
     """
-    with (
-        served(data_dir, tmp_path) as (address, _),
-        opened("about:blank", tmp_path / "profile") as page,
-    ):
-        for width in (1440, 390):
-            page.call(
-                "Emulation.setDeviceMetricsOverride",
-                width=width,
-                height=900,
-                deviceScaleFactor=1,
-                mobile=width < 500,
-            )
-            for path in pages():
-                page.call("Page.navigate", url=f"{address}{path}/?period=last+24+hours&by=country")
-                page.wait(lambda page: page.evaluate(CHARTS) >= 1 and page.evaluate(IS_SETTLED))
-                if path in CUT:
-                    page.wait(lambda page: "country" in page.evaluate(SELECTED))
-                text = page.text()
-                assert "Traceback" not in text
-                assert "went wrong" not in text
-                assert page.evaluate("document.documentElement.scrollWidth") <= width
-                hosts = page.evaluate(
-                    "performance.getEntriesByType('resource').map(each => new URL(each.name).hostname)"
-                )
-                assert {host for host in hosts if host} <= {"127.0.0.1"}
+    browser.call(
+        "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
+    )
+    for path in pages():
+        browser.events.clear()
+        browser.call("Page.navigate", url=f"{address}{path}/?period=last+24+hours&by=country")
+        browser.wait(lambda page: page.evaluate(CHARTS) >= 1)
+        settle(browser, for_s=0.3)
+        if path in CUT:
+            browser.wait(lambda page: "country" in page.evaluate(SELECTED))
+        text = browser.text()
+        assert "Traceback" not in text
+        assert "went wrong" not in text
+        assert browser.evaluate("document.documentElement.scrollWidth") <= width
+        assert (path, browser.faults()) == (path, [])
+        assert browser.hosts() == {urlsplit(address).netloc}
+    browser.call("Emulation.clearDeviceMetricsOverride")
 
 
 @needs_chromium
-def test_a_viewer_leads_to_its_sessions_and_an_address_to_one_of_them(data_dir: Path, tmp_path: Path) -> None:
+def test_what_a_page_must_not_do_would_be_found(browser: Page, address: str) -> None:
+    """An error in the console, one that nobody catches, and a request to another host."""
+    browser.call("Page.navigate", url=address)
+    browser.wait(lambda page: "Playhead" in page.text())
+    browser.evaluate(FAULTS)
+    browser.wait(lambda page: all(word in str(page.faults()) for word in ("logged", "thrown", "Fetch: ")))
+    assert "127.0.0.2:1" in browser.hosts()
+
+
+@needs_chromium
+def test_a_viewer_leads_to_its_sessions_and_an_address_to_one_of_them(
+    browser: Page, address: str, data_dir: Path
+) -> None:
     """The oldest of a viewer's sessions is below the others, and chosen as the address names it."""
     with open_lake({}, data_dir) as lake:
         (viewer,) = read(
@@ -148,18 +167,15 @@ def test_a_viewer_leads_to_its_sessions_and_an_address_to_one_of_them(data_dir: 
     link = f"{EVERY}.find((element) => element.matches('a[href*=\"find={viewer['id']}\"]'))"
     count = f"{EVERY}.some((element) => element.textContent.includes('sessions: {viewer['n']}'))"
     chosen = "new URLSearchParams(location.search).get('session')"
-    with (
-        served(data_dir, tmp_path) as (address, _),
-        opened(f"{address}viewers/?period=last+24+hours", tmp_path / "profile") as page,
-    ):
-        page.wait(lambda page: page.evaluate(f"!!{link}"))
-        page.evaluate(f"{link}.click()")
-        page.wait(lambda page: page.evaluate(count) and page.evaluate(chosen))
-        page.call("Page.navigate", url=f"{address}session/?find={viewer['id']}&session={viewer['oldest']}")
-        page.wait(lambda page: viewer["oldest"] in page.text() and "arithmetic" in page.text())
-        assert page.evaluate(chosen) == viewer["oldest"]
-        page.call("Page.navigate", url=f"{address}session/?error=no-such")
-        page.wait(lambda page: "No session fits" in page.text())
+    browser.call("Page.navigate", url=f"{address}viewers/?period=last+24+hours")
+    browser.wait(lambda page: page.evaluate(f"!!{link}"))
+    browser.evaluate(f"{link}.click()")
+    browser.wait(lambda page: page.evaluate(count) and page.evaluate(chosen))
+    browser.call("Page.navigate", url=f"{address}session/?find={viewer['id']}&session={viewer['oldest']}")
+    browser.wait(lambda page: viewer["oldest"] in page.text() and "arithmetic" in page.text())
+    assert browser.evaluate(chosen) == viewer["oldest"]
+    browser.call("Page.navigate", url=f"{address}session/?error=no-such")
+    browser.wait(lambda page: "No session fits" in page.text())
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -73,6 +74,36 @@ class Page:
         with connect(target["webSocketDebuggerUrl"], max_size=None) as connection:
             yield Page(connection)
         httpx.get(f"{browser}/close/{target['id']}")
+
+    def listen(self) -> None:
+        """Let the browser tell what it asks for, what it logs and what is thrown, from now on."""
+        for domain in ("Network", "Log", "Runtime"):
+            self.call(f"{domain}.enable")
+
+    def said(self, method: str) -> list[dict[str, Any]]:
+        """Return what the browser told of one kind, as far as calls have read."""
+        return [event["params"] for event in self.events if event["method"] == method]
+
+    def hosts(self) -> set[str]:
+        """Return the hosts, with their ports, that the page asked, sockets included."""
+        urls = [each["request"]["url"] for each in self.said("Network.requestWillBeSent")]
+        urls += [each["url"] for each in self.said("Network.webSocketCreated")]
+        return {urlsplit(url).netloc for url in urls if urlsplit(url).scheme != "data"}
+
+    def faults(self) -> list[str]:
+        """Return the errors in the console, the exceptions that nobody caught, and the requests that failed.
+
+        Requests that the page itself gave up are none.
+        """
+        called = [each for each in self.said("Runtime.consoleAPICalled") if each["type"] in ("error", "assert")]
+        found = [str([part.get("value") or part.get("description") for part in each["args"]]) for each in called]
+        found += [str(each["exceptionDetails"]) for each in self.said("Runtime.exceptionThrown")]
+        logged = [each["entry"] for each in self.said("Log.entryAdded")]
+        found += [f"{each['text']} {each.get('url')}" for each in logged if each["level"] == "error"]
+        failed = [each for each in self.said("Network.loadingFailed") if not each.get("canceled")]
+        found += [f"{each['type']}: {each['errorText']}" for each in failed]
+        answers = [each["response"] for each in self.said("Network.responseReceived")]
+        return found + [f"{each['status']} {each['url']}" for each in answers if each["status"] >= 400]
 
     def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript expression. Raises ScriptError."""

@@ -5,6 +5,7 @@ import functools
 import html
 import importlib.util
 import re
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,8 +18,10 @@ from lake.reading import Reader
 from notebooks.connect import open_lake
 from notebooks.filters import Choice, newest_moment
 from notebooks.gallery import pages
+from rigs.browser import Page
 from rigs.commands import started
 from rigs.processes import Process
+from rigs.waiting import until
 
 # All elements of a page, those in shadow roots too, where no selector reaches: marimo draws charts there.
 EVERY = """
@@ -30,6 +33,17 @@ EVERY = """
 CHARTS = f"{EVERY}.filter((element) => element.matches('canvas, svg.marks')).length"
 # An hourglass is shown while a cell runs.
 IS_SETTLED = "!document.querySelector('[data-testid=loading-indicator]')"
+# Choose another period, as a hand does, and return whether there was one to choose.
+CHANGE_PERIOD = f"""
+    (function change(options) {{
+        const other = options.find((option) => option.text === 'last 7 days');
+        if (!other) return false;
+        const select = other.closest('select');
+        Object.getOwnPropertyDescriptor(HTMLSelectElement.prototype, 'value').set.call(select, other.value);
+        select.dispatchEvent(new Event('change', {{ bubbles: true }}));
+        return true;
+    }})({EVERY}.filter((element) => element.matches('select option')))
+"""
 
 
 def text_of(path: str, **address: str) -> str:
@@ -77,3 +91,18 @@ def served(data_dir: Path, cwd: Path, **settings: str) -> Iterator[tuple[str, Pr
         )
         yield found[1], server
         assert server.end() == 0, server.output
+
+
+def settle(page: Page, *, for_s: float = 1.0) -> float:
+    """Wait until nothing has been computed for so long; return when that time began."""
+    idle: list[float] = []
+
+    def is_idle() -> bool:
+        if page.evaluate(IS_SETTLED):
+            idle.append(time.monotonic())
+        else:
+            idle.clear()
+        return bool(idle) and idle[-1] - idle[0] > for_s
+
+    until(is_idle, "it goes on computing")
+    return idle[0]

@@ -108,14 +108,15 @@ def _(choice, figures, health, lake, mo, questions):
 
 @app.cell
 def _(choice, known_from, lake, mo, pictures, questions):
-    lines = questions.audience_compared(lake, choice, known_from, *choice.beside_a_week_before())
+    lines, sessions = questions.audience_compared(lake, choice, known_from, *choice.beside_a_week_before())
     mo.vstack(
         [
             mo.md("## Watching at once"),
             pictures.over_time(lines, title="viewers in the mean", note=choice.zone),
             mo.md(
                 f"Main content or ads playing, in the mean of each {choice.bucket_words} that is over; "
-                "silence and pauses are not watching. What was before the lake began is unknown."
+                f"silence and pauses are not watching. n = {sessions:,} sessions that watched any of it; what was "
+                "before the lake began is unknown."
             ),
         ]
     )
@@ -145,11 +146,15 @@ def _(choice, figures, lake, mo, pictures, questions):
         }
         for row in by_content
     ]
+    headed = dict(zip(["hours", "startup p95", "rebuffering", "failed to start"], columns, strict=True))
+    meant = {head: questions.meaning(name) for head, name in headed.items()}
     mo.vstack(
         [
             mo.md("## By content"),
             pictures.bars(table[:15], "hours", "content", title="hours of main content played"),
-            figures.table(mo, table, page_size=15),
+            figures.table(
+                mo, table, page_size=15, header_tooltip={"sessions": questions.meaning("sessions"), **meant}
+            ),
         ]
     )
     return

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from lake.metrics import Metric, read_catalogue
 from lake.reading import Reader
-from notebooks.connect import read
+from notebooks.connect import read, read_each
 from notebooks.filters import DIMENSIONS, UNKNOWN, Choice, stretches
 
 STANDARD_ERRORS_MIN = 3
@@ -206,19 +206,18 @@ def differing_sql(chosen: str, columns: Sequence[str]) -> str:
     """
 
 
-def audience(lake: Reader, choice: Choice, known_from: datetime, *, bucket_s: int = 0) -> pa.Table:
+def audience(lake: Reader, choice: Choice, known_from: datetime) -> pa.Table:
     """Return how many watched, in the mean of each bucket of time: main content or ads played, by the spans.
 
     Buckets that are not whole within the period, or that began before `known_from`, are left out, and so are
-    sessions that closed before there were spans. `bucket_s` is the width of a bucket, if not that of the choice.
+    sessions that closed before there were spans.
     """
-    step_ms = (bucket_s or choice.bucket_s) * 1000
-    low, high = _places(choice, step_ms)
-    first = max(low, -(-int(known_from.timestamp() * 1000) // step_ms))
+    step_ms = choice.bucket_s * 1000
+    first, high = _known_places(choice, known_from, step_ms)
     return read(
         lake,
         f"""
-        WITH summed AS ({_watched(choice, "1", step_ms)})
+        WITH summed AS ({_watched(f"({_watching(choice, '1', step_ms, _WATCHING_SQL)})", step_ms)})
         SELECT make_timestamptz(place * {step_ms * 1000}) AS at, coalesce(viewers, 0) AS viewers
         FROM (SELECT unnest(range({first}, {high})) AS place) LEFT JOIN summed USING (place) ORDER BY place
         """,
@@ -226,29 +225,43 @@ def audience(lake: Reader, choice: Choice, known_from: datetime, *, bucket_s: in
     )
 
 
-def audience_compared(lake: Reader, choice: Choice, known_from: datetime, *others: Choice) -> list[dict[str, Any]]:
+def audience_compared(
+    lake: Reader, choice: Choice, known_from: datetime, *others: Choice
+) -> tuple[list[dict[str, Any]], int]:
     """Return `audience` of the period and of the one before, at the same times of the chart, for `over_time`.
 
-    `others` are the same choice, compared with other times. Times that touch are one query.
+    `others` are the same choice, compared with other times. Times that touch are one query. And how many sessions
+    the audience of the period is made of.
     """
+    step_ms = choice.bucket_s * 1000
     asked = [("this period", choice, timedelta(0))]
     asked += [(each.compared, each.before(), each.back) for each in (choice, *others)]
-    watched = [
-        row
-        for whole, _ in stretches(when for _, when, _ in asked)
-        for row in audience(lake, whole, known_from, bucket_s=choice.bucket_s).to_pylist()
-    ]
-    points = []
-    for series, when, moved in asked:
-        low, high = (
-            datetime.fromtimestamp(place * choice.bucket_s, UTC) for place in _places(when, choice.bucket_s * 1000)
+    low, high = _known_places(choice, known_from, step_ms)
+    watched: dict[int, float] = {}
+    sessions = 0
+    for whole, parts in stretches(when for _, when, _ in asked):
+        known = _known_places(whole, known_from, step_ms)
+        answers = read_each(
+            lake,
+            _watching(whole, "1", step_ms, _WATCHING_SQL),
+            {
+                "audience": f"SELECT place, viewers FROM ({_watched('chosen', step_ms)})",
+                "within": f"""
+                    SELECT count(DISTINCT session_id) AS sessions
+                    FROM chosen WHERE to_ms > {low * step_ms} AND from_ms < {high * step_ms}
+                """,
+            },
+            **whole.values(),
         )
-        points += [
-            {"at": as_clock(choice.local(row["at"] + moved)), "value": row["viewers"], "series": series}
-            for row in watched
-            if low <= row["at"] < high
-        ]
-    return points
+        watched |= dict.fromkeys(range(*known), 0.0)
+        watched |= {row["place"]: row["viewers"] for row in answers["audience"] if row["place"] in watched}
+        sessions += answers["within"][0]["sessions"] if choice in parts else 0
+    return [
+        {"at": as_clock(choice.local(at + moved)), "value": watched[place], "series": series}
+        for series, when, moved in asked
+        for place in range(*_known_places(when, known_from, step_ms))
+        for at in [datetime.fromtimestamp(place * choice.bucket_s, UTC)]
+    ], sessions
 
 
 def points(
@@ -288,10 +301,11 @@ def as_clock(moment: datetime) -> str:
 def audience_by(lake: Reader, choice: Choice, column: str) -> list[dict[str, Any]]:
     """Return the audience of main content by the largest values of a column, and of all others together."""
     step_ms = choice.bucket_s * 1000
+    spans = _watching(choice, f"coalesce({column}, '{UNKNOWN}')", step_ms, "'playing'")
     return read(
         lake,
         f"""
-        WITH summed AS ({_watched(choice, f"coalesce({column}, '{UNKNOWN}')", step_ms, "'playing'")}), largest AS (
+        WITH summed AS ({_watched(f"({spans})", step_ms)}), largest AS (
             SELECT value FROM summed GROUP BY value ORDER BY sum(viewers) DESC, value LIMIT {SERIES_MAX}
         )
         SELECT
@@ -310,9 +324,31 @@ def _places(choice: Choice, step_ms: int) -> tuple[int, int]:
     return -(-since_ms // step_ms), until_ms // step_ms
 
 
-def _watched(choice: Choice, by: str, step_ms: int, doing: str = _WATCHING_SQL) -> str:
-    """Return SQL: for each bucket (`place`) and value of `by`, how many watched (`doing`) in its mean."""
+def _known_places(choice: Choice, known_from: datetime, step_ms: int) -> tuple[int, int]:
+    """Return `_places` without those that began before `known_from`."""
     low, high = _places(choice, step_ms)
+    return max(low, -(-int(known_from.timestamp() * 1000) // step_ms)), high
+
+
+def _watching(choice: Choice, by: str, step_ms: int, doing: str) -> str:
+    """Return SQL: when sessions watched (`doing`) within whole buckets of a choice, each with its `value`."""
+    low, high = _places(choice, step_ms)
+    return f"""
+        SELECT * FROM (
+            SELECT
+                session_id, value,
+                greatest(epoch_ms(span.started_at), {low * step_ms}) AS from_ms,
+                least(epoch_ms(span.ended_at), {high * step_ms}) AS to_ms
+            FROM (
+                SELECT session_id, {by} AS value, unnest(spans) AS span FROM counted_sessions
+                WHERE ended_at >= $since AND started_at < $until AND {choice.condition()}
+            ) WHERE span.doing IN ({doing})
+        ) WHERE to_ms > from_ms
+    """
+
+
+def _watched(rows: str, step_ms: int) -> str:
+    """Return SQL: for each bucket (`place`) and `value` of rows of `_watching`, how many watched in its mean."""
     return f"""
         SELECT
             place, value,
@@ -322,15 +358,6 @@ def _watched(choice: Choice, by: str, step_ms: int, doing: str = _WATCHING_SQL) 
             SELECT
                 value, from_ms, to_ms,
                 unnest(range(from_ms // {step_ms}, (to_ms - 1) // {step_ms} + 1)) AS place
-            FROM (
-                SELECT
-                    value,
-                    greatest(epoch_ms(span.started_at), {low * step_ms}) AS from_ms,
-                    least(epoch_ms(span.ended_at), {high * step_ms}) AS to_ms
-                FROM (
-                    SELECT {by} AS value, unnest(spans) AS span FROM counted_sessions
-                    WHERE ended_at >= $since AND started_at < $until AND {choice.condition()}
-                ) WHERE span.doing IN ({doing})
-            ) WHERE to_ms > from_ms
+            FROM {rows}
         ) GROUP BY place, value
     """

@@ -186,6 +186,23 @@ def test_the_audience_has_only_what_is_whole_within_the_period(asked: tuple[Read
     assert sum(row["viewers"] for row in parts) == pytest.approx(sum(row["viewers"] for row in drawn))
 
 
+def test_the_audience_is_compared_and_has_its_sessions(asked: tuple[Reader, Choice]) -> None:
+    """Each time has the buckets that it has alone, and n is of the period; of another CDN there is nobody."""
+    lake, choice = asked
+    short = msgspec.structs.replace(choice_of(choice.until + timedelta(minutes=1)), back=timedelta(minutes=1))
+    points, sessions = questions.audience_compared(lake, short, short.before().since)
+    for series, when, back in (("this period", short, timedelta(0)), (short.compared, short.before(), short.back)):
+        alone = questions.audience(lake, when, short.before().since).to_pylist()
+        assert [(point["at"], point["value"]) for point in points if point["series"] == series] == [
+            (questions.as_clock(row["at"] + back), row["viewers"]) for row in alone
+        ]
+    plain = read(lake, "SELECT DISTINCT session_id FROM spans WHERE doing = 'playing' AND ended_at > started_at")
+    assert sessions == plain.num_rows > 0
+    elsewhere = msgspec.structs.replace(short, among={"cdn": ["elsewhere"]})
+    assert questions.audience_compared(lake, elsewhere, short.since)[1] == 0
+    assert questions.audience_compared(lake, short, short.until) == ([], 0)
+
+
 def test_a_programme_has_an_audience_and_a_mistyped_row_says_what_is_wrong(asked: tuple[Reader, Choice]) -> None:
     """The other rows keep their numbers; a row that was added and not filled yet says nothing."""
     lake, choice = asked
@@ -235,7 +252,7 @@ def test_what_was_before_the_lake_began_is_unknown(asked: tuple[Reader, Choice])
     drawn = [row["at"] for row in questions.audience(lake, choice, began).to_pylist()]
     assert drawn
     assert min(drawn) >= began
-    compared = questions.audience_compared(lake, choice, began)
+    compared, _ = questions.audience_compared(lake, choice, began)
     assert {row["series"] for row in compared} == {"this period"}
     assert questions.watching_at(lake, choice, began - timedelta(seconds=1), began) is None
 

@@ -169,6 +169,7 @@ def _(ads, choice, delivered, figures, mo, of, pictures, questions):
             "aborted": share(row, "aborted"),
             "left in silence": share(row, "silent"),
             "error": share(row, "failed"),
+            "median time": figures.sampled(row["median_s"], "s", row["over"], choice.sample_min),
             "hours": round(row["time_s"] / 3600, 2),
             "playing now": row["open"],
             "outside": row["outside"],
@@ -194,6 +195,7 @@ def _(ads, choice, delivered, figures, mo, of, pictures, questions):
                 header_tooltip={
                     "completed": questions.meaning("ad_delivery"),
                     "error": questions.meaning("ad_error_ratio"),
+                    "median time": questions.meaning("ad_time_s_median"),
                     "outside": questions.meaning("ads_outside_breaks"),
                 },
             ),
@@ -214,7 +216,7 @@ def _(ads, choice, delivered, figures, mo, of, pictures, questions):
 
 
 @app.cell
-def _(ads, breaks, choice, figures, mo):
+def _(ads, breaks, choice, figures, mo, questions):
     def place_of(minute):
         if minute is None:
             return "unknown"
@@ -236,12 +238,16 @@ def _(ads, breaks, choice, figures, mo):
                         "completed": figures.sampled(
                             row["completed"] / row["breaks"], "ratio", row["breaks"], choice.sample_min
                         ),
-                        "mean length": figures.figure(row["time_per_break_s"], "s"),
+                        "median length": figures.sampled(row["median_s"], "s", row["over"], choice.sample_min),
                     }
                     for row in breaks.places
                 ],
                 empty="No recorded content of this period has an ad break.",
                 page_size=15,
+                header_tooltip={
+                    "filled": questions.meaning("ad_break_fill_ratio"),
+                    "median length": questions.meaning("ad_break_time_s_median"),
+                },
             ),
             mo.md(
                 "Filled: an ad started in it. Requests for ads send no event, so a break that did not begin, for "
@@ -253,11 +259,19 @@ def _(ads, breaks, choice, figures, mo):
 
 
 @app.cell
-def _(figures, mo, of_time, tiles):
+def _(choice, delivered, figures, mo, of_time, questions, tiles):
+    median = figures.tile(
+        "median time of an ad",
+        delivered.all["median_s"],
+        "s",
+        meaning=questions.meaning("ad_time_s_median"),
+        n=delivered.all["over"],
+        sample_min=choice.sample_min,
+    )
     mo.vstack(
         [
-            mo.md("## Time in ads, and ads outside of breaks (n: sessions)"),
-            figures.tiles(mo, [tiles[name] for name in of_time]),
+            mo.md("## Time in ads, and ads outside of breaks (n: sessions; of the median: ads)"),
+            figures.tiles(mo, [median, *(tiles[name] for name in of_time)]),
             mo.md("Ads outside of breaks are in the tables of ads, and in none of the other tiles."),
         ]
     )

@@ -21,6 +21,8 @@ OF = {
     "content": "content_id",
 }
 QUARTILES = {"1/4": 0.25, "1/2": 0.5, "3/4": 0.75}
+_IS_OVER = "(outcome <> 'open' OR state = 'final')"
+_MEDIAN = f"median(time_s) FILTER ({_IS_OVER}) AS median_s, count(*) FILTER ({_IS_OVER}) AS over"
 BREAK_MINUTES = 10  # breaks within so many minutes of the content are one row
 
 
@@ -30,7 +32,10 @@ class Delivered(msgspec.Struct, frozen=True):
     `by_value`: how many started (`n`) for each `value` of what they are cut by, in how many `sessions`. And of
     them: `completed`, `skipped`, `aborted` (something else ended them), `silent` (the session fell silent in them,
     and closed), `open` (they play now), `failed` (the player reported an error), `outside` (of breaks); `known`:
-    those with a known `reached_ratio`; each of `QUARTILES`: those that reached it; `time_s`: time played.
+    those with a known `reached_ratio`; each of `QUARTILES`: those that reached it; `time_s`: time
+    played; `median_s`: in the median of those that do not play now, `over`.
+
+    `all`: `median_s` and `over` of all values together.
 
     `over_time`: the share of completed ads (`completed`) of how many (`n`), by bucket of their start (`begins`),
     for the largest values (`series`); buckets of which the period has only a part are left out.
@@ -41,6 +46,7 @@ class Delivered(msgspec.Struct, frozen=True):
     """
 
     by_value: list[dict[str, Any]]
+    all: dict[str, Any]
     over_time: list[dict[str, Any]]
     most_aborted: list[dict[str, Any]]
     errors: list[dict[str, Any]]
@@ -54,7 +60,7 @@ def delivered(lake: Reader, choice: Choice, *, by: str = "'all'") -> Delivered:
     columns = ("day", "session_player_name", "ad", "campaign_id")  # of equal rows the last one is named
     suffering = f"""
         SELECT {", ".join(columns)}, (outcome IN ('aborted', 'open'))::INTEGER AS suffers
-        FROM chosen WHERE outcome <> 'open' OR state = 'final'
+        FROM chosen WHERE {_IS_OVER}
     """
     answers = read_each(
         lake,
@@ -78,9 +84,10 @@ def delivered(lake: Reader, choice: Choice, *, by: str = "'all'") -> Delivered:
                     count(error_id) AS failed,
                     count(*) FILTER (break_index IS NULL) AS outside,
                     count(reached_ratio) AS known, {reached},
-                    sum(time_s) AS time_s
+                    sum(time_s) AS time_s, {_MEDIAN}
                 FROM chosen GROUP BY value ORDER BY n DESC, value
             """,
+            "all": f"SELECT {_MEDIAN} FROM chosen",
             "over_time": f"""
                 SELECT begins, cut AS series, count(*) AS n, avg((outcome = 'completed')::INTEGER) AS completed
                 FROM chosen
@@ -104,13 +111,15 @@ def delivered(lake: Reader, choice: Choice, *, by: str = "'all'") -> Delivered:
         zone=choice.zone,
         sample_min=choice.sample_min,
     )
-    return Delivered(**answers)
+    (every,) = answers.pop("all")
+    return Delivered(all=every, **answers)
 
 
 class Breaks(msgspec.Struct, frozen=True):
     """Ad breaks: how many there were and how many had an ad (`filled`), in the period and in the one before.
 
-    `places`: those of recorded content by their place in it, from the beginning on. `minute`: where the place
+    `places`: those of recorded content by their place in it, from the beginning on; `median_s`: how long their ads
+    played, in the median of those that are `over`. `minute`: where the place
     begins, in minutes of the content; 0 is before it, None unknown.
     """
 
@@ -128,7 +137,7 @@ def breaks(lake: Reader, choice: Choice) -> Breaks:
         SELECT
             started_at >= $since AND started_at < $until AS is_now,
             started_at >= $since_before AND started_at < $until_before AS is_then,
-            coalesce(is_live, false) AS is_live,
+            coalesce(is_live, false) AS is_live, state,
             unnest(list_transform(breaks, lambda each: {{
                 offset_s: each.offset_s, ads: each.ads, outcome: each.outcome, time_s: each.time_s
             }}), recursive := true)
@@ -149,7 +158,7 @@ def breaks(lake: Reader, choice: Choice) -> Breaks:
                     )::INTEGER AS minute,
                     count(*) AS breaks, count(*) FILTER (ads = 0) AS empty, sum(ads)::BIGINT AS ads,
                     count(*) FILTER (outcome = 'completed') AS completed,
-                    sum(time_s) / count(*) AS time_per_break_s
+                    {_MEDIAN}
                 FROM chosen WHERE is_now AND NOT is_live GROUP BY minute ORDER BY minute
             """,
         },

@@ -106,6 +106,24 @@ def test_what_is_played_next_has_its_name(asked: tuple[Reader, Choice]) -> None:
 # ---- ads
 
 
+def test_the_time_of_an_ad_is_a_median(told: Lake, asked: tuple[Reader, Choice]) -> None:
+    """Each of the bad campaign ended 6 s after its start, most of the good one after 20 s; breaks as their ads."""
+    lake, choice = asked
+    delivered = ads.delivered(lake, choice, by="campaign_id")
+    assert {row["value"]: (row["median_s"], row["over"]) for row in delivered.by_value} == {
+        "good": (20, 14),
+        "bad": (6, 12),
+    }
+    ((median_s, over),) = told.ask(
+        "SELECT median(time_s), count(*) FROM ads WHERE outcome <> 'open' OR state = 'final'"
+    )
+    assert delivered.all == {"median_s": median_s, "over": over}
+    (place,) = ads.breaks(lake, choice).places
+    assert [(place["median_s"], place["over"])] == told.ask(
+        "SELECT median(time_s), count(*) FROM ad_breaks WHERE outcome <> 'open' OR state = 'final'"
+    )
+
+
 def test_ads_are_counted_by_campaign_with_how_far_they_played(told: Lake, asked: tuple[Reader, Choice]) -> None:
     """Each of the bad campaign failed after a quarter; of the good one a skip, and a silence after 12 of 20 s."""
     lake, choice = asked

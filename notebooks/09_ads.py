@@ -152,9 +152,7 @@ def _(choice, delivered, differing, figures, mo):
 
 
 @app.cell
-def _(ads, choice, delivered, figures, mo, of, pictures, questions):
-    rows = delivered.by_value
-
+def _(choice, delivered, figures, mo, of, questions):
     def share(row, part, whole="n"):
         ratio = row[part] / row[whole] if row[whole] else None
         return figures.sampled(ratio, "ratio", row[whole], choice.sample_min)
@@ -174,16 +172,8 @@ def _(ads, choice, delivered, figures, mo, of, pictures, questions):
             "playing now": row["open"],
             "outside": row["outside"],
         }
-        for row in rows
+        for row in delivered.by_value
     ]
-    steps = {**{step: step for step in ads.QUARTILES}, "4/4": "completed"}
-    reached = [
-        {of.value: f"{row['value']} ({row['known']:,})", "played to": step, "share": row[part] / row["known"]}
-        for row in rows[:15]
-        if row["known"] >= max(choice.sample_min, 1)
-        for step, part in steps.items()
-    ]
-    known = sum(row["known"] for row in rows)
     mo.vstack(
         [
             mo.md(f"## Ads, by {of.value}"),
@@ -199,13 +189,31 @@ def _(ads, choice, delivered, figures, mo, of, pictures, questions):
                     "outside": questions.meaning("ads_outside_breaks"),
                 },
             ),
+        ]
+    )
+    return
+
+
+@app.cell
+def _(ads, choice, delivered, mo, of, pictures):
+    steps = {**{step: step for step in ads.QUARTILES}, "4/4": "completed"}
+    reached = [
+        {of.value: f"{row['value']} ({row['known']:,})", "played to": step, "share": row[part] / row["known"]}
+        for row in delivered.by_value[:15]
+        if row["known"] >= max(choice.sample_min, 1)
+        for step, part in steps.items()
+    ]
+    started = sum(row["n"] for row in delivered.by_value)
+    known = sum(row["known"] for row in delivered.by_value)
+    mo.vstack(
+        [
             mo.md("## How far they played"),
             pictures.shares(reached, "played to", of.value, "share", title="share of ads", order=list(steps))
             if reached
             else mo.md(""),
             mo.md(
-                f"n = {known:,} ads, in brackets those of each; of {sum(row['n'] for row in rows) - known:,} more "
-                "it is unknown: they play now, or have no length. **No event marks a quartile.** How far an ad "
+                f"n = {known:,} ads, in brackets those of each; of {started - known:,} more it is "
+                "unknown: they play now, or have no length. **No event marks a quartile.** How far an ad "
                 "played is the time that it played between its events: start, pings, and what ended it. One that "
                 "ends in silence may have played a ping longer. One that completed counts as played to its "
                 "end (4/4), whatever the clock says."

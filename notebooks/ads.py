@@ -23,6 +23,23 @@ OF = {
 QUARTILES = {"1/4": 0.25, "1/2": 0.5, "3/4": 0.75}
 _IS_OVER = "(outcome <> 'open' OR state = 'final')"
 _MEDIAN = f"median(time_s) FILTER ({_IS_OVER}) AS median_s, count(*) FILTER ({_IS_OVER}) AS over"
+_REACHED = ", ".join(
+    f'count(*) FILTER (reached_ratio >= {share}) AS "{word}"' for word, share in QUARTILES.items()
+)
+_BY_VALUE = f"""
+    SELECT
+        cut AS value, count(*) AS n, count(DISTINCT session_id) AS sessions,
+        count(*) FILTER (outcome = 'completed') AS completed,
+        count(*) FILTER (outcome = 'skipped') AS skipped,
+        count(*) FILTER (outcome = 'aborted') AS aborted,
+        count(*) FILTER (outcome = 'open' AND state = 'final') AS silent,
+        count(*) FILTER (outcome = 'open' AND state <> 'final') AS open,
+        count(error_id) AS failed,
+        count(*) FILTER (break_index IS NULL) AS outside,
+        count(reached_ratio) AS known, {_REACHED},
+        sum(time_s) AS time_s, {_MEDIAN}
+    FROM chosen GROUP BY value ORDER BY n DESC, value
+"""
 BREAK_MINUTES = 10  # breaks within so many minutes of the content are one row
 
 
@@ -54,9 +71,6 @@ class Delivered(msgspec.Struct, frozen=True):
 
 def delivered(lake: Reader, choice: Choice, *, by: str = "'all'") -> Delivered:
     """Return what is known of the ads of a choice; `by` is an expression over `ads_between`."""
-    reached = ", ".join(
-        f'count(*) FILTER (reached_ratio >= {share}) AS "{word}"' for word, share in QUARTILES.items()
-    )
     columns = ("day", "session_player_name", "ad", "campaign_id")  # of equal rows the last one is named
     suffering = f"""
         SELECT {", ".join(columns)}, (outcome IN ('aborted', 'open'))::INTEGER AS suffers
@@ -73,20 +87,7 @@ def delivered(lake: Reader, choice: Choice, *, by: str = "'all'") -> Delivered:
         FROM ads_between({ASKED})
         """,
         {
-            "by_value": f"""
-                SELECT
-                    cut AS value, count(*) AS n, count(DISTINCT session_id) AS sessions,
-                    count(*) FILTER (outcome = 'completed') AS completed,
-                    count(*) FILTER (outcome = 'skipped') AS skipped,
-                    count(*) FILTER (outcome = 'aborted') AS aborted,
-                    count(*) FILTER (outcome = 'open' AND state = 'final') AS silent,
-                    count(*) FILTER (outcome = 'open' AND state <> 'final') AS open,
-                    count(error_id) AS failed,
-                    count(*) FILTER (break_index IS NULL) AS outside,
-                    count(reached_ratio) AS known, {reached},
-                    sum(time_s) AS time_s, {_MEDIAN}
-                FROM chosen GROUP BY value ORDER BY n DESC, value
-            """,
+            "by_value": _BY_VALUE,
             "all": f"SELECT {_MEDIAN} FROM chosen",
             "over_time": f"""
                 SELECT begins, cut AS series, count(*) AS n, avg((outcome = 'completed')::INTEGER) AS completed

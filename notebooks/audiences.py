@@ -20,8 +20,8 @@ class Audience(msgspec.Struct, frozen=True):
 
     `average`: how many sessions played main content, in the mean. `with_ads`: main content or ads. `peak`: in the
     mean of the largest minute, which began at `peak_at`. None without minutes. `sessions`: those that played any
-    main content. `drawn`: the mean (`viewers`) of each stretch of `width` from `begins`, and of its minutes the least
-    (`low`) and the largest (`high`); only stretches whose minutes all count.
+    main content. `drawn`: the mean (`viewers`) of each stretch of `width` from `begins`, and of its minutes the
+    least (`low`) and the largest (`high`); only stretches whose minutes all count.
     """
 
     minutes: int
@@ -105,7 +105,7 @@ def _minutes(low: int, high: int) -> str:
 
 
 def lines(choice: Choice, now: Audience, then: Audience) -> list[dict[str, Any]]:
-    """Return both periods at the same times of the chart, for `over_time`; with a band if minutes are summed up."""
+    """Return both periods at the same times, for `over_time`; with a band if minutes are summed up."""
     is_summed = now.width > timedelta(minutes=1)
 
     def points(rows: Iterable[dict[str, Any]], series: str, moved: timedelta) -> Iterable[dict[str, Any]]:

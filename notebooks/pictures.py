@@ -46,8 +46,8 @@ def _in_words(sentence: str) -> Any:
 def over_time(rows: Sequence[Mapping[str, Any]], *, title: str, note: str, height: int = 240) -> Any:
     """Return lines over time, one for each `series`; rows have `at`, `value` and `series`.
 
-    `at` is the wall clock of the zone that the reader chose, as text, so that no browser shifts it. Rows of the first
-    series may have `low` and `high`, which are drawn as a band.
+    `at` is the wall clock of the zone that the reader chose, as text, so that no browser shifts it. Rows of the
+    first series may have `low` and `high`, which are drawn as a band.
     """
     names = list(dict.fromkeys(row["series"] for row in rows))
     drawn = (

@@ -54,7 +54,8 @@ def test_the_audience_is_that_of_the_catalogue(asked: tuple[Reader, Choice], con
     assert [(row["begins"], row["viewers"]) for row in found.drawn] == minutes
     (plain,) = read(
         lake,
-        "SELECT count(DISTINCT session_id) AS sessions FROM spans WHERE doing = 'playing' AND ended_at > started_at "
+        "SELECT count(DISTINCT session_id) AS sessions FROM spans "
+        "WHERE doing = 'playing' AND ended_at > started_at "
         "AND ended_at > $since AND started_at < $until AND content_id LIKE $content",
         since=minutes[0][0],
         until=minutes[-1][0] + MINUTE,

@@ -1,4 +1,4 @@
-"""The program dbt in an environment of its own: the packages of `dbt.lock`, by their hashes, which uv puts into `build/`."""
+"""The program dbt in an environment of its own: the packages of `dbt.lock`, by their hashes, in `build/`."""
 
 import fcntl
 import functools

@@ -44,6 +44,14 @@ CHANGE_PERIOD = f"""
         return true;
     }})({EVERY}.filter((element) => element.matches('select option')))
 """
+# The numbers that a page shows, and its pictures.
+NUMBERS = (
+    f"{EVERY}.filter((element) => element.matches('.tile b, .tile small, td')).map((each) => each.textContent)"
+)
+PICTURES = f"""
+    {EVERY}.filter((element) => element.matches('.vega-embed canvas, .vega-embed svg.marks'))
+        .map((each) => each.toDataURL ? each.toDataURL() : each.outerHTML)
+"""
 
 
 def text_of(path: str, **address: str) -> str:
@@ -106,3 +114,19 @@ def settle(page: Page, *, for_s: float = 1.0) -> float:
 
     until(is_idle, "it goes on computing")
     return idle[0]
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Open one of a page's lists by its label, take an option, and close it, as a hand does."""
+    button = f"""
+        (function of(label) {{ return label.getRootNode().getElementById(label.htmlFor); }})(
+            {EVERY}.find((element) => element.matches('label') && element.textContent.trim() === '{label}'))
+    """
+    choice = f"{EVERY}.find((element) => element.matches('[role=option]') && element.textContent === '{option}')"
+    page.wait(lambda page: page.evaluate(f"!!{button}"))
+    page.evaluate(f"{button}.click()")
+    page.wait(lambda page: page.evaluate(f"!!{choice}"))
+    page.evaluate(f"{choice}.click()")
+    for kind in ("keyDown", "keyUp"):
+        page.call("Input.dispatchKeyEvent", type=kind, key="Escape", code="Escape", windowsVirtualKeyCode=27)
+    page.wait(lambda page: not page.evaluate(f"!!{choice}"))

@@ -5,11 +5,10 @@ import time
 from functools import partial
 
 import pytest
-from msgspec.structs import astuple
 from rigs.user_agents import USER_AGENTS
 
 from ingest.user_agents import BROWSERS, SYSTEMS, UserAgents
-from schemas.client import UNKNOWN_CLIENT
+from schemas.client import UNKNOWN_CLIENT, Client
 
 NAME = "someone@mail.example"
 HOSTILE = (
@@ -33,7 +32,7 @@ def user_agents() -> UserAgents:
 @pytest.mark.parametrize("text", list(USER_AGENTS))
 def test_a_user_agent_says_what_device_it_is(user_agents: UserAgents, text: str) -> None:
     """Kind of device, system, browser, and whether it is a bot."""
-    assert astuple(user_agents.read(text.encode())) == (*USER_AGENTS[text], None, None)
+    assert user_agents.read(text.encode()) == Client(*USER_AGENTS[text])
 
 
 @pytest.mark.parametrize("header", [b"", b"  "])

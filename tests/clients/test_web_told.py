@@ -60,6 +60,12 @@ class Stage(NamedTuple):
         self.first.wait(name)
         return events_of(self.first, name)
 
+    def beside(self, *, before: str) -> contextlib.AbstractContextManager[Viewers]:
+        """Open another page, once all viewings of the first one are over: hidden, they would pause."""
+        for name in SCENES:
+            self.first.wait(name)
+        return self.first.beside(self.site, before=before)
+
 
 def events_of(viewers: Viewers, name: str) -> list[dict[str, Any]]:
     """Return the events that the server answered, in their order."""
@@ -106,7 +112,7 @@ def test_a_ping_is_told_each_ten_seconds_of_playing(stage: Stage) -> None:
         await viewer.play(); await viewer.played(6);
         viewer.pause(); await viewer.pause_ms(2000); viewer.end();
     """
-    with stage.first.beside(stage.site, before=hurried) as viewers:
+    with stage.beside(before=hurried) as viewers:
         viewers.view("pings", stage.ingest.url, Scene(scene))
         viewers.wait("pings")
         events = events_of(viewers, "pings")
@@ -163,7 +169,7 @@ def visited(stage: Stage) -> dict[str, Any]:
         dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }));
         await viewer.played(0.5); viewer.end();
     """
-    with stage.first.beside(stage.site, before=before) as viewers:
+    with stage.beside(before=before) as viewers:
         viewers.view("visited", stage.ingest.url, Scene(scene, more="options: { consent: true, userId: 'u-1' }"))
         viewers.wait("visited")
         sessions = list(dict.fromkeys(said["session"] for said in viewers.said("visited")))
@@ -208,7 +214,7 @@ def ahead(stage: Stage) -> Iterator[Viewers]:
         await viewer.play(); await viewer.played(0.5); viewer.end();
     """
     before = "window.ahead_ms = 0; const real = Date.now; Date.now = () => real() + ahead_ms"
-    with stage.first.beside(stage.site, before=before) as viewers:
+    with stage.beside(before=before) as viewers:
         viewers.view("late", stage.ingest.url, Scene(late, "film.webm?held=15&after=0"))
         viewers.wait("late")
         viewers.view("slept", stage.ingest.url, Scene(slept))
@@ -244,7 +250,7 @@ def test_debug_prints_what_the_server_answers(stage: Stage) -> None:
         viewer.player.state(7, true); await viewer.until(() => printed.some(([kind]) => kind === 'warn'));
         viewer.end();
     """
-    with stage.first.beside(stage.site, before=before) as viewers:
+    with stage.beside(before=before) as viewers:
         viewers.view("printed", stage.ingest.url, Scene(scene, more="options: { debug: true }"))
         viewers.wait_for_scene("printed")
         printed = viewers.page.evaluate("printed")
@@ -282,7 +288,7 @@ def wrong(stage: Stage) -> dict[str, Any]:
         }
     """
     each = ", ".join(f"watch({{ player: '{name}', {options} }})" for name, options in WRONG.items())
-    with stage.first.beside(stage.site, before=before) as viewers:
+    with stage.beside(before=before) as viewers:
         sessions = viewers.page.evaluate(f"Promise.all([{each}])")
         found = {name: viewers.page.evaluate(name) for name in ("faults", "printed")}
         return {**found, "timers": viewers.page.evaluate("timers.size"), "sessions": sessions}
@@ -307,7 +313,7 @@ def test_content_that_is_known_later_begins_a_session_then(stage: Stage) -> None
         await viewer.play(); await viewer.played(0.5); window.film = { id: 'film-1' };
         await viewer.played(1); viewer.end();
     """
-    with stage.first.beside(stage.site, before="console.error = () => 0") as viewers:
+    with stage.beside(before="console.error = () => 0") as viewers:
         viewers.view("later", stage.ingest.url, Scene(scene, more="options: { content: () => window.film }"))
         viewers.wait("later")
         start, *others = events_of(viewers, "later")

@@ -10,6 +10,8 @@ from rigs.pages import text_of
 from rigs.shown import charts, table, tiles
 from rigs.two_crowds import BUSINESS, TECHNICAL, two_crowds
 
+from notebooks.figures import figure
+
 WEEK = {"period": "last 7 days", "n": "1"}
 # Of each session: when it began, when main content played and how long ads had until then, milliseconds.
 SESSIONS = """
@@ -100,7 +102,7 @@ def test_startup_has_the_funnel_and_how_long_those_waited_who_left(lake: Lake) -
 
 
 def test_rebuffering_has_who_suffers_and_why(lake: Lake) -> None:
-    """Sessions over 1 %, hours lost, the part after jumps of the playhead, and the part that no player told."""
+    """Sessions over 1 %, the time lost, the part after jumps of the playhead, and the part that no player told."""
     shown = tiles(text_of("rebuffering", **WEEK))
     ((over, lost_s, jumped, stood),) = lake.ask(
         f"""
@@ -112,7 +114,7 @@ def test_rebuffering_has_who_suffers_and_why(lake: Lake) -> None:
     )
     assert 0 < jumped < stood < over < 1
     assert shown["sessions that suffer"] == percent(over)
-    assert shown["lost in all"] == f"{lost_s / 3600:.2f} h"
+    assert shown["lost in all"] == figure(lost_s, "s")
     assert shown["of it after seeks"] == percent(jumped)
     assert shown["of it unsaid"] == percent(stood)
 

@@ -85,7 +85,7 @@ def asked(folder: Path) -> Iterator[tuple[Reader, Choice]]:
     ],
 )
 def test_a_moment_is_a_day_or_a_time_in_the_zone(text: str, is_end: bool, known: datetime | None) -> None:
-    """A period ends with the end of its last day; what is no time is none."""
+    """A period ends with the end of its last day; text that is no time gives None."""
     assert filters.moment(text, WARSAW, is_end=is_end) == known
 
 

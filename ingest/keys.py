@@ -57,8 +57,9 @@ class ApiKeys:
     def sender(self, given: bytes | None) -> str | None:
         """Return the name that an operator gave to a key of the media API that is valid; None for any other."""
         key = self._find(given)
-        is_named = key is not None and not key.is_revoked and not key.name.startswith(OF_SETTINGS)
-        return key.name if key is not None and is_named and "media" in key.scopes else None
+        if key is None or key.is_revoked or "media" not in key.scopes or key.name.startswith(OF_SETTINGS):
+            return None
+        return key.name
 
     def _find(self, given: bytes | None) -> NamedKey | None:
         if not given:

@@ -10,8 +10,6 @@ from rigs.pages import text_of
 from rigs.shown import charts, table, tiles
 from rigs.two_crowds import BUSINESS, TECHNICAL, two_crowds
 
-from notebooks.figures import figure
-
 WEEK = {"period": "last 7 days", "n": "1"}
 # Of each session: when it began, when main content played and how long ads had until then, milliseconds.
 SESSIONS = """
@@ -114,7 +112,7 @@ def test_rebuffering_has_who_suffers_and_why(lake: Lake) -> None:
     )
     assert 0 < jumped < stood < over < 1
     assert shown["sessions that suffer"] == percent(over)
-    assert shown["lost in all"] == figure(lost_s, "s")
+    assert shown["lost in all"] == f"{lost_s:.1f} s"
     assert shown["of it after seeks"] == percent(jumped)
     assert shown["of it unsaid"] == percent(stood)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from rigs.lake import Lake, record_value, write_told
+from rigs.lake import Lake, told_values, write_told
 from rigs.pages import reading, text_of
 
 from lake.reading import Reader
@@ -54,23 +54,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
         params: dict[str, Any] = {"media.id": content, "media.name": content, "media.length": LENGTH_S}
         if content == CHANNEL:
             params |= {"media.contentType": "live", "media.length": 86_400}
-        for place, (after_s, name, head) in enumerate(script()):
-            at_ms = START_MS + number * 1000 + int(after_s * 1000)
-            more = params if name == "sessionStart" else {}
-            told.append(
-                (
-                    at_ms,
-                    record_value(
-                        f"e{number}.{place}",
-                        f"s{number}",
-                        name,
-                        ts=at_ms,
-                        received_ms=at_ms,
-                        playhead=head,
-                        **more,
-                    ),
-                )
-            )
+        events = ((*event, params if event[1] == "sessionStart" else {}) for event in script())
+        told += told_values(number, START_MS + number * 1000, events)
     with made.writer() as writer:
         write_told(writer, writer.load(0, None), sorted(told))
     return made

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from rigs.lake import Lake, record_value, write_told
+from rigs.lake import Lake, told_values, write_told
 from rigs.pages import reading, text_of
 
 from lake.reading import Reader
@@ -51,14 +51,9 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     starts += [("10.0", BESIDE_FROM_MS + minute * MINUTE_MS) for minute in range(80)]
     starts += [(version, START_MS) for version in ("8.0", "8.0", *[None] * 5)]
     values = sorted(
-        (
-            at_ms := start_ms + int(after_s * 1000),
-            record_value(
-                f"e{number}.{place}", f"s{number}", name, ts=at_ms, received_ms=at_ms, playhead=head, **more
-            ),
-        )
+        value
         for number, (version, start_ms) in enumerate(starts)
-        for place, (after_s, name, head, more) in enumerate(told(version, number))
+        for value in told_values(number, start_ms, told(version, number))
     )
     with made.writer() as writer:
         write_told(writer, writer.load(0, None), values)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from rigs.lake import Lake, record_value, write_told
+from rigs.lake import Lake, told_values, write_told
 from rigs.pages import reading
 
 from lake.reading import Reader
@@ -34,24 +34,24 @@ class Told(msgspec.Struct, frozen=True):
     stalls: bool = False
     fails: bool = False
 
-    def events(self) -> Iterator[tuple[int, str, float, dict[str, Any]]]:
-        """Yield what the player says: milliseconds from the start, event, playhead, and what else is in it."""
+    def events(self) -> Iterator[tuple[float, str, float, dict[str, Any]]]:
+        """Yield what the player says: seconds from the start, event, playhead, and what else is in it."""
         more = {} if self.error is None else {"qoeData": {"media.qoe.errorID": self.error}}
         yield 0, "sessionStart", 0, {"media.sdkVersion": self.version, "media.cdn": self.cdn}
         if self.fails:
-            yield 1000, "error", 0, more
-            yield 2000, "sessionEnd", 0, {}
+            yield 1, "error", 0, more
+            yield 2, "sessionEnd", 0, {}
             return
-        yield 1000, "play", 0, {}
+        yield 1, "play", 0, {}
         if self.error is not None:
-            yield 6000, "error", 5, more
-        yield 11_000, "ping", 10, {}
-        stalled_ms = 5000 * self.stalls
+            yield 6, "error", 5, more
+        yield 11, "ping", 10, {}
+        stalled_s = 5 * self.stalls
         if self.stalls:
-            yield 12_000, "bufferStart", 11, {}
-            yield 17_000, "play", 11, {}
-        yield 21_000 + stalled_ms, "ping", 20, {}
-        yield 31_000 + stalled_ms, "sessionEnd", 30, {}
+            yield 12, "bufferStart", 11, {}
+            yield 17, "play", 11, {}
+        yield 21 + stalled_s, "ping", 20, {}
+        yield 31 + stalled_s, "sessionEnd", 30, {}
 
 
 def every_session() -> Iterator[Told]:
@@ -78,14 +78,10 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     made = Lake(tmp_path_factory.mktemp("troubles") / "data")
     values = []
     for number, told in enumerate(every_session()):
-        for place, (after_ms, name, head, more) in enumerate(told.events()):
-            at_ms = told.start_ms + after_ms
-            value = record_value(
-                f"e{number}.{place}", f"s{number}", name, ts=at_ms, received_ms=at_ms, playhead=head, **more
-            )
-            if name == "sessionStart" and told.country:
-                value = msgspec.json.encode(msgspec.json.decode(value) | {"country": told.country})
-            values.append((at_ms, value))
+        (at_ms, start), *rest = told_values(number, told.start_ms, told.events())
+        if told.country:
+            start = msgspec.json.encode(msgspec.json.decode(start) | {"country": told.country})
+        values += [(at_ms, start), *rest]
     with made.writer() as writer:
         write_told(writer, writer.load(0, None), sorted(values))
     return made

@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -203,6 +203,23 @@ def write_told(writer: LakeWriter, held: HeldPartition, told: Sequence[tuple[int
     records = [Record(0, first + n, b"", value, appended_ms) for n, (appended_ms, value) in enumerate(told)]
     read = DecodedChunk.of(Chunk(0, records, first + len(told)))
     _write(writer, held, [read], now_ms=told[-1][0], renew=True, share=ALL_THE_TIME)
+
+
+def told_values(
+    number: int, start_ms: int, events: Iterable[tuple[float, str, float, dict[str, Any]]]
+) -> Iterator[tuple[int, bytes]]:
+    """Yield what the player of one session says at once, for `write_told`: records, each with its moment.
+
+    Events are seconds from the start, type, playhead, and what else is in it.
+    """
+    for place, (after_s, name, head, more) in enumerate(events):
+        at_ms = start_ms + int(after_s * 1000)
+        yield (
+            at_ms,
+            record_value(
+                f"e{number}.{place}", f"s{number}", name, ts=at_ms, received_ms=at_ms, playhead=head, **more
+            ),
+        )
 
 
 def record_value(

@@ -9,11 +9,25 @@ app = marimo.App(width="medium", app_title="Playhead: now")
 def _():
     import marimo as mo
 
-    from notebooks import figures, filters, page, pictures, quality, questions
+    from notebooks import audiences, figures, filters, page, pictures, quality, questions
 
     lake, bar, refresh, snapshot, set_snapshot, head = page.opened(mo, "Now", period="last hour", every="2s")
     head
-    return bar, figures, filters, lake, mo, page, pictures, quality, questions, refresh, set_snapshot, snapshot
+    return (
+        audiences,
+        bar,
+        figures,
+        filters,
+        lake,
+        mo,
+        page,
+        pictures,
+        quality,
+        questions,
+        refresh,
+        set_snapshot,
+        snapshot,
+    )
 
 
 @app.cell
@@ -107,8 +121,8 @@ def _(choice, figures, health, lake, mo, questions):
 
 
 @app.cell
-def _(choice, known_from, lake, mo, pictures, questions):
-    lines, sessions = questions.audience_compared(lake, choice, known_from, *choice.beside_a_week_before())
+def _(audiences, choice, known_from, lake, mo, pictures):
+    lines, sessions = audiences.compared(lake, choice, known_from, *choice.beside_a_week_before())
     mo.vstack(
         [
             mo.md("## Watching at once"),

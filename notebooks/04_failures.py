@@ -171,8 +171,8 @@ def _(choice, errors, mo, pictures, questions):
 
 
 @app.cell
-def _(business, choice, failures, figures, first_seen, mo, page, questions, ranked):
-    days = failures.LOOKED_BACK.days
+def _(business, choice, figures, first_seen, mo, page, questions, ranked):
+    days = questions.LOOKED_BACK.days
 
     def first(row):
         seen = first_seen.get((row["error"], row["source"]), {"first_at": None, "first_in": ""})

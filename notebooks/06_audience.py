@@ -96,8 +96,8 @@ def _(audiences, choice, figures, filters, lake, mo, pictures, questions):
 
 
 @app.cell
-def _(choice, cut_by, filters, lake, mo, pictures, questions):
-    parts = questions.audience_by(lake, choice, filters.column(cut_by.value))
+def _(audiences, choice, cut_by, filters, lake, mo, pictures, questions):
+    parts = audiences.by_value(lake, choice, filters.column(cut_by.value))
     mo.vstack(
         [
             mo.hstack([mo.md("## By"), cut_by], justify="start"),

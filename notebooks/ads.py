@@ -92,7 +92,7 @@ def delivered(lake: Reader, choice: Choice, *, by: str = "'all'") -> Delivered:
             "over_time": f"""
                 SELECT begins, cut AS series, count(*) AS n, avg((outcome = 'completed')::INTEGER) AS completed
                 FROM chosen
-                WHERE begins >= $since AND begins + INTERVAL {choice.bucket_s} SECOND <= $until::TIMESTAMPTZ
+                WHERE {choice.is_whole}
                     AND cut IN (SELECT cut FROM chosen GROUP BY cut
                                 ORDER BY count(*) DESC, cut LIMIT {questions.SERIES_MAX})
                 GROUP BY begins, series ORDER BY series, begins

@@ -1,6 +1,5 @@
 """What pages ask of errors that players reported: how many, when, first seen when, and in which version most."""
 
-from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -8,11 +7,11 @@ import msgspec
 from lake.reading import Reader
 from notebooks.connect import read, read_each
 from notebooks.filters import UNKNOWN, Choice
-from notebooks.questions import SERIES_MAX, STANDARD_ERRORS_MIN
+from notebooks.questions import LOOKED_BACK, SERIES_MAX, STANDARD_ERRORS_MIN
+from notebooks.releases import APP
 
-LOOKED_BACK = timedelta(days=30)  # for the first report of an error
 OTHERS = "all others"
-_VERSION = f"concat_ws(' ', coalesce(player_name, '{UNKNOWN}'), coalesce(app_version, '{UNKNOWN}'))"
+_VERSION = f"concat_ws(' ', {APP}, coalesce(app_version, '{UNKNOWN}'))"
 _NAMED = f"coalesce(told.error_id, '{UNKNOWN}') AS error, coalesce(told.source, '{UNKNOWN}') AS source"
 
 
@@ -97,7 +96,7 @@ def _over_time(choice: Choice) -> str:
             count(*) AS errors
         FROM each
         GROUP BY begins, series
-        HAVING begins >= $since::TIMESTAMPTZ AND begins + {width} <= $until::TIMESTAMPTZ
+        HAVING {choice.is_whole}
         ORDER BY series = '{OTHERS}', sum(errors) OVER (PARTITION BY series) DESC, series, begins
     """
 

@@ -99,6 +99,12 @@ class Choice(msgspec.Struct, frozen=True):
         return self.since <= begins and begins + length <= self.until
 
     @property
+    def is_whole(self) -> str:
+        """The condition that the bucket of time from `begins` is whole within the period, as SQL over `values`."""
+        width = f"INTERVAL {self.bucket_s} SECOND"
+        return f"begins >= $since::TIMESTAMPTZ AND begins + {width} <= $until::TIMESTAMPTZ"
+
+    @property
     def bucket_words(self) -> str:
         """The width of a point, as a person says it."""
         minutes = self.bucket_s // 60

@@ -1,21 +1,20 @@
-"""What pages ask of the sessions that a reader chose: metrics, the audience, and what differs from all else."""
+"""What pages ask of the sessions that a reader chose: metrics, who watches now, and what differs from all else."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
-
-import pyarrow as pa
 
 from lake.metrics import Metric, read_catalogue
 from lake.reading import Reader
-from notebooks.connect import read, read_each
+from notebooks.connect import read
 from notebooks.filters import DIMENSIONS, UNKNOWN, Choice, stretches
 
 STANDARD_ERRORS_MIN = 3
 SERIES_MAX = 7
+LOOKED_BACK = timedelta(days=30)  # for the first session of a version, and the first report of an error
 EDGES = ("since", "until")
 WATCHING = ("playing", "ad", "ad_outside")
-_WATCHING_SQL = ", ".join(f"'{name}'" for name in WATCHING)
+WATCHING_SQL = ", ".join(f"'{name}'" for name in WATCHING)
 
 
 def definitions() -> dict[str, Metric]:
@@ -110,7 +109,7 @@ def watching_at(lake: Reader, choice: Choice, moment: datetime, known_from: date
         WHERE started_at > $moment::TIMESTAMPTZ - INTERVAL 1 DAY AND started_at <= $moment AND ended_at > $moment
             AND NOT is_downloaded AND {choice.condition()}
             AND len(list_filter(spans, lambda span: span.started_at <= $moment AND span.ended_at > $moment
-                AND span.doing IN ({_WATCHING_SQL}))) > 0
+                AND span.doing IN ({WATCHING_SQL}))) > 0
         """,
         moment=moment,
         **choice.among_values(),
@@ -206,64 +205,6 @@ def differing_sql(chosen: str, columns: Sequence[str]) -> str:
     """
 
 
-def audience(lake: Reader, choice: Choice, known_from: datetime) -> pa.Table:
-    """Return how many watched, in the mean of each bucket of time: main content or ads played, by the spans.
-
-    Buckets that are not whole within the period, or that began before `known_from`, are left out, and so are
-    sessions that closed before there were spans.
-    """
-    step_ms = choice.bucket_s * 1000
-    first, high = _known_places(choice, known_from, step_ms)
-    return read(
-        lake,
-        f"""
-        WITH summed AS ({_watched(f"({_watching(choice, '1', step_ms, _WATCHING_SQL)})", step_ms)})
-        SELECT make_timestamptz(place * {step_ms * 1000}) AS at, coalesce(viewers, 0) AS viewers
-        FROM (SELECT unnest(range({first}, {high})) AS place) LEFT JOIN summed USING (place) ORDER BY place
-        """,
-        **choice.values(),
-    )
-
-
-def audience_compared(
-    lake: Reader, choice: Choice, known_from: datetime, *others: Choice
-) -> tuple[list[dict[str, Any]], int]:
-    """Return `audience` of the period and of the one before, at the same times of the chart, for `over_time`.
-
-    `others` are the same choice, compared with other times. Times that touch are one query. And how many sessions
-    the audience of the period is made of.
-    """
-    step_ms = choice.bucket_s * 1000
-    asked = [("this period", choice, timedelta(0))]
-    asked += [(each.compared, each.before(), each.back) for each in (choice, *others)]
-    low, high = _known_places(choice, known_from, step_ms)
-    watched: dict[int, float] = {}
-    sessions = 0
-    for whole, parts in stretches(when for _, when, _ in asked):
-        known = _known_places(whole, known_from, step_ms)
-        answers = read_each(
-            lake,
-            _watching(whole, "1", step_ms, _WATCHING_SQL),
-            {
-                "audience": f"SELECT place, viewers FROM ({_watched('chosen', step_ms)})",
-                "within": f"""
-                    SELECT count(DISTINCT session_id) AS sessions
-                    FROM chosen WHERE to_ms > {low * step_ms} AND from_ms < {high * step_ms}
-                """,
-            },
-            **whole.values(),
-        )
-        watched |= dict.fromkeys(range(*known), 0.0)
-        watched |= {row["place"]: row["viewers"] for row in answers["audience"] if row["place"] in watched}
-        sessions += answers["within"][0]["sessions"] if choice in parts else 0
-    return [
-        {"at": as_clock(choice.local(at + moved)), "value": watched[place], "series": series}
-        for series, when, moved in asked
-        for place in range(*_known_places(when, known_from, step_ms))
-        for at in [datetime.fromtimestamp(place * choice.bucket_s, UTC)]
-    ], sessions
-
-
 def points(
     rows: Iterable[Mapping[str, Any]], choice: Choice, names: Mapping[str, str], *, factor: float = 1
 ) -> list[dict[str, Any]]:
@@ -296,68 +237,3 @@ def points_in_words(rows: Iterable[Mapping[str, Any]], choice: Choice) -> str:
 def as_clock(moment: datetime) -> str:
     """Return a wall clock as text that charts take for UTC, so that no browser shifts it."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def audience_by(lake: Reader, choice: Choice, column: str) -> list[dict[str, Any]]:
-    """Return the audience of main content by the largest values of a column, and of all others together."""
-    step_ms = choice.bucket_s * 1000
-    spans = _watching(choice, f"coalesce({column}, '{UNKNOWN}')", step_ms, "'playing'")
-    return read(
-        lake,
-        f"""
-        WITH summed AS ({_watched(f"({spans})", step_ms)}), largest AS (
-            SELECT value FROM summed GROUP BY value ORDER BY sum(viewers) DESC, value LIMIT {SERIES_MAX}
-        )
-        SELECT
-            make_timestamptz(place * {step_ms * 1000}) AS at,
-            if(value IN (FROM largest), value, 'all others') AS value,
-            sum(viewers) AS viewers
-        FROM summed GROUP BY ALL ORDER BY 1, 2
-        """,
-        **choice.values(),
-    ).to_pylist()
-
-
-def _places(choice: Choice, step_ms: int) -> tuple[int, int]:
-    """Return the numbers of the first bucket of time whole within the period, and of the one behind the last."""
-    since_ms, until_ms = (int(moment.timestamp() * 1000) for moment in (choice.since, choice.until))
-    return -(-since_ms // step_ms), until_ms // step_ms
-
-
-def _known_places(choice: Choice, known_from: datetime, step_ms: int) -> tuple[int, int]:
-    """Return `_places` without those that began before `known_from`."""
-    low, high = _places(choice, step_ms)
-    return max(low, -(-int(known_from.timestamp() * 1000) // step_ms)), high
-
-
-def _watching(choice: Choice, by: str, step_ms: int, doing: str) -> str:
-    """Return SQL: when sessions watched (`doing`) within whole buckets of a choice, each with its `value`."""
-    low, high = _places(choice, step_ms)
-    return f"""
-        SELECT * FROM (
-            SELECT
-                session_id, value,
-                greatest(epoch_ms(span.started_at), {low * step_ms}) AS from_ms,
-                least(epoch_ms(span.ended_at), {high * step_ms}) AS to_ms
-            FROM (
-                SELECT session_id, {by} AS value, unnest(spans) AS span FROM counted_sessions
-                WHERE ended_at >= $since AND started_at < $until AND {choice.condition()}
-            ) WHERE span.doing IN ({doing})
-        ) WHERE to_ms > from_ms
-    """
-
-
-def _watched(rows: str, step_ms: int) -> str:
-    """Return SQL: for each bucket (`place`) and `value` of rows of `_watching`, how many watched in its mean."""
-    return f"""
-        SELECT
-            place, value,
-            sum(least(to_ms, (place + 1) * {step_ms}) - greatest(from_ms, place * {step_ms})) / {step_ms}
-                AS viewers
-        FROM (
-            SELECT
-                value, from_ms, to_ms,
-                unnest(range(from_ms // {step_ms}, (to_ms - 1) // {step_ms} + 1)) AS place
-            FROM {rows}
-        ) GROUP BY place, value
-    """

@@ -8,9 +8,8 @@ from lake.metrics.intervals import difference_sql, measure_sql
 from lake.reading import Reader
 from notebooks.connect import read
 from notebooks.filters import UNKNOWN, Choice
-from notebooks.questions import SERIES_MAX, STANDARD_ERRORS_MIN, definitions
+from notebooks.questions import LOOKED_BACK, SERIES_MAX, STANDARD_ERRORS_MIN, definitions
 
-LOOKED_BACK = timedelta(days=30)  # for the first session of a version
 PAIRS_MAX = 40
 APP = f"coalesce(player_name, '{UNKNOWN}')"
 # 7.9.4 before 7.10.0: versions are in the order of the numbers in them.

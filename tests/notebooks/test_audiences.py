@@ -9,7 +9,7 @@ from rigs.pages import reading
 from rigs.told_lake import DAY_S, told_lake
 
 from lake.reading import Reader
-from notebooks import audiences, pictures, questions
+from notebooks import audiences, pictures
 from notebooks.connect import read
 from notebooks.filters import Choice
 
@@ -107,7 +107,7 @@ def test_what_was_before_the_lake_began_has_no_minutes(asked: tuple[Reader, Choi
 def test_the_parts_of_the_audience_are_its_whole(asked: tuple[Reader, Choice]) -> None:
     """Main content alone in both, so that what is cut by a dimension adds up to the mean."""
     lake, choice = asked
-    parts = questions.audience_by(lake, choice, "content_id")
+    parts = audiences.by_value(lake, choice, "content_id")
     minutes = by_minute(lake, choice)
     bucket = timedelta(seconds=choice.bucket_s)
     whole = [viewers for at, viewers in minutes if any(row["at"] <= at < row["at"] + bucket for row in parts)]

@@ -16,7 +16,7 @@ from rigs.odd_lake import odd_lake
 from rigs.pages import reading, text_of
 
 from lake.reading import Reader
-from notebooks import filters, programmes, questions
+from notebooks import audiences, filters, programmes, questions
 from notebooks.connect import read
 from notebooks.filters import Choice
 from notebooks.gallery import pages
@@ -167,9 +167,9 @@ def test_the_audience_is_the_time_that_was_played(asked: tuple[Reader, Choice]) 
     """Minutes in the mean, added up, are the seconds of main content; and so are their parts."""
     lake, choice = asked
     wide = choice_of(choice.until + timedelta(minutes=1))
-    minutes = questions.audience(lake, wide, wide.since).to_pylist()
+    minutes = audiences.watched(lake, wide, wide.since).drawn
     assert sum(minute["viewers"] for minute in minutes) * 60 == pytest.approx(SESSIONS * PLAYS_S)
-    parts = questions.audience_by(lake, wide, "player_name")
+    parts = audiences.by_value(lake, wide, "player_name")
     assert sum(part["viewers"] for part in parts) * 60 == pytest.approx(SESSIONS * PLAYS_S)
 
 
@@ -178,11 +178,11 @@ def test_the_audience_has_only_what_is_whole_within_the_period(asked: tuple[Read
     lake, choice = asked
     choice = choice_of(choice.until + timedelta(minutes=1))
     short = msgspec.structs.replace(choice, since=choice.until - timedelta(seconds=135))
-    every = questions.audience(lake, choice, choice.since).to_pylist()
-    drawn = questions.audience(lake, short, choice.since).to_pylist()
+    every = audiences.watched(lake, choice, choice.since).drawn
+    drawn = audiences.watched(lake, short, choice.since).drawn
     assert drawn
-    assert drawn == [row for row in every if row["at"] >= short.since]
-    parts = questions.audience_by(lake, short, "player_name")
+    assert drawn == [row for row in every if row["begins"] >= short.since]
+    parts = audiences.by_value(lake, short, "player_name")
     assert sum(row["viewers"] for row in parts) == pytest.approx(sum(row["viewers"] for row in drawn))
 
 
@@ -190,17 +190,17 @@ def test_the_audience_is_compared_and_has_its_sessions(asked: tuple[Reader, Choi
     """Each time has the buckets that it has alone, and n is of the period; of another CDN there is nobody."""
     lake, choice = asked
     short = msgspec.structs.replace(choice_of(choice.until + timedelta(minutes=1)), back=timedelta(minutes=1))
-    points, sessions = questions.audience_compared(lake, short, short.before().since)
+    points, sessions = audiences.compared(lake, short, short.before().since)
     for series, when, back in (("this period", short, timedelta(0)), (short.compared, short.before(), short.back)):
-        alone = questions.audience(lake, when, short.before().since).to_pylist()
+        alone = audiences.watched(lake, when, short.before().since).drawn
         assert [(point["at"], point["value"]) for point in points if point["series"] == series] == [
-            (questions.as_clock(row["at"] + back), row["viewers"]) for row in alone
+            (questions.as_clock(row["begins"] + back), row["viewers"]) for row in alone
         ]
     plain = read(lake, "SELECT DISTINCT session_id FROM spans WHERE doing = 'playing' AND ended_at > started_at")
     assert sessions == plain.num_rows > 0
     elsewhere = msgspec.structs.replace(short, among={"cdn": ["elsewhere"]})
-    assert questions.audience_compared(lake, elsewhere, short.since)[1] == 0
-    assert questions.audience_compared(lake, short, short.until) == ([], 0)
+    assert audiences.compared(lake, elsewhere, short.since)[1] == 0
+    assert audiences.compared(lake, short, short.until) == ([], 0)
 
 
 def test_a_programme_has_an_audience_and_a_mistyped_row_says_what_is_wrong(asked: tuple[Reader, Choice]) -> None:
@@ -249,10 +249,10 @@ def test_what_was_before_the_lake_began_is_unknown(asked: tuple[Reader, Choice])
     lake, choice = asked
     began = filters.first_moment(lake)
     assert began is not None
-    drawn = [row["at"] for row in questions.audience(lake, choice, began).to_pylist()]
+    drawn = [row["begins"] for row in audiences.watched(lake, choice, began).drawn]
     assert drawn
     assert min(drawn) >= began
-    compared, _ = questions.audience_compared(lake, choice, began)
+    compared, _ = audiences.compared(lake, choice, began)
     assert {row["series"] for row in compared} == {"this period"}
     assert questions.watching_at(lake, choice, began - timedelta(seconds=1), began) is None
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -19,7 +19,8 @@ from soak.verdict import Verdict, check_apart, count_apart
 
 STALLED_S_MAX = 120.0  # a lake that gets no event for so long will not
 TOLD_EVERY_S = 30.0
-NOTICED_TIMEOUT_S = 30.0
+NOTICED_TIMEOUT_S = 60.0
+KILLS_BESIDE_NEW_LOG = 4  # half of them before it is accepted
 TOGETHER = 3  # processes that are told to end at the same moment
 
 
@@ -28,8 +29,9 @@ class Plan:
     """What a soak is to do.
 
     `gently`: processes are told to end by SIGTERM instead of being killed. `clocks`: processes are started with
-    clocks that are right, two hours fast or two hours slow. `events_after_new_log`: at the end the log is taken
-    away and another one made in its place, and so many more events must come through; 0: the log stays.
+    clocks that are right, two hours fast or two hours slow. `events_after_new_log`: then the log is taken away and
+    another one made in its place, and so many more events must come through, with the last of the kills before and
+    after the new log is accepted; 0: the log stays.
     """
 
     events: int
@@ -42,6 +44,11 @@ class Plan:
     gently: bool = False
     clocks: bool = False
     events_after_new_log: int = 0
+
+    @property
+    def kills_beside_new_log(self) -> int:
+        """How many of the kills are left for the load on another log."""
+        return min(KILLS_BESIDE_NEW_LOG, self.kills // 2) if self.events_after_new_log else 0
 
 
 @dataclass(frozen=True)
@@ -106,15 +113,12 @@ async def soak(plan: Plan, data: Path, *, servers: dict[str, str] | None = None)
         load = Load(Journal(journal_path), what.ports)
         try:
             with spent.on("load"):
-                await _play(load, plan, what)
+                await _play(load, replace(plan, kills=plan.kills - plan.kills_beside_new_log), what)
             with spent.on("drain"):
                 faults += await _drain(load, data, what)
             if plan.events_after_new_log and not faults:
                 with spent.on("another log"):
-                    faults += await _replace_log(what)
-                    after = Plan(plan.events_after_new_log, 0, plan.seed + 1, clients=plan.clients)
-                    await _play(load, after, what)
-                    faults += await _notice_new_log(what)
+                    faults += await _play_on_another_log(load, plan, what)
                 with spent.on("drain"):
                     faults += await _drain(load, data, what)
         finally:
@@ -216,6 +220,18 @@ async def _drain(load: Load, data: Path, what: Running) -> list[str]:
         await asyncio.sleep(1)
 
 
+async def _play_on_another_log(load: Load, plan: Plan, what: Running) -> list[str]:
+    """Replace the log, and go on with load and kills, before the lake may read the new log and after that."""
+    faults = await _replace_log(what)
+    events, kills = plan.events_after_new_log // 2, plan.kills_beside_new_log // 2
+    await _play(load, replace(plan, events=events, kills=kills, seed=plan.seed + 1), what)
+    faults += await _notice_new_log(what)
+    if not faults:
+        kills = plan.kills_beside_new_log - kills
+        await _play(load, replace(plan, events=events, kills=kills, seed=plan.seed + 2), what)
+    return faults
+
+
 async def _replace_log(what: Running) -> list[str]:
     """Stop everything, take the log away, make another one, start everything; return what went wrong."""
     for process in what.processes:
@@ -247,16 +263,19 @@ async def _remove_log(environment: dict[str, str]) -> None:
 
 
 async def _notice_new_log(what: Running) -> list[str]:
-    """Wait until `verify` names the log that is another one; then go on with it, as an operator does."""
+    """Wait until `verify` names the log that is another one; then go on with it, as an operator does.
+
+    Only when the lake reads the new log may the worker that was told to be killed: the next one is not told.
+    """
     verified = None
 
-    def is_noticed() -> bool:
+    def is_named() -> bool:
         nonlocal verified
         verified = what.playhead("verify")
-        return verified.returncode == 1 and "playhead worker --new-log" in verified.stdout
+        return "playhead worker --new-log" in verified.stdout
 
     try:
-        await until_async(is_noticed, lambda: verified, within_s=NOTICED_TIMEOUT_S)
+        await until_async(is_named, lambda: verified, within_s=NOTICED_TIMEOUT_S)
     except AssertionError as error:
         return [f"verify does not name the new log: {error}"]
     workers = [process for process in what.processes if process.verb == "worker"]
@@ -265,4 +284,8 @@ async def _notice_new_log(what: Running) -> list[str]:
     workers[0].start("--new-log", "all")
     for worker in workers[1:]:
         worker.start()
+    try:
+        await until_async(lambda: not is_named(), lambda: verified, within_s=NOTICED_TIMEOUT_S)
+    except AssertionError as error:
+        return [f"the new log is not read: {error}"]
     return []

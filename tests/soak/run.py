@@ -29,9 +29,9 @@ class Plan:
     """What a soak is to do.
 
     `gently`: processes are told to end by SIGTERM instead of being killed. `clocks`: processes are started with
-    clocks that are right, two hours fast or two hours slow. `events_after_new_log`: then the log is taken away and
-    another one made in its place, and so many more events must come through, with the last of the kills before and
-    after the new log is accepted; 0: the log stays.
+    clocks that are right, two hours fast or two hours slow. `events_after_new_log`: at the end the log is replaced
+    by another one, and this many more events must come through; the last kills come then, half of them before the
+    new log is accepted. 0: the log stays.
     """
 
     events: int
@@ -47,7 +47,7 @@ class Plan:
 
     @property
     def kills_beside_new_log(self) -> int:
-        """How many of the kills are left for the load on another log."""
+        """How many of the kills come after the log is replaced."""
         return min(KILLS_BESIDE_NEW_LOG, self.kills // 2) if self.events_after_new_log else 0
 
 
@@ -221,7 +221,7 @@ async def _drain(load: Load, data: Path, what: Running) -> list[str]:
 
 
 async def _play_on_another_log(load: Load, plan: Plan, what: Running) -> list[str]:
-    """Replace the log, and go on with load and kills, before the lake may read the new log and after that."""
+    """Replace the log, and go on with load and kills, both before the new log is accepted and after."""
     faults = await _replace_log(what)
     events, kills = plan.events_after_new_log // 2, plan.kills_beside_new_log // 2
     await _play(load, replace(plan, events=events, kills=kills, seed=plan.seed + 1), what)
@@ -263,16 +263,16 @@ async def _remove_log(environment: dict[str, str]) -> None:
 
 
 async def _notice_new_log(what: Running) -> list[str]:
-    """Wait until `verify` names the log that is another one; then go on with it, as an operator does.
+    """Wait until `verify` says that the log is another one; accept the new log, as an operator does.
 
-    Only when the lake reads the new log may the worker that was told to be killed: the next one is not told.
+    Returns once the lake reads it. A worker killed before that would be started again without `--new-log`.
     """
     verified = None
 
     def is_named() -> bool:
         nonlocal verified
         verified = what.playhead("verify")
-        return "playhead worker --new-log" in verified.stdout
+        return verified.returncode == 1 and "playhead worker --new-log" in verified.stdout
 
     try:
         await until_async(is_named, lambda: verified, within_s=NOTICED_TIMEOUT_S)
